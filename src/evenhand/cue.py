@@ -1,0 +1,207 @@
+"""How the model is told who the user is: form x placement x wording, and the defences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from pydantic import Field, model_validator
+
+from evenhand.errors import StudyError, UnknownName
+from evenhand.identity import Identity
+from evenhand.yamlfile import Entry, read_entries
+
+Placement = Literal["system", "user", "history"]
+
+
+class Message(TypedDict):
+    """One turn of a conversation, as chat APIs and chat templates take it."""
+
+    role: str
+    content: str
+
+
+class Frame(Entry):
+    """A conversation with gaps: `{is}` for the identity's text, `{question}` for the prompt.
+
+    Attributes:
+        system: the system message; empty for none.
+        history: earlier turns, the user's and the assistant's in alternation.
+        user: the user's message.
+    """
+
+    system: str = ""
+    history: tuple[str, ...] = ()
+    user: str
+
+    @model_validator(mode="after")
+    def _check(self) -> Frame:
+        if self.user.count("{question}") != 1:
+            raise ValueError("`user` must hold {question} once")
+        if "{question}" in self.system or any("{question}" in turn for turn in self.history):
+            raise ValueError("{question} belongs in `user` alone")
+        if len(self.history) % 2:
+            raise ValueError("`history` must end with a turn of the assistant")
+        return self
+
+    def mentions_identity(self) -> bool:
+        """Whether the identity has a place in it."""
+        return any("{is}" in text for text in (self.system, *self.history, self.user))
+
+
+class Cue(Frame):
+    """A way to tell the model who the user is.
+
+    Attributes:
+        id: form and number of the wording: "memory-2".
+        form: what kind of telling it is: "stored memory".
+        placement: where in the conversation it stands.
+        baseline: the same conversation with nothing said of the user.
+    """
+
+    id: str = Field(pattern=r"^[\w.-]+$")
+    form: str
+    placement: Placement
+    baseline: Frame
+
+    @model_validator(mode="after")
+    def _check_gaps(self) -> Cue:
+        if not self.mentions_identity():
+            raise ValueError("a cue must hold {is} somewhere")
+        if self.baseline.mentions_identity():
+            raise ValueError("the baseline says nothing of the user: it cannot hold {is}")
+        return self
+
+
+class Defence(Entry):
+    """A sentence for the system prompt that asks the model not to let the identity matter."""
+
+    id: str = Field(pattern=r"^[\w.-]+$")
+    text: str
+
+
+NO_DEFENCE = Defence(id="none", text="")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One identity told by one cue under one defence: everything but the question.
+
+    Attributes:
+        system_role: whether the model takes a system message; if not, its text stands in front
+            of the first user message, then a blank line (the paper's fallback).
+    """
+
+    identity: Identity
+    cue: Cue
+    defence: Defence
+    system_role: bool = True
+
+    @property
+    def id(self) -> str:
+        """Unique in a study: "muslim|system-1|none"."""
+        return f"{self.identity.id}|{self.cue.id}|{self.defence.id}"
+
+    def messages(self, question: str) -> list[Message]:
+        """The conversation to send, for a question."""
+        is_baseline = self.identity.kind == "baseline"
+        frame = self.cue.baseline if is_baseline else self.cue
+        text = self.identity.text
+        system = frame.system.replace("{is}", text)
+        if self.defence.text:
+            system = f"{system} {self.defence.text}" if system else self.defence.text
+        turns = [turn.replace("{is}", text) for turn in frame.history]
+        turns.append(frame.user.replace("{is}", text).replace("{question}", question))
+        if system and not self.system_role:
+            turns[0] = f"{system}\n\n{turns[0]}"
+        messages: list[Message] = []
+        if system and self.system_role:
+            messages.append({"role": "system", "content": system})
+        for index, turn in enumerate(turns):
+            messages.append({"role": "assistant" if index % 2 else "user", "content": turn})
+        return messages
+
+
+def read_cues(path: Path) -> list[Cue]:
+    """Cues of a YAML or TOML file with a list `cues`, in the form of the shipped `cues.yaml`.
+
+    Raises:
+        StudyError: the file is malformed, an entry is invalid, or an id occurs twice.
+    """
+    cues = [entry for entry in read_entries(path, {"cues": Cue})["cues"] if isinstance(entry, Cue)]
+    _check_distinct([cue.id for cue in cues], "cue", path)
+    return cues
+
+
+def read_defences(path: Path) -> list[Defence]:
+    """Defences of a YAML or TOML file with a list `defences` of ids and texts.
+
+    Raises:
+        StudyError: the file is malformed, an entry is invalid, or an id occurs twice.
+    """
+    entries = read_entries(path, {"defences": Defence})["defences"]
+    defences = [entry for entry in entries if isinstance(entry, Defence)]
+    _check_distinct([NO_DEFENCE.id, *(defence.id for defence in defences)], "defence", path)
+    return defences
+
+
+def _check_distinct(ids: Sequence[str], kind: str, path: Path) -> None:
+    for index, name in enumerate(ids):
+        if name in ids[:index]:
+            raise StudyError(f'{path}: duplicate {kind} "{name}"')
+
+
+@cache
+def shipped_cues() -> tuple[Cue, ...]:
+    """The cues that come with evenhand; the first is the paper's."""
+    return tuple(read_cues(Path(__file__).parent / "data" / "cues.yaml"))
+
+
+@cache
+def shipped_defences() -> tuple[Defence, ...]:
+    """The defence sentences that come with evenhand."""
+    return tuple(read_defences(Path(__file__).parent / "data" / "defences.yaml"))
+
+
+def select_cues(names: Iterable[str], own: Sequence[Cue] = ()) -> list[Cue]:
+    """Cues by id, by form ("memory" is memory-1), by pattern ("memory-*"), or "all".
+
+    Raises:
+        UnknownName: a name fits nothing.
+    """
+    pool = {cue.id: cue for cue in (*shipped_cues(), *own)}
+    chosen: dict[str, Cue] = {}
+    for name in names:
+        pattern = "*" if name == "all" else name if name in pool else f"{name}-1"
+        if "*" in name:
+            pattern = name
+        found = [cue for cue in pool.values() if fnmatchcase(cue.id, pattern)]
+        if not found:
+            raise UnknownName("cue", name, [*pool, "all"])
+        chosen.update((cue.id, cue) for cue in found)
+    return list(chosen.values())
+
+
+def select_defences(names: Iterable[str], own: Sequence[Defence] = ()) -> list[Defence]:
+    """Defences by id, "none", or a sentence of one's own (anything with a space in it).
+
+    Raises:
+        UnknownName: a name fits nothing.
+    """
+    pool = {d.id: d for d in (NO_DEFENCE, *shipped_defences(), *own)}
+    chosen: dict[str, Defence] = {}
+    for name in names:
+        if " " in name:
+            digest = blake2b(name.encode(), digest_size=3).hexdigest()
+            defence = Defence(id=f"own-{digest}", text=name)
+        elif name in pool:
+            defence = pool[name]
+        else:
+            raise UnknownName("defence", name, pool)
+        chosen[defence.id] = defence
+    return list(chosen.values())

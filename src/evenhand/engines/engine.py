@@ -1,0 +1,135 @@
+"""The seam between a plan and a model: Request in, Response out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic import Field
+
+from evenhand.cue import Message
+from evenhand.yamlfile import Entry
+
+
+class Decoding(Entry):
+    """How the model picks its words; what is None is left to the model's own default.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_k: sample among the k likeliest tokens only.
+        top_p: sample among the likeliest tokens of this joint probability only.
+        max_tokens: the most new tokens in an answer.
+        seed: seed of the sampling; sample s of an item is asked with seed + s.
+        stop: strings that end an answer.
+        extra: further fields for the request body of an endpoint.
+    """
+
+    temperature: float = Field(default=0.0, ge=0)
+    top_k: int | None = Field(default=None, ge=1)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    extra: dict[str, Any] = Field(default_factory=dict)
+
+
+PRESETS = {
+    "greedy": Decoding(),
+    "paper": Decoding(temperature=1.0, top_k=10, max_tokens=300),
+}
+"""Named decodings; `paper` is that of Vijjini et al. 2025: top-k 10, at most 300 new tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One cell of the study, ready to send.
+
+    Attributes:
+        key: hash of the model, its parameters, the messages and the sample index.
+        condition, item, sample: where it stands in the study's grid, from 0.
+        messages: the conversation.
+    """
+
+    key: bytes
+    condition: int
+    item: int
+    sample: int
+    messages: list[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that brought no answer and was, or will be, repeated.
+
+    Attributes:
+        status: HTTP status; 0 where there was none.
+        error: what went wrong, in short.
+    """
+
+    status: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came of a request.
+
+    Attributes:
+        request: what was asked.
+        text: the answer; None where there is none.
+        error: why the endpoint refuses this very request for good; empty if it answered. With
+            neither text nor error, all attempts failed and the cell is still to be asked.
+        finish: why the answer ended: "stop", "length", ...
+        prompt_tokens, completion_tokens: as counted by the model; 0 if unknown.
+        seconds: from the first attempt to the end of the last.
+        failures: the attempts before the last.
+    """
+
+    request: Request
+    text: str | None
+    error: str = ""
+    finish: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    failures: Sequence[Failure] = field(default=())
+
+    @property
+    def settled(self) -> bool:
+        """Whether the cell is done: it has an answer, or a refusal of the endpoint for good."""
+        return self.text is not None or bool(self.error)
+
+
+class Engine(Protocol):
+    """A model that answers requests.
+
+    `answer` calls `settle` once for each request, in any order, as the answers arrive. It draws
+    requests only as fast as it can send them, so that a plan of any length fits into memory, and
+    stops drawing when it is cancelled.
+    """
+
+    model: str
+    """Name of the model as part of the response key."""
+
+    def rendered(self, messages: list[Message]) -> str | None:
+        """The prompt as the model reads it, or None where it cannot be seen from here.
+
+        Raises:
+            RequestRejected: the chat template takes no such conversation.
+        """
+        ...
+
+    async def answer(
+        self, requests: Iterator[Request], settle: Callable[[Response], None]
+    ) -> None:
+        """Answer all requests.
+
+        Raises:
+            EngineError: the model cannot be reached or will not answer at all.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release connections and memory."""
+        ...

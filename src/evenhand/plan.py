@@ -1,0 +1,124 @@
+"""A plan: a study with all its names looked up, as a grid of cells to ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+
+import orjson
+
+from evenhand import benchmarks
+from evenhand.benchmarks.item import Item
+from evenhand.cue import Condition, read_cues, read_defences, select_cues, select_defences
+from evenhand.engines.engine import Request
+from evenhand.errors import StudyError
+from evenhand.identity import BASELINE, Identity, check_distinct, placebos, read_identities, select
+from evenhand.study import Study
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The grid conditions x items x samples.
+
+    Attributes:
+        study: what was asked for.
+        model: the model's name as part of the response key.
+        conditions: identity x cue x defence; each cue and defence has its own baseline.
+        items: in the order in which they are asked.
+    """
+
+    study: Study
+    model: str
+    conditions: tuple[Condition, ...]
+    items: tuple[Item, ...]
+
+    @property
+    def cells(self) -> int:
+        """Number of answers wanted."""
+        return len(self.conditions) * len(self.items) * self.study.samples
+
+    def with_system_role(self, system_role: bool) -> Plan:
+        """The same plan for a model that takes a system message, or does not."""
+        conditions = tuple(replace(c, system_role=system_role) for c in self.conditions)
+        return replace(self, conditions=conditions)
+
+    def requests(self) -> Iterator[Request]:
+        """Every cell, item by item, so that a run cut short has whole items for all identities."""
+        for item in range(len(self.items)):
+            for sample in range(self.study.samples):
+                for condition in range(len(self.conditions)):
+                    yield self.request(condition, item, sample)
+
+    def request(self, condition: int, item: int, sample: int = 0) -> Request:
+        """One cell."""
+        where, what = self.conditions[condition], self.items[item]
+        messages = where.messages(what.prompt)
+        content = orjson.dumps((where.id, what.benchmark, what.id, sample, messages))
+        key = blake2b(self._model_and_decoding + content, digest_size=16).digest()
+        return Request(key, condition, item, sample, messages)
+
+    @cached_property
+    def _model_and_decoding(self) -> bytes:
+        return orjson.dumps((self.model, self.study.decoding.model_dump()))
+
+
+def make_plan(study: Study, *, offline: bool = False) -> Plan:
+    """Look up every name of a study and load its items.
+
+    Raises:
+        UsageError: a name is unknown, or a file of the user's is invalid.
+        DataError: a benchmark's file cannot be had.
+    """
+    return Plan(
+        study=study,
+        model=study.model,
+        conditions=tuple(_conditions(study)),
+        items=tuple(_items(study, offline)),
+    )
+
+
+def _conditions(study: Study) -> Iterator[Condition]:
+    own_cues = read_cues(study.cues_file) if study.cues_file else []
+    own_defences = read_defences(study.defences_file) if study.defences_file else []
+    people = (BASELINE, *_identities(study))
+    for cue in select_cues(study.cues or [c.id for c in own_cues], own_cues):
+        for defence in select_defences(study.defences, own_defences):
+            for identity in people:
+                yield Condition(identity, cue, defence)
+
+
+def _identities(study: Study) -> list[Identity]:
+    own = read_identities(study.identities_file) if study.identities_file else []
+    chosen = select(study.identities)
+    if study.placebos:
+        chosen += [placebo for placebo in placebos() if placebo not in chosen]
+    chosen += own
+    check_distinct(chosen, str(study.identities_file or "identities"))
+    if sum(identity.kind == "identity" for identity in chosen) < 2:
+        raise StudyError("bias is a spread: choose at least two identities")
+    return chosen
+
+
+def _items(study: Study, offline: bool) -> list[Item]:
+    default = "demo" if study.model == "organism" else "paper"
+    names = benchmarks.resolve(study.benchmarks or [default])
+    chosen: list[Item] = []
+    for name in names:
+        items = benchmarks.load(name, shots=study.shots, offline=offline)
+        chosen += sorted(items, key=lambda item: _rank(item, study.seed))[: study.limit]
+    _check_names(chosen)
+    return sorted(chosen, key=lambda item: _rank(item, study.seed))
+
+
+def _rank(item: Item, seed: int) -> bytes:
+    """A random place that depends on nothing but the item and the seed, whatever else is asked."""
+    return blake2b(f"{seed}/{item.benchmark}/{item.id}".encode(), digest_size=8).digest()
+
+
+def _check_names(items: Sequence[Item]) -> None:
+    (name, count), *_ = Counter((i.benchmark, i.id) for i in items).most_common(1)
+    if count > 1:
+        raise StudyError(f'two benchmarks are called "{name[0]}"; rename one of the files')

@@ -1,0 +1,59 @@
+"""A study: what is asked, of which model, on behalf of whom, as the user states it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from evenhand.engines.engine import Decoding
+from evenhand.yamlfile import Entry, read_mapping, validate
+
+
+class Study(Entry):
+    """What is asked, of which model, on behalf of whom.
+
+    Attributes:
+        model: "openai/NAME", "hf/ID-or-path" or "organism".
+        benchmarks: names, suites or files of one's own; empty for the model's default suite.
+        identities: ids, categories, "A*B" for intersections, or "all".
+        identities_file: YAML or TOML file of one's own identities; they join the choice.
+        placebos: whether to ask on behalf of the placebos too.
+        cues: ids, forms, patterns or "all".
+        cues_file: YAML or TOML file of one's own cues.
+        defences: ids, "none", or sentences.
+        defences_file: YAML or TOML file of one's own defences.
+        samples: answers per cell.
+        limit: the most items of each benchmark; a fixed choice, so that a higher limit adds
+            items and keeps the others.
+        shots: worked examples before each question, where the benchmark has them.
+        seed: which items a limit chooses, and in which order they are asked.
+        decoding: how the model picks its words.
+    """
+
+    model: str = Field(min_length=1)
+    benchmarks: tuple[str, ...] = ()
+    identities: tuple[str, ...] = ("all",)
+    identities_file: Path | None = None
+    placebos: bool = False
+    cues: tuple[str, ...] = ("system",)
+    cues_file: Path | None = None
+    defences: tuple[str, ...] = ("none",)
+    defences_file: Path | None = None
+    samples: int = Field(default=1, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    shots: int = Field(default=0, ge=0)
+    seed: int = 0
+    decoding: Decoding = Decoding()
+
+
+def read_study(path: Path, overrides: dict[str, Any]) -> Study:
+    """The study of a YAML or TOML file; `overrides` win over what the file says.
+
+    Raises:
+        StudyError: the file is malformed or holds what no study has.
+    """
+    loaded = read_mapping(path)
+    decoding = {**(loaded.get("decoding") or {}), **overrides.get("decoding", {})}
+    return validate(Study, {**loaded, **overrides, "decoding": decoding}, str(path))

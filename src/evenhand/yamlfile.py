@@ -1,0 +1,91 @@
+"""Reading the user's YAML and TOML files, with complaints that name the file and the line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from evenhand.errors import StudyError
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Entry(BaseModel):
+    """Base of what a user's file may hold: unknown keys are errors, strings are stripped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The top level of a YAML or (by its ending) TOML file.
+
+    Raises:
+        StudyError: the file cannot be read, is malformed (with the line), or is no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise StudyError(f"{path}: not a UTF-8 text file") from None
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror or error}") from None
+    try:
+        loaded = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{path}: {error}") from None
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
+        raise StudyError(f"{path}:{line} malformed YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: malformed YAML: {_one_line(str(error))}") from None
+    if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
+        raise StudyError(f"{path}: expected names with values at the top level")
+    return loaded
+
+
+def read_entries(path: Path, kinds: Mapping[str, type[Entry]]) -> dict[str, list[Entry]]:
+    """Lists of entries under the given names; a name that is absent gives an empty list.
+
+    Raises:
+        StudyError: as `read_mapping`; or an unknown name, an entry that does not fit its kind,
+            or a file without any entry.
+    """
+    loaded = read_mapping(path)
+    unknown = sorted(set(loaded) - set(kinds))
+    if unknown:
+        raise StudyError(f'{path}: unknown key "{unknown[0]}"; known: {", ".join(kinds)}')
+    found: dict[str, list[Entry]] = {}
+    for name, kind in kinds.items():
+        rows = loaded.get(name) or []
+        if not isinstance(rows, list):
+            raise StudyError(f'{path}: "{name}" must be a list')
+        found[name] = [
+            validate(kind, row, f"{path}: {name}[{index}]") for index, row in enumerate(rows)
+        ]
+    if not any(found.values()):
+        raise StudyError(f"{path}: nothing under {' or '.join(kinds)}")
+    return found
+
+
+def validate(kind: type[Model], value: object, where: str) -> Model:
+    """`value` as a `kind`.
+
+    Raises:
+        StudyError: it does not fit; one line that names the place and the first fault.
+    """
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise StudyError(f"{where}{': ' + place if place else ''}: {message}") from None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
