@@ -1,0 +1,175 @@
+"""The spread of several means: noise taken out, interval and test.
+
+For deviations ``d`` from their common mean, estimated with covariance ``V``, the signed statistic
+``T = sum(d**2) - tr(V)`` has mean ``theta = sum(true d**2)``, variance ``2 tr(V^2) + 4 d'Vd`` and
+third central moment ``8 tr(V^3) + 24 d'V^2d`` (moments of a quadratic form in normal variables:
+Mathai & Provost 1992, ch. 3). Its distribution is taken as the shifted gamma with those three
+moments (Pearson 1959, Biometrika 46, for the noncentral chi-square; Imhof 1961, section 4, for the
+weighted sum), and the interval inverts the test of each ``theta``. ``V`` is estimated from the
+items as it is, so identities may have different variances and be correlated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import gammaincc, ndtr
+
+from evenhand.stats._scores import Floats
+from evenhand.stats.layout import Layout
+
+
+@dataclass(frozen=True)
+class QuadraticForm:
+    """A signed sum of squared deviations and the moments of its distribution.
+
+    Attributes:
+        plugin: observed sum of squared deviations.
+        noise: expected part of `plugin` that is noise, tr(V).
+        variance, third: central moments of the signed value at no spread, from the residuals.
+        null_variance, null_third: the same, estimated under the hypothesis of no spread.
+        slope_variance, slope_third: growth of the two moments per unit of true spread.
+        count: number of identities.
+        items: the fewest items behind any of the means.
+    """
+
+    plugin: float
+    noise: float
+    variance: float
+    third: float
+    null_variance: float
+    null_third: float
+    slope_variance: float
+    slope_third: float
+    count: int
+    items: int
+
+    @property
+    def signed(self) -> float:
+        """Observed sum of squares less its noise; below 0 when there is less than noise gives."""
+        return self.plugin - self.noise
+
+
+def quadratic_form(axes: Sequence[Sequence[Layout]]) -> QuadraticForm:
+    """Add up axes, each the plain average of its benchmarks, into one quadratic form."""
+    means = [np.mean([layout.deviations for layout in axis], axis=0) for axis in axes]
+    covariances = [sum(b.covariance for b in axis) / len(axis) ** 2 for axis in axes]
+    plugin = float(sum(d @ d for d in means))
+    variance = sum(_trace2(axis) for axis in axes)
+    along = [v @ d for v, d in zip(covariances, means, strict=True)]
+    scale = max(plugin, np.finfo(float).tiny)
+    linear = sum(float(d @ a) for d, a in zip(means, along, strict=True)) / scale
+    square = sum(float(a @ a) for a in along) / scale
+    return QuadraticForm(
+        plugin=plugin,
+        noise=float(sum(np.trace(v) for v in covariances)),
+        variance=2 * variance,
+        third=8 * sum(_trace3(axis) for axis in axes),
+        null_variance=sum(_null(axis, 2) for axis in axes),
+        null_third=sum(_null(axis, 3) for axis in axes),
+        slope_variance=4 * linear,
+        slope_third=24 * square,
+        count=len(means[0]),
+        items=min(b.items for axis in axes for b in axis),
+    )
+
+
+def _trace2(axis: Sequence[Layout]) -> float:
+    """Estimate tr(V^2) of an axis: only a benchmark's square with itself needs the correction."""
+    total = np.asarray(sum(b.covariance for b in axis))
+    own = sum(b.trace2 - float(np.sum(b.covariance**2)) for b in axis)
+    return max(float(np.sum(total**2)) + own, 0.0) / len(axis) ** 4
+
+
+def _trace3(axis: Sequence[Layout]) -> float:
+    """Estimate tr(V^3) of an axis in the same way."""
+    total = np.asarray(sum(b.covariance for b in axis))
+    own = sum(b.trace3 - _cube(b.covariance) for b in axis)
+    return max(_cube(total) + own, 0.0) / len(axis) ** 6
+
+
+def _cube(matrix: Floats) -> float:
+    return float(np.sum((matrix @ matrix) * matrix))
+
+
+def _null(axis: Sequence[Layout], moment: int) -> float:
+    """Null central moment of an axis's signed sum of squares.
+
+    One benchmark has its own exact value; several add the cross terms of their covariances.
+    """
+    own = sum(b.null_variance if moment == 2 else b.null_third for b in axis)
+    if len(axis) == 1:
+        return own
+    total = np.asarray(sum(b.covariance for b in axis))
+    if moment == 2:
+        cross = float(np.sum(total**2)) - sum(float(np.sum(b.covariance**2)) for b in axis)
+        return (own + 2 * cross) / len(axis) ** 4
+    cross = _cube(total) - sum(_cube(b.covariance) for b in axis)
+    return (own + 8 * cross) / len(axis) ** 6
+
+
+def upper_tail(value: float, mean: float, variance: float, third: float) -> float:
+    """P(T >= value) for the shifted gamma with the given mean, variance and third moment."""
+    z = (value - mean) / variance**0.5
+    skewness = third / variance**1.5
+    if skewness < 1e-4:  # the gamma shape would exceed 4e8: normal to every digit shown
+        return float(ndtr(-z))
+    freedom = 8 / skewness**2
+    return float(gammaincc(freedom / 2, max(freedom / 2 + z * (freedom / 2) ** 0.5, 0.0)))
+
+
+def spread_p_value(form: QuadraticForm) -> float:
+    """p-value of no spread: one-sided, a large sum of squares is evidence against it."""
+    if form.null_variance <= 0:
+        return 1.0 if form.signed <= 0 else 0.0
+    return upper_tail(form.signed, 0.0, form.null_variance, form.null_third)
+
+
+def spread_interval(form: QuadraticForm, level: float) -> tuple[float, float]:
+    """Interval for the true sum of squared deviations.
+
+    The upper limit is never below the one that a signed value of exactly 0 would give: a
+    downward chance deviation is no evidence of less than no spread (power-constrained limit,
+    Cowan et al. 2011, arXiv:1105.3166).
+    """
+    tail = (1 - level) / 2
+    if form.variance <= 0:
+        return _without_noise(form, tail)
+
+    def above(value: float) -> Callable[[float], float]:
+        return lambda theta: upper_tail(
+            value,
+            theta,
+            form.variance + form.slope_variance * theta,
+            form.third + form.slope_third * theta,
+        )
+
+    low = _solve(above(form.signed), tail)
+    high = _solve(above(max(form.signed, 0.0)), 1 - tail)
+    return low, high
+
+
+def _solve(increasing: Callable[[float], float], target: float) -> float:
+    """Return theta >= 0 where the increasing function reaches the target (0 if above already)."""
+    if increasing(0.0) >= target:
+        return 0.0
+    low, high = 0.0, 1e-6
+    while increasing(high) < target:
+        low, high = high, 4 * high
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if increasing(middle) < target else (low, middle)
+    return (low + high) / 2
+
+
+def _without_noise(form: QuadraticForm, tail: float) -> tuple[float, float]:
+    """Interval when no item differs from any other, so that no variance can be estimated.
+
+    All ``n`` items agree, so a share of up to ``1 - tail**(1/n)`` of the items might not (the rule
+    of three); such an item moves the root mean square deviation by at most 50 points beyond it.
+    """
+    observed = (form.plugin / form.count) ** 0.5
+    reach = (1 - tail ** (1 / form.items)) * (50 + observed)
+    return form.count * max(observed - reach, 0.0) ** 2, form.count * (observed + reach) ** 2
