@@ -85,10 +85,11 @@ def _deviation_weights(cells: Cells, name: str) -> Floats:
         raise ValueError(f"{name}: every score is missing")
     per_item = observed.sum(axis=1)
     normal = np.diag(observed.sum(axis=0)) - observed.T @ (observed / per_item[:, np.newaxis])
-    if np.linalg.matrix_rank(normal, hermitian=True) < len(normal) - 1:
+    if np.linalg.matrix_rank(normal, hermitian=True, rtol=1e-10) < len(normal) - 1:
         raise ValueError(f"{name}: some identities share no scored item with the others")
-    inverse: Floats = np.linalg.pinv(normal, hermitian=True)
-    return inverse
+    # A constant vector is the null space; filling it makes the matrix invertible.
+    constant = np.full_like(normal, 1 / len(normal))
+    return np.asarray(np.linalg.inv(normal + constant) - constant)
 
 
 def _centre_rows(values: Floats, observed: Floats) -> Floats:
