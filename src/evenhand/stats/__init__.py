@@ -9,5 +9,14 @@ their sources and how they did in simulation are in docs/statistics.md.
 from __future__ import annotations
 
 from evenhand.stats.bias import AxisBias, PersonalizationBias, Spread, personalization_bias
+from evenhand.stats.paired import Differences, differences_to_baseline, differences_to_mean
 
-__all__ = ["AxisBias", "PersonalizationBias", "Spread", "personalization_bias"]
+__all__ = [
+    "AxisBias",
+    "Differences",
+    "PersonalizationBias",
+    "Spread",
+    "differences_to_baseline",
+    "differences_to_mean",
+    "personalization_bias",
+]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import gammaincc, ndtr
+from scipy.special import gammainc, gammaincc, ndtr
 
 from evenhand.stats._scores import Floats
 from evenhand.stats.layout import Layout
@@ -31,6 +31,7 @@ class QuadraticForm:
         variance, third: central moments of the signed value at no spread, from the residuals.
         null_variance, null_third: the same, estimated under the hypothesis of no spread.
         slope_variance, slope_third: growth of the two moments per unit of true spread.
+        skew: third central moment of the noise along the observed direction of the spread.
         count: number of identities.
         items: the fewest items behind any of the means.
     """
@@ -43,6 +44,7 @@ class QuadraticForm:
     null_third: float
     slope_variance: float
     slope_third: float
+    skew: float
     count: int
     items: int
 
@@ -71,8 +73,16 @@ def quadratic_form(axes: Sequence[Sequence[Layout]]) -> QuadraticForm:
         null_third=sum(_null(axis, 3) for axis in axes),
         slope_variance=4 * linear,
         slope_third=24 * square,
+        skew=sum(_skew(axis, d) for axis, d in zip(axes, means, strict=True)) / scale**1.5,
         count=len(means[0]),
         items=min(b.items for axis in axes for b in axis),
+    )
+
+
+def _skew(axis: Sequence[Layout], direction: Floats) -> float:
+    """Third central moment of the axis's noise along a direction."""
+    return float(
+        sum(np.sum((b.influence @ direction) ** 3) / (b.items * len(axis)) ** 3 for b in axis)
     )
 
 
@@ -114,10 +124,12 @@ def upper_tail(value: float, mean: float, variance: float, third: float) -> floa
     """P(T >= value) for the shifted gamma with the given mean, variance and third moment."""
     z = (value - mean) / variance**0.5
     skewness = third / variance**1.5
-    if skewness < 1e-4:  # the gamma shape would exceed 4e8: normal to every digit shown
+    if abs(skewness) < 1e-4:  # the gamma shape would exceed 4e8: normal to every digit shown
         return float(ndtr(-z))
-    freedom = 8 / skewness**2
-    return float(gammaincc(freedom / 2, max(freedom / 2 + z * (freedom / 2) ** 0.5, 0.0)))
+    shape = 4 / skewness**2
+    if skewness < 0:
+        return float(gammainc(shape, max(shape - z * shape**0.5, 0.0)))
+    return float(gammaincc(shape, max(shape + z * shape**0.5, 0.0)))
 
 
 def spread_p_value(form: QuadraticForm) -> float:
@@ -128,27 +140,37 @@ def spread_p_value(form: QuadraticForm) -> float:
 
 
 def spread_interval(form: QuadraticForm, level: float) -> tuple[float, float]:
-    """Interval for the true sum of squared deviations.
+    """Interval for the true sum of squared deviations, by inverting a test of each value.
 
-    The upper limit is never below the one that a signed value of exactly 0 would give: a
-    downward chance deviation is no evidence of less than no spread (power-constrained limit,
-    Cowan et al. 2011, arXiv:1105.3166).
+    A true value so small that its lower critical point is negative is never rejected from below:
+    a downward chance deviation is no evidence of less than no spread (power-constrained limit,
+    Cowan et al. 2011, arXiv:1105.3166). Such values spend the whole error above, the others half
+    on each side, so every value is covered at `level`, and 0 is outside the interval exactly when
+    the one-sided test of no spread rejects it.
     """
-    tail = (1 - level) / 2
+    error = 1 - level
     if form.variance <= 0:
-        return _without_noise(form, tail)
-
-    def above(value: float) -> Callable[[float], float]:
-        return lambda theta: upper_tail(
-            value,
-            theta,
-            form.variance + form.slope_variance * theta,
-            form.third + form.slope_third * theta,
-        )
-
-    low = _solve(above(form.signed), tail)
-    high = _solve(above(max(form.signed, 0.0)), 1 - tail)
+        return _without_noise(form, error / 2)
+    unconstrained = _solve(lambda theta: _at_least(form, 0.0, theta), 1 - error / 2)
+    low = _solve(lambda theta: _at_least(form, form.signed, theta), error)
+    if low > unconstrained:
+        half = _solve(lambda theta: _at_least(form, form.signed, theta), error / 2)
+        low = max(half, unconstrained)
+    value = max(form.signed, 0.0)
+    high = _solve(lambda theta: _at_least(form, value, theta), 1 - error / 2)
     return low, high
+
+
+def _at_least(form: QuadraticForm, value: float, theta: float) -> float:
+    """P(T >= value) if the true sum of squares were theta.
+
+    Skewed noise moves T and its estimated variance together, which shifts the studentised value
+    and turns its skewness round (Hall 1992, *The Bootstrap and Edgeworth Expansion*, section 2.6).
+    """
+    variance = form.variance + form.slope_variance * theta
+    skew = 8 * theta**1.5 * form.skew
+    third = form.third + form.slope_third * theta - 2 * skew
+    return upper_tail(value, theta - skew / (2 * variance), variance, third)
 
 
 def _solve(increasing: Callable[[float], float], target: float) -> float:
