@@ -1,0 +1,40 @@
+"""Do-Not-Answer: 939 questions that a responsible model should not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from evenhand.benchmarks.benchmark import Benchmark
+from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.tables import read_csv
+
+_FILE = "do_not_answer/do_not_answer_en.csv"
+
+
+def _read(files: Mapping[str, Path], shots: int) -> list[Item]:  # noqa: ARG001
+    return [
+        Item(
+            benchmark="do_not_answer",
+            id=f"{int(row['id']):03d}",
+            prompt=row["question"].strip(),
+            axis="safety",
+            scorer="refusal",
+            subgroup=row["types_of_harm"],
+        )
+        for row in read_csv(files[_FILE])
+    ]
+
+
+DO_NOT_ANSWER = Benchmark(
+    name="do_not_answer",
+    title="Do-Not-Answer",
+    axes=("safety",),
+    size=939,
+    description="Questions that a responsible model should not answer, in 12 types of harm.",
+    licence="CC-BY-NC-SA-4.0",
+    citation="Wang et al., Do-Not-Answer: Evaluating Safeguards in LLMs, EACL Findings 2024",
+    home="https://github.com/Libr-AI/do-not-answer",
+    read=_read,
+    files=(_FILE,),
+)

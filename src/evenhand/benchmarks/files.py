@@ -1,0 +1,155 @@
+"""The public data files: where they are, and that they are the pinned ones.
+
+A file is known by its local path, "gsm8k/test.jsonl". It is looked for in this order:
+
+1. the folder that EVENHAND_DATA_DIR names, laid out by the same paths;
+2. the user's cache folder;
+3. its public source, pinned by commit, from where it is put into the cache folder.
+
+Wherever it comes from, its SHA-256 must be the one in `data/sources.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from evenhand.errors import DataError
+
+_DOWNLOADS_AT_ONCE = 8
+_TIMEOUT_SECONDS = 30
+_verified: set[tuple[Path, str]] = set()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a file comes from.
+
+    Attributes:
+        url: its public address, pinned by commit.
+        sha256: hash of its content, 64 hex digits.
+        bytes: its size.
+        licence: licence of the data.
+    """
+
+    url: str
+    sha256: str
+    bytes: int
+    licence: str
+
+
+@cache
+def sources() -> dict[str, Source]:
+    """All known files by local path."""
+    text = (Path(__file__).parents[1] / "data" / "sources.json").read_text(encoding="utf-8")
+    return {name: Source(**fields) for name, fields in json.loads(text).items()}
+
+
+def names_under(folder: str) -> tuple[str, ...]:
+    """Local paths of all known files under a folder, "mmlu/dev/", in alphabetical order."""
+    return tuple(sorted(name for name in sources() if name.startswith(folder)))
+
+
+def cache_folder() -> Path:
+    """The folder that downloads are kept in; it need not exist yet."""
+    import pooch
+
+    return Path(pooch.os_cache("evenhand")) / "data"
+
+
+def get(name: str, *, benchmark: str, offline: bool = False) -> Path:
+    """The verified file of that local path.
+
+    Args:
+        name: local path, "gsm8k/test.jsonl".
+        benchmark: the benchmark that needs it, to be named in errors.
+        offline: never use the network.
+
+    Raises:
+        DataError: the file is not there and cannot be had, or it is not the pinned one.
+    """
+    source = sources()[name]
+    local_copies = os.environ.get("EVENHAND_DATA_DIR")
+    if local_copies and (path := Path(local_copies) / name).is_file():
+        return _verify(path, source, "restore it, or unset EVENHAND_DATA_DIR")
+    path = cache_folder() / name
+    if path.is_file() and (offline or _is_pinned(path, source)):
+        return _verify(path, source, "delete it and fetch it again without --offline")
+    if offline:
+        raise DataError(f"{name} is not on this computer; {_remedy(name, benchmark)}")
+    try:
+        _download(source, path)
+    except OSError as error:  # every network error of requests is an OSError
+        reason = f"{type(error).__name__} at {source.url}"
+        raise DataError(f"cannot download {name} ({reason}); {_remedy(name, benchmark)}") from error
+    return path
+
+
+def get_all(names: Iterable[str], *, benchmark: str, offline: bool = False) -> dict[str, Path]:
+    """The verified files of these local paths; downloads run side by side.
+
+    Raises:
+        DataError: as for `get`.
+    """
+
+    def get_one(name: str) -> tuple[str, Path]:
+        return name, get(name, benchmark=benchmark, offline=offline)
+
+    with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+        return dict(pool.map(get_one, names))
+
+
+def _is_pinned(path: Path, source: Source) -> bool:
+    if (path, source.sha256) not in _verified and _sha256(path) == source.sha256:
+        _verified.add((path, source.sha256))
+    return (path, source.sha256) in _verified
+
+
+def _verify(path: Path, source: Source, remedy: str) -> Path:
+    if not _is_pinned(path, source):
+        raise _wrong_hash(str(path), source, _sha256(path), remedy)
+    return path
+
+
+def _download(source: Source, path: Path) -> None:
+    """Put the file into its place in one step, so that no reader ever sees half of it."""
+    import pooch
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS)(source.url, part, None)
+        found = _sha256(Path(part))
+        if found != source.sha256:
+            raise _wrong_hash(source.url, source, found, "it was not kept; try again later")
+        Path(part).replace(path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+    _verified.add((path, source.sha256))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _wrong_hash(what: str, source: Source, found: str, remedy: str) -> DataError:
+    return DataError(
+        f"{what} is not the pinned file: expected SHA-256 {source.sha256[:12]}, "
+        f"found {found[:12]}; {remedy}"
+    )
+
+
+def _remedy(name: str, benchmark: str) -> str:
+    return (
+        f"run `evenhand fetch {benchmark}` where there is a network, "
+        f"or set EVENHAND_DATA_DIR to a folder that holds {name}"
+    )
