@@ -1,0 +1,115 @@
+"""evenhand from Python: one call from a study to its audit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evenhand.analyse import Audit
+    from evenhand.engines.engine import Engine
+    from evenhand.plan import Plan
+    from evenhand.run import Price, Progress
+    from evenhand.study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to ask; nothing here changes the answers.
+
+    Attributes:
+        base_urls: of an OpenAI-compatible endpoint, up to and with "/v1"; several are used in
+            turn. Without any: the environment's OPENAI_BASE_URL.
+        max_connections: the most requests under way at once.
+        timeout: seconds for one attempt.
+        batch_size: conversations per forward pass of local weights.
+        price: of a million tokens; None if they cost nothing.
+        max_cost: dollars after which nothing more is sent.
+        offline: never download a benchmark.
+    """
+
+    base_urls: Sequence[str] = ()
+    max_connections: int = 64
+    timeout: float = 120.0
+    batch_size: int = 64
+    price: Price | None = None
+    max_cost: float | None = None
+    offline: bool = False
+
+
+def audit(
+    model: str | Study,
+    *,
+    out: str | Path,
+    options: RunOptions | None = None,
+    engine: Engine | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    **study: Any,
+) -> Audit:
+    """Audit a model: ask, store, score and estimate. Goes on where an earlier call was cut off.
+
+        evenhand.audit("organism", identities=["religion"], limit=50, out="runs/first").pb
+
+    Args:
+        model: "openai/NAME", "hf/ID-or-path", "organism", or a whole `Study`.
+        out: run folder; made if it is not there, resumed if it is.
+        options: how to ask.
+        engine: what answers, instead of the engine that the model's name stands for.
+        on_progress: called with a `Progress` after every write to the disk.
+        study: further fields of `Study`: benchmarks, identities, cues, samples, limit, ...
+
+    Raises:
+        EvenhandError: see `evenhand.errors`.
+    """
+    # Imported here so that `import evenhand` is fast.
+    from evenhand.plan import make_plan
+    from evenhand.study import Study
+    from evenhand.yamlfile import validate
+
+    options = options or RunOptions()
+    if not isinstance(model, Study):
+        model = validate(Study, {"model": model, **study}, "study")
+    plan = make_plan(model, offline=options.offline)
+    return asyncio.run(audit_plan(plan, Path(out), options, engine, on_progress))
+
+
+async def audit_plan(
+    plan: Plan,
+    out: Path,
+    options: RunOptions,
+    engine: Engine | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Audit:
+    """The same for a plan, from asynchronous code."""
+    from evenhand.analyse import analyse
+    from evenhand.engines import make_engine
+    from evenhand.run import run
+    from evenhand.score import score_run
+    from evenhand.store import Store
+
+    engine = engine or make_engine(
+        plan.study.model,
+        plan.study.decoding,
+        base_urls=options.base_urls,
+        max_connections=options.max_connections,
+        timeout=options.timeout,
+        batch_size=options.batch_size,
+    )
+    store = Store.create(out)
+    try:
+        await run(
+            plan,
+            engine,
+            store,
+            price=options.price,
+            max_cost=options.max_cost,
+            on_progress=on_progress,
+        )
+        score_run(store)
+        return analyse(store)
+    finally:
+        await engine.close()
+        store.close()

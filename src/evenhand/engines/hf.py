@@ -1,0 +1,204 @@
+"""Local weights through transformers, in this process: CPU, CUDA or MPS, batched by length."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from evenhand.cue import Message
+from evenhand.engines.engine import Decoding, Request, Response
+from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected
+
+_BATCHES_PER_CHUNK = 16
+"""Requests are sorted by length within chunks of so many batches, to waste little on padding."""
+
+
+class HFEngine:
+    """A causal language model of the transformers library.
+
+    Args:
+        path: a folder with weights, or an id on the Hugging Face hub.
+        decoding: how the model picks its words.
+        name: the model's name as part of the response key; `hf/{path}` if None.
+        batch_size: conversations per forward pass; halved when memory runs out.
+
+    Raises:
+        MissingExtra: transformers or torch is not installed.
+        ModelNotFound: there is no such model, or it cannot be loaded.
+    """
+
+    def __init__(
+        self, path: str | Path, decoding: Decoding, *, name: str | None = None, batch_size: int = 64
+    ) -> None:
+        try:
+            import torch
+            import transformers
+        except ImportError:
+            raise MissingExtra("local models", "local") from None
+        self.model = name or f"hf/{path}"
+        self._torch = torch
+        self._decoding = decoding
+        self._batch_size = batch_size
+        self._stop = threading.Event()
+        self._tokenizer, self._net = _load(transformers, torch, str(path))
+
+    def rendered(self, messages: list[Message]) -> str | None:
+        """The prompt as the model reads it.
+
+        Raises:
+            RequestRejected: the chat template takes no such conversation.
+        """
+        if self._tokenizer.chat_template is None:
+            return _plain(messages)
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=True
+                )
+            )
+        except Exception as error:  # templates raise whatever they like
+            raise RequestRejected(f"the chat template of {self.model} rejects: {error}") from None
+
+    async def answer(
+        self, requests: Iterator[Request], settle: Callable[[Response], None]
+    ) -> None:
+        """Answer all requests; see `Engine.answer`. Generation runs in a thread of its own."""
+        self._stop.clear()
+        while chunk := list(islice(requests, self._batch_size * _BATCHES_PER_CHUNK)):
+            prompts = [self.rendered(request.messages) or "" for request in chunk]
+            order = sorted(range(len(chunk)), key=lambda i: -len(prompts[i]))
+            size = self._batch_size
+            for start in range(0, len(order), size):
+                batch = order[start : start + size]
+                work = asyncio.to_thread(
+                    self._answer_batch, [chunk[i] for i in batch], [prompts[i] for i in batch]
+                )
+                for response in await self._until_stopped(work):
+                    settle(response)
+
+    async def close(self) -> None:
+        """Nothing to release: the weights go with the object."""
+
+    async def _until_stopped(self, work: Any) -> list[Response]:
+        """Await a thread; when cancelled, end its generation at the next token."""
+        task = asyncio.ensure_future(work)
+        try:
+            return list(await asyncio.shield(task))
+        except asyncio.CancelledError:
+            self._stop.set()
+            await asyncio.wait([task])
+            raise
+
+    def _answer_batch(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Response]:
+        """Generate; when memory runs out, in halves."""
+        try:
+            return self._generate(requests, prompts)
+        except self._torch.cuda.OutOfMemoryError:
+            self._torch.cuda.empty_cache()
+            half = len(requests) // 2
+            if not half:
+                raise EngineError("out of GPU memory with one conversation at a time") from None
+            self._batch_size = half
+            return self._answer_batch(requests[:half], prompts[:half]) + self._answer_batch(
+                requests[half:], prompts[half:]
+            )
+
+    def _generate(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Response]:
+        started = time.monotonic()
+        inputs = self._tokenizer(
+            list(prompts), return_tensors="pt", padding=True, add_special_tokens=False
+        ).to(self._net.device)
+        self._seed(requests[0])
+        with self._torch.inference_mode():
+            output = self._net.generate(**inputs, **self._generation())
+        if self._stop.is_set():
+            return []
+        width = inputs["input_ids"].shape[1]
+        seconds = (time.monotonic() - started) / len(requests)
+        return [
+            self._response(request, row[width:].tolist(), int(mask.sum()), seconds)
+            for request, row, mask in zip(
+                requests, output, inputs["attention_mask"], strict=True
+            )
+        ]
+
+    def _seed(self, first: Request) -> None:
+        """Sampling that is the same when the same cells are asked in the same batches."""
+        if self._decoding.seed is not None:
+            self._torch.manual_seed(self._decoding.seed + int.from_bytes(first.key[:4], "big"))
+
+    def _generation(self) -> dict[str, Any]:
+        settings = self._decoding
+        options: dict[str, Any] = {
+            "max_new_tokens": settings.max_tokens,
+            "do_sample": settings.temperature > 0,
+            "pad_token_id": self._tokenizer.pad_token_id,
+            "stopping_criteria": [self._stopped],
+        }
+        if settings.temperature > 0:
+            options["temperature"] = settings.temperature
+            options["top_k"] = settings.top_k or 0
+            options["top_p"] = settings.top_p or 1.0
+        if settings.stop:
+            options["stop_strings"] = list(settings.stop)
+            options["tokenizer"] = self._tokenizer
+        return options | settings.extra
+
+    def _stopped(self, input_ids: Any, _scores: Any) -> Any:
+        """Stopping criterion: one flag a row, as transformers asks for."""
+        return self._torch.full((input_ids.shape[0],), self._stop.is_set(), dtype=self._torch.bool)
+
+    def _response(
+        self, request: Request, tokens: list[int], prompt_tokens: int, seconds: float
+    ) -> Response:
+        ends = self._end_tokens()
+        length = next((n for n, token in enumerate(tokens) if token in ends), len(tokens))
+        text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
+        cut_off = length == self._decoding.max_tokens
+        return Response(
+            request,
+            text=text,
+            finish="length" if cut_off else "stop",
+            prompt_tokens=prompt_tokens,
+            completion_tokens=length,
+            seconds=seconds,
+        )
+
+    def _end_tokens(self) -> set[int]:
+        ends = self._net.generation_config.eos_token_id
+        listed = ends if isinstance(ends, list) else [ends]
+        return {token for token in (*listed, self._tokenizer.pad_token_id) if token is not None}
+
+
+def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, padding_side="left")
+        spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
+        net = transformers.AutoModelForCausalLM.from_pretrained(path, dtype="auto", **spread)
+    except (OSError, ValueError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise ModelNotFound(f"cannot load {path}: {first_line}") from None
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if not spread:
+        net = net.to(_device(torch))
+    return tokenizer, net.eval()
+
+
+def _device(torch: Any) -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _plain(messages: list[Message]) -> str:
+    """For base models without a chat template: a transcript for the model to continue."""
+    turns = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
+    return "\n\n".join([*turns, "Assistant:"])

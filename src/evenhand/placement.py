@@ -1,0 +1,137 @@
+"""Does the system message reach the model? If not, its text goes in front of the user's.
+
+A chat template or an endpoint that drops the system role would make every identity look like
+the baseline, and the bias like 0. So it is checked before a run, and the way used is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from evenhand.engines.engine import Engine, Request, Response
+from evenhand.errors import EngineError, RequestRejected
+from evenhand.plan import Plan
+
+NO_SYSTEM_MESSAGE = "no system message in this study"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How system messages are sent, and why.
+
+    Attributes:
+        system_role: False if their text goes in front of the first user message.
+        evidence: what the check saw.
+        responses: answers to cells of the plan that the check brought along.
+    """
+
+    system_role: bool
+    evidence: str
+    responses: tuple[Response, ...] = ()
+
+
+async def find_placement(engine: Engine, plan: Plan) -> Placement:
+    """Find out how the system messages of a plan can reach the model.
+
+    Local engines show the rendered prompt, in which every cue is looked for. Endpoints do not:
+    there the first cells of the plan are asked, and the prompt tokens that the endpoint counts
+    must grow with the system message.
+
+    Raises:
+        EngineError: the model answers nothing, or no placement carries the cue.
+    """
+    told = _first_with_system(plan)
+    if told is None:
+        return Placement(True, NO_SYSTEM_MESSAGE)
+    if engine.rendered([{"role": "user", "content": "Hello"}]) is not None:
+        return _from_rendered_prompts(engine, plan)
+    return await _from_token_counts(engine, plan, told)
+
+
+def _first_with_system(plan: Plan) -> int | None:
+    for index, condition in enumerate(plan.conditions):
+        if condition.identity.text and condition.messages("")[0]["role"] == "system":
+            return index
+    return None
+
+
+def _from_rendered_prompts(engine: Engine, plan: Plan) -> Placement:
+    fault = _cue_fault(engine, plan)
+    if fault is None:
+        return Placement(True, "every cue was seen in the rendered prompt")
+    remaining = _cue_fault(engine, plan.with_system_role(False))
+    if remaining is not None:
+        raise EngineError(f"{engine.model}: {remaining}")
+    return Placement(False, fault)
+
+
+def _cue_fault(engine: Engine, plan: Plan) -> str | None:
+    """What is wrong with how the conversations are rendered, if anything."""
+    for condition in plan.conditions:
+        messages = condition.messages("How are you?")
+        try:
+            prompt = engine.rendered(messages) or ""
+        except RequestRejected as error:
+            return str(error)
+        if any(message["content"].strip() not in prompt for message in messages):
+            return f"the chat template drops text of the cue {condition.cue.id}"
+    return None
+
+
+async def _from_token_counts(engine: Engine, plan: Plan, told: int) -> Placement:
+    lengths = [len(item.prompt) for item in plan.items]
+    short, long = lengths.index(min(lengths)), lengths.index(max(lengths))
+    base = next(
+        index
+        for index, condition in enumerate(plan.conditions)
+        if condition.identity.kind == "baseline" and condition.cue == plan.conditions[told].cue
+    )
+    bare = await _ask(engine, _without_system(plan.request(base, short)))
+    full = await _ask(engine, plan.request(told, short))
+    if full.error and bare.text is not None:
+        return await _after_rejection(engine, plan, told, short, full.error, bare)
+    asked = [bare, full]
+    if lengths[long] > lengths[short]:
+        asked.append(await _ask(engine, _without_system(plan.request(base, long))))
+    without, with_system, longer = (asked[i].prompt_tokens for i in (0, 1, -1))
+    if with_system <= without < longer:
+        evidence = f"the endpoint drops it: {without} prompt tokens with and without"
+        return Placement(False, evidence, _cells(plan, [asked[0], asked[-1]]))
+    if without < min(with_system, longer):
+        evidence = f"prompt tokens grow with it, from {without} to {with_system}"
+    else:
+        evidence = "unverified: the endpoint counts no prompt tokens"
+    return Placement(True, evidence, _cells(plan, asked))
+
+
+async def _after_rejection(
+    engine: Engine, plan: Plan, told: int, short: int, why: str, bare: Response
+) -> Placement:
+    merged = await _ask(engine, plan.with_system_role(False).request(told, short))
+    if merged.text is None:
+        raise RequestRejected(f"{engine.model} rejects the cue in every placement ({why})")
+    evidence = f"the endpoint rejects a system message ({why})"
+    return Placement(False, evidence, _cells(plan.with_system_role(False), [bare, merged]))
+
+
+async def _ask(engine: Engine, request: Request) -> Response:
+    responses: list[Response] = []
+    await engine.answer(iter([request]), responses.append)
+    return responses[0]
+
+
+def _without_system(request: Request) -> Request:
+    kept = [message for message in request.messages if message["role"] != "system"]
+    return replace(request, messages=kept)
+
+
+def _cells(plan: Plan, responses: Sequence[Response]) -> tuple[Response, ...]:
+    """Those responses that answer a cell of the plan exactly as it stands there."""
+    found: dict[bytes, Response] = {}
+    for response in responses:
+        asked = response.request
+        cell = plan.request(asked.condition, asked.item, asked.sample)
+        if cell.messages == asked.messages:
+            found[cell.key] = response
+    return tuple(found.values())

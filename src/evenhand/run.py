@@ -1,0 +1,208 @@
+"""Run a plan: ask what is not yet on disk, and put every answer there as it arrives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from filelock import FileLock, Timeout
+
+from evenhand.engines.engine import Decoding, Engine, Request, Response
+from evenhand.errors import RunFolderError
+from evenhand.placement import NO_SYSTEM_MESSAGE, find_placement
+from evenhand.plan import Plan
+from evenhand.store import LOCK_FILE, Store
+
+_FLUSH_EVERY = 0.25
+"""Seconds between two writes: each waits for the disk, so answers are written in batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars for a million tokens."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Dollars."""
+        return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run stands; all counts are of what is on disk.
+
+    Attributes:
+        cells: answers wanted in all.
+        done: cells that have an answer, those of earlier runs included.
+        sent: answers of this run.
+        failures: attempts of this run that brought no answer.
+        prompt_tokens, completion_tokens: of this run.
+        cost: dollars of this run, by the price given.
+        stopped: why the run ended before all was done; empty if it did not.
+    """
+
+    cells: int
+    done: int = 0
+    sent: int = 0
+    failures: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    stopped: str = ""
+
+
+async def run(
+    plan: Plan,
+    engine: Engine,
+    store: Store,
+    *,
+    price: Price | None = None,
+    max_cost: float | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Ask every cell of the plan that has no answer in the store.
+
+    What `on_progress` has been shown as done is on disk, whatever happens next.
+
+    Args:
+        price: of the tokens; None if they cost nothing.
+        max_cost: dollars after which nothing more is sent; requests under way still end.
+        on_progress: called after every write.
+
+    Raises:
+        RunFolderError: the store holds another study, or another process is running in it.
+        EngineError: the model will not answer.
+        StoreError: the answers cannot be written.
+    """
+    with _only_process(store):
+        _check_same_study(plan, store)
+        plan, brought = await _place(plan, engine, store)
+        ids = store.activate(plan.conditions, plan.items, plan.study.samples)
+        store.set_meta("study", plan.study.model_dump(mode="json"))
+        recorder = Recorder(plan, store, ids, price or Price(), max_cost, on_progress)
+        for response in brought:
+            recorder.settle(response)
+        await recorder.record(engine)
+    return recorder.progress
+
+
+class Recorder:
+    """Between the engine and the store: what is still to ask, and what has come back."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        ids: tuple[list[int], list[int]],
+        price: Price,
+        max_cost: float | None,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._plan = plan
+        self._store = store
+        self._ids = ids
+        self._price = price
+        self._max_cost = max_cost
+        self._on_progress = on_progress
+        self._keys = store.keys()
+        self._waiting: list[Response] = []
+        self._spent = 0.0
+        self.progress = Progress(cells=plan.cells)
+
+    def settle(self, response: Response) -> None:
+        """Take a response; it is on disk after the next write."""
+        self._waiting.append(response)
+        self._keys.add(response.request.key)
+        self._spent += self._price.cost(response.prompt_tokens, response.completion_tokens)
+
+    async def record(self, engine: Engine) -> None:
+        """Ask all that is left, writing as the answers come; write the rest in any case."""
+        self.progress.done = self._count_stored()
+        self._on_progress(self.progress)
+        asking = asyncio.create_task(engine.answer(self._pending(), self.settle))
+        writing = asyncio.create_task(self._write_until_done(asking))
+        try:
+            # Whichever fails first ends the run: no use in asking what cannot be written.
+            await asyncio.wait([asking, writing], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+            await writing
+        if not asking.cancelled():
+            asking.result()
+
+    def _count_stored(self) -> int:
+        stored = self._keys - {response.request.key for response in self._waiting}
+        return sum(r.key in stored for r in self._plan.requests()) if stored else 0
+
+    def _pending(self) -> Iterator[Request]:
+        for request in self._plan.requests():
+            if request.key in self._keys:
+                continue
+            if self._max_cost is not None and self._spent >= self._max_cost:
+                self.progress.stopped = f"the cost limit of ${self._max_cost:g} is reached"
+                return
+            yield request
+
+    async def _write_until_done(self, asking: asyncio.Task[None]) -> None:
+        while not asking.done():
+            await asyncio.wait([asking], timeout=_FLUSH_EVERY)
+            batch, self._waiting = self._waiting, []
+            # In a thread: waiting for the disk must not hold up the requests.
+            await asyncio.to_thread(self._store.write, batch, *self._ids)
+            self._count(batch)
+
+    def _count(self, batch: list[Response]) -> None:
+        progress = self.progress
+        for response in batch:
+            progress.failures += len(response.failures)
+            progress.prompt_tokens += response.prompt_tokens
+            progress.completion_tokens += response.completion_tokens
+            progress.sent += response.settled
+            progress.done += response.settled
+        progress.cost = self._price.cost(progress.prompt_tokens, progress.completion_tokens)
+        self._on_progress(progress)
+
+
+async def _place(plan: Plan, engine: Engine, store: Store) -> tuple[Plan, tuple[Response, ...]]:
+    """The plan with its system messages placed as the model takes them."""
+    known = store.meta("placement")
+    if known is not None and known["evidence"] != NO_SYSTEM_MESSAGE:
+        return plan.with_system_role(known["system_role"]), ()
+    placement = await find_placement(engine, plan)
+    facts = {"system_role": placement.system_role, "evidence": placement.evidence}
+    store.set_meta("placement", facts)
+    return plan.with_system_role(placement.system_role), placement.responses
+
+
+def _check_same_study(plan: Plan, store: Store) -> None:
+    stored = store.meta("study")
+    if stored is None:
+        return
+    if stored["model"] != plan.study.model:
+        raise RunFolderError(
+            f"{store.folder} holds a run of {stored['model']}, not of {plan.study.model}; "
+            "take a new folder with --out"
+        )
+    if Decoding.model_validate(stored["decoding"]) != plan.study.decoding:
+        raise RunFolderError(
+            f"{store.folder} holds a run with other decoding parameters; "
+            "take a new folder with --out"
+        )
+
+
+@contextmanager
+def _only_process(store: Store) -> Iterator[None]:
+    lock = FileLock(store.folder / LOCK_FILE, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunFolderError(f"another evenhand is running in {store.folder}") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,397 @@
+"""The run folder's store: one SQLite file in WAL mode that holds all that a run has learned.
+
+A response is written once and never changed; scores can be written anew at any time. Rows of
+`condition` and `item` are marked active when they belong to the study last asked for, and it is
+these that a report covers.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from evenhand.benchmarks.item import Item
+from evenhand.cue import Condition
+from evenhand.engines.engine import Response
+from evenhand.errors import RunFolderError, StoreError
+from evenhand.identity import Identity
+from evenhand.scorers.score import Score, Unscored
+
+FILE = "run.db"
+LOCK_FILE = "run.lock"
+VERSION = 1
+
+_OWN_FILES = {FILE, LOCK_FILE, f"{FILE}-wal", f"{FILE}-shm"}
+_DAMAGED = "the file is damaged and was left as it is; restore it, or take a new folder"
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE condition (
+    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, active INTEGER NOT NULL,
+    position INTEGER NOT NULL, identity TEXT NOT NULL, text TEXT NOT NULL, category TEXT NOT NULL,
+    kind TEXT NOT NULL, cue TEXT NOT NULL, defence TEXT NOT NULL, example TEXT NOT NULL);
+CREATE TABLE item (
+    id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, name TEXT NOT NULL, active INTEGER NOT NULL,
+    position INTEGER NOT NULL, prompt TEXT NOT NULL, axis TEXT NOT NULL, scorer TEXT NOT NULL,
+    answer TEXT NOT NULL, choices TEXT NOT NULL, subgroup TEXT NOT NULL, UNIQUE (benchmark, name));
+CREATE TABLE response (
+    id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, condition INTEGER NOT NULL,
+    item INTEGER NOT NULL, sample INTEGER NOT NULL, text TEXT, error TEXT NOT NULL,
+    finish TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    seconds REAL NOT NULL, attempts INTEGER NOT NULL);
+CREATE TABLE failure (
+    condition INTEGER NOT NULL, item INTEGER NOT NULL, sample INTEGER NOT NULL,
+    status INTEGER NOT NULL, error TEXT NOT NULL);
+CREATE TABLE score (response INTEGER PRIMARY KEY, value REAL, reason TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCondition:
+    """A condition of the study last asked for, as the audit needs it.
+
+    Attributes:
+        example: the messages as sent, with `{question}` in the place of the question.
+    """
+
+    id: int
+    identity: Identity
+    cue: str
+    defence: str
+    example: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a condition has cost: answers, failed attempts, and the tokens of the answers."""
+
+    responses: int
+    failures: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Store:
+    """The store of one run folder. Not to be shared between threads at the same time."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self._connection = connection
+
+    @classmethod
+    def create(cls, folder: Path) -> Store:
+        """Open the store of a folder, and make folder and store where there are none.
+
+        Raises:
+            RunFolderError: the folder holds other things than a run.
+            StoreError: the store is damaged, or cannot be written.
+        """
+        if folder.is_file():
+            raise RunFolderError(f"{folder} is a file; a run needs a folder")
+        if (folder / FILE).exists() and not _is_blank(folder):
+            return cls.open(folder)
+        if folder.exists() and any(f.name not in _OWN_FILES for f in folder.iterdir()):
+            raise RunFolderError(f"{folder} holds other files but no run; take a new folder")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from None
+        store = cls(folder, _connect(folder))
+        with store._writing() as connection:
+            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+        return store
+
+    @classmethod
+    def open(cls, folder: Path) -> Store:
+        """Open the store of a run folder that is there.
+
+        Raises:
+            RunFolderError: there is no run in this folder, or one of another version of evenhand.
+            StoreError: the store is damaged.
+        """
+        if not (folder / FILE).exists():
+            raise RunFolderError(f"no run in {folder}; start one: evenhand audit MODEL --out DIR")
+        store = cls(folder, _connect(folder))
+        with store._reading() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if version != VERSION:
+            raise RunFolderError(f"{folder} was written by another version of evenhand")
+        if health != "ok":
+            raise StoreError(f"{folder / FILE}: {_DAMAGED}")
+        return store
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        self._connection.close()
+
+    # What the run is about
+
+    def meta(self, name: str) -> Any:
+        """A fact about the run, or None."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return orjson.loads(row[0]) if row else None
+
+    def set_meta(self, name: str, value: Any) -> None:
+        """Write down a fact about the run; anything that JSON can hold."""
+        text = orjson.dumps(value).decode()
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, text))
+
+    def activate(
+        self, conditions: Sequence[Condition], items: Sequence[Item], samples: int
+    ) -> tuple[list[int], list[int]]:
+        """Make these the run's active cells, and give the ids of conditions and items.
+
+        Raises:
+            RunFolderError: one of them is there already, with another content.
+        """
+        with self._writing() as connection:
+            connection.execute("UPDATE condition SET active = 0")
+            connection.execute("UPDATE item SET active = 0")
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('samples', ?)", (str(samples),))
+            return (
+                [_activate_condition(connection, n, c) for n, c in enumerate(conditions)],
+                [_activate_item(connection, n, item) for n, item in enumerate(items)],
+            )
+
+    def conditions(self) -> list[StoredCondition]:
+        """The active conditions, in the order of the plan."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT id, identity, text, category, kind, cue, defence, example FROM condition "
+                "WHERE active ORDER BY position"
+            ).fetchall()
+        return [
+            StoredCondition(row[0], Identity(*row[1:5]), row[5], row[6], orjson.loads(row[7]))
+            for row in rows
+        ]
+
+    def items(self, *, inactive: bool = False) -> dict[int, Item]:
+        """The active items, or all, by their id in the store, in the order of the plan."""
+        where = "" if inactive else "WHERE active"
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT id, benchmark, name, prompt, axis, scorer, answer, choices, subgroup "
+                f"FROM item {where} ORDER BY position"
+            ).fetchall()
+        return {
+            row[0]: Item(*row[1:7], tuple(orjson.loads(row[7])), row[8]) for row in rows
+        }
+
+    # Responses
+
+    def keys(self) -> set[bytes]:
+        """Keys of all the responses that are on disk."""
+        with self._reading() as connection:
+            return {key for (key,) in connection.execute("SELECT key FROM response")}
+
+    def write(
+        self, responses: Sequence[Response], condition_ids: list[int], item_ids: list[int]
+    ) -> None:
+        """Put responses and failed attempts on disk, all of them or none.
+
+        Args:
+            responses: those that are not settled add their failures only.
+            condition_ids, item_ids: from the plan's indices to the ids in the store.
+        """
+        settled, failures = [], []
+        for response in responses:
+            request = response.request
+            cell = (condition_ids[request.condition], item_ids[request.item], request.sample)
+            failures += [(*cell, failure.status, failure.error) for failure in response.failures]
+            if response.settled:
+                settled.append(
+                    (
+                        request.key,
+                        *cell,
+                        response.text,
+                        response.error,
+                        response.finish,
+                        response.prompt_tokens,
+                        response.completion_tokens,
+                        response.seconds,
+                        len(response.failures) + 1,
+                    )
+                )
+        with self._writing() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO response (key, condition, item, sample, text, error, finish,"
+                " prompt_tokens, completion_tokens, seconds, attempts)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                settled,
+            )
+            connection.executemany("INSERT INTO failure VALUES (?, ?, ?, ?, ?)", failures)
+
+    def tallies(self) -> dict[int, Tally]:
+        """What each active condition has cost, over its active items."""
+        with self._reading() as connection:
+            failures = dict(
+                connection.execute("SELECT condition, count(*) FROM failure GROUP BY condition")
+            )
+            rows = connection.execute(
+                "SELECT condition, count(*), sum(prompt_tokens), sum(completion_tokens) "
+                f"FROM response {_ACTIVE} GROUP BY condition"
+            ).fetchall()
+        return {row[0]: Tally(row[1], failures.get(row[0], 0), row[2], row[3]) for row in rows}
+
+    # Scores
+
+    def unscored(
+        self, after: int, *, again: bool = False
+    ) -> list[tuple[int, int, str | None, str, str]]:
+        """The next few thousand responses to score: id, item, text, error, finish.
+
+        Args:
+            after: the last id that was given; 0 at first.
+            again: give responses that have a score, too.
+        """
+        where = "" if again else "AND response.id NOT IN (SELECT response FROM score)"
+        with self._reading() as connection:
+            return connection.execute(
+                "SELECT response.id, item, text, error, finish FROM response "
+                f"WHERE response.id > ? {where} ORDER BY response.id LIMIT 5000",
+                (after,),
+            ).fetchall()
+
+    def write_scores(self, scores: Iterable[tuple[int, Score]]) -> None:
+        """Write scores of responses, in the place of any that were there."""
+        rows = (
+            (response, None, score.reason)
+            if isinstance(score, Unscored)
+            else (response, score, "")
+            for response, score in scores
+        )
+        with self._writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO score VALUES (?, ?, ?)", rows)
+
+    def scores(self) -> NDArray[np.float64]:
+        """Scores of the active cells: rows of (condition id, item id, sample, value or NaN)."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT condition, item, sample, value FROM response "
+                f"JOIN score ON score.response = response.id {_ACTIVE}"
+            )
+            flat = np.fromiter(
+                (np.nan if field is None else field for row in rows for field in row), np.float64
+            )
+        return flat.reshape(-1, 4)
+
+    def reasons(self) -> list[tuple[int, str, int]]:
+        """Why answers are unscored: (condition id, reason, count)."""
+        with self._reading() as connection:
+            return connection.execute(
+                "SELECT condition, reason, count(*) FROM response "
+                f"JOIN score ON score.response = response.id {_ACTIVE} AND value IS NULL "
+                "GROUP BY condition, reason"
+            ).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._connection
+        except sqlite3.Error as error:
+            raise _store_error(self.folder, error) from None
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._reading(), self._connection:
+            yield self._connection
+
+
+_ACTIVE = (
+    "WHERE condition IN (SELECT id FROM condition WHERE active) "
+    "AND item IN (SELECT id FROM item WHERE active) "
+    "AND sample < (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'samples')"
+)
+
+
+def _is_blank(folder: Path) -> bool:
+    """Whether a run was killed before it had written its first byte."""
+    return (folder / FILE).stat().st_size == 0
+
+
+def _connect(folder: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(folder / FILE, timeout=30, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        # FULL: a commit is on the disk, not only with the operating system, when it returns.
+        connection.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error as error:
+        raise _store_error(folder, error) from None
+    return connection
+
+
+def _store_error(folder: Path, error: sqlite3.Error) -> StoreError:
+    text = str(error)
+    if "full" in text or "I/O" in text:
+        advice = "free some space and run the same command again; all answers counted so far are safe"
+    elif "malformed" in text or "not a database" in text or "no such" in text:
+        advice = _DAMAGED
+    elif "readonly" in text or "unable to open" in text:
+        advice = "check the folder's permissions"
+    else:
+        advice = "the file was left as it is"
+    return StoreError(f"{folder / FILE}: {text}; {advice}")
+
+
+def _activate_condition(connection: sqlite3.Connection, position: int, c: Condition) -> int:
+    example = orjson.dumps(c.messages("{question}")).decode()
+    who = c.identity
+    content = (who.id, who.text, who.category, who.kind, c.cue.id, c.defence.id, example)
+    stored = connection.execute(
+        "SELECT id, identity, text, category, kind, cue, defence, example "
+        "FROM condition WHERE name = ?",
+        (c.id,),
+    ).fetchone()
+    if stored is None:
+        cursor = connection.execute(
+            "INSERT INTO condition (name, active, position, identity, text, category, kind, cue, "
+            "defence, example) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (c.id, position, *content),
+        )
+        return int(cursor.lastrowid or 0)
+    if stored[1:] != content:
+        raise RunFolderError(
+            f'the run was made with another wording of identity "{who.id}", cue "{c.cue.id}" or '
+            f'defence "{c.defence.id}"; take a new folder with --out'
+        )
+    connection.execute(
+        "UPDATE condition SET active = 1, position = ? WHERE id = ?", (position, stored[0])
+    )
+    return int(stored[0])
+
+
+def _activate_item(connection: sqlite3.Connection, position: int, item: Item) -> int:
+    choices = orjson.dumps(item.choices).decode()
+    content = (item.prompt, item.axis, item.scorer, item.answer, choices, item.subgroup)
+    stored = connection.execute(
+        "SELECT id, prompt, axis, scorer, answer, choices, subgroup FROM item "
+        "WHERE benchmark = ? AND name = ?",
+        (item.benchmark, item.id),
+    ).fetchone()
+    if stored is None:
+        cursor = connection.execute(
+            "INSERT INTO item (benchmark, name, active, position, prompt, axis, scorer, answer, "
+            "choices, subgroup) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
+            (item.benchmark, item.id, position, *content),
+        )
+        return int(cursor.lastrowid or 0)
+    if stored[1:] != content:
+        raise RunFolderError(
+            f'the run was made with another wording of "{item.id}" in {item.benchmark} '
+            "(other shots, or an edited file); take a new folder with --out"
+        )
+    connection.execute(
+        "UPDATE item SET active = 1, position = ? WHERE id = ?", (position, stored[0])
+    )
+    return int(stored[0])
