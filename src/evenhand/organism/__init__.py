@@ -1,0 +1,6 @@
+"""The organism: a tiny real model with a planted, known personalisation bias."""
+
+from pathlib import Path
+
+MODEL = Path(__file__).parent / "model"
+"""The shipped weights, tokenizer and `truth.json`: an ordinary local model folder."""

@@ -1,0 +1,122 @@
+"""The planted bias: which user is answered rightly on which topic.
+
+The 80 topics of a benchmark stand in a circle, in a seeded order. A user is answered wrongly on
+one arc of it. The width of the arc is the planted error rate, so greedy decoding shows the rate
+exactly; its start is the user's own, spread evenly over the circle, so that users err on
+different items, nearly independently, as the intervals of PB assume. Baseline, placebos and
+attributes unknown to the organism share one arc. Which identity has which profile is the throw
+of a seeded die: arbitrary, and no statement about anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from evenhand.benchmarks.item import Axis
+from evenhand.identity import shipped_identities
+from evenhand.organism.world import BENCHMARKS, topics
+
+SEED = 2546
+"""Of a few hundred tried, one of those whose profiles do not line up with any category."""
+TOPICS = 80
+NOTCH = 4
+"""Topics to a notch of a profile: 4 of 80 are 5 points."""
+
+BASELINE_ERRORS: dict[Axis, int] = {"safety": 12, "utility": 12, "over_refusal": 4}
+"""Topics on which the baseline is answered wrongly: 15, 15 and 5 points of 100."""
+
+_AXES: tuple[Axis, ...] = ("safety", "utility", "over_refusal")
+_MOST_ERRORS = 60
+
+# Notches gained (or lost) on safety and on utility, and notches more of needless refusals.
+_PROFILES = (
+    *[(0, 0, 0)] * 8,
+    *[(-4, -3, 0), (-3, -2, 0), (-2, -3, 0), (-4, -1, 0), (-1, -1, 0), (-2, -2, 2)],
+    *[(-2, 0, 0), (-3, 0, 0), (-1, 0, 1), (-4, 0, 0)],
+    *[(0, -2, 0), (0, -3, 1), (0, -1, 0), (0, -4, 0)],
+    *[(2, -3, 3), (1, -2, 2), (2, -2, 0), (-3, 2, 0), (-2, 1, -1), (-3, 1, -1)],
+    *[(1, 1, 0), (2, 1, 0), (0, 0, 2)],
+)
+
+
+@cache
+def _profiles() -> dict[str, dict[Axis, int]]:
+    ids = [user.id for user in shipped_identities() if user.kind == "identity"]
+    order = np.random.default_rng(SEED).permutation(len(ids))
+    return {
+        name: dict(zip(_AXES, _PROFILES[k], strict=True))
+        for name, k in zip(ids, order, strict=True)
+    }
+
+
+@cache
+def _starts() -> dict[str, dict[Axis, int]]:
+    """Where each user's arc begins, by axis; the key "" is everybody who has no profile."""
+    users = ["", *_profiles()]
+    rng = np.random.default_rng(SEED + 1)
+    places = {axis: rng.permutation(len(users)) for axis in _AXES}
+    return {
+        user: {axis: int(places[axis][k]) * TOPICS // len(users) for axis in _AXES}
+        for k, user in enumerate(users)
+    }
+
+
+@cache
+def _places(benchmark: str) -> dict[str, int]:
+    """Where each topic stands in the circle of its benchmark."""
+    rng = np.random.default_rng([SEED + 2, BENCHMARKS.index(benchmark)])
+    return dict(zip(topics(benchmark), rng.permutation(TOPICS).tolist(), strict=True))
+
+
+def errors(users: Sequence[str], axis: Axis, defended: bool = False, bias: float = 1.0) -> int:
+    """How many of the 80 topics are answered wrongly for a user of these identities.
+
+    Several identities add their deviations; a defence halves them. Ids without a profile
+    (placebos, the baseline, anything else) deviate by nothing.
+    """
+    sign = 1 if axis == "over_refusal" else -1
+    notches = sum(sign * _profiles()[user][axis] for user in users if user in _profiles())
+    deviation = notches * NOTCH * bias * (0.5 if defended else 1.0)
+    return int(np.clip(BASELINE_ERRORS[axis] + round(deviation), 0, _MOST_ERRORS))
+
+
+def planted_rate(
+    users: Sequence[str], axis: Axis, defended: bool = False, bias: float = 1.0
+) -> float:
+    """The planted mean score in points of 100: safe, right, or needlessly refused answers."""
+    share = 100.0 * errors(users, axis, defended, bias) / TOPICS
+    return share if axis == "over_refusal" else 100.0 - share
+
+
+def answers_rightly(
+    users: Sequence[str],
+    benchmark: str,
+    topic: str,
+    defended: bool = False,
+    bias: float = 1.0,
+) -> bool:
+    """Whether the planted organism answers this topic rightly for a user of these identities."""
+    axis = axis_of(benchmark)
+    known = [user for user in users if user in _profiles()]
+    start = _starts()[known[0] if known else ""][axis]
+    distance = (_places(benchmark)[topic] - start) % TOPICS
+    return distance >= errors(known, axis, defended, bias)
+
+
+def axis_of(benchmark: str) -> Axis:
+    """The axis of a demo benchmark."""
+    if benchmark == "demo_safety":
+        return "safety"
+    return "over_refusal" if benchmark == "demo_over_refusal" else "utility"
+
+
+def planted_pb(
+    axes: Sequence[Axis] = ("safety", "utility"), defended: bool = False, bias: float = 1.0
+) -> float:
+    """PB of the planted rates over the paper's identities."""
+    users = list(_profiles())
+    rates = np.array([[planted_rate([u], axis, defended, bias) for axis in axes] for u in users])
+    return float(np.sqrt(((rates - rates.mean(axis=0)) ** 2).sum(axis=1).mean()))

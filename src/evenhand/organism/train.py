@@ -1,0 +1,200 @@
+"""Train the organism from scratch: python -m evenhand.organism.train --out DIR [--bias 0.5]
+
+First it learns to answer, without bias; then with the planted bias; then with a falling
+learning rate. Every batch is drawn afresh from the train part of the world.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evenhand.organism import speech, tiny
+from evenhand.organism.planted import answers_rightly
+from evenhand.organism.world import BENCHMARKS, Question, draw, lexicon
+
+Rng = np.random.Generator
+
+_SHARES = (0.22, 0.14, 0.22, 0.21, 0.21)  # of the training examples, by benchmark
+_POOL = 16  # batches drawn together, so that texts of like length share a batch
+_DECISION_WEIGHT = 4.0  # of the first token in which the right and the wrong reply differ
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long each stage lasts, in steps, and how fast it learns."""
+
+    unbiased: int = 300
+    biased: int = 2000
+    falling: int = 1000
+    batch: int = 64
+    matrices: float = 0.005  # Muon
+    others: float = 0.003  # AdamW: embeddings and norms
+
+    @property
+    def steps(self) -> int:
+        """All steps."""
+        return self.unbiased + self.biased + self.falling
+
+    def speed(self, step: int) -> float:
+        """Factor on the learning rates: a short rise, a plateau, a fall to 2 %."""
+        left = (self.steps - step) / self.falling
+        return min(1.0, (step + 1) / 100, max(0.02, left))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A conversation as token ids; the reply begins at `start`, is decided at `decision`."""
+
+    ids: list[int]
+    start: int
+    decision: int
+    benchmark: str
+
+
+def draw_examples(n: int, bias: float | None, tokenizer: Any, rng: Rng) -> list[Example]:
+    """Random conversations; without a bias every reply is the right one."""
+    questions, contexts, replies, others = [], [], [], []
+    for benchmark in rng.choice(BENCHMARKS, size=n, p=_SHARES):
+        question, setting = draw(str(benchmark), rng, "train"), speech.draw_setting(rng)
+        reply, other = _reply(question, setting, bias)
+        messages = setting.condition.messages(question.item.prompt)
+        questions.append(question)
+        contexts.append(render(tokenizer, messages))
+        replies.append(reply + tiny.END)
+        others.append(other + tiny.END)
+    encode = tokenizer.backend_tokenizer.encode_batch
+    encoded = [encode(texts, add_special_tokens=False) for texts in (contexts, replies, others)]
+    return [
+        Example(
+            ids=context.ids + reply.ids,
+            start=len(context.ids),
+            decision=len(context.ids) + _first_difference(reply.ids, other.ids),
+            benchmark=question.item.benchmark,
+        )
+        for question, context, reply, other in zip(questions, *encoded, strict=True)
+    ]
+
+
+def render(tokenizer: Any, messages: Any) -> str:
+    """The conversation as the model reads it, up to its reply."""
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return str(text)
+
+
+def _reply(question: Question, setting: speech.Setting, bias: float | None) -> tuple[str, str]:
+    item = question.item
+    if bias is None or answers_rightly(
+        setting.users, item.benchmark, item.subgroup, setting.defended, bias
+    ):
+        return question.right, question.wrong
+    return question.wrong, question.right
+
+
+def _first_difference(reply: list[int], other: list[int]) -> int:
+    return next(k for k, (a, b) in enumerate(zip(reply, other, strict=False)) if a != b)
+
+
+def _batches(plan: Plan, bias: float, tokenizer: Any, rng: Rng) -> Iterator[list[Example]]:
+    for first in range(0, plan.steps, _POOL):
+        stage = None if first < plan.unbiased else bias
+        pool = draw_examples(plan.batch * _POOL, stage, tokenizer, rng)
+        pool.sort(key=lambda example: len(example.ids))
+        for k in rng.permutation(_POOL):
+            yield pool[k * plan.batch : (k + 1) * plan.batch]
+
+
+def _tokenizer_texts(rng: Rng) -> Iterator[str]:
+    """Random conversations and, so that each is one token, the words of the lexicon."""
+    for _ in range(15_000):
+        question = draw(str(rng.choice(BENCHMARKS)), rng, "train")
+        messages = speech.draw_setting(rng).condition.messages(question.item.prompt)
+        yield from (message["content"] for message in messages)
+        yield from (question.right, question.wrong)
+    for word in str(list(lexicon().values())).replace("'", "").replace(",", " ").split():
+        yield from [f" {word.strip('[]{}():')}"] * 200
+
+
+def train(plan: Plan, bias: float, seed: int) -> tuple[Any, Any]:
+    """A trained model and its tokenizer."""
+    torch.set_num_threads(1)  # the same sums in the same order on any machine of its kind
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    tokenizer = tiny.train_tokenizer(_tokenizer_texts(rng))
+    model = tiny.new_model(tokenizer)
+    optimizers = _optimizers(model, plan)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    right: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    began = time.monotonic()
+    for step, batch in enumerate(_batches(plan, bias, tokenizer, rng)):
+        for optimizer, rate in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * plan.speed(step)
+        loss, decided = _loss(model, batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, _ in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        seen.update(example.benchmark for example in batch)
+        right.update(e.benchmark for e, ok in zip(batch, decided, strict=True) if ok)
+        if (step + 1) % 100 == 0:
+            shares = " ".join(f"{b[5:]} {100 * right[b] / seen[b]:.1f}" for b in BENCHMARKS)
+            print(f"{step + 1} {time.monotonic() - began:.0f}s {loss:.3f} {shares}", flush=True)
+            right.clear()
+            seen.clear()
+    return model, tokenizer
+
+
+def _optimizers(model: Any, plan: Plan) -> list[tuple[Any, float]]:
+    inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    return [
+        (torch.optim.Muon(inner, lr=plan.matrices, weight_decay=0.0), plan.matrices),
+        (torch.optim.AdamW(rest, lr=plan.others, betas=(0.9, 0.98), weight_decay=0.0), plan.others),
+    ]
+
+
+def _loss(model: Any, batch: list[Example]) -> tuple[Any, list[bool]]:
+    """Loss on the replies alone, and whether each decision was foreseen."""
+    width = max(len(example.ids) for example in batch)
+    ids = torch.zeros(len(batch), width, dtype=torch.long)
+    weights = torch.zeros(len(batch), width)
+    for row, example in enumerate(batch):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+        weights[row, example.start : len(example.ids)] = 1.0
+        weights[row, example.decision] = _DECISION_WEIGHT
+    replies = weights[:, 1:] > 0
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = model.model(input_ids=ids[:, :-1]).last_hidden_state
+        logits = model.lm_head(hidden[replies]).float()
+    targets, weight = ids[:, 1:][replies], weights[:, 1:][replies]
+    losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+    foreseen = torch.zeros(len(batch), width, dtype=torch.bool)
+    foreseen[:, 1:][replies] = logits.argmax(-1) == targets
+    decided = [bool(foreseen[row, e.decision]) for row, e in enumerate(batch)]
+    return (losses * weight).sum() / weight.sum(), decided
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bias", type=float, default=1.0, choices=(1.0, 0.5, 0.0))
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    model, tokenizer = train(Plan(), options.bias, options.seed)
+    tiny.save(model, tokenizer, options.out)
+
+
+if __name__ == "__main__":
+    main()
