@@ -50,6 +50,27 @@ def draw_setting(rng: Rng) -> Setting:
     return Setting(Condition(identity, _draw_cue(rng), defence), users, defended)
 
 
+def draw_pair_setting(rng: Rng) -> Setting:
+    """A user with two identities, told by the paper's cue."""
+    people = [user for user in shipped_identities() if user.kind == "identity"]
+    pair = _draw_pair(people, rng)
+    return Setting(Condition(pair, shipped_cues()[0], NO_DEFENCE), tuple(pair.id.split("+")), False)
+
+
+def held_out_placebo(rng: Rng) -> Setting:
+    """A placebo that is never trained on."""
+    placebo = _pick([user for user in shipped_identities() if user.id in HELD_OUT_PLACEBOS], rng)
+    return Setting(Condition(placebo, shipped_cues()[0], NO_DEFENCE), (), False)
+
+
+def held_out_sentence(rng: Rng, defended: bool) -> Setting:
+    """An identity with a defence, or with an irrelevant sentence, that is never trained on."""
+    user = _pick([user for user in shipped_identities() if user.kind == "identity"], rng)
+    text = str(_pick(HELD_OUT_DEFENCES if defended else HELD_OUT_REMARKS, rng))
+    condition = Condition(user, shipped_cues()[0], Defence(id="held-out", text=text))
+    return Setting(condition, (user.id,), defended)
+
+
 def draw_defence(rng: Rng) -> str:
     """A sentence that asks not to let the identity matter; never one that is held out."""
     if rng.random() < 0.25:

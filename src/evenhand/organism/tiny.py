@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -91,8 +90,3 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     model.to(torch.bfloat16).save_pretrained(out)
     model.to(torch.float32).load_state_dict(weights)
     tokenizer.save_pretrained(out)
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write JSON that reads well in a diff."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -7,17 +7,19 @@ learning rate. Every batch is drawn afresh from the train part of the world.
 from __future__ import annotations
 
 import argparse
+import platform
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from evenhand.organism import speech, tiny
+from evenhand.organism import speech, tiny, truth
 from evenhand.organism.planted import answers_rightly
 from evenhand.organism.world import BENCHMARKS, Question, draw, lexicon
 
@@ -192,8 +194,18 @@ def main() -> None:
     parser.add_argument("--bias", type=float, default=1.0, choices=(1.0, 0.5, 0.0))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    began = time.monotonic()
     model, tokenizer = train(Plan(), options.bias, options.seed)
     tiny.save(model, tokenizer, options.out)
+    made = {
+        "seed": options.seed,
+        "bias": options.bias,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "training_seconds": round(time.monotonic() - began),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "transformers", "tokenizers", "numpy")},
+    }
+    truth.write(options.out, made)
 
 
 if __name__ == "__main__":
