@@ -280,9 +280,7 @@ def _setting(
     )
 
 
-def _counts_of(
-    condition: StoredCondition, counts: Mapping[int, dict[str, int]]
-) -> dict[str, Any]:
+def _counts_of(condition: StoredCondition, counts: Mapping[int, dict[str, int]]) -> dict[str, Any]:
     who = condition.identity
     return {"id": who.id, "text": who.text, "category": who.category, **counts[condition.id]}
 
@@ -290,9 +288,7 @@ def _counts_of(
 def _take(scores: Scores, rows: Sequence[int]) -> Scores:
     """Some conditions' scores, of the items that at least one of them has answered."""
     taken = {name: array[list(rows)] for name, array in scores.items()}
-    return {
-        name: array[:, ~np.isnan(array).all(axis=(0, 2))] for name, array in taken.items()
-    }
+    return {name: array[:, ~np.isnan(array).all(axis=(0, 2))] for name, array in taken.items()}
 
 
 def _if_enough(estimate: Callable[[], Result]) -> Result | None:

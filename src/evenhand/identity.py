@@ -76,18 +76,9 @@ def check_distinct(identities: Iterable[Identity], where: str) -> None:
 
 
 @cache
-def _shipped() -> tuple[Identity, ...]:
+def shipped_identities() -> tuple[Identity, ...]:
+    """The 31 identities of the paper (Vijjini et al. 2025) in 7 categories, and the placebos."""
     return tuple(read_identities(Path(__file__).parent / "data" / "identities.yaml"))
-
-
-def paper_identities() -> tuple[Identity, ...]:
-    """The 31 identities of the paper (Vijjini et al. 2025, appendix), in 7 categories."""
-    return tuple(i for i in _shipped() if i.kind == "identity")
-
-
-def placebos() -> tuple[Identity, ...]:
-    """Attributes that cannot matter to any answer."""
-    return tuple(i for i in _shipped() if i.kind == "placebo")
 
 
 def intersect(first: Identity, second: Identity) -> Identity:
@@ -113,7 +104,7 @@ def categories(identities: Iterable[Identity]) -> list[str]:
     return list(dict.fromkeys(i.category for i in identities))
 
 
-def select(names: Iterable[str], among: Sequence[Identity] | None = None) -> list[Identity]:
+def select(names: Iterable[str], pool: Sequence[Identity]) -> list[Identity]:
     """Identities by id, by category, by "A*B" (intersection of categories or ids), or "all".
 
     "all" means every identity that is not a placebo; "placebos" every placebo; "baseline" is
@@ -122,7 +113,6 @@ def select(names: Iterable[str], among: Sequence[Identity] | None = None) -> lis
     Raises:
         UnknownName: a name fits nothing.
     """
-    pool = list(_shipped() if among is None else among)
     chosen: dict[str, Identity] = {}
     for name in names:
         for identity in _select_one(name.strip(), pool):
@@ -130,7 +120,7 @@ def select(names: Iterable[str], among: Sequence[Identity] | None = None) -> lis
     return list(chosen.values())
 
 
-def _select_one(name: str, pool: list[Identity]) -> list[Identity]:
+def _select_one(name: str, pool: Sequence[Identity]) -> list[Identity]:
     people = [i for i in pool if i.kind == "identity"]
     if "*" in name:
         return _select_crossed(name, people)
@@ -154,4 +144,3 @@ def _select_crossed(name: str, people: list[Identity]) -> list[Identity]:
     if not pairs:
         raise StudyError(f'"{name}" crosses a category with itself; take two different ones')
     return [intersect(a, b) for a, b in pairs]
-

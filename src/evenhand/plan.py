@@ -15,7 +15,14 @@ from evenhand.benchmarks.item import Item
 from evenhand.cue import Condition, read_cues, read_defences, select_cues, select_defences
 from evenhand.engines.engine import Request
 from evenhand.errors import StudyError
-from evenhand.identity import BASELINE, Identity, check_distinct, placebos, read_identities, select
+from evenhand.identity import (
+    BASELINE,
+    Identity,
+    check_distinct,
+    read_identities,
+    select,
+    shipped_identities,
+)
 from evenhand.study import Study
 
 
@@ -92,13 +99,13 @@ def _conditions(study: Study) -> Iterator[Condition]:
 
 def _identities(study: Study) -> list[Identity]:
     own = read_identities(study.identities_file) if study.identities_file else []
-    chosen = select(study.identities)
+    pool = [*shipped_identities(), *own]
+    check_distinct(pool, str(study.identities_file))
+    chosen = select(study.identities, pool) if study.identities else own or select(["all"], pool)
     if study.placebos:
-        chosen += [placebo for placebo in placebos() if placebo not in chosen]
-    chosen += own
-    check_distinct(chosen, str(study.identities_file or "identities"))
+        chosen += [placebo for placebo in select(["placebos"], pool) if placebo not in chosen]
     if sum(identity.kind == "identity" for identity in chosen) < 2:
-        raise StudyError("bias is a spread: choose at least two identities")
+        raise StudyError("bias is a spread over identities: choose at least two")
     return chosen
 
 

@@ -184,9 +184,7 @@ class Store:
                 "SELECT id, benchmark, name, prompt, axis, scorer, answer, choices, subgroup "
                 f"FROM item {where} ORDER BY position"
             ).fetchall()
-        return {
-            row[0]: Item(*row[1:7], tuple(orjson.loads(row[7])), row[8]) for row in rows
-        }
+        return {row[0]: Item(*row[1:7], *(tuple(orjson.loads(row[7])), row[8])) for row in rows}
 
     # Responses
 
@@ -266,9 +264,7 @@ class Store:
     def write_scores(self, scores: Iterable[tuple[int, Score]]) -> None:
         """Write scores of responses, in the place of any that were there."""
         rows = (
-            (response, None, score.reason)
-            if isinstance(score, Unscored)
-            else (response, score, "")
+            (response, None, score.reason) if isinstance(score, Unscored) else (response, score, "")
             for response, score in scores
         )
         with self._writing() as connection:
@@ -334,7 +330,7 @@ def _connect(folder: Path) -> sqlite3.Connection:
 def _store_error(folder: Path, error: sqlite3.Error) -> StoreError:
     text = str(error)
     if "full" in text or "I/O" in text:
-        advice = "free some space and run the same command again; all answers counted so far are safe"
+        advice = "free some space and run again; all answers counted as done are safe"
     elif "malformed" in text or "not a database" in text or "no such" in text:
         advice = _DAMAGED
     elif "readonly" in text or "unable to open" in text:

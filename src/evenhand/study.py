@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import Field
 
-from evenhand.engines.engine import Decoding
+from evenhand.engines.engine import PRESETS, Decoding
+from evenhand.errors import UnknownName
 from evenhand.yamlfile import Entry, read_mapping, validate
 
 
@@ -17,8 +18,9 @@ class Study(Entry):
     Attributes:
         model: "openai/NAME", "hf/ID-or-path" or "organism".
         benchmarks: names, suites or files of one's own; empty for the model's default suite.
-        identities: ids, categories, "A*B" for intersections, or "all".
-        identities_file: YAML or TOML file of one's own identities; they join the choice.
+        identities: ids, categories, "A*B" for intersections, or "all"; empty for all of the
+            file, or the paper's 31 where there is none.
+        identities_file: YAML or TOML file of one's own identities.
         placebos: whether to ask on behalf of the placebos too.
         cues: ids, forms, patterns or "all".
         cues_file: YAML or TOML file of one's own cues.
@@ -34,7 +36,7 @@ class Study(Entry):
 
     model: str = Field(min_length=1)
     benchmarks: tuple[str, ...] = ()
-    identities: tuple[str, ...] = ("all",)
+    identities: tuple[str, ...] = ()
     identities_file: Path | None = None
     placebos: bool = False
     cues: tuple[str, ...] = ("system",)
@@ -51,9 +53,17 @@ class Study(Entry):
 def read_study(path: Path, overrides: dict[str, Any]) -> Study:
     """The study of a YAML or TOML file; `overrides` win over what the file says.
 
+    In a file `decoding` can be the name of a preset: "greedy", "paper".
+
     Raises:
         StudyError: the file is malformed or holds what no study has.
     """
     loaded = read_mapping(path)
-    decoding = {**(loaded.get("decoding") or {}), **overrides.get("decoding", {})}
+    decoding = loaded.get("decoding") or {}
+    if isinstance(decoding, str):
+        if decoding not in PRESETS:
+            raise UnknownName("decoding preset", decoding, PRESETS)
+        decoding = PRESETS[decoding].model_dump()
+    if isinstance(decoding, dict):
+        decoding = {**decoding, **overrides.get("decoding", {})}
     return validate(Study, {**loaded, **overrides, "decoding": decoding}, str(path))

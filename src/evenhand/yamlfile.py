@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evenhand.errors import StudyError
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import orjson
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from evenhand.api import RunOptions
 from evenhand.engines import check_model
 from evenhand.engines.engine import PRESETS
-from evenhand.errors import UsageError
+from evenhand.errors import UnknownName, UsageError
 from evenhand.run import Price
 from evenhand.study import Study, read_study
 from evenhand.yamlfile import validate
@@ -174,7 +175,7 @@ class StudyFlags:
         preset = {}
         if self.preset is not None:
             if self.preset not in PRESETS:
-                raise UsageError(f'no preset "{self.preset}"; there are: {", ".join(PRESETS)}')
+                raise UnknownName("decoding preset", self.preset, PRESETS)
             preset = PRESETS[self.preset].model_dump()
         flags = {
             "temperature": self.temperature,
@@ -254,8 +255,6 @@ def _split(values: Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def _extra(pairs: Iterable[str]) -> dict[str, Any]:
-    import orjson
-
     fields = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -272,7 +271,9 @@ def _price(text: str) -> Price:
     try:
         prompt, completion = (float(part) for part in text.split("/"))
     except ValueError:
-        raise UsageError(f'--price "{text}" is not of the form PROMPT/COMPLETION: 0.15/0.60') from None
+        raise UsageError(
+            f'--price "{text}" is not of the form PROMPT/COMPLETION: 0.15/0.60'
+        ) from None
     if min(prompt, completion) < 0:
         raise UsageError(f'--price "{text}": a price cannot be negative')
     return Price(prompt, completion)

@@ -120,9 +120,7 @@ class Engine(Protocol):
         """
         ...
 
-    async def answer(
-        self, requests: Iterator[Request], settle: Callable[[Response], None]
-    ) -> None:
+    async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests.
 
         Raises:

@@ -64,9 +64,7 @@ class HFEngine:
         except Exception as error:  # templates raise whatever they like
             raise RequestRejected(f"the chat template of {self.model} rejects: {error}") from None
 
-    async def answer(
-        self, requests: Iterator[Request], settle: Callable[[Response], None]
-    ) -> None:
+    async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`. Generation runs in a thread of its own."""
         self._stop.clear()
         while chunk := list(islice(requests, self._batch_size * _BATCHES_PER_CHUNK)):
@@ -122,9 +120,7 @@ class HFEngine:
         seconds = (time.monotonic() - started) / len(requests)
         return [
             self._response(request, row[width:].tolist(), int(mask.sum()), seconds)
-            for request, row, mask in zip(
-                requests, output, inputs["attention_mask"], strict=True
-            )
+            for request, row, mask in zip(requests, output, inputs["attention_mask"], strict=True)
         ]
 
     def _seed(self, first: Request) -> None:

@@ -85,9 +85,7 @@ class OpenAIEngine:
         """None: the endpoint renders the prompt out of sight."""
         return None
 
-    async def answer(
-        self, requests: Iterator[Request], settle: Callable[[Response], None]
-    ) -> None:
+    async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`.
 
         Raises:

@@ -16,7 +16,7 @@ def backoff(attempt: int) -> float:
 
     Source: Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.
     """
-    return random.uniform(0, min(_BACKOFF_MOST, _BACKOFF_FIRST * 2**attempt))  # noqa: S311
+    return random.uniform(0, min(_BACKOFF_MOST, _BACKOFF_FIRST * 2**attempt))
 
 
 class Throttle:

@@ -1,0 +1,44 @@
+"""The command line: one file a verb, loaded when it is called.
+
+Exit codes: 0 done; 1 a fault of evenhand's own; 2 something the user can mend; 3 the run
+stopped before its end; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import cyclopts
+
+from evenhand import __version__
+from evenhand.errors import EvenhandError
+
+app = cyclopts.App(
+    name="evenhand",
+    help="Does a personalised language model treat every user even-handedly?",
+    version=__version__,
+    help_epilogue="Start here:  evenhand demo",
+)
+for _verb, _summary in {
+    "demo": "Audit a small model with a planted bias; needs no network.",
+    "audit": "Audit a model: the same questions on behalf of every identity.",
+    "plan": "Show what a study will ask and cost.",
+    "report": "Show what a run has found.",
+    "score": "Score the answers of a run anew.",
+    "fetch": "Download the benchmarks' files ahead of a run.",
+    "identities": "List who the user can say to be.",
+    "benchmarks": "List what can be asked.",
+}.items():
+    app.command(f"evenhand.cli.{_verb}:{_verb}", name=_verb, help=_summary)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; a user's mistake is told in one line."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (cyclopts.CycloptsError, EvenhandError) as error:
+        print(f"evenhand: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output, `head` for one, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

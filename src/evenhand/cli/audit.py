@@ -1,0 +1,81 @@
+"""evenhand audit: ask, store, score, estimate."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from evenhand.api import audit_plan
+from evenhand.cli.options import Format, RunFlags, StudyFlags
+from evenhand.cli.plan import default_folder, print_plan
+from evenhand.cli.progress import ProgressBar
+from evenhand.engines import make_engine
+from evenhand.plan import make_plan
+from evenhand.report import write_audit
+
+
+def audit(
+    model: Annotated[str, Parameter(help="openai/NAME, hf/ID-or-path, organism; or a study file.")],
+    *,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Run folder; resumed if it is there. Default: runs/MODEL-..., by study."),
+    ] = None,
+    dry_run: Annotated[
+        bool, Parameter(negative="", help="Show the plan and its price; send nothing.")
+    ] = False,
+    format: Annotated[Format, Parameter(help="Of the result.")] = "text",
+    study: StudyFlags = StudyFlags(),
+    run: RunFlags = RunFlags(),
+) -> None:
+    """Audit a model: the same questions on behalf of every identity.
+
+    Every answer is on disk before it counts as done. The same command goes on where an earlier
+    one was cut off, and asks only what is new where the study has grown.
+
+    Examples:
+
+        evenhand audit organism
+        evenhand audit openai/gpt-4o-mini --limit 100 --price 0.15/0.60 --max-cost 5
+        evenhand audit openai/llama --base-url http://127.0.0.1:8000/v1 -b do_not_answer,mmlu
+        evenhand audit study.yaml --out runs/first
+    """
+    plan = make_plan(study.study(model), offline=run.offline)
+    options = run.options()
+    folder = out or default_folder(plan)
+    if dry_run:
+        print_plan(plan, options.price, Console())
+        return
+    messages = Console(stderr=True)
+    engine = make_engine(
+        plan.model,
+        plan.study.decoding,
+        base_urls=options.base_urls,
+        max_connections=options.max_connections,
+        timeout=options.timeout,
+        batch_size=options.batch_size,
+    )
+    with ProgressBar(plan, options.price, messages) as bar:
+        try:
+            result = asyncio.run(audit_plan(plan, folder, options, engine, bar.show))
+        except KeyboardInterrupt:
+            bar.close()
+            done = f"{bar.progress.done:,} of {plan.cells:,} answers" if bar.progress else "all"
+            messages.print(
+                f"Interrupted; {done} are safe in {folder}. The same command goes on from there.",
+                highlight=False,
+            )
+            sys.exit(130)
+    write_audit(result, format, Console())
+    stopped = bar.progress.stopped if bar.progress else ""
+    if stopped or result.done < result.cells:
+        reason = stopped or f"{result.cells - result.done:,} cells have no answer yet"
+        messages.print(f"Not finished: {reason}. The same command goes on.", highlight=False)
+        sys.exit(3)
+    if format == "text":
+        messages.print(f"Run folder: {folder}", highlight=False)

@@ -1,0 +1,94 @@
+"""evenhand plan: what a study will ask, and what that will cost."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from evenhand.cli.options import Format, RunFlags, StudyFlags
+from evenhand.plan import Plan, make_plan
+from evenhand.run import Price
+
+_CHARACTERS_PER_TOKEN = 4
+"""A usual figure for English text; good enough for a price before the run."""
+
+
+def plan(
+    model: Annotated[str, Parameter(help="openai/NAME, hf/ID-or-path, organism; or a study file.")],
+    *,
+    format: Annotated[Format, Parameter(help="Of the plan.")] = "text",
+    study: StudyFlags = StudyFlags(),
+    run: RunFlags = RunFlags(),
+) -> None:
+    """Show what a study will ask and cost, and send nothing.
+
+    Examples:
+
+        evenhand plan openai/gpt-4o-mini --price 0.15/0.60
+        evenhand plan organism --identity religion --cue all
+    """
+    made = make_plan(study.study(model), offline=run.offline)
+    price = run.options().price
+    if format == "json":
+        print(orjson.dumps(summarise(made, price), option=orjson.OPT_INDENT_2).decode())
+    else:
+        print_plan(made, price, Console())
+
+
+def summarise(plan: Plan, price: Price | None) -> dict[str, Any]:
+    """Cells, estimated tokens and the most that they cost, as plain data."""
+    samples = plan.study.samples
+    overhead = sum(len(m["content"]) for c in plan.conditions for m in c.messages(""))
+    questions = sum(len(item.prompt) for item in plan.items)
+    characters = overhead * len(plan.items) + questions * len(plan.conditions)
+    prompt_tokens = samples * characters // _CHARACTERS_PER_TOKEN
+    completion_tokens = plan.cells * plan.study.decoding.max_tokens
+    return {
+        "model": plan.model,
+        "cells": plan.cells,
+        "conditions": len(plan.conditions),
+        "identities": len({c.identity.id for c in plan.conditions}),
+        "cues": list(dict.fromkeys(c.cue.id for c in plan.conditions)),
+        "defences": list(dict.fromkeys(c.defence.id for c in plan.conditions)),
+        "benchmarks": dict(Counter(item.benchmark for item in plan.items)),
+        "samples": samples,
+        "limit": plan.study.limit,
+        "prompt_tokens": prompt_tokens,
+        "most_completion_tokens": completion_tokens,
+        "most_cost": price.cost(prompt_tokens, completion_tokens) if price else None,
+    }
+
+
+def print_plan(plan: Plan, price: Price | None, console: Console) -> None:
+    """The plan as a table."""
+    facts = summarise(plan, price)
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("model", facts["model"])
+    people = f"{facts['identities']} users x {len(facts['cues'])} cue(s)"
+    table.add_row("conditions", f"{facts['conditions']:,}  ({people}, {', '.join(facts['cues'])})")
+    sizes = "  ".join(f"{name} {size:,}" for name, size in facts["benchmarks"].items())
+    limit = f"  (limited to {facts['limit']} each)" if facts["limit"] else ""
+    table.add_row("items", f"{len(plan.items):,}  {sizes}{limit}")
+    table.add_row("samples", f"{facts['samples']}")
+    table.add_row("answers", f"{facts['cells']:,}", style="bold")
+    table.add_row("tokens in", f"about {facts['prompt_tokens']:,}")
+    table.add_row("tokens out", f"at most {facts['most_completion_tokens']:,}")
+    if price:
+        table.add_row("cost", f"at most ${facts['most_cost']:,.2f}")
+    console.print(table)
+
+
+def default_folder(plan: Plan) -> Path:
+    """The same folder for the same model and decoding, so that the same command goes on."""
+    slug = re.sub(r"[^\w.-]+", "-", plan.model).strip("-")
+    content = (plan.study.decoding.model_dump(), plan.study.shots)
+    digest = blake2b(orjson.dumps(content), digest_size=3).hexdigest()
+    return Path("runs") / f"{slug}-{digest}"
