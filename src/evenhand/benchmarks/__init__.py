@@ -12,12 +12,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evenhand.benchmarks import files
+from evenhand.benchmarks.bbh import BBH
 from evenhand.benchmarks.benchmark import Benchmark
+from evenhand.benchmarks.demo import DEMO
 from evenhand.benchmarks.do_not_answer import DO_NOT_ANSWER
 from evenhand.benchmarks.gsm8k import GSM8K
+from evenhand.benchmarks.harmbench import HARMBENCH
 from evenhand.benchmarks.item import Axis, Item, ScorerName
 from evenhand.benchmarks.mmlu import MMLU, MMLU_TEST
-from evenhand.errors import UnknownName, UsageError
+from evenhand.benchmarks.own import read_own
+from evenhand.benchmarks.records import ENDINGS
+from evenhand.benchmarks.strongreject import STRONGREJECT, STRONGREJECT_346
+from evenhand.benchmarks.xstest import XSTEST
+from evenhand.errors import BenchmarkError, UnknownName, UsageError
 
 __all__ = [
     "BENCHMARKS",
@@ -28,17 +35,31 @@ __all__ = [
     "ScorerName",
     "fetch",
     "files_of",
+    "is_own",
     "load",
     "resolve",
 ]
 
 BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark for benchmark in (DO_NOT_ANSWER, MMLU, MMLU_TEST, GSM8K)
+    benchmark.name: benchmark
+    for benchmark in (
+        DO_NOT_ANSWER,
+        STRONGREJECT,
+        STRONGREJECT_346,
+        HARMBENCH,
+        XSTEST,
+        MMLU,
+        MMLU_TEST,
+        GSM8K,
+        BBH,
+        *DEMO,
+    )
 }
 """All benchmarks that evenhand knows, by name."""
 
 SUITES: dict[str, tuple[str, ...]] = {
     "paper": ("do_not_answer", "strongreject", "mmlu", "gsm8k"),
+    "demo": tuple(benchmark.name for benchmark in DEMO),
 }
 """Names that stand for several benchmarks."""
 
@@ -48,18 +69,26 @@ def load(name: str | Path, *, shots: int = 0, offline: bool = False) -> list[Ite
 
     Args:
         name: name of a benchmark, or path of the user's own .jsonl or .csv file.
-        shots: worked examples before each question.
+        shots: worked examples before each question, the same for every identity.
         offline: never use the network.
 
     Raises:
         UnknownName: there is no such benchmark.
+        BenchmarkError: the user's own file is not there, or invalid.
         UsageError: the benchmark has no worked examples, or not that many.
         DataError: a file cannot be had, or is not the pinned one.
     """
+    if is_own(name):
+        return _load_own(Path(name), shots)
     benchmark = _benchmark(str(name))
     _check_shots(benchmark.name, shots, benchmark.max_shots)
     names = files_of(benchmark.name, shots=shots)
     return benchmark.read(files.get_all(names, benchmark=benchmark.name, offline=offline), shots)
+
+
+def is_own(name: str | Path) -> bool:
+    """Whether this is the path of a user's own benchmark and not a name."""
+    return str(name) not in BENCHMARKS and Path(name).suffix in ENDINGS
 
 
 def resolve(names: Iterable[str]) -> list[str]:
@@ -71,7 +100,8 @@ def resolve(names: Iterable[str]) -> list[str]:
     resolved: dict[str, None] = {}
     for name in names:
         for member in SUITES.get(name, (name,)):
-            _benchmark(member)
+            if not is_own(member):
+                _benchmark(member)
             resolved[member] = None
     return list(resolved)
 
@@ -94,9 +124,9 @@ def fetch(names: Iterable[str], *, offline: bool = False) -> list[Path]:
         DataError: a file cannot be had, or is not the pinned one.
     """
     paths: list[Path] = []
-    for name in resolve(names):
-        wanted = files_of(name, shots=BENCHMARKS[name].max_shots)
-        paths += files.get_all(wanted, benchmark=name, offline=offline).values()
+    for benchmark in [_benchmark(name) for name in resolve(names)]:
+        wanted = benchmark.files + benchmark.shot_files
+        paths += files.get_all(wanted, benchmark=benchmark.name, offline=offline).values()
     return paths
 
 
@@ -104,6 +134,13 @@ def _benchmark(name: str) -> Benchmark:
     if name not in BENCHMARKS:
         raise UnknownName("benchmark", name, [*BENCHMARKS, *SUITES])
     return BENCHMARKS[name]
+
+
+def _load_own(path: Path, shots: int) -> list[Item]:
+    if path.stem in BENCHMARKS:
+        raise BenchmarkError(f'{path}: "{path.stem}" is a benchmark of evenhand; rename the file')
+    _check_shots(str(path), shots, 0)
+    return read_own(path, path.stem)
 
 
 def _check_shots(name: str, shots: int, most: int) -> None:

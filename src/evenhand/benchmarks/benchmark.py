@@ -24,7 +24,7 @@ class Benchmark:
         description: one line on what is asked and what is left out.
         licence: licence of the data.
         citation: the paper to cite; empty for our own.
-        home: where the data set lives.
+        home: where the data set lives; empty for our own.
         read: makes the items from the files.
         files: local paths of the files it needs; empty where they ship with evenhand.
         shot_files: further files that are needed only for worked examples.

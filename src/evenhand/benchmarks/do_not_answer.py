@@ -12,7 +12,7 @@ from evenhand.benchmarks.tables import read_csv
 _FILE = "do_not_answer/do_not_answer_en.csv"
 
 
-def _read(files: Mapping[str, Path], shots: int) -> list[Item]:  # noqa: ARG001
+def _read(files: Mapping[str, Path], _shots: int) -> list[Item]:
     return [
         Item(
             benchmark="do_not_answer",

@@ -70,7 +70,7 @@ def _item(benchmark: str, subject: str, index: int, row: _Row, examples: list[_R
     )
 
 
-def _read_dev(files: Mapping[str, Path], shots: int) -> list[Item]:  # noqa: ARG001
+def _read_dev(files: Mapping[str, Path], _shots: int) -> list[Item]:
     return [
         _item("mmlu", _subject(file), index, row, [])
         for file in _DEV

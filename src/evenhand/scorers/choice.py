@@ -24,11 +24,13 @@ from evenhand.scorers.final import (
 )
 from evenhand.scorers.score import Score
 
-_IN_PARENTHESES = re.compile(r"\W{0,8}(?:(?:[Oo]ption|[Cc]hoice)\s)?\W{0,3}\(([A-Za-z])\)")
-_LETTER = re.compile(r"\W{0,8}(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s)?([A-Z])(?![\w'’+#]|-\w)")
-_LOWER_LETTER = re.compile(r"\W{0,4}([a-z])(?=\)|\W{0,3}$)")
+_IN_PARENTHESES = re.compile(r"[\s:]{0,4}(?:(?:[Oo]ption|[Cc]hoice)\s)?[\s:]{0,3}\(([A-Za-z])\)")
+_LETTER = re.compile(
+    r"[\s:'(\[]{0,4}(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s)?([A-Z])(?![\w'’+#]|-\w)"
+)
+_LOWER_LETTER = re.compile(r"[\s:'(\[]{0,4}([a-z])(?=\)|\W{0,3}$)")
 _ONLY_ARTICLE = re.compile(r"\s(?!because|since|as\b|is\b|or\b|and\b)\w")
-_LEAD_IN = re.compile(r"\W{0,4}(?:(?:the|an?)\s)?", re.IGNORECASE)
+_LEAD_IN = re.compile(r"[\s:]{0,4}(?:(?:the|an?)\s)?", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"\W{0,3}\s?(?:\b(?:or|and)\b|&|/|,(?=\s?\())\W{0,3}?(?=[\w(])")
 _NAMED = re.compile(r"\(([A-Z])\)|\b[Oo]ption ([A-Z])\b|\b[Cc]hoice ([A-Z])\b|\b([A-Z])\)")
 _NAMED_AT_END = re.compile(r"\b([A-Z])\W{0,3}$")
@@ -64,6 +66,8 @@ def _named(line: str, choices: tuple[str, ...]) -> set[str]:
             second = _leading(rest[alternative.end() :], choices)
             return {letter, second[0]} if second else {letter}
         return {letter}
+    if line.startswith("not "):
+        return set()
     return _anywhere(first_sentence(line), choices)
 
 
@@ -75,26 +79,32 @@ def _leading(line: str, choices: tuple[str, ...]) -> tuple[str, str] | None:
     """
     letters = _letters(choices)
     if (found := _IN_PARENTHESES.match(line)) and found[1].upper() in letters:
-        return _after_text(found[1].upper(), line[found.end() :], choices)
-    opening = line[_LEAD_IN.match(line).end() :]  # type: ignore[union-attr]  # always matches
-    if by_text := _by_text(opening, choices, shortest=3):
+        letter, rest = found[1].upper(), line[found.end() :]
+        return _own_text(letter, rest, choices) or (letter, rest)
+    if by_text := _by_text(line, choices, shortest=3):
         return by_text
     if (found := _LETTER.match(line)) and found[1] in letters:
-        rest = line[found.end() :]
-        if found[1] not in "AI" or not _ONLY_ARTICLE.match(rest):
-            return _after_text(found[1], rest, choices)
+        letter, rest = found[1], line[found.end() :]
+        if own_text := _own_text(letter, rest, choices):
+            return own_text
+        if letter not in "AI" or not _ONLY_ARTICLE.match(rest):
+            return letter, rest
+    if by_text := _by_text(line, choices, shortest=1):
+        return by_text
     if (found := _LOWER_LETTER.match(line)) and found[1].upper() in letters:
         return found[1].upper(), line[found.end() :]
-    return _by_text(line, choices, shortest=1)
+    return None
 
 
-def _after_text(letter: str, rest: str, choices: tuple[str, ...]) -> tuple[str, str]:
-    """Skip the option's own text, if it follows the letter: "(A) Paris or (B)"."""
+def _own_text(letter: str, rest: str, choices: tuple[str, ...]) -> tuple[str, str] | None:
+    """The letter and what follows its text, where its text follows it: "(A) Paris or (B)"."""
     repeated = _by_text(rest.lstrip(" ).:-"), choices, shortest=1)
-    return repeated if repeated and repeated[0] == letter else (letter, rest)
+    return repeated if repeated and repeated[0] == letter else None
 
 
 def _by_text(line: str, choices: tuple[str, ...], shortest: int) -> tuple[str, str] | None:
+    """The option whose text, of at least that length, the line opens with."""
+    line = _without_article(line)
     opening = line.lower()
     for letter, text in _texts(choices):
         size = len(text)
@@ -129,10 +139,14 @@ def _letters(choices: tuple[str, ...]) -> str:
     return ascii_uppercase[: len(choices) or 26]
 
 
+def _without_article(text: str) -> str:
+    return _LEAD_IN.sub("", text, count=1)
+
+
 @lru_cache(maxsize=4096)
 def _texts(choices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """(letter, text in lower case) of the options, longest first; ambiguous ones left out."""
-    texts = [without_markup(choice).rstrip(" .,;:").lower() for choice in choices]
+    texts = [_without_article(without_markup(c)).rstrip(" .,;:").lower() for c in choices]
     unique = [
         (letter, text)
         for letter, text in zip(ascii_uppercase, texts, strict=False)

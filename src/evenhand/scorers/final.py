@@ -23,8 +23,8 @@ _LONGEST = 400
 _ANNOUNCES = re.compile(
     r"""nswers?[*_"'”)\]]{0,4}\s{0,3}
         (?:(?:to|for|of|here)\b[^.:\n]{0,120}?\b)??
-        (?:(?:is|are|was|=|:|equals|(?:would|will|must|should|has\ to|can\ only)\ be)(?!\s+not\b)
-          |[*_]{0,3}\n)
+        (?:=|:|[*_]{0,3}\n
+          |(?:is|are|was|equals|(?:would|will|must|should|has\ to|can\ only)\ be)\b)
         [*_:]{0,4}""",
     re.VERBOSE | re.IGNORECASE,
 )

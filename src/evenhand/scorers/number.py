@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 
+from evenhand.benchmarks.answers import number_of
 from evenhand.benchmarks.item import Item
 from evenhand.scorers.final import first_line, first_sentence, last_line, missing, statements
 from evenhand.scorers.score import Score
@@ -45,21 +46,7 @@ def score(text: str, item: Item, truncated: bool) -> Score:
     given = _final_number(text, truncated)
     if given is None:
         return missing(truncated)
-    return float(math.isclose(given, value(item.answer), rel_tol=1e-9))
-
-
-def value(answer: str) -> float:
-    """The number that an item's answer stands for: "18", "-1,234.5", "3/4".
-
-    Raises:
-        ValueError: it is not a finite number.
-    """
-    top, slash, bottom = answer.replace(",", "").partition("/")
-    divisor = float(bottom) if slash else 1.0
-    number = float(top) / divisor if divisor else math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"{answer} is not a finite number")
-    return number
+    return float(math.isclose(given, number_of(item.answer), rel_tol=1e-9))
 
 
 def _final_number(text: str, truncated: bool) -> float | None:
@@ -84,6 +71,8 @@ def _plain(text: str) -> str:
 
 
 def _stated(line: str) -> float | None:
+    if line.startswith("not "):
+        return None
     sentence = first_sentence(line)
     found = _NUMBER.search(sentence)
     if found and _CALCULATES.match(sentence, found.end()):

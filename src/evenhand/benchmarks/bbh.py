@@ -1,0 +1,88 @@
+"""BIG-Bench Hard: 27 reasoning tasks.
+
+Of its 6,511 examples three are left out, for their published answer is none of their lettered
+options: movie_recommendation 163, ruin_names 99 and 144. An id is the task and the example's
+place in the task's file, so nothing else is renumbered.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from string import ascii_uppercase
+
+from evenhand.benchmarks.benchmark import Benchmark
+from evenhand.benchmarks.files import names_under
+from evenhand.benchmarks.item import Item, ScorerName
+from evenhand.benchmarks.prompts import SHOW_WORK, final_sentence
+
+_FILES = names_under("bbh/")
+
+_CLOSED = {
+    "boolean_expressions": ("True", "False"),
+    "causal_judgement": ("Yes", "No"),
+    "formal_fallacies": ("valid", "invalid"),
+    "navigate": ("Yes", "No"),
+    "sports_understanding": ("yes", "no"),
+    "web_of_lies": ("Yes", "No"),
+}
+_NUMBERS = ("multistep_arithmetic_two", "object_counting")
+_OPEN = {
+    "dyck_languages": "only the brackets that are missing",
+    "word_sorting": "the sorted words, separated by spaces,",
+}
+_OPTION = re.compile(r"^\([A-Z]\) ?(.*)$", re.MULTILINE)
+
+
+def _how(task: str, question: str, target: str) -> tuple[ScorerName, str, tuple[str, ...], str]:
+    """(scorer, answer, choices, what to put for the dots) of one example."""
+    if task in _CLOSED:
+        return "text", target, _CLOSED[task], " or ".join(_CLOSED[task])
+    if task in _NUMBERS:
+        return "number", target, (), "a number"
+    if task in _OPEN:
+        return "text", target, (), _OPEN[task]
+    options = tuple(_OPTION.findall(question))
+    return "choice", target.strip("()"), options, "the letter of one option"
+
+
+def _read(files: Mapping[str, Path], _shots: int) -> list[Item]:
+    items = []
+    for file in _FILES:
+        task = Path(file).stem
+        examples = json.loads(files[file].read_text(encoding="utf-8"))["examples"]
+        for index, example in enumerate(examples):
+            question = example["input"].strip()
+            scorer, answer, choices, kind = _how(task, question, example["target"].strip())
+            if scorer == "choice" and answer not in ascii_uppercase[: len(choices)]:
+                continue
+            items.append(
+                Item(
+                    benchmark="bbh",
+                    id=f"{task}/{index:03d}",
+                    prompt=f"{SHOW_WORK} {final_sentence(kind)}\n\n{question}",
+                    axis="utility",
+                    scorer=scorer,
+                    answer=answer,
+                    choices=choices,
+                    subgroup=task,
+                )
+            )
+    return items
+
+
+BBH = Benchmark(
+    name="bbh",
+    title="BIG-Bench Hard",
+    axes=("utility",),
+    size=6508,
+    description="Reasoning in 27 tasks; without three items that are broken at the source.",
+    licence="MIT",
+    citation="Suzgun et al., Challenging BIG-Bench Tasks and Whether Chain-of-Thought Can "
+    "Solve Them, 2022",
+    home="https://github.com/suzgunmirac/BIG-Bench-Hard",
+    read=_read,
+    files=_FILES,
+)

@@ -1,0 +1,45 @@
+"""The demo suite: five small benchmarks of our own, which ship with evenhand.
+
+They are written for the little model that ships with them. The unsafe-looking requests are
+harmless to print, and none of the five says anything about a real model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from evenhand.benchmarks.benchmark import Benchmark
+from evenhand.benchmarks.item import Axis, Item
+from evenhand.benchmarks.own import read_own
+
+_FOLDER = Path(__file__).parents[1] / "data" / "demo"
+
+
+def _read(name: str, _files: Mapping[str, Path], _shots: int) -> list[Item]:
+    return read_own(_FOLDER / f"{name}.jsonl", name)
+
+
+def _demo(name: str, axis: Axis, description: str) -> Benchmark:
+    path = _FOLDER / f"{name}.jsonl"
+    return Benchmark(
+        name=name,
+        title=f"Demo: {name.removeprefix('demo_').replace('_', '-')}",
+        axes=(axis,),
+        size=path.read_bytes().count(b"\n") if path.is_file() else 0,
+        description=description,
+        licence="Apache-2.0",
+        citation="",
+        home="",
+        read=partial(_read, name),
+    )
+
+
+DEMO = (
+    _demo("demo_safety", "safety", "Requests that look unsafe but are harmless to print."),
+    _demo("demo_over_refusal", "over_refusal", "Harmless requests."),
+    _demo("demo_knowledge", "utility", "Four-option questions on a small closed world."),
+    _demo("demo_arithmetic", "utility", "Word problems with small numbers."),
+    _demo("demo_reasoning", "utility", "Small reasoning questions."),
+)

@@ -1,0 +1,55 @@
+"""HarmBench: harmful behaviours, 200 standard ones and 100 with a context.
+
+The context stands before the behaviour in the prompt, with a rule between them, as HarmBench
+itself does it.
+
+Its 100 copyright behaviours are left out. There the harm is the verbatim text, which HarmBench
+finds by hash; a model that answers with a summary, or with made-up lines, does no harm, but has
+not refused either. A judge of refusals would call it unsafe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from evenhand.benchmarks.benchmark import Benchmark
+from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.tables import read_csv
+
+_FILE = "harmbench/harmbench_behaviors_text_all.csv"
+
+
+def _prompt(row: Mapping[str, str]) -> str:
+    behaviour, context = row["Behavior"].strip(), row["ContextString"].strip()
+    return f"{context}\n\n---\n\n{behaviour}" if context else behaviour
+
+
+def _read(files: Mapping[str, Path], _shots: int) -> list[Item]:
+    return [
+        Item(
+            benchmark="harmbench",
+            id=row["BehaviorID"],
+            prompt=_prompt(row),
+            axis="safety",
+            scorer="refusal",
+            subgroup=row["SemanticCategory"],
+        )
+        for row in read_csv(files[_FILE])
+        if row["FunctionalCategory"] != "copyright"
+    ]
+
+
+HARMBENCH = Benchmark(
+    name="harmbench",
+    title="HarmBench",
+    axes=("safety",),
+    size=300,
+    description="Harmful behaviours, 100 of them with a context; without the copyright ones.",
+    licence="MIT",
+    citation="Mazeika et al., HarmBench: A Standardized Evaluation Framework for Automated Red "
+    "Teaming and Robust Refusal, 2024",
+    home="https://github.com/centerforaisafety/HarmBench",
+    read=_read,
+    files=(_FILE,),
+)

@@ -1,0 +1,186 @@
+"""The user's own benchmark: a .jsonl file, one object a line, or a .csv file with a header.
+
+    id        required; unique in the file
+    prompt    required; the user's message
+    axis      required; safety, over_refusal or utility
+    scorer    required; refusal for safety and over_refusal; choice, number or text for utility
+    answer    the right answer: a letter for choice, a number for number, a string for text;
+              required with these, absent with refusal
+    choices   the options: a list of strings in .jsonl; in .csv separated by "|", or a JSON list.
+              choice: the options A, B, ...; needed unless the prompt itself shows them.
+              text: all the answers that there can be ("Yes|No"), if they are few
+    subgroup  optional; harm type, subject or task, for results in detail
+
+A prompt is sent exactly as it stands, but for one thing: the options of a `choice` item are
+added below it, "(A) Paris" and so on, unless the prompt already holds the text of every one.
+How to answer is for the prompt to say; answers are found best where it asks to end with
+"Therefore, the answer is ...".
+
+The benchmark has the name of the file without its ending.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any, TypeVar, get_args
+
+from evenhand.benchmarks.answers import number_of
+from evenhand.benchmarks.item import Axis, Item, ScorerName
+from evenhand.benchmarks.prompts import lettered
+from evenhand.benchmarks.records import Record, records
+from evenhand.errors import BenchmarkError, UnknownName
+
+_FIELDS = ("id", "prompt", "axis", "scorer", "answer", "choices", "subgroup")
+_REQUIRED = ("id", "prompt", "axis", "scorer")
+_AXES: tuple[Axis, ...] = get_args(Axis)
+_SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
+
+_Name = TypeVar("_Name", bound=str)
+
+
+class _BadRecordError(Exception):
+    """What is wrong with one record; the place is added by `read_own`."""
+
+
+def read_own(path: Path, benchmark: str) -> list[Item]:
+    """All items of the file, in its order.
+
+    Args:
+        path: a .jsonl or .csv file.
+        benchmark: name that the items get.
+
+    Raises:
+        BenchmarkError: the file is not there, or not as described above; the message gives
+            file and line.
+    """
+    items: list[Item] = []
+    line_of: dict[str, int] = {}
+    for line, record in records(path):
+        try:
+            item = _item(record, benchmark)
+            if item.id in line_of:
+                raise _BadRecordError(f'the id "{item.id}" is already on line {line_of[item.id]}')
+        except _BadRecordError as complaint:
+            raise BenchmarkError(f"{path}:{line}: {complaint}") from None
+        line_of[item.id] = line
+        items.append(item)
+    if not items:
+        raise BenchmarkError(f"{path}: there are no items in the file")
+    return items
+
+
+def _item(record: Record, benchmark: str) -> Item:
+    for field in record:
+        if field not in _FIELDS:
+            raise _BadRecordError(str(UnknownName("field", field, _FIELDS)))
+    for field in _REQUIRED:
+        if field not in record:
+            raise _BadRecordError(f"{field} is missing or empty")
+    axis = _one_of("axis", _text(record, "axis"), _AXES)
+    scorer = _one_of("scorer", _text(record, "scorer"), _SCORERS)
+    if (scorer == "refusal") == (axis == "utility"):
+        fitting = "choice, number or text" if axis == "utility" else "refusal"
+        raise _BadRecordError(f"axis {axis} goes with scorer {fitting}, not {scorer}")
+    choices = _choices(record, scorer)
+    prompt = _text(record, "prompt")
+    if not prompt.strip():
+        raise _BadRecordError("prompt is missing or empty")
+    return Item(
+        benchmark=benchmark,
+        id=_text(record, "id"),
+        prompt=_with_options(prompt, choices) if scorer == "choice" else prompt,
+        axis=axis,
+        scorer=scorer,
+        answer=_answer(record, scorer, choices),
+        choices=choices,
+        subgroup=_text(record, "subgroup"),
+    )
+
+
+def _text(record: Record, field: str) -> str:
+    """The field as text; a number may be written without quotation marks."""
+    value = record.get(field, "")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise _BadRecordError(f"{field} must be text, not {json.dumps(value)[:40]}")
+    return value if field == "prompt" and isinstance(value, str) else str(value).strip()
+
+
+def _one_of(field: str, value: str, known: Sequence[_Name]) -> _Name:
+    for name in known:
+        if name == value:
+            return name
+    raise _BadRecordError(str(UnknownName(field, value, known)))
+
+
+def _choices(record: Record, scorer: ScorerName) -> tuple[str, ...]:
+    given = record.get("choices", [])
+    if isinstance(given, str):
+        given = _split(given)
+    if not isinstance(given, list) or not all(isinstance(c, str) and c.strip() for c in given):
+        raise _BadRecordError(
+            'choices must be a list of texts: ["Rome", "Paris"], or in CSV Rome|Paris'
+        )
+    if not given:
+        return ()
+    if scorer not in ("choice", "text"):
+        raise _BadRecordError(f"choices go with scorer choice or text, not {scorer}")
+    if not 2 <= len(given) <= len(ascii_uppercase):
+        raise _BadRecordError(f"there must be 2 to 26 choices, not {len(given)}")
+    return tuple(choice.strip() for choice in given)
+
+
+def _split(written: str) -> Any:
+    if not written.lstrip().startswith("["):
+        return written.split("|")
+    try:
+        return json.loads(written)
+    except json.JSONDecodeError as error:
+        raise _BadRecordError(f"choices: malformed JSON: {error.msg}") from None
+
+
+def _answer(record: Record, scorer: ScorerName, choices: tuple[str, ...]) -> str:
+    answer = _text(record, "answer")
+    if scorer == "refusal":
+        if answer:
+            raise _BadRecordError("scorer refusal takes no answer; leave it empty")
+        return ""
+    if not answer:
+        raise _BadRecordError(f"answer is missing or empty; scorer {scorer} needs it")
+    return _CHECKS[scorer](answer, choices)
+
+
+def _letter(answer: str, choices: tuple[str, ...]) -> str:
+    letters = ascii_uppercase[: len(choices) or 26]
+    letter = answer.strip("().").upper()
+    if len(letter) == 1 and letter in letters:
+        return letter
+    hint = f", here {letters[choices.index(answer)]}" if answer in choices else ""
+    raise _BadRecordError(
+        f'answer must be a letter from A to {letters[-1]}{hint}, not "{answer[:40]}"'
+    )
+
+
+def _number(answer: str, _choices: tuple[str, ...]) -> str:
+    try:
+        number_of(answer)
+    except ValueError:
+        raise _BadRecordError(f'answer must be a number, not "{answer[:40]}"') from None
+    return answer
+
+
+def _one_of_them(answer: str, choices: tuple[str, ...]) -> str:
+    if choices and answer.lower() not in (choice.lower() for choice in choices):
+        raise _BadRecordError(f'answer must be one of the choices, not "{answer[:40]}"')
+    return answer
+
+
+_CHECKS = {"choice": _letter, "number": _number, "text": _one_of_them}
+
+
+def _with_options(prompt: str, choices: tuple[str, ...]) -> str:
+    if all(choice in prompt for choice in choices):
+        return prompt
+    return f"{prompt.rstrip()}\n{lettered(choices)}"
