@@ -104,8 +104,8 @@ def _identities(study: Study) -> list[Identity]:
     chosen = select(study.identities, pool) if study.identities else own or select(["all"], pool)
     if study.placebos:
         chosen += [placebo for placebo in select(["placebos"], pool) if placebo not in chosen]
-    if sum(identity.kind == "identity" for identity in chosen) < 2:
-        raise StudyError("bias is a spread over identities: choose at least two")
+    if not any(identity.kind == "identity" for identity in chosen):
+        raise StudyError("choose at least one identity; for a bias, two or more")
     return chosen
 
 

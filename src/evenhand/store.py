@@ -184,7 +184,10 @@ class Store:
                 "SELECT id, benchmark, name, prompt, axis, scorer, answer, choices, subgroup "
                 f"FROM item {where} ORDER BY position"
             ).fetchall()
-        return {row[0]: Item(*row[1:7], *(tuple(orjson.loads(row[7])), row[8])) for row in rows}
+        return {
+            row[0]: Item(*row[1:7], **{"choices": tuple(orjson.loads(row[7])), "subgroup": row[8]})
+            for row in rows
+        }
 
     # Responses
 

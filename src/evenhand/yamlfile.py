@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from evenhand.errors import StudyError
+from evenhand.errors import StudyError, UnknownName
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -82,8 +82,11 @@ def validate(kind: type[Model], value: object, where: str) -> Model:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise StudyError(f"{where}{': ' + place if place else ''}: {message}") from None
+        if first["type"] == "extra_forbidden":
+            message = str(UnknownName("key", place, kind.model_fields))
+        else:
+            message = f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+        raise StudyError(f"{where}: {message}") from None
 
 
 def _one_line(text: str) -> str:

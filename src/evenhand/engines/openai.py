@@ -140,7 +140,7 @@ class OpenAIEngine:
         except TimeoutError:
             return Failure(0, f"no answer within {self._timeout:g} s")
         except aiohttp.ClientError as error:
-            return Failure(0, _one_line(f"{type(error).__name__}: {error}"))
+            return Failure(0, _network_error(error))
         if reply.status == 200:
             answer = _parse(raw)
             if answer is None:
@@ -264,6 +264,12 @@ def _message(raw: bytes) -> str:
         parts = [str(error[k]) for k in ("message", "code", "detail") if error.get(k)]
         return _one_line(" / ".join(parts) or str(error))
     return _one_line(str(error))
+
+
+def _network_error(error: aiohttp.ClientError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _one_line(error.os_error.strerror or str(error.os_error))
+    return _one_line(str(error) or type(error).__name__)
 
 
 def _one_line(text: str) -> str:

@@ -33,6 +33,9 @@ _ONLY_ARTICLE = re.compile(r"\s(?!because|since|as\b|is\b|or\b|and\b)\w")
 _LEAD_IN = re.compile(r"[\s:]{0,4}(?:(?:the|an?)\s)?", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"\W{0,3}\s?(?:\b(?:or|and)\b|&|/|,(?=\s?\())\W{0,3}?(?=[\w(])")
 _NAMED = re.compile(r"\(([A-Z])\)|\b[Oo]ption ([A-Z])\b|\b[Cc]hoice ([A-Z])\b|\b([A-Z])\)")
+_DENIED = re.compile(
+    r"\b(?:not|n't)\s\(?[A-Z]\b\)?|\(?\b[A-Z]\b\)?(?=\W{0,3}\s?is\s(?:not|wrong|incorrect|false)\b)"
+)
 _NAMED_AT_END = re.compile(r"\b([A-Z])\W{0,3}$")
 _CLAUSE_MARKS = re.compile(r"[,;:()]\s|\s[(]|[.,;:!?)]+$")
 _OPENING = re.compile(r"\W{0,4}([A-Z])(?:[).:]|\s*$)")
@@ -60,6 +63,7 @@ def _finally_named(text: str, choices: tuple[str, ...], truncated: bool) -> set[
 
 def _named(line: str, choices: tuple[str, ...]) -> set[str]:
     """Letters of the options that a final statement names."""
+    line = _DENIED.sub("", line)
     if first := _leading(line, choices):
         letter, rest = first
         if alternative := _ALTERNATIVE.match(rest):

@@ -32,7 +32,7 @@ _MARKUP = re.compile(
     r"\\(?:boxed|text\w{0,8}|math\w{1,8}|displaystyle|left|right|quad|[\]\[() ;!])"
     r"|\*{2,}|\*(?![\s\d])|(?<![\s\d])\*|[`$\"“”]"  # but no asterisk that multiplies
 )
-_SENTENCE_END = re.compile(r"[.!?](?:\s|$)|\n")
+_SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\bRs)[.!?](?:\s|$)|\n")
 
 
 def statements(text: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ The number in the last final statement counts ("Therefore, the answer is $1,234.
 calculation its result ("3 * 6 = 18"). Without a final statement it is the last number of the
 last line, as is usual for GSM8K, but never where the answer was cut off. Understood are
 thousands commas, currency signs, units, fractions, LaTeX, "3 million" and "three"; a percent
-sign is ignored. Two numbers are equal when they differ by less than one part in 10^9.
+sign is ignored. Two numbers are equal when they differ by less than one part in 10^12.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def score(text: str, item: Item, truncated: bool) -> Score:
     given = _final_number(text, truncated)
     if given is None:
         return missing(truncated)
-    return float(math.isclose(given, number_of(item.answer), rel_tol=1e-9))
+    return float(math.isclose(given, number_of(item.answer), rel_tol=1e-12))
 
 
 def _final_number(text: str, truncated: bool) -> float | None:
@@ -82,7 +82,7 @@ def _stated(line: str) -> float | None:
         return _value(found)
     if word := _WORD.search(sentence):
         return float(_WORDS.index(word[0].lower()))
-    return _first(line)
+    return None
 
 
 def _first(text: str) -> float | None:
@@ -98,7 +98,7 @@ def _last(text: str) -> float | None:
 def _value(found: re.Match[str]) -> float | None:
     number = float(found["digits"].replace(",", ""))
     if exponent := found["e"] or found["power"]:
-        number *= 10.0 ** int(exponent)
+        number *= float(f"1e{exponent}")
     if found["over"]:
         number = number / float(found["over"]) if float(found["over"]) else math.nan
     elif found["bottom"] and float(found["bottom"]):

@@ -105,7 +105,7 @@ def personalization_bias(
     if not layouts:
         raise ValueError("give scores for safety, utility or both")
     same_identities([len(b.means) for axis in layouts.values() for b in axis.values()], "axes")
-    joint = _spread([list(axis.values()) for axis in layouts.values()], level)
+    joint = spread_of([list(axis.values()) for axis in layouts.values()], level)
     axes = {name: _axis_bias(axis, level) for name, axis in layouts.items()}
     return PersonalizationBias(
         **vars(joint),
@@ -123,14 +123,15 @@ def _fit_axis(scores: Scores, axis: str, population: Population) -> dict[str, La
 def _axis_bias(layouts: Mapping[str, Layout], level: float) -> AxisBias:
     parts = list(layouts.values())
     return AxisBias(
-        **vars(_spread([parts], level)),
+        **vars(spread_of([parts], level)),
         means=np.mean([part.means for part in parts], axis=0),
-        benchmarks={name: _spread([[part]], level) for name, part in layouts.items()},
+        benchmarks={name: spread_of([[part]], level) for name, part in layouts.items()},
     )
 
 
-def _spread(axes: Sequence[Sequence[Layout]], level: float) -> Spread:
-    form = quadratic_form(axes)
+def spread_of(axes: Sequence[Sequence[Layout]], level: float, count: int | None = None) -> Spread:
+    """Summarise fitted axes; `count` as in `quadratic_form`."""
+    form = quadratic_form(axes, count)
     low, high = spread_interval(form, level)
     signed = form.signed / form.count
     largest = 50 * len(axes) ** 0.5  # half of the identities at 0, half at 100

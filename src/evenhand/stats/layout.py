@@ -122,19 +122,34 @@ def _random_items(
         raise ValueError(f"{name}: needs at least 2 items with scores, not {n}")
     fitted = _centre_rows(np.broadcast_to(deviations, centred.shape), cells.observed)
     influence = n * _settle(centred - fitted) @ weights
-    covariance = influence.T @ influence / (n * (n - 1))
-    null = n * centred @ weights
+    return _from_influence(means, deviations, influence)
+
+
+def _from_influence(means: Floats, deviations: Floats, influence: Floats) -> Layout:
+    n = len(influence)
+    alike = influence + deviations  # the items' vectors around 0 instead of around their mean
     return Layout(
         means=means,
         deviations=deviations,
-        covariance=covariance,
+        covariance=influence.T @ influence / (n * (n - 1)),
         trace2=_trace_squared(influence),
         trace3=_pair_cycle(influence) / n**3,
-        null_variance=2 * _pair_square(null) / n**2,
-        null_third=8 * _pair_cycle(null) / n**3,
+        null_variance=2 * _pair_square(alike) / n**2,
+        null_third=8 * _pair_cycle(alike) / n**3,
         items=n,
         influence=influence,
     )
+
+
+def project(layout: Layout, contrast: Floats) -> Layout:
+    """Return the layout of the linear combinations ``contrast @ deviations``.
+
+    Args:
+        layout: fitted for the question about items like these.
+        contrast: (combinations, identities); each row sums to 0.
+    """
+    deviations = contrast @ layout.deviations
+    return _from_influence(contrast @ layout.means, deviations, layout.influence @ contrast.T)
 
 
 def _trace_squared(influence: Floats) -> float:

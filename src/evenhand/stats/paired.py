@@ -7,7 +7,7 @@ baseline, within-item permutation against the mean. Intervals are for the differ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,7 @@ class Differences:
         p_value: (identities,) two-sided p-value of no difference.
         p_holm: (identities,) the same after Holm's adjustment for all identities.
         covariance: (identities, identities) covariance of `difference`, as observed.
+        freedom: degrees of freedom of the errors, items of the smallest benchmark less 1.
         level: confidence level of both kinds of interval.
     """
 
@@ -46,6 +47,7 @@ class Differences:
     p_value: Floats
     p_holm: Floats
     covariance: Floats
+    freedom: int
     level: float
 
 
@@ -65,7 +67,8 @@ def differences_to_mean(scores: Scores, *, level: float = 0.95) -> Differences:
     arrays = read_benchmarks(scores, "scores")
     layouts = [fit_layout(array, name) for name, array in arrays.items()]
     contrast = np.eye(len(layouts[0].means))
-    return _summarise(layouts, contrast, _mean_p_values(list(arrays.values())), level)
+    p_value = _mean_p_values(list(arrays.values()))
+    return summarise(layouts, contrast, p_value, level, skewed=True)
 
 
 def differences_to_baseline(
@@ -84,16 +87,16 @@ def differences_to_baseline(
     """
     check_level(level)
     arrays = read_benchmarks(scores, "scores", min_identities=1)
-    stacked = _stack_baseline(arrays, baseline)
+    stacked = append_baseline(arrays, baseline)
     layouts = [fit_layout(array, name) for name, array in stacked.items()]
     identities = len(layouts[0].means) - 1
     contrast = np.hstack([np.eye(identities), -np.ones((identities, 1))])
-    return _summarise(layouts, contrast, _baseline_p_values(list(stacked.values())), level)
+    return summarise(layouts, contrast, _baseline_p_values(list(stacked.values())), level)
 
 
-def _stack_baseline(arrays: dict[str, Floats], baseline: Scores) -> dict[str, Floats]:
+def append_baseline(arrays: dict[str, Floats], baseline: Scores) -> dict[str, Floats]:
     """Append the baseline to each benchmark as its last identity."""
-    given = baseline if isinstance(baseline, dict) else {next(iter(arrays)): baseline}
+    given = baseline if isinstance(baseline, Mapping) else {next(iter(arrays)): baseline}
     if set(given) != set(arrays):
         raise ValueError(f"baseline: needs the benchmarks {sorted(arrays)}, not {sorted(given)}")
     return {name: _append(array, given[name], name) for name, array in arrays.items()}
@@ -119,10 +122,20 @@ def _widen(array: Floats, samples: int) -> Floats:
     return np.pad(array, ((0, 0), (0, 0), (0, short)), constant_values=np.nan)
 
 
-def _summarise(
-    layouts: Sequence[Layout], contrast: Floats, p_value: Floats, level: float
+def summarise(
+    layouts: Sequence[Layout],
+    contrast: Floats,
+    p_value: Floats,
+    level: float,
+    *,
+    skewed: bool = False,
 ) -> Differences:
-    """Average the benchmarks' differences and put errors and intervals around them."""
+    """Average the benchmarks' contrasts and put errors and intervals around them.
+
+    `skewed` moves the limits for skewed noise: wanted for one identity against many, where an
+    item's difference is lopsided, and not for one against one, where it is nearly symmetric and
+    the correction would only add the noise of estimating it.
+    """
     parts = [_padded(layout, contrast) for layout in layouts]
     benchmarks = len(parts)
     difference = np.mean([contrast @ layout.deviations for layout in layouts], axis=0)
@@ -130,27 +143,32 @@ def _summarise(
     error = np.sum([part[1] for part in parts], axis=0) ** 0.5 / benchmarks
     observed = sum(contrast @ layout.covariance @ contrast.T for layout in layouts)
     freedom = min(layout.items for layout in layouts) - 1
+    skew = np.sum([part[2] for part in parts], axis=0) / benchmarks**3 * skewed
     each = float(stdtrit(freedom, (1 + level) / 2))
     # Sidak (1967): for normal errors of any correlation the joint level is at least this product.
     together = float(stdtrit(freedom, (1 + level ** (1 / len(difference))) / 2))
     return Differences(
         difference=difference,
         standard_error=error,
-        interval=_around(centre, each * error),
-        simultaneous=_around(centre, together * error),
+        interval=_around(centre, error, skew, each),
+        simultaneous=_around(centre, error, skew, together),
         p_value=p_value,
         p_holm=holm(p_value),
         covariance=np.asarray(observed) / benchmarks**2,
+        freedom=freedom,
         level=level,
     )
 
 
-def _around(centre: Floats, reach: Floats) -> Floats:
-    return np.clip(np.column_stack([centre - reach, centre + reach]), -100.0, 100.0)
+def _around(centre: Floats, error: Floats, skew: Floats, quantile: float) -> Floats:
+    """Limits at a t quantile, moved for skewed noise (Johnson 1978, J. Am. Stat. Assoc. 73)."""
+    middle = centre + (1 + 2 * quantile**2) / 6 * skew / error**2
+    reach = quantile * error
+    return np.clip(np.column_stack([middle - reach, middle + reach]), -100.0, 100.0)
 
 
-def _padded(layout: Layout, contrast: Floats) -> tuple[Floats, Floats]:
-    """Return each difference and its variance after two more items have been thought in.
+def _padded(layout: Layout, contrast: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return each difference's value, variance and third moment with two more items thought in.
 
     One of them differs half the time by plus and half by minus the largest difference that the
     benchmark shows, the other not at all (Agresti & Min 2005, Stat. Med. 24, for 0/1 scores). It
@@ -163,7 +181,7 @@ def _padded(layout: Layout, contrast: Floats) -> tuple[Floats, Floats]:
     squares = np.sum((residual + shift) ** 2, axis=0) + largest**2
     centre = shift * n / (n + 2)
     variance = (squares / (n + 2) - centre**2) / (n + 1)
-    return centre, variance
+    return centre, variance, np.sum(residual**3, axis=0) / n**3
 
 
 def _baseline_p_values(arrays: Sequence[Floats]) -> Floats:

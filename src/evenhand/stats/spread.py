@@ -54,8 +54,13 @@ class QuadraticForm:
         return self.plugin - self.noise
 
 
-def quadratic_form(axes: Sequence[Sequence[Layout]]) -> QuadraticForm:
-    """Add up axes, each the plain average of its benchmarks, into one quadratic form."""
+def quadratic_form(axes: Sequence[Sequence[Layout]], count: int | None = None) -> QuadraticForm:
+    """Add up axes, each the plain average of its benchmarks, into one quadratic form.
+
+    Args:
+        axes: for each axis the layouts of its benchmarks.
+        count: number of identities, when it is not the length of the deviations.
+    """
     means = [np.mean([layout.deviations for layout in axis], axis=0) for axis in axes]
     covariances = [sum(b.covariance for b in axis) / len(axis) ** 2 for axis in axes]
     plugin = float(sum(d @ d for d in means))
@@ -74,7 +79,7 @@ def quadratic_form(axes: Sequence[Sequence[Layout]]) -> QuadraticForm:
         slope_variance=4 * linear,
         slope_third=24 * square,
         skew=sum(_skew(axis, d) for axis, d in zip(axes, means, strict=True)) / scale**1.5,
-        count=len(means[0]),
+        count=count or len(means[0]),
         items=min(b.items for axis in axes for b in axis),
     )
 
