@@ -1,0 +1,35 @@
+# make demo   audit the model that comes with evenhand
+# make test   what CI runs: lint, types, tests
+# Both need nothing but Python 3.11 or newer, pip and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: .venv/local.stamp
+	$(BIN)/evenhand demo
+
+test: .venv/dev.stamp lint
+	$(BIN)/pytest
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+
+# torch goes first and pinned: left to a dependency, pip might choose another build of it.
+.venv/local.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evenhand needs Python 3.11 or newer; try: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(PIP) $$(grep '^torch==' constraints.txt)
+	$(PIP) --editable '.[local]'
+	touch $@
+
+.venv/dev.stamp: .venv/local.stamp
+	$(PIP) --editable '.[train,dev]'
+	touch $@
