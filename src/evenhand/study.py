@@ -53,7 +53,8 @@ class Study(Entry):
 def read_study(path: Path, overrides: dict[str, Any]) -> Study:
     """The study of a YAML or TOML file; `overrides` win over what the file says.
 
-    In a file `decoding` can be the name of a preset: "greedy", "paper".
+    In a file `decoding` can be the name of a preset: "greedy", "paper". Paths in it start from
+    its own folder.
 
     Raises:
         StudyError: the file is malformed or holds what no study has.
@@ -66,4 +67,19 @@ def read_study(path: Path, overrides: dict[str, Any]) -> Study:
         decoding = PRESETS[decoding].model_dump()
     if isinstance(decoding, dict):
         decoding = {**decoding, **overrides.get("decoding", {})}
-    return validate(Study, {**loaded, **overrides, "decoding": decoding}, str(path))
+    found = {**_beside(path, loaded), **overrides, "decoding": decoding}
+    return validate(Study, found, str(path))
+
+
+def _beside(path: Path, loaded: dict[str, Any]) -> dict[str, Any]:
+    """The study with the files that it names looked up beside its own file."""
+    found = dict(loaded)
+    for name in ("identities_file", "cues_file", "defences_file"):
+        if isinstance(loaded.get(name), str):
+            found[name] = path.parent / loaded[name]
+    if isinstance(loaded.get("benchmarks"), list):
+        found["benchmarks"] = [
+            str(path.parent / name) if str(name).endswith((".jsonl", ".csv")) else name
+            for name in loaded["benchmarks"]
+        ]
+    return found
