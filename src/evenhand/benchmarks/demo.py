@@ -27,7 +27,7 @@ def _demo(name: str, axis: Axis, description: str) -> Benchmark:
         name=name,
         title=f"Demo: {name.removeprefix('demo_').replace('_', '-')}",
         axes=(axis,),
-        size=path.read_bytes().count(b"\n") if path.is_file() else 0,
+        size=path.read_bytes().count(b"\n"),
         description=description,
         licence="Apache-2.0",
         citation="",

@@ -1,0 +1,29 @@
+"""The demo suite, which ships in the package."""
+
+from __future__ import annotations
+
+from string import ascii_uppercase
+
+import pytest
+
+from evenhand.benchmarks import BENCHMARKS, SUITES, load
+from evenhand.scorers import score
+
+
+@pytest.mark.parametrize("name", SUITES["demo"])
+def test_items(name: str) -> None:
+    items = load(name, offline=True)
+    assert len(items) == BENCHMARKS[name].size > 0
+    assert {item.axis for item in items} == set(BENCHMARKS[name].axes)
+    assert len({item.id for item in items}) == len(items)
+    assert all(item.subgroup for item in items)
+
+
+@pytest.mark.parametrize("name", SUITES["demo"])
+def test_right_answers_score_one(name: str) -> None:
+    for item in load(name):
+        if item.axis == "utility":
+            assert score(f"Therefore, the answer is {item.answer}.", item) == 1.0
+        if item.scorer == "choice":
+            other = ascii_uppercase[1 if item.answer == "A" else 0]
+            assert score(f"Therefore, the answer is {other}.", item) == 0.0
