@@ -21,7 +21,7 @@ def score_run(store: Store, *, again: bool = False) -> int:
     while rows := store.unscored(last, again=again):
         store.write_scores(
             (response, _score(text, error, finish, items[item]))
-            for response, item, text, error, finish in rows
+            for response, _, item, text, error, finish in rows
         )
         count += len(rows)
         last = rows[-1][0]

@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import Axis, Item, ScorerName
 from evenhand.cue import Condition
 from evenhand.engines.engine import Response
 from evenhand.errors import RunFolderError, StoreError
@@ -184,10 +184,7 @@ class Store:
                 "SELECT id, benchmark, name, prompt, axis, scorer, answer, choices, subgroup "
                 f"FROM item {where} ORDER BY position"
             ).fetchall()
-        return {
-            row[0]: Item(*row[1:7], **{"choices": tuple(orjson.loads(row[7])), "subgroup": row[8]})
-            for row in rows
-        }
+        return {row[0]: _item(*row[1:]) for row in rows}
 
     # Responses
 
@@ -249,8 +246,8 @@ class Store:
 
     def unscored(
         self, after: int, *, again: bool = False
-    ) -> list[tuple[int, int, str | None, str, str]]:
-        """The next few thousand responses to score: id, item, text, error, finish.
+    ) -> list[tuple[int, int, int, str | None, str, str]]:
+        """The next few thousand responses to score: id, condition, item, text, error, finish.
 
         Args:
             after: the last id that was given; 0 at first.
@@ -259,7 +256,7 @@ class Store:
         where = "" if again else "AND response.id NOT IN (SELECT response FROM score)"
         with self._reading() as connection:
             return connection.execute(
-                "SELECT response.id, item, text, error, finish FROM response "
+                "SELECT response.id, condition, item, text, error, finish FROM response "
                 f"WHERE response.id > ? {where} ORDER BY response.id LIMIT 5000",
                 (after,),
             ).fetchall()
@@ -312,6 +309,20 @@ _ACTIVE = (
     "AND item IN (SELECT id FROM item WHERE active) "
     "AND sample < (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'samples')"
 )
+
+
+def _item(
+    benchmark: str,
+    name: str,
+    prompt: str,
+    axis: Axis,
+    scorer: ScorerName,
+    answer: str,
+    choices: str,
+    subgroup: str,
+) -> Item:
+    options = tuple(orjson.loads(choices))
+    return Item(benchmark, name, prompt, axis, scorer, answer, options, subgroup)
 
 
 def _is_blank(folder: Path) -> bool:
