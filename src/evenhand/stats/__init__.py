@@ -9,14 +9,78 @@ their sources and how they did in simulation are in docs/statistics.md.
 from __future__ import annotations
 
 from evenhand.stats.bias import AxisBias, PersonalizationBias, Spread, personalization_bias
+from evenhand.stats.bootstrap import bootstrap_interval
+from evenhand.stats.comparison import BiasChange, Comparison, MeanChange, compare_audits
+from evenhand.stats.components import Components, variance_components
+from evenhand.stats.cues import CueComponents, cue_components
+from evenhand.stats.effects import CategoryEffects, category_effects, intersection_interactions
+from evenhand.stats.equivalence import Equivalence, equivalence_test
+from evenhand.stats.judge import (
+    CorrectedBias,
+    CorrectedRates,
+    JudgeError,
+    corrected_bias,
+    corrected_rates,
+)
+from evenhand.stats.missing import Missingness, missingness
 from evenhand.stats.paired import Differences, differences_to_baseline, differences_to_mean
+from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
+from evenhand.stats.power import (
+    DesignPower,
+    PlannedBenchmark,
+    design_power,
+    items_needed,
+    pilot_variance,
+    residual_variance,
+)
+from evenhand.stats.sequential import LookPlan, look_level, plan_looks
+from evenhand.stats.shrinkage import Ranking, rank_identities
+from evenhand.stats.tradeoff import TradeOff, Verdict, classify, trade_off
 
 __all__ = [
     "AxisBias",
+    "BiasChange",
+    "CategoryEffects",
+    "Comparison",
+    "Components",
+    "CorrectedBias",
+    "CorrectedRates",
+    "CueComponents",
+    "DesignPower",
     "Differences",
+    "Equivalence",
+    "JudgeError",
+    "LookPlan",
+    "MeanChange",
+    "Missingness",
     "PersonalizationBias",
+    "PlaceboContrast",
+    "PlannedBenchmark",
+    "Ranking",
     "Spread",
+    "TradeOff",
+    "Verdict",
+    "bootstrap_interval",
+    "category_effects",
+    "classify",
+    "compare_audits",
+    "corrected_bias",
+    "corrected_rates",
+    "cue_components",
+    "design_power",
     "differences_to_baseline",
     "differences_to_mean",
+    "equivalence_test",
+    "intersection_interactions",
+    "items_needed",
+    "look_level",
+    "missingness",
     "personalization_bias",
+    "pilot_variance",
+    "placebo_contrast",
+    "plan_looks",
+    "rank_identities",
+    "residual_variance",
+    "trade_off",
+    "variance_components",
 ]

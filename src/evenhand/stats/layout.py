@@ -34,6 +34,7 @@ class Layout:
         null_variance: of ``sum(deviations**2)`` less its noise, when all identities are alike.
         null_third: third central moment of the same.
         items: number of items with at least one score.
+        levels: (items,) each item's fitted mean over the identities.
         influence: (items, identities) residual vectors; `deviations` moves by ``influence / items``
             per item. Empty for the question about exactly these items.
     """
@@ -46,6 +47,7 @@ class Layout:
     null_variance: float
     null_third: float
     items: int
+    levels: Floats
     influence: Floats
 
 
@@ -66,12 +68,12 @@ def fit_layout(scores: Floats, name: str, population: Population = "items") -> L
     weights = _deviation_weights(cells, name)
     centred = _centre_rows(cells.mean, cells.observed)
     deviations = _settle(weights @ centred.sum(axis=0))
-    means = _item_level(cells, deviations) + deviations
+    levels = _item_levels(cells, deviations)
     if population == "these_items":
-        return _fixed_items(scores, cells, weights, means, deviations, name)
+        return _fixed_items(scores, cells, weights, levels, deviations, name)
     if population != "items":
         raise ValueError(f'population must be "items" or "these_items", not "{population}"')
-    return _random_items(cells, weights, centred, means, deviations, name)
+    return _random_items(cells, weights, centred, levels, deviations, name)
 
 
 def _deviation_weights(cells: Cells, name: str) -> Floats:
@@ -103,17 +105,17 @@ def _settle(points: Floats) -> Floats:
     return np.where(np.abs(points) < 1e-9, 0.0, points)
 
 
-def _item_level(cells: Cells, deviations: Floats) -> float:
-    """Return the mean over items of the fitted item effects."""
+def _item_levels(cells: Cells, deviations: Floats) -> Floats:
+    """Return the fitted mean of each item over all the identities."""
     left = (cells.mean - deviations) * cells.observed
-    return float(np.mean(left.sum(axis=1) / cells.observed.sum(axis=1)))
+    return np.asarray(left.sum(axis=1) / cells.observed.sum(axis=1))
 
 
 def _random_items(
     cells: Cells,
     weights: Floats,
     centred: Floats,
-    means: Floats,
+    levels: Floats,
     deviations: Floats,
     name: str,
 ) -> Layout:
@@ -122,14 +124,14 @@ def _random_items(
         raise ValueError(f"{name}: needs at least 2 items with scores, not {n}")
     fitted = _centre_rows(np.broadcast_to(deviations, centred.shape), cells.observed)
     influence = n * _settle(centred - fitted) @ weights
-    return _from_influence(means, deviations, influence)
+    return _from_influence(levels, deviations, influence)
 
 
-def _from_influence(means: Floats, deviations: Floats, influence: Floats) -> Layout:
+def _from_influence(levels: Floats, deviations: Floats, influence: Floats) -> Layout:
     n = len(influence)
     alike = influence + deviations  # the items' vectors around 0 instead of around their mean
     return Layout(
-        means=means,
+        means=levels.mean() + deviations,
         deviations=deviations,
         covariance=influence.T @ influence / (n * (n - 1)),
         trace2=_trace_squared(influence),
@@ -137,6 +139,7 @@ def _from_influence(means: Floats, deviations: Floats, influence: Floats) -> Lay
         null_variance=2 * _pair_square(alike) / n**2,
         null_third=8 * _pair_cycle(alike) / n**3,
         items=n,
+        levels=levels,
         influence=influence,
     )
 
@@ -149,7 +152,7 @@ def project(layout: Layout, contrast: Floats) -> Layout:
         contrast: (combinations, identities); each row sums to 0.
     """
     deviations = contrast @ layout.deviations
-    return _from_influence(contrast @ layout.means, deviations, layout.influence @ contrast.T)
+    return _from_influence(layout.levels, deviations, layout.influence @ contrast.T)
 
 
 def _trace_squared(influence: Floats) -> float:
@@ -195,7 +198,7 @@ def _fixed_items(
     scores: Floats,
     cells: Cells,
     weights: Floats,
-    means: Floats,
+    levels: Floats,
     deviations: Floats,
     name: str,
 ) -> Layout:
@@ -209,7 +212,7 @@ def _fixed_items(
     square = covariance @ covariance
     trace2, trace3 = float(np.trace(square)), float(np.sum(square * covariance))
     return Layout(
-        means=means,
+        means=levels.mean() + deviations,
         deviations=deviations,
         covariance=covariance,
         trace2=trace2,
@@ -217,7 +220,8 @@ def _fixed_items(
         null_variance=2 * trace2,
         null_third=8 * trace3,
         items=len(observed),
-        influence=np.empty((0, len(means))),
+        levels=levels,
+        influence=np.empty((0, len(deviations))),
     )
 
 

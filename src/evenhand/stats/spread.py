@@ -53,6 +53,18 @@ class QuadraticForm:
         """Observed sum of squares less its noise; below 0 when there is less than noise gives."""
         return self.plugin - self.noise
 
+    def at_least(self, value: float, theta: float) -> float:
+        """P(T >= value) if the true sum of squares were theta.
+
+        Skewed noise moves T and its estimated variance together, which shifts the studentised
+        value and turns its skewness round (Hall 1992, *The Bootstrap and Edgeworth Expansion*,
+        section 2.6).
+        """
+        variance = self.variance + self.slope_variance * theta
+        skew = 8 * theta**1.5 * self.skew
+        third = self.third + self.slope_third * theta - 2 * skew
+        return upper_tail(value, theta - skew / (2 * variance), variance, third)
+
 
 def quadratic_form(axes: Sequence[Sequence[Layout]], count: int | None = None) -> QuadraticForm:
     """Add up axes, each the plain average of its benchmarks, into one quadratic form.
@@ -156,29 +168,17 @@ def spread_interval(form: QuadraticForm, level: float) -> tuple[float, float]:
     error = 1 - level
     if form.variance <= 0:
         return _without_noise(form, error / 2)
-    unconstrained = _solve(lambda theta: _at_least(form, 0.0, theta), 1 - error / 2)
-    low = _solve(lambda theta: _at_least(form, form.signed, theta), error)
+    unconstrained = increasing_root(lambda theta: form.at_least(0.0, theta), 1 - error / 2)
+    low = increasing_root(lambda theta: form.at_least(form.signed, theta), error)
     if low > unconstrained:
-        half = _solve(lambda theta: _at_least(form, form.signed, theta), error / 2)
+        half = increasing_root(lambda theta: form.at_least(form.signed, theta), error / 2)
         low = max(half, unconstrained)
     value = max(form.signed, 0.0)
-    high = _solve(lambda theta: _at_least(form, value, theta), 1 - error / 2)
+    high = increasing_root(lambda theta: form.at_least(value, theta), 1 - error / 2)
     return low, high
 
 
-def _at_least(form: QuadraticForm, value: float, theta: float) -> float:
-    """P(T >= value) if the true sum of squares were theta.
-
-    Skewed noise moves T and its estimated variance together, which shifts the studentised value
-    and turns its skewness round (Hall 1992, *The Bootstrap and Edgeworth Expansion*, section 2.6).
-    """
-    variance = form.variance + form.slope_variance * theta
-    skew = 8 * theta**1.5 * form.skew
-    third = form.third + form.slope_third * theta - 2 * skew
-    return upper_tail(value, theta - skew / (2 * variance), variance, third)
-
-
-def _solve(increasing: Callable[[float], float], target: float) -> float:
+def increasing_root(increasing: Callable[[float], float], target: float) -> float:
     """Return theta >= 0 where the increasing function reaches the target (0 if above already)."""
     if increasing(0.0) >= target:
         return 0.0

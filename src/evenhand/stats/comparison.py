@@ -1,0 +1,220 @@
+"""Two audits on the same items: before and after a defence, base and tuned, model A and B."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, stdtr
+
+from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks, same_identities
+from evenhand.stats.bias import Spread, spread_of
+from evenhand.stats.layout import Layout, fit_layout, project
+from evenhand.stats.paired import summarise
+
+
+@dataclass(frozen=True)
+class BiasChange:
+    """Change of personalisation bias, after less before, in points.
+
+    Attributes:
+        before, after: the two spreads, estimated on the same items.
+        difference: ``after.estimate - before.estimate``; below 0 the bias came down.
+        interval: (low, high) of the change of PB.
+        p_value: two-sided, of no change of PB.
+        level: confidence level of `interval`.
+    """
+
+    before: Spread
+    after: Spread
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    level: float
+
+
+@dataclass(frozen=True)
+class MeanChange:
+    """Change of an axis's mean over the identities, after less before, in points.
+
+    Attributes:
+        difference: below 0 the model became less safe, or less useful.
+        standard_error: of `difference`, > 0.
+        interval: (low, high) at `level`.
+        p_value: two-sided, of no change.
+        margin: the largest loss that would be accepted, in points.
+        non_inferiority_p: one-sided p-value of "the loss is at least the margin"; small means
+            that the mean is shown to have held up.
+        level: confidence level of `interval`.
+    """
+
+    difference: float
+    standard_error: float
+    interval: tuple[float, float]
+    p_value: float
+    margin: float
+    non_inferiority_p: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two audits compared.
+
+    Attributes:
+        bias: change of the joint personalisation bias.
+        safety_bias, utility_bias: change on one axis; None where no scores were given.
+        safety_mean, utility_mean: change of the mean; None likewise.
+    """
+
+    bias: BiasChange
+    safety_bias: BiasChange | None
+    utility_bias: BiasChange | None
+    safety_mean: MeanChange | None
+    utility_mean: MeanChange | None
+
+
+def compare_audits(
+    *,
+    before_safety: Scores | None = None,
+    before_utility: Scores | None = None,
+    after_safety: Scores | None = None,
+    after_utility: Scores | None = None,
+    margin: float = 1.0,
+    level: float = 0.95,
+) -> Comparison:
+    """Compare two audits of the same identities on the same items, item by item.
+
+    The change of PB^2 is a difference of two quadratic forms in correlated means; its p-value is
+    of its normal approximation with the exact variance of such a form (Mathai & Provost 1992, ch.
+    3). The interval of the change of PB combines the two audits' own intervals and their
+    correlation (MOVER: Zou 2007, Psychol. Methods 12, eq. 15). The mean has Student's t, and
+    the non-inferiority test is the one-sided t test against the margin.
+
+    Args:
+        before_safety, before_utility, after_safety, after_utility: scores as in
+            `personalization_bias`; an axis is given on both sides or on neither.
+        margin: largest loss of the mean that would be accepted, in points, > 0.
+        level: confidence level.
+
+    Raises:
+        ValueError: bad scores, an axis on one side only, different shapes, margin of 0 or less.
+    """
+    check_level(level)
+    if not margin > 0:
+        raise ValueError(f"margin must be above 0 points, not {margin}")
+    given = (
+        ("safety", before_safety, after_safety),
+        ("utility", before_utility, after_utility),
+    )
+    axes = {
+        axis: _fit_both(before, after, axis)
+        for axis, before, after in given
+        if before is not None or after is not None
+    }
+    if not axes:
+        raise ValueError("give scores for safety, utility or both")
+    same_identities([len(b.means) for axis in axes.values() for b in axis], "axes")
+    biases = {name: _bias_change([axis], level) for name, axis in axes.items()}
+    means = {name: _mean_change(axis, margin, level) for name, axis in axes.items()}
+    return Comparison(
+        bias=_bias_change(list(axes.values()), level),
+        safety_bias=biases.get("safety"),
+        utility_bias=biases.get("utility"),
+        safety_mean=means.get("safety"),
+        utility_mean=means.get("utility"),
+    )
+
+
+def _fit_both(before: Scores | None, after: Scores | None, axis: str) -> list[Layout]:
+    """Fit each benchmark with the identities before and then the identities after."""
+    if before is None or after is None:
+        raise ValueError(f"{axis}: needs scores before and after")
+    first, second = read_benchmarks(before, axis), read_benchmarks(after, axis)
+    if set(first) != set(second):
+        raise ValueError(f"{axis}: benchmarks differ, {sorted(first)} and {sorted(second)}")
+    return [fit_layout(_stack(first[name], second[name], name), name) for name in first]
+
+
+def _stack(before: Floats, after: Floats, name: str) -> Floats:
+    if before.shape[:2] != after.shape[:2]:
+        raise ValueError(
+            f"{name}: before and after need the same identities and items, "
+            f"not {before.shape[:2]} and {after.shape[:2]}"
+        )
+    samples = max(before.shape[2], after.shape[2])
+    padded = [
+        np.pad(x, ((0, 0), (0, 0), (0, samples - x.shape[2])), constant_values=np.nan)
+        for x in (before, after)
+    ]
+    return np.concatenate(padded)
+
+
+def _bias_change(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:
+    k = len(axes[0][0].means) // 2
+    centre = np.eye(k) - 1 / k
+    none = np.zeros((k, k))
+    spreads = [
+        spread_of([[project(b, side) for b in axis] for axis in axes], level, k)
+        for side in (np.hstack([centre, none]), np.hstack([none, centre]))
+    ]
+    moments = np.sum([_moments(axis, centre) for axis in axes], axis=0)
+    before, after = spreads
+    error = float(np.sqrt(max(moments[0, 0] + moments[1, 1] - 2 * moments[0, 1], 0.0))) / k
+    change = after.signed_square - before.signed_square
+    scale = float(np.sqrt(moments[0, 0] * moments[1, 1]))
+    correlation = float(np.clip(moments[0, 1] / scale, -1, 1)) if scale > 0 else 0.0
+    return BiasChange(
+        before=before,
+        after=after,
+        difference=after.estimate - before.estimate,
+        interval=_recovered(after, before, correlation),
+        p_value=float(2 * ndtr(-abs(change) / error)) if error > 0 else float(change == 0),
+        level=level,
+    )
+
+
+def _moments(axis: Sequence[Layout], centre: Floats) -> Floats:
+    """Return the (2, 2) covariance of an axis's two signed sums of squares, before and after."""
+    k = len(centre)
+    mean: Floats = np.mean([b.deviations for b in axis], axis=0)
+    whole = np.sum([b.covariance for b in axis], axis=0) / len(axis) ** 2
+    d = [centre @ mean[:k], centre @ mean[k:]]
+    result = np.empty((2, 2))
+    for i in range(2):
+        for j in range(2):
+            v = centre @ whole[i * k : (i + 1) * k, j * k : (j + 1) * k] @ centre
+            square = float(np.sum(v * v))
+            # 4 m'Vm + 2 tr(V^2) at the true means m; the observed ones add tr(V^2) to m'Vm.
+            known = 4 * float(d[i] @ v @ d[j]) - 2 * square
+            result[i, j] = max(known, 2 * square) if i == j else known
+    return result
+
+
+def _recovered(after: Spread, before: Spread, correlation: float) -> tuple[float, float]:
+    """Interval of ``after - before`` from the intervals of each and their correlation."""
+    difference = after.estimate - before.estimate
+
+    def reach(own: float, other: float) -> float:
+        return float(max(own**2 + other**2 - 2 * correlation * own * other, 0.0) ** 0.5)
+
+    down = reach(after.estimate - after.interval[0], before.interval[1] - before.estimate)
+    up = reach(after.interval[1] - after.estimate, before.estimate - before.interval[0])
+    return difference - down, difference + up
+
+
+def _mean_change(axis: Sequence[Layout], margin: float, level: float) -> MeanChange:
+    k = len(axis[0].means) // 2
+    contrast = np.concatenate([np.full(k, -1 / k), np.full(k, 1 / k)])[np.newaxis]
+    change = summarise(axis, contrast, np.ones(1), level)
+    difference, error = float(change.difference[0]), float(change.standard_error[0])
+    return MeanChange(
+        difference=difference,
+        standard_error=error,
+        interval=(float(change.interval[0, 0]), float(change.interval[0, 1])),
+        p_value=float(2 * stdtr(change.freedom, -abs(difference) / error)),
+        margin=margin,
+        non_inferiority_p=float(stdtr(change.freedom, -(difference + margin) / error)),
+        level=level,
+    )

@@ -1,0 +1,96 @@
+"""Missing scores: how many, whether they depend on the identity, and what they could hide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenhand.stats._scores import Floats, Scores, read_benchmarks
+from evenhand.stats.layout import fit_layout
+from evenhand.stats.spread import quadratic_form, spread_p_value
+
+
+@dataclass(frozen=True)
+class Missingness:
+    """Missing scores on one axis.
+
+    Attributes:
+        count: (identities,) number of missing scores over all benchmarks and samples.
+        share: (identities,) mean over the benchmarks of the missing share, 0 to 1.
+        p_value: of "a score is missing as often for every identity"; 1 if none is missing.
+        mean_bounds: (identities, 2) the axis's mean in points if every missing score were 0, and
+            if every one were 1.
+        bias_bounds: (low, high) bounds of the plug-in PB on this axis over everything that the
+            missing scores could have been; `high` may be slightly above what can be reached.
+    """
+
+    count: NDArray[np.int_]
+    share: Floats
+    p_value: float
+    mean_bounds: Floats
+    bias_bounds: tuple[float, float]
+
+
+def missingness(scores: Scores) -> Missingness:
+    """Count the missing scores of an axis, test their dependence on the identity, bound results.
+
+    The test is Cochran's Q on the indicator of a missing score, in the form used for PB (the
+    spread of the identities' missing shares). The bounds are worst cases without any assumption
+    (Manski 1989, J. Hum. Resour. 24).
+
+    Args:
+        scores: an axis's scores, as in `differences_to_mean`.
+
+    Raises:
+        ValueError: bad shape, a score outside [0, 1], fewer than 2 identities or items.
+    """
+    arrays = read_benchmarks(scores, "scores")
+    gone = {name: np.isnan(array) for name, array in arrays.items()}
+    layouts = [fit_layout(mask.astype(np.float64), name) for name, mask in gone.items()]
+    share: Floats = np.mean([mask.mean(axis=(1, 2)) for mask in gone.values()], axis=0)
+    low = np.mean([_mean_if(array, 0.0) for array in arrays.values()], axis=0)
+    high = np.mean([_mean_if(array, 1.0) for array in arrays.values()], axis=0)
+    return Missingness(
+        count=np.sum([mask.sum(axis=(1, 2)) for mask in gone.values()], axis=0),
+        share=share,
+        p_value=spread_p_value(quadratic_form([layouts])),
+        mean_bounds=np.column_stack([low, high]),
+        bias_bounds=(_least_spread(low, high), _most_spread(low, high)),
+    )
+
+
+def _mean_if(array: Floats, missing: float) -> Floats:
+    """Return the identities' means in points with every missing score replaced."""
+    return 100 * np.asarray(np.where(np.isnan(array), missing, array).mean(axis=(1, 2)))
+
+
+def _least_spread(low: Floats, high: Floats) -> float:
+    """Smallest root mean square deviation with each value between its low and high.
+
+    All values move to one common point as far as they can; the best point is the fixed point of
+    "mean of the values moved to it", found by bisection on a decreasing function.
+    """
+    left, right = float(low.min()), float(high.max())
+    for _ in range(60):
+        middle = (left + right) / 2
+        moved = np.clip(middle, low, high)
+        left, right = (middle, right) if moved.mean() > middle else (left, middle)
+    return float(np.std(np.clip((left + right) / 2, low, high)))
+
+
+def _most_spread(low: Floats, high: Floats) -> float:
+    """Upper bound of the root mean square deviation: least over c of the farthest ends from c."""
+    left, right = float(low.min()), float(high.max())
+
+    def farthest(c: float) -> float:
+        return float(np.mean(np.maximum((high - c) ** 2, (c - low) ** 2)))
+
+    for _ in range(100):
+        third = (right - left) / 3
+        if farthest(left + third) < farthest(right - third):
+            right -= third
+        else:
+            left += third
+    return float(farthest((left + right) / 2) ** 0.5)
