@@ -87,7 +87,7 @@ def get(name: str, *, benchmark: str, offline: bool = False) -> Path:
     try:
         _download(source, path)
     except OSError as error:  # every network error of requests is an OSError
-        reason = f"{type(error).__name__} at {source.url}"
+        reason = f"{error.strerror or type(error).__name__} at {error.filename or source.url}"
         raise DataError(f"cannot download {name} ({reason}); {_remedy(name, benchmark)}") from error
     return path
 

@@ -30,11 +30,9 @@ from typing import Any, TypeVar, get_args
 from evenhand.benchmarks.answers import number_of
 from evenhand.benchmarks.item import Axis, Item, ScorerName
 from evenhand.benchmarks.prompts import lettered
-from evenhand.benchmarks.records import Record, records
+from evenhand.benchmarks.records import FIELDS, REQUIRED, Record, records
 from evenhand.errors import BenchmarkError, UnknownName
 
-_FIELDS = ("id", "prompt", "axis", "scorer", "answer", "choices", "subgroup")
-_REQUIRED = ("id", "prompt", "axis", "scorer")
 _AXES: tuple[Axis, ...] = get_args(Axis)
 _SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
 
@@ -74,9 +72,9 @@ def read_own(path: Path, benchmark: str) -> list[Item]:
 
 def _item(record: Record, benchmark: str) -> Item:
     for field in record:
-        if field not in _FIELDS:
-            raise _BadRecordError(str(UnknownName("field", field, _FIELDS)))
-    for field in _REQUIRED:
+        if field not in FIELDS:
+            raise _BadRecordError(str(UnknownName("field", field, FIELDS)))
+    for field in REQUIRED:
         if field not in record:
             raise _BadRecordError(f"{field} is missing or empty")
     axis = _one_of("axis", _text(record, "axis"), _AXES)

@@ -1,4 +1,4 @@
-"""The records of a .jsonl or .csv file, each with the number of its line."""
+"""The records of a benchmark file, .jsonl or .csv, each with the number of its line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evenhand.errors import BenchmarkError
+from evenhand.errors import BenchmarkError, UnknownName
 
 ENDINGS = (".jsonl", ".csv")
+REQUIRED = ("id", "prompt", "axis", "scorer")
+FIELDS = (*REQUIRED, "answer", "choices", "subgroup")
 
 Record = dict[str, Any]
 """Field -> value; fields that are blank or null are absent."""
@@ -79,6 +81,11 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, Record]]:
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    twice = next((field for field in header if header.count(field) > 1), None)
-    if twice is not None:
-        raise BenchmarkError(f'{path}:1: column "{twice}" is there twice')
+    for field in header:
+        if field not in FIELDS:
+            raise BenchmarkError(f"{path}:1: {UnknownName('column', field, FIELDS)}")
+        if header.count(field) > 1:
+            raise BenchmarkError(f'{path}:1: column "{field}" is there twice')
+    for field in REQUIRED:
+        if field not in header:
+            raise BenchmarkError(f'{path}:1: column "{field}" is missing')
