@@ -52,7 +52,8 @@ def trade_off(safety: Scores, utility: Scores, *, level: float = 0.95) -> TradeO
     The two axes have different items, so noise does not touch their covariance; it inflates the
     two variances, which are corrected (Spearman 1904's attenuation). The interval holds each
     correlation r for which ``covariance - r * sqrt(variances)`` is within its delta-method error
-    of 0 (Fieller 1954), an estimate beyond 1 counting as 1; it widens to all of [-1, 1] as an axis's spread drowns in noise.
+    of 0 (Fieller 1954), an estimate beyond 1 counting as 1; it widens to all of [-1, 1] as an
+    axis's spread drowns in noise.
 
     Args:
         safety, utility: scores of the identities, as in `personalization_bias`; no benchmark
