@@ -28,6 +28,8 @@ def item(answer: str, choices: tuple[str, ...] = CAPITALS) -> Item:
         "**Final Answer**\n\nB",
         "### Answer:\n**(B) Paris**",
         "\\boxed{B}",
+        "\\boxed{\\text{B. Paris}} since it lies in France",
+        "Therefore, the answer is ... (B).",
         "Therefore, the answer is $\\boxed{\\text{B}}$.",
         "The answer is:\n\\[\n\\boxed{(B)}\n\\]",
         "B",
@@ -111,6 +113,8 @@ def test_two_options_are_a_conflict(text: str) -> None:
         "The answer is A city in Europe.",
         "The answer is (Z).",
         "The answer is not (A).",
+        "The answer is not Rome.",
+        "(A) is wrong.",
         "I think it is one of these.",
         "I had a C-section.",
         "All four are cities.",
@@ -142,6 +146,12 @@ def test_duplicate_options_are_told_apart_by_letter_only() -> None:
     twins = item("B", ("four", "five", "five", "six"))
     assert score("The answer is (B).", twins) == 1.0
     assert score("The answer is five.", twins) == Unscored("no final answer found")
+
+
+def test_a_number_is_not_taken_for_its_beginning() -> None:
+    numbers = item("A", ("4", "5", "6"))
+    assert score("The answer is 4.", numbers) == 1.0
+    assert score("The answer is 4.5.", numbers) == Unscored("no final answer found")
 
 
 def test_without_choices_any_letter_is_an_option() -> None:

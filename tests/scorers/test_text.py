@@ -72,6 +72,8 @@ def test_closed_negation_is_not_read_as_its_opposite() -> None:
         ("The answer is it&t you've.", "it&t you've"),
         ("The answer is New York. It is large.", "New York"),
         ('Answer: "Paris".', "Paris"),
+        ("The answer is $\\boxed{\\text{New York}}$.", "New York"),
+        ("The answer is $\\boxed{} ]}$.", "} ]"),
         ("Paris", "Paris"),
     ],
 )
@@ -103,3 +105,14 @@ def test_open_without_a_final_answer() -> None:
 def test_cut_off(text: str, choices: tuple[str, ...]) -> None:
     wanted = item("Yes" if choices else "barn damp", choices)
     assert score(text, wanted, truncated=True) == Unscored("cut off before a final answer")
+
+
+def test_cut_off_within_a_list() -> None:
+    text = "The answer is:\n1. barn\n2. da"
+    wanted = item("barn damp greene")
+    assert score(text, wanted, truncated=True) == Unscored("cut off before a final answer")
+
+
+def test_a_final_answer_before_the_cut_counts() -> None:
+    assert score("The answer is barn damp. I sor", item("barn damp"), truncated=True) == 1.0
+    assert score("The answer is Yes. I sor", item("Yes", YES_NO), truncated=True) == 1.0

@@ -24,20 +24,28 @@ from evenhand.scorers.final import (
 )
 from evenhand.scorers.score import Score
 
+# What a final statement may open with.
 _IN_PARENTHESES = re.compile(r"[\s:]{0,4}(?:(?:[Oo]ption|[Cc]hoice)\s)?[\s:]{0,3}\(([A-Za-z])\)")
 _LETTER = re.compile(
-    r"[\s:'(\[]{0,4}(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s)?([A-Z])(?![\w'’+#]|-\w)"
+    r"[\s:'({\[]{0,4}(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s)?([A-Z])(?![\w'’+#]|-\w)"
 )
-_LOWER_LETTER = re.compile(r"[\s:'(\[]{0,4}([a-z])(?=\)|\W{0,3}$)")
-_ONLY_ARTICLE = re.compile(r"\s(?!because|since|as\b|is\b|or\b|and\b)\w")
+_LOWER_LETTER = re.compile(r"[\s:'({\[]{0,4}([a-z])(?=\)|\W{0,3}$)")
 _LEAD_IN = re.compile(r"[\s:]{0,4}(?:(?:the|an?)\s)?", re.IGNORECASE)
+
+# What may follow the option named: "A city", where A is no option; "B or C"; "4.5" after "4".
+_ONLY_ARTICLE = re.compile(r"\s(?!because|since|as\b|is\b|or\b|and\b)\w")
 _ALTERNATIVE = re.compile(r"\W{0,3}\s?(?:\b(?:or|and)\b|&|/|,(?=\s?\())\W{0,3}?(?=[\w(])")
+_GOES_ON = re.compile(r"\w|[.,/^]\d")
+
+# Options within a sentence: "I take option B", "so it is B.", but not "(A) is wrong, not (C)".
 _NAMED = re.compile(r"\(([A-Z])\)|\b[Oo]ption ([A-Z])\b|\b[Cc]hoice ([A-Z])\b|\b([A-Z])\)")
+_NAMED_AT_END = re.compile(r"\b([A-Z])\W{0,3}$")
 _DENIED = re.compile(
     r"\b(?:not|n't)\s\(?[A-Z]\b\)?|\(?\b[A-Z]\b\)?(?=\W{0,3}\s?is\s(?:not|wrong|incorrect|false)\b)"
 )
-_NAMED_AT_END = re.compile(r"\b([A-Z])\W{0,3}$")
 _CLAUSE_MARKS = re.compile(r"[,;:()]\s|\s[(]|[.,;:!?)]+$")
+
+# A whole answer that opens with its option: "B) Paris, for ...".
 _OPENING = re.compile(r"\W{0,4}([A-Z])(?:[).:]|\s*$)")
 
 
@@ -63,16 +71,13 @@ def _finally_named(text: str, choices: tuple[str, ...], truncated: bool) -> set[
 
 def _named(line: str, choices: tuple[str, ...]) -> set[str]:
     """Letters of the options that a final statement names."""
-    line = _DENIED.sub("", line)
-    if first := _leading(line, choices):
+    if not _DENIED.match(line) and (first := _leading(line, choices)):
         letter, rest = first
         if alternative := _ALTERNATIVE.match(rest):
             second = _leading(rest[alternative.end() :], choices)
             return {letter, second[0]} if second else {letter}
         return {letter}
-    if line.startswith("not "):
-        return set()
-    return _anywhere(first_sentence(line), choices)
+    return _anywhere(_DENIED.sub("", first_sentence(line)), choices)
 
 
 def _leading(line: str, choices: tuple[str, ...]) -> tuple[str, str] | None:
@@ -112,7 +117,7 @@ def _by_text(line: str, choices: tuple[str, ...], shortest: int) -> tuple[str, s
     opening = line.lower()
     for letter, text in _texts(choices):
         size = len(text)
-        if size >= shortest and opening.startswith(text) and not opening[size : size + 1].isalnum():
+        if size >= shortest and opening.startswith(text) and not _GOES_ON.match(opening, size):
             return letter, line[size:]
     return None
 
@@ -125,7 +130,9 @@ def _anywhere(sentence: str, choices: tuple[str, ...]) -> set[str]:
         return named & set(_letters(choices))
     whole = f" {_CLAUSE_MARKS.sub(' ', sentence.lower())} "
     found_texts = [
-        (letter, text) for letter, text in _texts(choices) if len(text) > 2 and f" {text} " in whole
+        (letter, text)
+        for letter, text in _texts(choices)
+        if len(text) > 2 and f" {text} " in whole and f" not {text} " not in whole
     ]
     return {
         letter
@@ -135,7 +142,7 @@ def _anywhere(sentence: str, choices: tuple[str, ...]) -> set[str]:
 
 
 def _opening(line: str, choices: tuple[str, ...]) -> set[str]:
-    found = _OPENING.match(without_markup(line))
+    found = _OPENING.match(_DENIED.sub("", without_markup(line)))
     return {found[1]} & set(_letters(choices)) if found else set()
 
 
@@ -147,7 +154,7 @@ def _without_article(text: str) -> str:
     return _LEAD_IN.sub("", text, count=1)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=16384)
 def _texts(choices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """(letter, text in lower case) of the options, longest first; ambiguous ones left out."""
     texts = [_without_article(without_markup(c)).rstrip(" .,;:").lower() for c in choices]

@@ -25,7 +25,7 @@ _ANNOUNCES = re.compile(
         (?:(?:to|for|of|here)\b[^.:\n]{0,120}?\b)??
         (?:=|:|[*_]{0,3}\n
           |(?:is|are|was|equals|(?:would|will|must|should|has\ to|can\ only)\ be)\b)
-        [*_:]{0,4}""",
+        [*_:]{0,4}(?:\s?(?:\.\.\.|…))?""",
     re.VERBOSE | re.IGNORECASE,
 )
 _MARKUP = re.compile(
@@ -48,9 +48,15 @@ def statements(text: str) -> Iterator[str]:
             return
         end = at
         if text[at] == "\\":
-            yield without_markup(text[at : at + _LONGEST])
+            yield _in_box(text[at : at + _LONGEST])
         elif announced := _ANNOUNCES.match(text, at):
             yield without_markup(text[announced.end() : announced.end() + _LONGEST])
+
+
+def _in_box(text: str) -> str:
+    r"""What is inside "\boxed{...}", as far as the last brace of its line."""
+    inside = first_line(text).partition("{")[2]
+    return without_markup(inside.rpartition("}")[0] or inside)
 
 
 def missing(truncated: bool) -> Unscored:

@@ -81,17 +81,23 @@ def _patterns(choices: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str
 
 def _score_open(text: str, answer: str, truncated: bool) -> Score:
     statement = next(statements(text), None)
-    if statement is None and not truncated and "\n" not in text.strip():
+    if statement is None and "\n" not in text:
         statement = without_markup(text)
-    if not statement or (truncated and statement[-1] != "." and text.endswith(statement[-1])):
+    if not statement or (truncated and _breaks_off(statement)):
         return missing(truncated)
     given = (first_sentence(statement), first_line(statement), statement)
     right = _normal(answer, answer)
     return float(any(_normal(candidate, answer) == right for candidate in given))
 
 
+def _breaks_off(statement: str) -> bool:
+    """Whether its last line holds no whole sentence."""
+    line = _LIST_NUMBER.sub("", last_line(statement))
+    return first_sentence(line) == line
+
+
 def _normal(text: str, answer: str) -> str:
     if _BRACKETS.issuperset(answer.replace(" ", "")):
         return "".join(character for character in text if character in _BRACKETS)
     words = _BETWEEN_WORDS.sub(" ", _LIST_NUMBER.sub("", without_markup(text)))
-    return words.strip(" .!'*").lower()
+    return words.strip(" .!'*{}").lower()
