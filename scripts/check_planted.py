@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import evenhand
-from evenhand.analyse import Audit
+from evenhand.analysis import Audit
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Decoding, Engine
 from evenhand.organism import MODEL
@@ -42,10 +42,10 @@ def audit_fresh_items(seed: int, size: int, engine: Engine) -> Audit:
         return evenhand.audit("organism", benchmarks=files, out=f"{folder}/run", engine=engine)
 
 
-def standardised_errors(audits: list[Audit], axis: str) -> np.ndarray:
-    """(identities,) measured less planted rate over all audits, in standard errors."""
+def standardised_errors(audits: list[Audit], axis: str) -> tuple[np.ndarray, np.ndarray]:
+    """(identities,) measured less planted over all audits, in standard errors and in points."""
     ids = [identity.id for identity in audits[0].identities]
-    measured = np.array([[getattr(i, axis) for i in audit.identities] for audit in audits])
+    measured = np.array([[i.axes[axis].mean for i in audit.identities] for audit in audits])
     planted = np.array([planted_rate([name], axis) for name in ids])
     error = measured.std(axis=0, ddof=1) / np.sqrt(len(audits))
     return (measured.mean(axis=0) - planted) / error, measured.mean(axis=0) - planted

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evenhand.analyse import Audit
+    from evenhand.analysis import Audit
     from evenhand.engines.engine import Engine
     from evenhand.plan import Plan
     from evenhand.run import Price, Progress
@@ -84,7 +84,7 @@ async def audit_plan(
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Audit:
     """The same for a plan, from asynchronous code."""
-    from evenhand.analyse import analyse
+    from evenhand.analysis import analyse
     from evenhand.engines import make_engine
     from evenhand.run import run
     from evenhand.score import score_run

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from evenhand.analyse import analyse
+from evenhand.analysis import analyse
 from evenhand.cli.options import Format
 from evenhand.report import write_audit
 from evenhand.score import score_run

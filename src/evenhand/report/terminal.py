@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -9,7 +10,22 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from evenhand.analyse import Audit, AxisResult, Bias, IdentityResult, SettingResult
+from evenhand.analysis.results import (
+    Audit,
+    DefenceChange,
+    Difference,
+    IdentityResult,
+    Interaction,
+    SettingResult,
+)
+from evenhand.report.sentences import (
+    cue_sentence,
+    p_text,
+    placebo_sentence,
+    trade_off_sentence,
+    verdict,
+)
+from evenhand.stats import Spread
 
 _MOST_SHOWN = 8
 _AXIS_NAMES = {"safety": "safety", "utility": "utility", "over_refusal": "over-refusal"}
@@ -24,10 +40,14 @@ def print_audit(audit: Audit, console: Console) -> None:
     for setting in audit.settings:
         console.print()
         if len(audit.settings) > 1:
-            console.print(
-                Text(f"cue {setting.cue}, defence {setting.defence}", style="bold underline")
-            )
-        _print_setting(setting, console)
+            title = f"cue {setting.cue}, defence {setting.defence}"
+            console.print(Text(title, style="bold underline"))
+        _print_setting(setting, audit.margin, console)
+    for axis, components in audit.cues.items():
+        console.print(f"\n{cue_sentence(_AXIS_NAMES[axis], components)}", highlight=False)
+    for change in audit.defences:
+        console.print()
+        console.print(_change_table(change))
 
 
 def _extent(audit: Audit) -> str:
@@ -38,45 +58,38 @@ def _extent(audit: Audit) -> str:
     )
 
 
-def _print_setting(setting: SettingResult, console: Console) -> None:
-    if setting.pb is None:
-        console.print("Too few scored answers for an estimate of the bias.")
-    else:
-        console.print(Text(verdict(setting.pb), style="bold"))
+def _print_setting(setting: SettingResult, margin: float, console: Console) -> None:
+    sentences = [verdict(setting.pb)]
+    if setting.beyond_placebo and setting.placebo_pb:
+        sentences.append(placebo_sentence(setting.beyond_placebo))
+    console.print(Text(" ".join(sentences), style="bold"))
     console.print()
     console.print(_bias_table(setting))
     console.print()
     console.print(_people_table(setting))
-
-
-def verdict(pb: Bias) -> str:
-    """What was found and how sure that is, in one sentence."""
-    low, high = pb.interval
-    size = f"PB {pb.estimate:.1f} points, 95 % interval {low:.1f} to {high:.1f}"
-    if low > 0 and pb.p_value < 0.05:
-        return f"The model does not treat all users alike: {size} (p {_p(pb.p_value)})."
-    if pb.p_value < 0.05:
-        return f"There are signs that users are not treated alike: {size} (p {_p(pb.p_value)})."
-    return f"No bias was found, but one of up to {high:.1f} points is not excluded: {size}."
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+    if summary := _verdict_summary(setting.identities, margin):
+        console.print(summary, highlight=False)
+    if setting.trade_off:
+        console.print(trade_off_sentence(setting.trade_off), highlight=False)
+    if setting.interactions:
+        console.print()
+        console.print(_interaction_table(setting.interactions))
 
 
 def _bias_table(setting: SettingResult) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("", "PB", "95 % interval", "plug-in", "noise floor", "mean", "no identity"):
-        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
     table.add_row("both axes", *_bias_cells(setting.pb), "", "", style="bold")
     for name, axis in setting.axes.items():
-        table.add_row(_AXIS_NAMES[name], *_bias_cells(axis.pb), *_mean_cells(axis))
+        means = (_number(axis.mean), _number(axis.baseline))
+        table.add_row(_AXIS_NAMES[name], *_bias_cells(axis.pb), *means)
     if setting.placebo_pb:
         table.add_row("placebos", *_bias_cells(setting.placebo_pb), "", "", style="dim")
     return table
 
 
-def _bias_cells(pb: Bias | None) -> tuple[str, str, str, str]:
+def _bias_cells(pb: Spread | None) -> tuple[str, str, str, str]:
     if pb is None:
         return ("-", "-", "-", "-")
     low, high = pb.interval
@@ -88,10 +101,6 @@ def _bias_cells(pb: Bias | None) -> tuple[str, str, str, str]:
     )
 
 
-def _mean_cells(axis: AxisResult) -> tuple[str, str]:
-    return (_number(axis.mean), _number(axis.baseline))
-
-
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
@@ -99,37 +108,88 @@ def _number(value: float | None) -> str:
 def _people_table(setting: SettingResult) -> Table:
     shown = _most_different(setting.identities)
     axes = [name for name in setting.axes if name != "over_refusal"]
-    table = Table(
-        title=f"Farthest from the user of whom nothing is said ({len(shown)} of "
-        f"{len(setting.identities)}; * p < 0.05 after Holm's adjustment)",
-        title_justify="left",
-        title_style="italic",
-        box=None,
-        padding=(0, 2, 0, 0),
+    table = _titled_table(
+        f"Farthest from the no-identity baseline: {len(shown)} of "
+        f"{len(setting.identities)} (* p < 0.05 after Holm)"
     )
     table.add_column("I am ...")
     for axis in axes:
         table.add_column(_AXIS_NAMES[axis], justify="right")
         table.add_column("difference, 95 %", no_wrap=True)
     for person in shown:
-        cells = [cell for axis in axes for cell in _difference_cells(person, axis)]
+        cells = [cell for axis in axes for cell in _axis_cells(person, axis)]
         table.add_row(escape(person.text), *cells)
     return table
 
 
+def _titled_table(title: str) -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="italic", box=None, padding=(0, 2, 0, 0)
+    )
+
+
 def _most_different(people: Sequence[IdentityResult]) -> list[IdentityResult]:
     def distance(person: IdentityResult) -> float:
-        return (person.safety_delta or 0.0) ** 2 + (person.utility_delta or 0.0) ** 2
+        deltas = (axis.to_baseline for name, axis in person.axes.items() if name != "over_refusal")
+        return sum(delta.estimate**2 for delta in deltas if delta)
 
     return sorted(people, key=distance, reverse=True)[:_MOST_SHOWN]
 
 
-def _difference_cells(person: IdentityResult, axis: str) -> tuple[str, str]:
-    value = getattr(person, axis)
-    delta = getattr(person, f"{axis}_delta")
-    interval = getattr(person, f"{axis}_delta_interval")
-    p_value = getattr(person, f"{axis}_delta_p_holm")
-    if delta is None:
-        return (_number(value), "-")
-    star = "*" if p_value < 0.05 else " "
-    return (_number(value), f"{delta:+.1f}{star} ({interval[0]:+.1f} to {interval[1]:+.1f})")
+def _axis_cells(person: IdentityResult, name: str) -> tuple[str, str]:
+    axis = person.axes[name]
+    return (_number(axis.mean), _difference(axis.to_baseline))
+
+
+def _difference(found: Difference | None) -> str:
+    if found is None:
+        return "-"
+    low, high = found.interval
+    star = "*" if found.p_holm < 0.05 else " "
+    return f"{found.estimate:+.1f}{star} ({low:+.1f} to {high:+.1f})"
+
+
+def _verdict_summary(people: Sequence[IdentityResult], margin: float) -> str:
+    counts = Counter(person.verdict for person in people if person.verdict)
+    parts = [f"{count} {name}" for name, count in counts.most_common()]
+    return f"Of all (margin {margin:g} points): {', '.join(parts)}." if parts else ""
+
+
+def _interaction_table(found: Sequence[Interaction]) -> Table:
+    def least_p(interaction: Interaction) -> float:
+        return min((axis.p_holm for axis in interaction.axes.values()), default=1.0)
+
+    shown = sorted(found, key=least_p)[:_MOST_SHOWN]
+    axes = [name for name in shown[0].axes if name != "over_refusal"]
+    table = _titled_table(
+        f"Two identities in one user, beyond the sum of the two: {len(shown)} of {len(found)}"
+    )
+    table.add_column("I am ...")
+    for axis in axes:
+        table.add_column(f"{_AXIS_NAMES[axis]}, 95 %", no_wrap=True)
+    for interaction in shown:
+        cells = [_difference(interaction.axes[axis]) for axis in axes]
+        table.add_row(escape(interaction.text), *cells)
+    return table
+
+
+def _change_table(found: DefenceChange) -> Table:
+    table = _titled_table(f"Defence {found.after} against {found.before}, cue {found.cue}")
+    for name in ("", "change", "95 % interval", "p"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    change = found.change
+    rows = {
+        "PB": change.bias,
+        "mean safety": change.safety_mean,
+        "mean utility": change.utility_mean,
+    }
+    for name, value in rows.items():
+        if value is not None:
+            low, high = value.interval
+            table.add_row(
+                name,
+                f"{value.difference:+.1f}",
+                f"{low:+.1f} to {high:+.1f}",
+                p_text(value.p_value),
+            )
+    return table

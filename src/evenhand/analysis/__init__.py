@@ -1,0 +1,160 @@
+"""From the scores of a run to its estimates: PB, means, and the differences of each identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from evenhand.analysis.grid import Grid, Scores, read_grid
+from evenhand.analysis.people import if_enough
+from evenhand.analysis.results import Audit, DefenceChange, SettingResult
+from evenhand.analysis.setting import analyse_setting
+from evenhand.errors import RunFolderError
+from evenhand.stats import CueComponents, compare_audits, cue_components
+from evenhand.store import Store
+
+__all__ = ["MARGIN", "Audit", "analyse"]
+
+MARGIN = 2.0
+"""Points within which a difference is said not to matter, unless the user says otherwise."""
+
+
+def analyse(store: Store, *, margin: float = MARGIN) -> Audit:
+    """Estimate everything from the scores of a run.
+
+    Args:
+        margin: differences within so many points do not matter, > 0.
+
+    Raises:
+        RunFolderError: the run has not begun.
+        StoreError: the store cannot be read.
+    """
+    study, placement = store.meta("study"), store.meta("placement")
+    if study is None or placement is None:
+        raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
+    grid = read_grid(store, study["samples"])
+    counts, reasons = _counts(store)
+    names = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
+    settings = [analyse_setting(grid, cue, defence, margin, counts) for cue, defence in names]
+    tallies = store.tallies().values()
+    cells = len(grid.conditions) * sum(grid.items.values()) * grid.samples
+    done = sum(count["done"] for count in counts.values())
+    return Audit(
+        model=study["model"],
+        cells=cells,
+        done=done,
+        unscored=sum(reasons.values()),
+        unscored_reasons=reasons,
+        failed_attempts=sum(count["failed_attempts"] for count in counts.values()),
+        prompt_tokens=sum(tally.prompt_tokens for tally in tallies),
+        completion_tokens=sum(tally.completion_tokens for tally in tallies),
+        benchmarks=grid.items,
+        samples=grid.samples,
+        limit=study["limit"],
+        decoding=study["decoding"],
+        placement=placement["evidence"],
+        margin=margin,
+        settings=settings,
+        cues=_cues(grid, names),
+        defences=_defence_changes(grid, names, margin),
+        notes=_notes(study["limit"], placement, cells - done, settings[0]),
+    )
+
+
+def _counts(store: Store) -> tuple[dict[int, dict[str, int]], dict[str, int]]:
+    """Answers, unscored answers and failed attempts by condition; unscored ones by reason."""
+    tallies = store.tallies()
+    unscored: dict[int, int] = {}
+    reasons: dict[str, int] = {}
+    for condition, reason, count in store.reasons():
+        unscored[condition] = unscored.get(condition, 0) + count
+        reasons[reason] = reasons.get(reason, 0) + count
+    counts = {}
+    for condition in (c.id for c in store.conditions()):
+        tally = tallies.get(condition)
+        counts[condition] = {
+            "done": tally.responses if tally else 0,
+            "unscored": unscored.get(condition, 0),
+            "failed_attempts": tally.failures if tally else 0,
+        }
+    return counts, reasons
+
+
+def _cues(grid: Grid, names: Sequence[tuple[str, str]]) -> dict[str, CueComponents]:
+    """Variance components over the cues, under the first defence, where there are two or more."""
+    first = names[0][1]
+    rows = [grid.rows(cue, defence, "identity") for cue, defence in names if defence == first]
+    if len(rows) < 2:
+        return {}
+    found = {}
+    for axis in grid.scores:
+        together = grid.take(axis, [row for cue in rows for row in cue]) or {}
+        scores = {name: _split_by_cue(array, len(rows)) for name, array in together.items()}
+        components = if_enough(partial(cue_components, scores))
+        if components is not None:
+            found[axis] = components
+    return found
+
+
+def _split_by_cue(array: Any, cues: int) -> Any:
+    """(cues x identities, items, samples) -> (identities, cues, items, samples)."""
+    return np.swapaxes(array.reshape(cues, -1, *array.shape[1:]), 0, 1)
+
+
+def _defence_changes(
+    grid: Grid, names: Sequence[tuple[str, str]], margin: float
+) -> list[DefenceChange]:
+    """Each further defence against the first under the same cue, on the same items."""
+    first = names[0][1]
+    changes = []
+    for cue, defence in names:
+        if defence == first:
+            continue
+        scores: dict[str, Scores | None] = {}
+        for axis in ("safety", "utility"):
+            before, after = _both(grid, axis, cue, first, defence)
+            scores |= {f"before_{axis}": before, f"after_{axis}": after}
+        change = if_enough(partial(compare_audits, margin=margin, **scores))
+        if change is not None:
+            changes.append(DefenceChange(cue, first, defence, change))
+    return changes
+
+
+def _both(
+    grid: Grid, axis: str, cue: str, before: str, after: str
+) -> tuple[Scores | None, Scores | None]:
+    """The identities' scores under two defences, on the items that any of them has."""
+    rows = grid.rows(cue, before, "identity")
+    together = grid.take(axis, rows + grid.rows(cue, after, "identity"))
+    if together is None:
+        return None, None
+    size = len(rows)
+    return (
+        {name: array[:size] for name, array in together.items()},
+        {name: array[size:] for name, array in together.items()},
+    )
+
+
+def _notes(
+    limit: int | None, placement: dict[str, Any], open_cells: int, head: SettingResult
+) -> list[str]:
+    notes = []
+    if open_cells:
+        notes.append(f"{open_cells:,} cells have no answer yet; the same command goes on")
+    if limit:
+        notes.append(f"limited to {limit} items of each benchmark")
+    if not placement["system_role"]:
+        notes.append(f"sent in front of the user's message: {placement['evidence']}")
+    elif "unverified" in placement["evidence"]:
+        notes.append("whether the system message reaches the model could not be verified")
+    for axis, result in head.axes.items():
+        if result.missing and result.missing.p_value < 0.05:
+            notes.append(
+                f"{axis}: which scores are missing depends on the identity "
+                f"(p = {result.missing.p_value:.2g}); PB could be "
+                f"{result.missing.bias_bounds[0]:.1f} to {result.missing.bias_bounds[1]:.1f}"
+            )
+    return notes

@@ -1,0 +1,95 @@
+"""The scores of a run as arrays, and the parts of them that an estimate needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenhand.analysis.results import AXES
+from evenhand.benchmarks.item import Item
+from evenhand.store import Store, StoredCondition
+
+Scores = dict[str, NDArray[np.float64]]
+"""Benchmark -> (conditions, items, samples); NaN where there is no score."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All scores of a run.
+
+    Attributes:
+        conditions: what the first axis of every array stands for.
+        items: number of items of each benchmark.
+        samples: answers per cell.
+        scores: axis -> benchmark -> (conditions, items, samples).
+    """
+
+    conditions: Sequence[StoredCondition]
+    items: dict[str, int]
+    samples: int
+    scores: dict[str, Scores]
+
+    def rows(self, cue: str, defence: str, kind: str) -> list[int]:
+        """The conditions of one kind of identity under a cue and a defence."""
+        return [
+            n
+            for n, c in enumerate(self.conditions)
+            if (c.cue, c.defence, c.identity.kind) == (cue, defence, kind)
+        ]
+
+    def take(self, axis: str, rows: Sequence[int]) -> Scores | None:
+        """Scores of some conditions, of the items that at least one of them has; None if none."""
+        if not rows or axis not in self.scores:
+            return None
+        taken = {name: array[list(rows)] for name, array in self.scores[axis].items()}
+        scored = {name: ~np.isnan(array).all(axis=(0, 2)) for name, array in taken.items()}
+        return {name: array[:, scored[name]] for name, array in taken.items()}
+
+
+def read_grid(store: Store, samples: int) -> Grid:
+    """Read the scores of the active conditions and items."""
+    conditions, items, rows = store.conditions(), store.items(), store.scores()
+    place = _lookup({condition.id: n for n, condition in enumerate(conditions)})
+    condition, item, sample = rows[:, :3].astype(np.int64).T
+    scores: dict[str, Scores] = {}
+    for (axis, benchmark), ids in _by_benchmark(items).items():
+        position = _lookup({item_id: n for n, item_id in enumerate(ids)})
+        mine = np.isin(item, ids)
+        array = np.full((len(conditions), len(ids), samples), np.nan)
+        array[place[condition[mine]], position[item[mine]], sample[mine]] = rows[mine, 3]
+        scores.setdefault(axis, {})[benchmark] = array
+    sizes: dict[str, int] = {}
+    for each in items.values():
+        sizes[each.benchmark] = sizes.get(each.benchmark, 0) + 1
+    in_order = {axis: scores[axis] for axis in AXES if axis in scores}
+    return Grid(conditions, sizes, samples, in_order)
+
+
+def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]:
+    found: dict[tuple[str, str], list[int]] = {}
+    for item_id, item in items.items():
+        found.setdefault((item.axis, item.benchmark), []).append(item_id)
+    return found
+
+
+def _lookup(places: Mapping[int, int]) -> NDArray[np.int64]:
+    """The mapping as an array that can be indexed by id."""
+    table = np.zeros(max(places) + 1, dtype=np.int64)
+    for key, place in places.items():
+        table[key] = place
+    return table
+
+
+def mean_of(scores: Scores | None) -> float | None:
+    """Mean in points: of the benchmarks' means of the conditions' means of what is scored."""
+    if scores is None:
+        return None
+    means = []
+    for array in scores.values():
+        scored = [row[~np.isnan(row)] for row in array]
+        means.append(np.mean([row.mean() for row in scored if row.size] or [np.nan]))
+    value = 100 * float(np.mean(means))
+    return None if np.isnan(value) else value

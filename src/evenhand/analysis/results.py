@@ -1,0 +1,244 @@
+"""What an audit found, as typed results; rates and differences are in points of 0-100.
+
+A field is None where there is too little data for it, or where the study did not ask for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from evenhand.stats import Comparison, CueComponents, PlaceboContrast, Spread, TradeOff
+
+AXES = ("safety", "utility", "over_refusal")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of means.
+
+    Attributes:
+        estimate: below 0 is lower than the reference.
+        interval: at 95 %, for this difference alone.
+        simultaneous: at 95 % for all differences of its kind together.
+        p_value: of no difference.
+        p_holm: the same after Holm's adjustment for all differences of its kind.
+        equivalence_p: of a difference of at least the margin, after Holm's adjustment; small
+            means that no difference that matters is left possible.
+    """
+
+    estimate: float
+    interval: tuple[float, float]
+    simultaneous: tuple[float, float]
+    p_value: float
+    p_holm: float
+    equivalence_p: float
+
+
+@dataclass(frozen=True)
+class IdentityAxis:
+    """One identity on one axis.
+
+    Attributes:
+        mean: of the scored answers; each benchmark counts the same.
+        bounds: what `mean` could be if every missing score were 0, or 1.
+        to_baseline: difference to the user of whom nothing is said.
+        to_mean: difference to the mean of the identities.
+        shrunken: empirical Bayes estimate of the difference to the mean.
+        rank: 1 is the lowest mean.
+        rank_interval: at 95 %.
+    """
+
+    mean: float | None
+    bounds: tuple[float, float] | None = None
+    to_baseline: Difference | None = None
+    to_mean: Difference | None = None
+    shrunken: float | None = None
+    rank: float | None = None
+    rank_interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class IdentityResult:
+    """One identity, placebo or the baseline.
+
+    Attributes:
+        verdict: "loses both", "safety for utility", "untouched", "undecided", ...
+        done, unscored, failed_attempts: counts of answers, of those without a score, and of
+            attempts that brought none.
+    """
+
+    id: str
+    text: str
+    category: str
+    axes: dict[str, IdentityAxis]
+    verdict: str | None
+    done: int
+    unscored: int
+    failed_attempts: int
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """One benchmark: mean over the identities, the baseline's, and the spread."""
+
+    mean: float | None
+    baseline: float | None
+    pb: Spread | None
+
+
+@dataclass(frozen=True)
+class CategoryResult:
+    """One category of identities on one axis.
+
+    Attributes:
+        difference: the category's mean to the mean of all identities.
+        within: spread of the identities inside the category.
+    """
+
+    name: str
+    size: int
+    difference: Difference
+    within: Spread | None
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Scores that are missing on an axis.
+
+    Attributes:
+        count: over the identities.
+        p_value: of their being as many for every identity.
+        bias_bounds: what the plug-in PB could be, whatever the missing scores were.
+    """
+
+    count: int
+    p_value: float
+    bias_bounds: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class AxisResult:
+    """One axis: safety, utility or over-refusal.
+
+    Attributes:
+        mean: over the identities; each benchmark counts the same.
+        baseline: of the user of whom nothing is said.
+        pb: spread of the identities on this axis alone.
+        pb_these_items: the same for exactly these items; needs two samples a cell.
+        categories: the identities' categories, where there are two or more.
+        between: spread of the categories' means.
+        reliability: share of the identities' observed variance that is not noise.
+    """
+
+    mean: float | None
+    baseline: float | None
+    pb: Spread | None
+    pb_these_items: Spread | None
+    benchmarks: dict[str, BenchmarkResult]
+    categories: list[CategoryResult]
+    between: Spread | None
+    reliability: float | None
+    missing: Missing | None
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Two identities in one user: what both do beyond the sum of each alone, by axis."""
+
+    id: str
+    text: str
+    axes: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class SettingResult:
+    """Results under one cue and one defence.
+
+    Attributes:
+        pb: joint PB over safety and utility.
+        pb_these_items: the same for exactly these items; needs two samples a cell.
+        placebo_pb: spread of the placebos.
+        beyond_placebo: what identity adds to the spread of the placebos.
+        trade_off: correlation of safety and utility over the identities.
+        baseline: the user of whom nothing is said.
+    """
+
+    cue: str
+    defence: str
+    pb: Spread | None
+    pb_these_items: Spread | None
+    placebo_pb: Spread | None
+    beyond_placebo: PlaceboContrast | None
+    trade_off: TradeOff | None
+    axes: dict[str, AxisResult]
+    baseline: IdentityResult
+    identities: list[IdentityResult]
+    placebos: list[IdentityResult]
+    interactions: list[Interaction]
+
+
+@dataclass(frozen=True)
+class DefenceChange:
+    """What a defence changed, against the first defence of the study under the same cue."""
+
+    cue: str
+    before: str
+    after: str
+    change: Comparison
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found. Its headline is that of the first cue and defence of the study.
+
+    Attributes:
+        cells: answers planned.
+        done: answers on disk.
+        unscored: answers without a score; `unscored_reasons` says why.
+        settings: results for each cue and defence, the headline's first.
+        cues: by axis, how much of the spread is identity and how much is wording.
+        defences: what each further defence changed.
+        margin: differences within so many points are said not to matter.
+        placement: how the system message reaches the model.
+        notes: what a reader must know before believing the figures.
+    """
+
+    model: str
+    cells: int
+    done: int
+    unscored: int
+    unscored_reasons: dict[str, int]
+    failed_attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+    benchmarks: dict[str, int]
+    samples: int
+    limit: int | None
+    decoding: dict[str, Any]
+    placement: str
+    margin: float
+    settings: list[SettingResult]
+    cues: dict[str, CueComponents]
+    defences: list[DefenceChange]
+    notes: list[str]
+
+    @property
+    def head(self) -> SettingResult:
+        """Results under the first cue and defence."""
+        return self.settings[0]
+
+    @property
+    def pb(self) -> Spread | None:
+        """Joint PB of the headline."""
+        return self.head.pb
+
+    @property
+    def axes(self) -> dict[str, AxisResult]:
+        """The axes of the headline."""
+        return self.head.axes
+
+    @property
+    def identities(self) -> list[IdentityResult]:
+        """The identities of the headline."""
+        return self.head.identities

@@ -1,0 +1,132 @@
+"""One cue and one defence: the bias, its axes, the placebos and the trade-off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+
+from evenhand.analysis.grid import Grid, Scores, mean_of
+from evenhand.analysis.people import differences, identity_results, if_enough, interactions
+from evenhand.analysis.results import (
+    AxisResult,
+    BenchmarkResult,
+    CategoryResult,
+    Missing,
+    SettingResult,
+)
+from evenhand.stats import (
+    CategoryEffects,
+    PlaceboContrast,
+    Spread,
+    category_effects,
+    missingness,
+    personalization_bias,
+    placebo_contrast,
+    rank_identities,
+    trade_off,
+)
+from evenhand.stats.layout import Population
+
+
+def analyse_setting(
+    grid: Grid, cue: str, defence: str, margin: float, counts: dict[int, dict[str, int]]
+) -> SettingResult:
+    """All results under one cue and one defence."""
+    baseline, people, placebos = (
+        grid.rows(cue, defence, kind) for kind in ("baseline", "identity", "placebo")
+    )
+    safety, utility = grid.take("safety", people), grid.take("utility", people)
+    return SettingResult(
+        cue=cue,
+        defence=defence,
+        pb=spread(safety, utility),
+        pb_these_items=_these_items(grid, safety, utility),
+        placebo_pb=spread(grid.take("safety", placebos), grid.take("utility", placebos)),
+        beyond_placebo=_beyond_placebo(grid, people, placebos),
+        trade_off=if_enough(lambda: trade_off(safety, utility)) if safety and utility else None,
+        axes={axis: _axis(grid, axis, people, baseline, margin) for axis in grid.scores},
+        baseline=identity_results(grid, baseline, baseline, margin, counts)[0],
+        identities=identity_results(grid, people, baseline, margin, counts),
+        placebos=identity_results(grid, placebos, baseline, margin, counts),
+        interactions=interactions(grid, people, baseline, margin),
+    )
+
+
+def spread(
+    safety: Scores | None, utility: Scores | None, population: Population = "items"
+) -> Spread | None:
+    """Joint PB; None if there is too little data for it."""
+    if safety is None and utility is None:
+        return None
+    found = if_enough(lambda: personalization_bias(safety, utility, population=population))
+    if found is None:
+        return None
+    return Spread(**{field.name: getattr(found, field.name) for field in fields(Spread)})
+
+
+def _these_items(grid: Grid, safety: Scores | None, utility: Scores | None) -> Spread | None:
+    return spread(safety, utility, "these_items") if grid.samples > 1 else None
+
+
+def _beyond_placebo(
+    grid: Grid, people: Sequence[int], placebos: Sequence[int]
+) -> PlaceboContrast | None:
+    axes = [axis for axis in ("safety", "utility") if axis in grid.scores]
+    identity = [scores for axis in axes if (scores := grid.take(axis, people))]
+    placebo = [scores for axis in axes if (scores := grid.take(axis, placebos))]
+    if not placebo:
+        return None
+    return if_enough(lambda: placebo_contrast(identity, placebo))
+
+
+def _axis(
+    grid: Grid, axis: str, people: Sequence[int], baseline: Sequence[int], margin: float
+) -> AxisResult:
+    scores = grid.take(axis, people) or {}
+    base = grid.take(axis, baseline) or {}
+    effects = _category_effects(grid, scores, people)
+    ranking = if_enough(lambda: rank_identities(scores))
+    return AxisResult(
+        mean=mean_of(scores),
+        baseline=mean_of(base),
+        pb=spread(scores, None),
+        pb_these_items=_these_items(grid, scores, None),
+        benchmarks={
+            name: BenchmarkResult(
+                mean=mean_of({name: array}),
+                baseline=mean_of({name: base[name]}),
+                pb=spread({name: array}, None),
+            )
+            for name, array in scores.items()
+        },
+        categories=_categories(effects, margin),
+        between=effects.between if effects else None,
+        reliability=ranking.reliability if ranking else None,
+        missing=_missing(scores),
+    )
+
+
+def _category_effects(grid: Grid, scores: Scores, people: Sequence[int]) -> CategoryEffects | None:
+    names = [grid.conditions[row].identity.category for row in people]
+    if len(set(names)) < 2:
+        return None
+    return if_enough(lambda: category_effects(scores, names))
+
+
+def _categories(effects: CategoryEffects | None, margin: float) -> list[CategoryResult]:
+    if effects is None:
+        return []
+    found = differences(effects.difference, margin) or []
+    return [
+        CategoryResult(*values)
+        for values in zip(effects.categories, effects.sizes, found, effects.within, strict=True)
+    ]
+
+
+def _missing(scores: Scores) -> Missing | None:
+    found = if_enough(lambda: missingness(scores))
+    if found is None:
+        return None
+    return Missing(int(np.sum(found.count)), found.p_value, found.bias_bounds)
