@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from string import ascii_uppercase
 
 import pytest
+
+import evenhand
 
 from evenhand.benchmarks import BENCHMARKS, SUITES, load
 from evenhand.scorers import score
@@ -27,3 +31,10 @@ def test_right_answers_score_one(name: str) -> None:
         if item.scorer == "choice":
             other = ascii_uppercase[1 if item.answer == "A" else 0]
             assert score(f"Therefore, the answer is {other}.", item) == 0.0
+
+
+@pytest.mark.parametrize("name", SUITES["demo"])
+def test_prompts_are_sent_as_they_are_in_the_file(name: str) -> None:
+    path = Path(evenhand.__file__).parent / "data" / "demo" / f"{name}.jsonl"
+    written = [json.loads(line)["prompt"] for line in path.read_text("utf-8").splitlines()]
+    assert [item.prompt for item in load(name)] == written

@@ -83,9 +83,15 @@ def test_csv(tmp_path: Path, start: str, line_end: str) -> None:
     assert items[2].answer == "A"
 
 
-def test_a_prompt_that_shows_the_options_is_left_as_it_is(tmp_path: Path) -> None:
-    prompt = "  Rome or Paris?\n"
+@pytest.mark.parametrize("form", ["{}) ", "({}) ", "{}. ", "**{}**: "])
+def test_a_prompt_that_shows_the_options_is_left_as_it_is(tmp_path: Path, form: str) -> None:
+    prompt = f"  Which?\n{form.format('A')}Rome\n{form.format('B')}Paris\nOne letter.\n"
     assert load(jsonl(tmp_path, CHOICE | {"prompt": prompt}))[0].prompt == prompt
+
+
+def test_options_that_only_occur_in_the_question_are_added(tmp_path: Path) -> None:
+    record = CHOICE | {"prompt": "What is 2 + 2 * 4?", "choices": ["2", "4"]}
+    assert load(jsonl(tmp_path, record))[0].prompt == "What is 2 + 2 * 4?\n(A) 2\n(B) 4"
 
 
 def test_a_choice_without_choices(tmp_path: Path) -> None:

@@ -60,6 +60,9 @@ def item(answer: str, choices: tuple[str, ...] = CAPITALS) -> Item:
         "<think>The answer is (A).</think>\n\nTherefore, the answer is (B).",
         "The answer is (A)... wait.</think>Therefore, the answer is (B).",
         "The answer is (B) and not (A).",
+        "The answer is B, A good choice.",
+        "The answer is (B) and the others are wrong.",
+        "Therefore, the answer is D) none... no, the answer is B) Paris.",
         "Therefore, the answer is ( B ).",
     ],
 )
@@ -100,6 +103,7 @@ def test_by_text(text: str, choices: tuple[str, ...], answer: str) -> None:
         "The answer is (A) Rome or (B) Paris.",
         "The answer is either (A) or (C).",
         "The answer is (A), (B).",
+        "The answer is A, B, and C.",
     ],
 )
 def test_two_options_are_a_conflict(text: str) -> None:

@@ -68,6 +68,7 @@ def test_closed_negation_is_not_read_as_its_opposite() -> None:
         ("The answer is:\n\n1. barn\n2. damp\n3. greene", "barn damp greene"),
         ("The answer is:\n- barn\n- damp\n- greene\n", "barn damp greene"),
         ("barn -> damp -> greene", "barn damp greene"),
+        ("The answer is barn < damp < greene.", "barn damp greene"),
         ("The answer is answer island zoo.", "answer island zoo"),
         ("The answer is it&t you've.", "it&t you've"),
         ("The answer is New York. It is large.", "New York"),

@@ -12,7 +12,7 @@
     subgroup  optional; harm type, subject or task, for results in detail
 
 A prompt is sent exactly as it stands, but for one thing: the options of a `choice` item are
-added below it, "(A) Paris" and so on, unless the prompt already holds the text of every one.
+added below it, "(A) Paris" and so on, unless the prompt already shows each with its letter.
 How to answer is for the prompt to say; answers are found best where it asks to end with
 "Therefore, the answer is ...".
 
@@ -22,6 +22,7 @@ The benchmark has the name of the file without its ending.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_uppercase
@@ -179,6 +180,9 @@ _CHECKS = {"choice": _letter, "number": _number, "text": _one_of_them}
 
 
 def _with_options(prompt: str, choices: tuple[str, ...]) -> str:
-    if all(choice in prompt for choice in choices):
-        return prompt
-    return f"{prompt.rstrip()}\n{lettered(choices)}"
+    """The prompt, with the options below it unless it shows them all: "A) Rome", "(A) Rome"."""
+    shown = (
+        re.search(rf"\b{letter}\W{{1,4}}{re.escape(choice)}", prompt)
+        for letter, choice in zip(ascii_uppercase, choices, strict=False)
+    )
+    return prompt if all(shown) else f"{prompt.rstrip()}\n{lettered(choices)}"

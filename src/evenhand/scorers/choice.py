@@ -34,7 +34,9 @@ _LEAD_IN = re.compile(r"[\s:]{0,4}(?:(?:the|an?)\s)?", re.IGNORECASE)
 
 # What may follow the option named: "A city", where A is no option; "B or C"; "4.5" after "4".
 _ONLY_ARTICLE = re.compile(r"\s(?!because|since|as\b|is\b|or\b|and\b)\w")
-_ALTERNATIVE = re.compile(r"\W{0,3}\s?(?:\b(?:or|and)\b|&|/|,(?=\s?\())\W{0,3}?(?=[\w(])")
+_ALTERNATIVE = re.compile(
+    r"\W{0,3}\s?(?:\b(?:or|and)\b|&|/|,(?=\s?(?:\(|[A-Z]\b)))\W{0,3}?(?=[\w(])"
+)
 _GOES_ON = re.compile(r"\w|[.,/^]\d")
 
 # Options within a sentence: "I take option B", "so it is B.", but not "(A) is wrong, not (C)".

@@ -33,7 +33,7 @@ _NUMBER = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b(?!\sof\b)", re.IGNORECASE)
-_CALCULATES = re.compile(r"\s?%?\s?[a-z]{0,12}\s?(?:[-+*/x÷=≈]|of\b)", re.IGNORECASE)
+_CALCULATES = re.compile(r"\(\d|\s?%?\s?[a-z]{0,12}\s?(?:[-+*/x÷=≈]|of\b)", re.IGNORECASE)
 _RESULT = re.compile(r"[=≈]([^=≈]*)$")
 _LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}]{1,30})\}\s?\{([^{}]{1,30})\}")
 _HASHES = re.compile(r"####\s?(?=[-$]{0,2}\d)")

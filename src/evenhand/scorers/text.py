@@ -28,7 +28,7 @@ _CLAUSE_END = re.compile(r"[,;:(—]|\s-\s|\b(?:because|since|as|so|given)\b")
 _ALTERNATIVE = re.compile(r"\W{0,3}\s?(?:\bor\b|\band\b|/)\W{0,3}")
 _NEGATED = re.compile(r"(?:\bnot|n't|n’t|\bnever)\s(?:\w{1,20}\s)?$")
 _LIST_NUMBER = re.compile(r"^\s*(?:\d{1,3}[.)]|[-•])\s+", re.MULTILINE)
-_BETWEEN_WORDS = re.compile(r"(?:[\s,;→]|->)+")
+_BETWEEN_WORDS = re.compile(r"(?:[\s,;→<>]|->)+")
 
 
 def score(text: str, item: Item, truncated: bool) -> Score:
