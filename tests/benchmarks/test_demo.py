@@ -9,7 +9,6 @@ from string import ascii_uppercase
 import pytest
 
 import evenhand
-
 from evenhand.benchmarks import BENCHMARKS, SUITES, load
 from evenhand.scorers import score
 

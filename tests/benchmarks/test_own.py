@@ -153,7 +153,11 @@ def test_what_is_loaded_can_be_scored(tmp_path: Path) -> None:
         (CHOICE, ': the id "q1" is already on line 1'),
         ('{"id": "q2",', ": malformed JSON: Expecting"),
         ("[1, 2]", ": each line must be one JSON object"),
-        ("[" * 100_000, ": malformed JSON: "),
+        ("[" * 100_000, ": JSON that is too deep or too long"),
+        ("9" * 5_000, ": JSON that is too deep or too long"),
+        (NUMBER | {"id": " "}, ": id is missing or empty"),
+        (NUMBER | {"axis": "util\nity"}, ': unknown axis "util ity"; did you mean "utility"?'),
+        (CHOICE | {"choices": ["\ud800", "b"]}, ": half a UTF-16 pair is no character"),
     ],
 )
 def test_complaints_name_the_line(tmp_path: Path, record: object, message: str) -> None:

@@ -63,7 +63,8 @@ def read_own(path: Path, benchmark: str) -> list[Item]:
             if item.id in line_of:
                 raise _BadRecordError(f'the id "{item.id}" is already on line {line_of[item.id]}')
         except _BadRecordError as complaint:
-            raise BenchmarkError(f"{path}:{line}: {complaint}") from None
+            message = " ".join(str(complaint).split())  # what is quoted may hold line ends
+            raise BenchmarkError(f"{path}:{line}: {message}") from None
         line_of[item.id] = line
         items.append(item)
     if not items:
@@ -76,7 +77,7 @@ def _item(record: Record, benchmark: str) -> Item:
         if field not in FIELDS:
             raise _BadRecordError(str(UnknownName("field", field, FIELDS)))
     for field in REQUIRED:
-        if field not in record:
+        if not _text(record, field).strip():
             raise _BadRecordError(f"{field} is missing or empty")
     axis = _one_of("axis", _text(record, "axis"), _AXES)
     scorer = _one_of("scorer", _text(record, "scorer"), _SCORERS)
@@ -85,8 +86,6 @@ def _item(record: Record, benchmark: str) -> Item:
         raise _BadRecordError(f"axis {axis} goes with scorer {fitting}, not {scorer}")
     choices = _choices(record, scorer)
     prompt = _text(record, "prompt")
-    if not prompt.strip():
-        raise _BadRecordError("prompt is missing or empty")
     return Item(
         benchmark=benchmark,
         id=_text(record, "id"),
@@ -104,7 +103,7 @@ def _text(record: Record, field: str) -> str:
     value = record.get(field, "")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _BadRecordError(f"{field} must be text, not {json.dumps(value)[:40]}")
-    return value if field == "prompt" and isinstance(value, str) else str(value).strip()
+    return str(value) if field == "prompt" else str(value).strip()
 
 
 def _one_of(field: str, value: str, known: Sequence[_Name]) -> _Name:

@@ -51,9 +51,13 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, Record]]:
             continue
         try:
             record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-            raise BenchmarkError(f"{path}:{number}: malformed JSON: {reason}") from None
+            json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise BenchmarkError(f"{path}:{number}: half a UTF-16 pair is no character") from None
+        except json.JSONDecodeError as error:
+            raise BenchmarkError(f"{path}:{number}: malformed JSON: {error.msg}") from None
+        except (ValueError, RecursionError):
+            raise BenchmarkError(f"{path}:{number}: JSON that is too deep or too long") from None
         if not isinstance(record, dict):
             raise BenchmarkError(f"{path}:{number}: each line must be one JSON object, {{...}}")
         yield number, {field: value for field, value in record.items() if value not in (None, "")}
