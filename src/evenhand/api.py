@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ class RunOptions:
         batch_size: conversations per forward pass of local weights.
         price: of a million tokens; None if they cost nothing.
         max_cost: dollars after which nothing more is sent.
+        precision: stop when the interval of PB reaches no farther than so many points to either
+            side; None to ask all items.
         offline: never download a benchmark.
     """
 
@@ -37,6 +40,7 @@ class RunOptions:
     batch_size: int = 64
     price: Price | None = None
     max_cost: float | None = None
+    precision: float | None = None
     offline: bool = False
 
 
@@ -86,6 +90,7 @@ async def audit_plan(
     """The same for a plan, from asynchronous code."""
     from evenhand.analysis import analyse
     from evenhand.engines import make_engine
+    from evenhand.looks import run_in_looks
     from evenhand.run import run
     from evenhand.score import score_run
     from evenhand.store import Store
@@ -100,14 +105,11 @@ async def audit_plan(
     )
     store = Store.create(out)
     try:
-        await run(
-            plan,
-            engine,
-            store,
-            price=options.price,
-            max_cost=options.max_cost,
-            on_progress=on_progress,
-        )
+        ask = partial(run, price=options.price, max_cost=options.max_cost, on_progress=on_progress)
+        if options.precision is not None:
+            return await run_in_looks(plan, engine, store, ask, options.precision)
+        await ask(plan, engine, store)
+        store.set_meta("looks", None)
         score_run(store)
         return analyse(store)
     finally:

@@ -13,7 +13,7 @@ from evenhand.analysis.people import if_enough
 from evenhand.analysis.results import Audit, DefenceChange, SettingResult
 from evenhand.analysis.setting import analyse_setting
 from evenhand.errors import RunFolderError
-from evenhand.stats import CueComponents, compare_audits, cue_components
+from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
 from evenhand.store import Store
 
 __all__ = ["MARGIN", "Audit", "analyse"]
@@ -22,11 +22,12 @@ MARGIN = 2.0
 """Points within which a difference is said not to matter, unless the user says otherwise."""
 
 
-def analyse(store: Store, *, margin: float = MARGIN) -> Audit:
+def analyse(store: Store, *, margin: float = MARGIN, judge: JudgeError | None = None) -> Audit:
     """Estimate everything from the scores of a run.
 
     Args:
         margin: differences within so many points do not matter, > 0.
+        judge: how often the judge of refusals is right; for corrected rates.
 
     Raises:
         RunFolderError: the run has not begun.
@@ -35,10 +36,13 @@ def analyse(store: Store, *, margin: float = MARGIN) -> Audit:
     study, placement = store.meta("study"), store.meta("placement")
     if study is None or placement is None:
         raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
-    grid = read_grid(store, study["samples"])
+    looks = store.meta("looks")
+    grid = read_grid(store, study["samples"], looks["level"] if looks else 0.95)
     counts, reasons = _counts(store)
     names = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
-    settings = [analyse_setting(grid, cue, defence, margin, counts) for cue, defence in names]
+    settings = [
+        analyse_setting(grid, cue, defence, margin, judge, counts) for cue, defence in names
+    ]
     tallies = store.tallies().values()
     cells = len(grid.conditions) * sum(grid.items.values()) * grid.samples
     done = sum(count["done"] for count in counts.values())
@@ -60,7 +64,8 @@ def analyse(store: Store, *, margin: float = MARGIN) -> Audit:
         settings=settings,
         cues=_cues(grid, names),
         defences=_defence_changes(grid, names, margin),
-        notes=_notes(study["limit"], placement, cells - done, settings[0]),
+        looks=looks,
+        notes=_notes(study["limit"], placement, looks, cells - done, settings[0]),
     )
 
 
@@ -93,7 +98,7 @@ def _cues(grid: Grid, names: Sequence[tuple[str, str]]) -> dict[str, CueComponen
     for axis in grid.scores:
         together = grid.take(axis, [row for cue in rows for row in cue]) or {}
         scores = {name: _split_by_cue(array, len(rows)) for name, array in together.items()}
-        components = if_enough(partial(cue_components, scores))
+        components = if_enough(partial(cue_components, scores, level=grid.level))
         if components is not None:
             found[axis] = components
     return found
@@ -113,11 +118,19 @@ def _defence_changes(
     for cue, defence in names:
         if defence == first:
             continue
-        scores: dict[str, Scores | None] = {}
-        for axis in ("safety", "utility"):
-            before, after = _both(grid, axis, cue, first, defence)
-            scores |= {f"before_{axis}": before, f"after_{axis}": after}
-        change = if_enough(partial(compare_audits, margin=margin, **scores))
+        before_safety, after_safety = _both(grid, "safety", cue, first, defence)
+        before_utility, after_utility = _both(grid, "utility", cue, first, defence)
+        change = if_enough(
+            partial(
+                compare_audits,
+                before_safety=before_safety,
+                before_utility=before_utility,
+                after_safety=after_safety,
+                after_utility=after_utility,
+                margin=margin,
+                level=grid.level,
+            )
+        )
         if change is not None:
             changes.append(DefenceChange(cue, first, defence, change))
     return changes
@@ -139,9 +152,18 @@ def _both(
 
 
 def _notes(
-    limit: int | None, placement: dict[str, Any], open_cells: int, head: SettingResult
+    limit: int | None,
+    placement: dict[str, Any],
+    looks: dict[str, Any] | None,
+    open_cells: int,
+    head: SettingResult,
 ) -> list[str]:
     notes = []
+    if looks:
+        notes.append(
+            f"look {looks['look']} of {looks['of']}: {looks['items']:,} of {looks['all_items']:,} "
+            "items; intervals hold at 95 % whichever look is the last, p-values are of one look"
+        )
     if open_cells:
         notes.append(f"{open_cells:,} cells have no answer yet; the same command goes on")
     if limit:

@@ -24,12 +24,14 @@ class Grid:
         conditions: what the first axis of every array stands for.
         items: number of items of each benchmark.
         samples: answers per cell.
+        level: confidence level of the intervals to make of it.
         scores: axis -> benchmark -> (conditions, items, samples).
     """
 
     conditions: Sequence[StoredCondition]
     items: dict[str, int]
     samples: int
+    level: float
     scores: dict[str, Scores]
 
     def rows(self, cue: str, defence: str, kind: str) -> list[int]:
@@ -49,7 +51,7 @@ class Grid:
         return {name: array[:, scored[name]] for name, array in taken.items()}
 
 
-def read_grid(store: Store, samples: int) -> Grid:
+def read_grid(store: Store, samples: int, level: float = 0.95) -> Grid:
     """Read the scores of the active conditions and items."""
     conditions, items, rows = store.conditions(), store.items(), store.scores()
     place = _lookup({condition.id: n for n, condition in enumerate(conditions)})
@@ -65,7 +67,7 @@ def read_grid(store: Store, samples: int) -> Grid:
     for each in items.values():
         sizes[each.benchmark] = sizes.get(each.benchmark, 0) + 1
     in_order = {axis: scores[axis] for axis in AXES if axis in scores}
-    return Grid(conditions, sizes, samples, in_order)
+    return Grid(conditions, sizes, samples, level, in_order)
 
 
 def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]:

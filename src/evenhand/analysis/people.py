@@ -60,9 +60,10 @@ def identity_axes(
     people = grid.take(axis, rows)
     if people is None:
         return found
-    to_baseline = differences(baseline_differences(grid, axis, rows, baseline), margin)
-    to_mean = differences(if_enough(lambda: differences_to_mean(people)), margin)
-    ranking = if_enough(lambda: rank_identities(people))
+    level = grid.level
+    to_baseline = differences(baseline_differences(grid, axis, rows, baseline, level), margin)
+    to_mean = differences(if_enough(lambda: differences_to_mean(people, level=level)), margin)
+    ranking = if_enough(lambda: rank_identities(people, level=level))
     missing = if_enough(lambda: missingness(people))
     for n, plain in enumerate(found):
         found[n] = replace(
@@ -78,7 +79,7 @@ def identity_axes(
 
 
 def baseline_differences(
-    grid: Grid, axis: str, rows: Sequence[int], baseline: Sequence[int], level: float = 0.95
+    grid: Grid, axis: str, rows: Sequence[int], baseline: Sequence[int], level: float
 ) -> Differences | None:
     """Differences of some conditions to the baseline, on the items that any of them has."""
     together = grid.take(axis, [*rows, *baseline])
@@ -92,8 +93,8 @@ def baseline_differences(
 def verdicts(
     grid: Grid, rows: Sequence[int], baseline: Sequence[int], margin: float
 ) -> tuple[str, ...] | None:
-    """What becomes of each identity on the two axes, at 95 % over both together."""
-    level = (1 + 0.95) / 2
+    """What becomes of each identity, at the grid's level over both axes together."""
+    level = (1 + grid.level) / 2
     safety = baseline_differences(grid, "safety", rows, baseline, level)
     utility = baseline_differences(grid, "utility", rows, baseline, level)
     if safety is None or utility is None:
@@ -163,4 +164,4 @@ def _interaction(
 
     both, first, second = (part(k * size, (k + 1) * size) for k in range(3))
     base = part(3 * size, 3 * size + 1)
-    return if_enough(lambda: intersection_interactions(both, first, second, base))
+    return if_enough(lambda: intersection_interactions(both, first, second, base, level=grid.level))

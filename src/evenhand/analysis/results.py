@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from evenhand.stats import Comparison, CueComponents, PlaceboContrast, Spread, TradeOff
+from evenhand.stats import (
+    Comparison,
+    CorrectedBias,
+    CueComponents,
+    PlaceboContrast,
+    Spread,
+    TradeOff,
+)
 
 AXES = ("safety", "utility", "over_refusal")
 
@@ -118,6 +125,21 @@ class Missing:
 
 
 @dataclass(frozen=True)
+class JudgeCorrection:
+    """What the judge's known error rates make of an axis.
+
+    Attributes:
+        mean: over the identities, as it would be with a perfect judge.
+        interval: of `mean`.
+        pb: the spread with a perfect judge.
+    """
+
+    mean: float
+    interval: tuple[float, float]
+    pb: CorrectedBias | None
+
+
+@dataclass(frozen=True)
 class AxisResult:
     """One axis: safety, utility or over-refusal.
 
@@ -129,6 +151,7 @@ class AxisResult:
         categories: the identities' categories, where there are two or more.
         between: spread of the categories' means.
         reliability: share of the identities' observed variance that is not noise.
+        judge: corrected for the judge's mistakes, where its error rates are given.
     """
 
     mean: float | None
@@ -140,6 +163,7 @@ class AxisResult:
     between: Spread | None
     reliability: float | None
     missing: Missing | None
+    judge: JudgeCorrection | None
 
 
 @dataclass(frozen=True)
@@ -201,6 +225,7 @@ class Audit:
         defences: what each further defence changed.
         margin: differences within so many points are said not to matter.
         placement: how the system message reaches the model.
+        looks: for a run with a wanted precision, the look it stopped at.
         notes: what a reader must know before believing the figures.
     """
 
@@ -221,6 +246,7 @@ class Audit:
     settings: list[SettingResult]
     cues: dict[str, CueComponents]
     defences: list[DefenceChange]
+    looks: dict[str, Any] | None
     notes: list[str]
 
     @property

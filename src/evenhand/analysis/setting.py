@@ -13,14 +13,19 @@ from evenhand.analysis.results import (
     AxisResult,
     BenchmarkResult,
     CategoryResult,
+    JudgeCorrection,
     Missing,
     SettingResult,
 )
 from evenhand.stats import (
     CategoryEffects,
+    JudgeError,
     PlaceboContrast,
     Spread,
+    TradeOff,
     category_effects,
+    corrected_bias,
+    corrected_rates,
     missingness,
     personalization_bias,
     placebo_contrast,
@@ -31,7 +36,12 @@ from evenhand.stats.layout import Population
 
 
 def analyse_setting(
-    grid: Grid, cue: str, defence: str, margin: float, counts: dict[int, dict[str, int]]
+    grid: Grid,
+    cue: str,
+    defence: str,
+    margin: float,
+    judge: JudgeError | None,
+    counts: dict[int, dict[str, int]],
 ) -> SettingResult:
     """All results under one cue and one defence."""
     baseline, people, placebos = (
@@ -41,12 +51,14 @@ def analyse_setting(
     return SettingResult(
         cue=cue,
         defence=defence,
-        pb=spread(safety, utility),
+        pb=spread(safety, utility, grid.level),
         pb_these_items=_these_items(grid, safety, utility),
-        placebo_pb=spread(grid.take("safety", placebos), grid.take("utility", placebos)),
+        placebo_pb=spread(
+            grid.take("safety", placebos), grid.take("utility", placebos), grid.level
+        ),
         beyond_placebo=_beyond_placebo(grid, people, placebos),
-        trade_off=if_enough(lambda: trade_off(safety, utility)) if safety and utility else None,
-        axes={axis: _axis(grid, axis, people, baseline, margin) for axis in grid.scores},
+        trade_off=_trade_off(safety, utility, grid.level),
+        axes={axis: _axis(grid, axis, people, baseline, margin, judge) for axis in grid.scores},
         baseline=identity_results(grid, baseline, baseline, margin, counts)[0],
         identities=identity_results(grid, people, baseline, margin, counts),
         placebos=identity_results(grid, placebos, baseline, margin, counts),
@@ -55,19 +67,27 @@ def analyse_setting(
 
 
 def spread(
-    safety: Scores | None, utility: Scores | None, population: Population = "items"
+    safety: Scores | None, utility: Scores | None, level: float, population: Population = "items"
 ) -> Spread | None:
     """Joint PB; None if there is too little data for it."""
     if safety is None and utility is None:
         return None
-    found = if_enough(lambda: personalization_bias(safety, utility, population=population))
+    found = if_enough(
+        lambda: personalization_bias(safety, utility, level=level, population=population)
+    )
     if found is None:
         return None
     return Spread(**{field.name: getattr(found, field.name) for field in fields(Spread)})
 
 
 def _these_items(grid: Grid, safety: Scores | None, utility: Scores | None) -> Spread | None:
-    return spread(safety, utility, "these_items") if grid.samples > 1 else None
+    return spread(safety, utility, grid.level, "these_items") if grid.samples > 1 else None
+
+
+def _trade_off(safety: Scores | None, utility: Scores | None, level: float) -> TradeOff | None:
+    if safety is None or utility is None:
+        return None
+    return if_enough(lambda: trade_off(safety, utility, level=level))
 
 
 def _beyond_placebo(
@@ -78,26 +98,32 @@ def _beyond_placebo(
     placebo = [scores for axis in axes if (scores := grid.take(axis, placebos))]
     if not placebo:
         return None
-    return if_enough(lambda: placebo_contrast(identity, placebo))
+    return if_enough(lambda: placebo_contrast(identity, placebo, level=grid.level))
 
 
 def _axis(
-    grid: Grid, axis: str, people: Sequence[int], baseline: Sequence[int], margin: float
+    grid: Grid,
+    axis: str,
+    people: Sequence[int],
+    baseline: Sequence[int],
+    margin: float,
+    judge: JudgeError | None,
 ) -> AxisResult:
     scores = grid.take(axis, people) or {}
     base = grid.take(axis, baseline) or {}
     effects = _category_effects(grid, scores, people)
     ranking = if_enough(lambda: rank_identities(scores))
+    pb = spread(scores, None, grid.level)
     return AxisResult(
         mean=mean_of(scores),
         baseline=mean_of(base),
-        pb=spread(scores, None),
+        pb=pb,
         pb_these_items=_these_items(grid, scores, None),
         benchmarks={
             name: BenchmarkResult(
                 mean=mean_of({name: array}),
                 baseline=mean_of({name: base[name]}),
-                pb=spread({name: array}, None),
+                pb=spread({name: array}, None, grid.level),
             )
             for name, array in scores.items()
         },
@@ -105,6 +131,22 @@ def _axis(
         between=effects.between if effects else None,
         reliability=ranking.reliability if ranking else None,
         missing=_missing(scores),
+        judge=_judge_correction(scores, pb, judge, grid.level) if axis != "utility" else None,
+    )
+
+
+def _judge_correction(
+    scores: Scores, pb: Spread | None, judge: JudgeError | None, level: float
+) -> JudgeCorrection | None:
+    """What the judged rates would be without the judge's mistakes."""
+    mean = mean_of(scores)
+    if judge is None or mean is None:
+        return None
+    answers = int(sum(np.isfinite(array).sum() for array in scores.values()))
+    rates = corrected_rates(mean, answers, judge, level=level)
+    low, high = rates.interval
+    return JudgeCorrection(
+        float(rates.rate), (float(low), float(high)), corrected_bias(pb, judge) if pb else None
     )
 
 
@@ -112,7 +154,7 @@ def _category_effects(grid: Grid, scores: Scores, people: Sequence[int]) -> Cate
     names = [grid.conditions[row].identity.category for row in people]
     if len(set(names)) < 2:
         return None
-    return if_enough(lambda: category_effects(scores, names))
+    return if_enough(lambda: category_effects(scores, names, level=grid.level))
 
 
 def _categories(effects: CategoryEffects | None, margin: float) -> list[CategoryResult]:

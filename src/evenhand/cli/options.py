@@ -221,6 +221,14 @@ class RunFlags:
         float | None,
         Parameter(group=_RUN, validator=_ABOVE_0, help="Send nothing more after so many dollars."),
     ] = None
+    precision: Annotated[
+        float | None,
+        Parameter(
+            group=_RUN,
+            validator=_ABOVE_0,
+            help="Stop when PB is known within so many points to either side.",
+        ),
+    ] = None
     offline: Annotated[
         bool, Parameter(group=_RUN, negative="", help="Never download a benchmark.")
     ] = False
@@ -241,6 +249,7 @@ class RunFlags:
             batch_size=self.batch_size,
             price=price,
             max_cost=self.max_cost,
+            precision=self.precision,
             offline=self.offline,
         )
 

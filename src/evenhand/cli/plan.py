@@ -15,7 +15,9 @@ from rich.table import Table
 
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.plan import Plan, make_plan
+from evenhand.power import Power, plan_power
 from evenhand.run import Price
+from evenhand.store import Store
 
 _CHARACTERS_PER_TOKEN = 4
 """A usual figure for English text; good enough for a price before the run."""
@@ -24,23 +26,48 @@ _CHARACTERS_PER_TOKEN = 4
 def plan(
     model: Annotated[str, Parameter(help="openai/NAME, hf/ID-or-path, organism; or a study file.")],
     *,
+    pilot: Annotated[
+        Path | None, Parameter(help="Run folder of a like study, for the size of the noise.")
+    ] = None,
     format: Annotated[Format, Parameter(help="Of the plan.")] = "text",
     study: StudyFlags = StudyFlags(),
     run: RunFlags = RunFlags(),
 ) -> None:
-    """Show what a study will ask and cost, and send nothing.
+    """Show what a study will ask, cost, and be able to show; send nothing.
 
     Examples:
 
         evenhand plan openai/gpt-4o-mini --price 0.15/0.60
         evenhand plan organism --identity religion --cue all
+        evenhand plan openai/gpt-4o-mini --pilot runs/first --precision 0.5
     """
     made = make_plan(study.study(model), offline=run.offline)
     price = run.options().price
+    pilot_store = Store.open(pilot) if pilot else None
+    power = plan_power(made, pilot=pilot_store, precision=run.precision)
     if format == "json":
-        print(orjson.dumps(summarise(made, price), option=orjson.OPT_INDENT_2).decode())
+        facts = {**summarise(made, price), "power": power}
+        print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
     else:
         print_plan(made, price, Console())
+        Console().print(_power_text(power), highlight=False)
+
+
+def _power_text(power: Power | None) -> str:
+    if power is None:
+        return "power       a bias needs two identities and two items of each benchmark"
+    lines = [
+        f"finds a PB of {power.detectable:.1f} points or more in 80 % of runs",
+        f"a model without bias would show a plug-in PB of {power.noise_floor:.1f}",
+        f"interval at PB {power.assumed:g}: about {power.interval_width:.1f} points wide",
+    ]
+    if power.precision is not None:
+        lines.append(f"to know PB within {power.precision:g}: {power.cells_needed:,} answers")
+        if power.samples_needed:
+            lines.append(f"or, with these items, {power.samples_needed} samples each")
+        else:
+            lines.append("more samples of these items alone would not do")
+    return "power       " + "\n            ".join([*lines, f"({power.basis})"])
 
 
 def summarise(plan: Plan, price: Price | None) -> dict[str, Any]:

@@ -1,0 +1,64 @@
+"""Stopping early: ask the items in looks, and stop when PB is known well enough.
+
+The items stand in a random order that the seed fixes, so the first of them are a random sample
+of all. The looks and their confidence level are fixed before the first answer
+(`evenhand.stats.plan_looks`), so that the interval holds at 95 % whichever look is the last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from math import ceil
+
+from evenhand.analysis import Audit, analyse
+from evenhand.engines.engine import Engine
+from evenhand.errors import UsageError
+from evenhand.plan import Plan
+from evenhand.run import Progress
+from evenhand.score import score_run
+from evenhand.stats import Spread, plan_looks
+from evenhand.store import Store
+
+Ask = Callable[[Plan, Engine, Store], Awaitable[Progress]]
+
+
+async def run_in_looks(
+    plan: Plan, engine: Engine, store: Store, ask: Ask, precision: float
+) -> Audit:
+    """Run the plan look by look until the interval of PB reaches no farther than wanted.
+
+    Args:
+        ask: runs a plan: `evenhand.run.run`, with what it is to cost and whom it is to tell.
+        precision: half the width that the interval of PB may have, in points, > 0.
+
+    Raises:
+        UsageError: the plan has fewer than two identities, so that it has no PB.
+        EvenhandError: as `run`.
+    """
+    if sum(c.identity.kind == "identity" for c in plan.conditions) < 2:
+        raise UsageError("--precision is about the spread of identities: choose at least two")
+    looks = plan_looks()
+    for number, share in enumerate(looks.shares, 1):
+        items = plan.items[: ceil(share * len(plan.items))]
+        progress = await ask(replace(plan, items=items), engine, store)
+        score_run(store)
+        store.set_meta(
+            "looks",
+            {
+                "look": number,
+                "of": len(looks.shares),
+                "items": len(items),
+                "all_items": len(plan.items),
+                "precision": precision,
+                "level": looks.look_level,
+            },
+        )
+        audit = analyse(store)
+        if progress.stopped or audit.done < audit.cells or _is_precise(audit.pb, precision):
+            break
+    return audit
+
+
+def _is_precise(pb: Spread | None, precision: float) -> bool:
+    return pb is not None and pb.interval[1] - pb.interval[0] <= 2 * precision

@@ -1,0 +1,132 @@
+"""What a plan can be expected to show, before anything is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+from evenhand.analysis.grid import read_grid
+from evenhand.errors import UsageError
+from evenhand.plan import Plan
+from evenhand.stats import (
+    PlannedBenchmark,
+    design_power,
+    items_needed,
+    pilot_variance,
+    residual_variance,
+)
+from evenhand.store import Store
+
+BASE_RATES = {"safety": 0.9, "utility": 0.7}
+"""Mean scores that are assumed where there is no pilot run."""
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a plan can show; in points of PB.
+
+    Attributes:
+        detectable: the smallest PB that the test of no bias finds with 80 % power.
+        noise_floor: the plug-in PB to expect of a model without any bias.
+        interval_width: of the 95 % interval to expect at a PB of `assumed`.
+        assumed: that PB.
+        precision: wanted half width of the interval; None if none was wanted.
+        cells_needed: answers for that precision, with more items of the same kinds.
+        samples_needed: samples per cell for that precision with these items; None if no number
+            of samples can bring it.
+        basis: where the size of the noise comes from.
+    """
+
+    detectable: float
+    noise_floor: float
+    interval_width: float
+    assumed: float
+    precision: float | None
+    cells_needed: int | None
+    samples_needed: int | None
+    basis: str
+
+
+def plan_power(
+    plan: Plan, *, pilot: Store | None = None, precision: float | None = None
+) -> Power | None:
+    """Work out what a plan can show; None for fewer than two identities or two items.
+
+    Args:
+        pilot: a run of a like study, for the size of the noise.
+        precision: wanted half width of the interval of PB, in points.
+
+    Raises:
+        UsageError: the pilot has none of the plan's benchmarks.
+    """
+    identities = len({c.identity.id for c in plan.conditions if c.identity.kind == "identity"})
+    sizes = Counter((i.axis, i.benchmark) for i in plan.items if i.axis != "over_refusal")
+    if identities < 2 or not sizes or min(sizes.values()) < 2:
+        return None
+    noise = _Noise(pilot)
+
+    def design(samples: int) -> list[PlannedBenchmark]:
+        return [
+            PlannedBenchmark(axis, count, noise.variance(axis, benchmark, samples))
+            for (axis, benchmark), count in sizes.items()
+        ]
+
+    found = design_power(identities, design(plan.study.samples))
+    factor = samples = None
+    if precision is not None:
+        factor = items_needed(identities, design(plan.study.samples), 2 * precision)
+        if noise.speaks_for(2):
+            samples = _samples_needed(identities, design, precision)
+    return Power(
+        detectable=found.detectable,
+        noise_floor=found.noise_floor,
+        interval_width=found.interval_width,
+        assumed=found.assumed,
+        precision=precision,
+        cells_needed=ceil(factor * plan.cells) if factor else None,
+        samples_needed=samples,
+        basis=noise.basis,
+    )
+
+
+def _samples_needed(
+    identities: int, design: Callable[[int], list[PlannedBenchmark]], precision: float
+) -> int | None:
+    """The fewest of some usual numbers of samples that bring the precision."""
+    for samples in (1, 2, 3, 5, 10, 20, 50):
+        if items_needed(identities, design(samples), 2 * precision) <= 1:
+            return samples
+    return None
+
+
+class _Noise:
+    """Variance of a cell's score within its item, by benchmark: of a pilot run, or a guess."""
+
+    def __init__(self, pilot: Store | None) -> None:
+        study = pilot.meta("study") if pilot else None
+        self.samples = study["samples"] if study else None
+        self._grid = read_grid(pilot, self.samples) if pilot and self.samples else None
+        assumed = ", ".join(f"{axis} {100 * rate:g}" for axis, rate in BASE_RATES.items())
+        self.basis = f"pilot {pilot.folder}" if pilot else f"assumed means: {assumed}"
+
+    def speaks_for(self, samples: int) -> bool:
+        """Whether the size of the noise is known for so many samples."""
+        return self.samples in (None, samples) or self.samples > 1
+
+    def variance(self, axis: str, benchmark: str, samples: int) -> float:
+        """In squared points; of the axis, where the pilot has not this benchmark."""
+        if self._grid is None:
+            return residual_variance(BASE_RATES[axis], samples=samples)
+        people = [n for n, c in enumerate(self._grid.conditions) if c.identity.kind == "identity"]
+        scores = self._grid.take(axis, people)
+        if scores is None:
+            raise UsageError(f"the pilot run has no scores for {axis}")
+        likest = scores.get(benchmark, next(iter(scores.values())))
+        try:
+            return pilot_variance(likest, samples)
+        except ValueError as error:
+            raise UsageError(
+                f"the pilot run does not tell the noise of {benchmark}: {error}"
+            ) from None
