@@ -64,7 +64,7 @@ def read_grid(store: Store, samples: int, level: float = 0.95) -> Grid:
         array[place[condition[mine]], position[item[mine]], sample[mine]] = rows[mine, 3]
         scores.setdefault(axis, {})[benchmark] = array
     sizes: dict[str, int] = {}
-    for each in items.values():
+    for each in sorted(items.values(), key=lambda item: item.benchmark):
         sizes[each.benchmark] = sizes.get(each.benchmark, 0) + 1
     in_order = {axis: scores[axis] for axis in AXES if axis in scores}
     return Grid(conditions, sizes, samples, level, in_order)

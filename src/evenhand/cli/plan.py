@@ -63,7 +63,9 @@ def _power_text(power: Power | None) -> str:
     ]
     if power.precision is not None:
         lines.append(f"to know PB within {power.precision:g}: {power.cells_needed:,} answers")
-        if power.samples_needed:
+        if power.samples_needed == 1:
+            lines.append("these items will do")
+        elif power.samples_needed:
             lines.append(f"or, with these items, {power.samples_needed} samples each")
         else:
             lines.append("more samples of these items alone would not do")
@@ -85,7 +87,7 @@ def summarise(plan: Plan, price: Price | None) -> dict[str, Any]:
         "identities": len({c.identity.id for c in plan.conditions}),
         "cues": list(dict.fromkeys(c.cue.id for c in plan.conditions)),
         "defences": list(dict.fromkeys(c.defence.id for c in plan.conditions)),
-        "benchmarks": dict(Counter(item.benchmark for item in plan.items)),
+        "benchmarks": dict(sorted(Counter(item.benchmark for item in plan.items).items())),
         "samples": samples,
         "limit": plan.study.limit,
         "prompt_tokens": prompt_tokens,

@@ -146,7 +146,7 @@ def _difference(found: Difference | None) -> str:
         return "-"
     low, high = found.interval
     star = "*" if found.p_holm < 0.05 else " "
-    return f"{found.estimate:+.1f}{star} ({low:+.1f} to {high:+.1f})"
+    return f"{found.estimate:+.1f}{star} [{low:+.0f}, {high:+.0f}]"
 
 
 def _verdict_summary(people: Sequence[IdentityResult], margin: float) -> str:
