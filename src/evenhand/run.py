@@ -149,7 +149,7 @@ class Recorder:
             yield request
 
     async def _write_until_done(self, asking: asyncio.Task[None]) -> None:
-        while not asking.done():
+        while not asking.done() or self._waiting:
             await asyncio.wait([asking], timeout=_FLUSH_EVERY)
             batch, self._waiting = self._waiting, []
             # In a thread: waiting for the disk must not hold up the requests.

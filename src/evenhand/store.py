@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,17 +117,10 @@ class Store:
             RunFolderError: there is no run in this folder, or one of another version of evenhand.
             StoreError: the store is damaged.
         """
-        if not (folder / FILE).exists():
+        if not (folder / FILE).exists() or _is_blank(folder):
             raise RunFolderError(f"no run in {folder}; start one: evenhand audit MODEL --out DIR")
-        store = cls(folder, _connect(folder))
-        with store._reading() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if version != VERSION:
-            raise RunFolderError(f"{folder} was written by another version of evenhand")
-        if health != "ok":
-            raise StoreError(f"{folder / FILE}: {_DAMAGED}")
-        return store
+        _check(folder)
+        return cls(folder, _connect(folder))
 
     def close(self) -> None:
         """Close the file; what was written stays."""
@@ -325,9 +318,32 @@ def _item(
     return Item(benchmark, name, prompt, axis, scorer, answer, options, subgroup)
 
 
+@contextmanager
+def _looking(folder: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that cannot change the file, not even tidy it up on closing."""
+    try:
+        uri = f"{(folder / FILE).absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=30)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise _store_error(folder, error) from None
+
+
 def _is_blank(folder: Path) -> bool:
-    """Whether a run was killed before it had written its first byte."""
-    return (folder / FILE).stat().st_size == 0
+    """Whether a run was killed before it had made its tables."""
+    with _looking(folder) as connection:
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return not tables
+
+
+def _check(folder: Path) -> None:
+    with _looking(folder) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if version != VERSION:
+        raise RunFolderError(f"{folder} was written by another version of evenhand")
+    if health != "ok":
+        raise StoreError(f"{folder / FILE}: {_DAMAGED}")
 
 
 def _connect(folder: Path) -> sqlite3.Connection:

@@ -51,7 +51,6 @@ def audit(
     if dry_run:
         print_plan(plan, options.price, Console())
         return
-    messages = Console(stderr=True)
     engine = make_engine(
         plan.model,
         plan.study.decoding,
@@ -60,22 +59,22 @@ def audit(
         timeout=options.timeout,
         batch_size=options.batch_size,
     )
-    with ProgressBar(plan, options.price, messages) as bar:
+    with ProgressBar(plan, options.price, Console(stderr=True)) as bar:
         try:
             result = asyncio.run(audit_plan(plan, folder, options, engine, bar.show))
         except KeyboardInterrupt:
             bar.close()
             done = f"{bar.progress.done:,} of {plan.cells:,} answers" if bar.progress else "all"
-            messages.print(
+            print(
                 f"Interrupted; {done} are safe in {folder}. The same command goes on from there.",
-                highlight=False,
+                file=sys.stderr,
             )
             sys.exit(130)
     write_audit(result, format, Console())
     stopped = bar.progress.stopped if bar.progress else ""
     if stopped or result.done < result.cells:
         reason = stopped or f"{result.cells - result.done:,} cells have no answer yet"
-        messages.print(f"Not finished: {reason}. The same command goes on.", highlight=False)
+        print(f"Not finished: {reason}. The same command goes on.", file=sys.stderr)
         sys.exit(3)
     if format == "text":
-        messages.print(f"Run folder: {folder}", highlight=False)
+        print(f"Run folder: {folder}", file=sys.stderr)

@@ -93,14 +93,14 @@ class OpenAIEngine:
                 endpoint answers no request at all; nothing more is sent.
         """
 
-        async def work(worker: int) -> None:
+        async def work() -> None:
             for request in requests:
-                settle(await self._ask(request, worker))
+                settle(await self._ask(request))
 
         try:
             async with asyncio.TaskGroup() as group:
-                for worker in range(self._workers):
-                    group.create_task(work(worker))
+                for _ in range(self._workers):
+                    group.create_task(work())
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
@@ -109,12 +109,15 @@ class OpenAIEngine:
         if self._session is not None:
             await self._session.close()
 
-    async def _ask(self, request: Request, worker: int) -> Response:
+    async def _ask(self, request: Request) -> Response:
         failures: list[Failure] = []
         started = time.monotonic()
         while True:
-            await self._throttle.admit(worker)
-            outcome = await self._attempt(self._payload(request))
+            await self._throttle.admit()
+            try:
+                outcome = await self._attempt(self._payload(request))
+            finally:
+                self._throttle.release()
             if not isinstance(outcome, Failure):
                 return _response(request, outcome, time.monotonic() - started, failures)
             if outcome.status and outcome.status not in _TRANSIENT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 
 _BACKOFF_FIRST = 0.5
 _BACKOFF_MOST = 60.0
@@ -35,6 +36,8 @@ class Throttle:
         self._limit = float(limit)
         self._eased_at = 0.0
         self._resume_at = 0.0
+        self._under_way = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def limit(self) -> int:
@@ -54,9 +57,27 @@ class Throttle:
             self._eased_at = now
             self._limit = max(1.0, self._limit * 0.75)
 
-    async def admit(self, worker: int) -> None:
-        """Wait until the worker of this number may send."""
-        while worker >= self.limit:
-            await asyncio.sleep(0.05)
-        while (wait := self._resume_at - time.monotonic()) > 0:
-            await asyncio.sleep(wait)
+    async def admit(self) -> None:
+        """Wait until one more request may be sent; `release` must follow when it has ended."""
+        while self._under_way >= self.limit or self._waiting_for_endpoint():
+            if self._under_way < self.limit:
+                await asyncio.sleep(self._waiting_for_endpoint())
+            else:
+                turn = asyncio.get_running_loop().create_future()
+                self._waiting.append(turn)
+                await turn
+        self._under_way += 1
+
+    def release(self) -> None:
+        """A request has ended, with an answer or without."""
+        self._under_way -= 1
+        free = self.limit - self._under_way
+        while self._waiting and free > 0:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                free -= 1
+
+    def _waiting_for_endpoint(self) -> float:
+        """Seconds until Retry-After has passed."""
+        return max(0.0, self._resume_at - time.monotonic())
