@@ -170,7 +170,7 @@ class Recorder:
 
 async def _place(plan: Plan, engine: Engine, store: Store) -> tuple[Plan, tuple[Response, ...]]:
     """The plan with its system messages placed as the model takes them."""
-    known = store.meta("placement")
+    known = store.meta("placement") if store.meta("study") else None
     if known is not None and known["evidence"] != NO_SYSTEM_MESSAGE:
         return plan.with_system_role(known["system_role"]), ()
     placement = await find_placement(engine, plan)
