@@ -554,7 +554,7 @@ def sequential_row(s: Setting, plan: stats.LookPlan, replications: int) -> Row:
     rng, means = s.rng("looks"), identity_means(s.identities, s.base, s.pb)
     truth = true_pb(means)
     sizes = [round(share * s.items) for share in plan.shares]
-    wanted = {0: 1.6, 1: 1.6, 3: 2.0}[s.pb] * (1 if s.base == 0.9 else 1.5)
+    wanted = (2.0 if s.pb > 2 else 1.6) * (1.5 if s.base == 0.5 else 1.0)
     every, single, stop_hit, used = [], [], [], []
     for _ in range(replications):
         scores = draw(rng, means, s)
@@ -574,7 +574,7 @@ def sequential_row(s: Setting, plan: stats.LookPlan, replications: int) -> Row:
         "items": s.items,
         "base": s.base,
         "true PB": round(truth, 2),
-        "width wanted": wanted,
+        "width wanted": round(wanted, 1),
         "all 6 looks hold %": percent(every),
         "holds where stopped %": percent(stop_hit),
         "all 6 hold without correction %": percent(single),

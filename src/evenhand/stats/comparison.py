@@ -159,10 +159,10 @@ def _bias_change(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:
         spread_of([[project(b, side) for b in axis] for axis in axes], level, k)
         for side in (np.hstack([centre, none]), np.hstack([none, centre]))
     ]
-    moments = np.sum([_moments(axis, centre) for axis in axes], axis=0)
+    moments, least = np.sum([_moments(axis, centre) for axis in axes], axis=0)
     before, after = spreads
-    error = float(np.sqrt(max(moments[0, 0] + moments[1, 1] - 2 * moments[0, 1], 0.0))) / k
-    change = after.signed_square - before.signed_square
+    contrast = np.array([-1.0, 1.0]) / k
+    variance = max(float(contrast @ m @ contrast) for m in (moments, least))
     scale = float(np.sqrt(moments[0, 0] * moments[1, 1]))
     correlation = float(np.clip(moments[0, 1] / scale, -1, 1)) if scale > 0 else 0.0
     return BiasChange(
@@ -170,30 +170,48 @@ def _bias_change(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:
         after=after,
         difference=after.estimate - before.estimate,
         interval=_recovered(after, before, correlation),
-        p_value=float(2 * ndtr(-abs(change) / error)) if error > 0 else float(change == 0),
+        p_value=_no_change(before, after, variance),
         level=level,
     )
 
 
-def _moments(axis: Sequence[Layout], centre: Floats) -> Floats:
-    """Return the (2, 2) covariance of an axis's two signed sums of squares, before and after."""
+def _no_change(before: Spread, after: Spread, variance: float) -> float:
+    """Two-sided p-value of a change of PB^2; 1 if the audits are alike but for rounding."""
+    change = abs(after.signed_square - before.signed_square)
+    if change < 1e-9:
+        return 1.0
+    if variance <= 0:  # no item disagrees with another: as sure as that there is any bias
+        return min(before.p_value, after.p_value)
+    return float(2 * ndtr(-change / variance**0.5))
+
+
+def _moments(axis: Sequence[Layout], centre: Floats) -> tuple[Floats, Floats]:
+    """Return covariances (2, 2) of an axis's two signed sums of squares, before and after.
+
+    The first is the unbiased estimate, the second what it would be without any bias, below
+    which the variance of a difference cannot fall.
+    """
     k = len(centre)
     mean: Floats = np.mean([b.deviations for b in axis], axis=0)
     whole = np.sum([b.covariance for b in axis], axis=0) / len(axis) ** 2
     d = [centre @ mean[:k], centre @ mean[k:]]
-    result = np.empty((2, 2))
+    known, least = np.empty((2, 2)), np.empty((2, 2))
     for i in range(2):
         for j in range(2):
             v = centre @ whole[i * k : (i + 1) * k, j * k : (j + 1) * k] @ centre
             square = float(np.sum(v * v))
             # 4 m'Vm + 2 tr(V^2) at the true means m; the observed ones add tr(V^2) to m'Vm.
-            known = 4 * float(d[i] @ v @ d[j]) - 2 * square
-            result[i, j] = max(known, 2 * square) if i == j else known
-    return result
+            known[i, j] = 4 * float(d[i] @ v @ d[j]) - 2 * square
+            least[i, j] = 2 * square
+    np.fill_diagonal(known, np.maximum(np.diag(known), np.diag(least)))
+    return known, least
 
 
 def _recovered(after: Spread, before: Spread, correlation: float) -> tuple[float, float]:
-    """Interval of ``after - before`` from the intervals of each and their correlation."""
+    """Interval of ``after - before`` from the intervals of each and their correlation.
+
+    A lower limit of 0 cannot be wrong, so there the other audit's limit alone is the end.
+    """
     difference = after.estimate - before.estimate
 
     def reach(own: float, other: float) -> float:
@@ -201,7 +219,9 @@ def _recovered(after: Spread, before: Spread, correlation: float) -> tuple[float
 
     down = reach(after.estimate - after.interval[0], before.interval[1] - before.estimate)
     up = reach(after.interval[1] - after.estimate, before.estimate - before.interval[0])
-    return difference - down, difference + up
+    low = difference - down if after.interval[0] > 0 else -before.interval[1]
+    high = difference + up if before.interval[0] > 0 else after.interval[1]
+    return low, high
 
 
 def _mean_change(axis: Sequence[Layout], margin: float, level: float) -> MeanChange:

@@ -198,6 +198,7 @@ def _item_components(layout: Layout, u: int, c: int) -> tuple[float, float, floa
 def _rank_agreement(means: Floats) -> tuple[float, float]:
     """Return the mean Spearman correlation between cues and Kendall's W, corrected for ties."""
     c = means.shape[1]
+    means = np.round(means, 9)  # equal scores are ties whatever their rounding errors
     below = np.sum(means[:, np.newaxis] > means[np.newaxis], axis=1)
     same = np.sum(means[:, np.newaxis] == means[np.newaxis], axis=1)
     ranks = below + (same + 1) / 2

@@ -158,28 +158,33 @@ def project(layout: Layout, contrast: Floats) -> Layout:
 def _trace_squared(influence: Floats) -> float:
     """Return an unbiased estimate of tr(V^2), V the covariance of the mean of n centred rows.
 
-    Himeno & Yamada 2014 (J. Multivariate Anal. 130, eq. 2.3), unbiased for any distribution;
-    the plain tr(V^2) is too large by about ``1 + identities / items``.
+    Himeno & Yamada 2014 (J. Multivariate Anal. 130), unbiased for any distribution; the plain
+    tr(V^2) is too large by about ``1 + identities / items``. Where few items tell the identities
+    apart it can come out near 0; it is kept at or above ``tr(V)^2 / (identities - 1)``, below
+    which no covariance of deviations can fall.
     """
-    n = len(influence)
-    s = influence.T @ influence / (n - 1)
-    plain = float(np.sum(s * s))
+    n, count = len(influence), influence.shape[1]
+    s: Floats = influence.T @ influence / (n - 1)
+    plain, trace = float(np.sum(s * s)), float(np.trace(s))
     if n < 4:
         return plain / n**2
-    trace = float(np.trace(s))
     fourth = float(np.sum(np.sum(influence**2, axis=1) ** 2)) / (n - 1)
-    unbiased = (
-        (n - 1) / (n * (n - 2) * (n - 3)) * ((n - 1) * (n - 2) * plain + trace**2 - n * fourth)
-    )
-    return max(unbiased, 0.0) / n**2
+    bracket = (n - 1) * (n - 2) * plain + trace**2 - n * fourth
+    unbiased = (n - 1) / (n * (n - 2) * (n - 3)) * bracket
+    return float(max(unbiased, trace**2 / (count - 1))) / n**2
 
 
 def _pair_square(rows: Floats) -> float:
-    """Return the mean of (a.b)^2 over pairs of different rows: tr(S^2) for mean-zero rows."""
-    n = len(rows)
+    """Return the mean of (a.b)^2 over pairs of different rows: tr(S^2) for mean-zero rows.
+
+    Kept at or above its mean over all exchanges of identities within each item.
+    """
+    n, count = len(rows), rows.shape[1]
     gram = rows.T @ rows
     own = np.sum(rows**2, axis=1)
-    return max(float(np.sum(gram * gram) - np.sum(own**2)), 0.0) / (n * (n - 1))
+    exchanged = (np.sum(own) ** 2 - np.sum(own**2)) / (count - 1)
+    observed = np.sum(gram * gram) - np.sum(own**2)
+    return float(max(observed, exchanged)) / (n * (n - 1))
 
 
 def _pair_cycle(rows: Floats) -> float:

@@ -177,7 +177,8 @@ def _padded(layout: Layout, contrast: Floats) -> tuple[Floats, Floats, Floats]:
     n = layout.items
     residual = layout.influence @ contrast.T
     shift = contrast @ layout.deviations
-    largest = float(np.max(np.abs(residual + shift), initial=0.0)) or 100.0
+    seen = float(np.max(np.abs(residual + shift), initial=0.0))
+    largest = seen if seen > 1e-9 else 100.0
     squares = np.sum((residual + shift) ** 2, axis=0) + largest**2
     centre = shift * n / (n + 2)
     variance = (squares / (n + 2) - centre**2) / (n + 1)

@@ -85,6 +85,7 @@ def _posterior(deviations: Floats, covariance: Floats, prior: float) -> tuple[Fl
 
 
 def _ranks(deviations: Floats) -> Floats:
+    deviations = np.round(deviations, 9)  # equal scores are ties whatever their rounding errors
     below = deviations[np.newaxis, :] < deviations[:, np.newaxis]
     same = deviations[np.newaxis, :] == deviations[:, np.newaxis]
     return np.asarray(below.sum(axis=1) + (same.sum(axis=1) + 1) / 2)

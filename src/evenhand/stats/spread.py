@@ -31,7 +31,9 @@ class QuadraticForm:
         variance, third: central moments of the signed value at no spread, from the residuals.
         null_variance, null_third: the same, estimated under the hypothesis of no spread.
         slope_variance, slope_third: growth of the two moments per unit of true spread.
-        skew: third central moment of the noise along the observed direction of the spread.
+        skew: third central moment of the noise along the direction of the spread; that along
+            the observed direction, times the share of `plugin` that is not noise, since noise
+            leans to where its own skewness is.
         count: number of identities.
         items: the fewest items behind any of the means.
     """
@@ -74,33 +76,47 @@ def quadratic_form(axes: Sequence[Sequence[Layout]], count: int | None = None) -
         count: number of identities, when it is not the length of the deviations.
     """
     means = [np.mean([layout.deviations for layout in axis], axis=0) for axis in axes]
-    covariances = [sum(b.covariance for b in axis) / len(axis) ** 2 for axis in axes]
+    covariances = [np.sum([b.covariance for b in axis], axis=0) / len(axis) ** 2 for axis in axes]
     plugin = float(sum(d @ d for d in means))
     variance = sum(_trace2(axis) for axis in axes)
-    along = [v @ d for v, d in zip(covariances, means, strict=True)]
-    scale = max(plugin, np.finfo(float).tiny)
-    linear = sum(float(d @ a) for d, a in zip(means, along, strict=True)) / scale
-    square = sum(float(a @ a) for a in along) / scale
+    noise = float(sum(np.trace(v) for v in covariances))
+    linear, square, skew = _along(axes, means, covariances)
     return QuadraticForm(
         plugin=plugin,
-        noise=float(sum(np.trace(v) for v in covariances)),
+        noise=noise,
         variance=2 * variance,
         third=8 * sum(_trace3(axis) for axis in axes),
         null_variance=sum(_null(axis, 2) for axis in axes),
         null_third=sum(_null(axis, 3) for axis in axes),
         slope_variance=4 * linear,
         slope_third=24 * square,
-        skew=sum(_skew(axis, d) for axis, d in zip(axes, means, strict=True)) / scale**1.5,
+        skew=skew * max(1 - noise / plugin, 0.0) if plugin > 0 else 0.0,
         count=count or len(means[0]),
         items=min(b.items for axis in axes for b in axis),
     )
 
 
-def _skew(axis: Sequence[Layout], direction: Floats) -> float:
-    """Third central moment of the axis's noise along a direction."""
-    return float(
-        sum(np.sum((b.influence @ direction) ** 3) / (b.items * len(axis)) ** 3 for b in axis)
+def _along(
+    axes: Sequence[Sequence[Layout]], means: Sequence[Floats], covariances: Sequence[Floats]
+) -> tuple[float, float, float]:
+    """Return d'Vd, d'V^2d and the third moment of d'noise, for the observed direction d.
+
+    Without any observed spread there is no direction, and V's mean over directions stands in.
+    """
+    length = float(sum(d @ d for d in means))
+    if length == 0:
+        noise = sum(float(np.trace(v)) for v in covariances) or 1.0
+        squares = sum(float(np.sum(v * v)) for v in covariances)
+        return squares / noise, sum(_cube(v) for v in covariances) / noise, 0.0
+    turned = [v @ d for v, d in zip(covariances, means, strict=True)]
+    linear = sum(float(d @ t) for d, t in zip(means, turned, strict=True))
+    square = sum(float(t @ t) for t in turned)
+    third = sum(
+        float(np.sum((b.influence @ d) ** 3)) / (b.items * len(axis)) ** 3
+        for axis, d in zip(axes, means, strict=True)
+        for b in axis
     )
+    return linear / length, square / length, third / length**1.5
 
 
 def _trace2(axis: Sequence[Layout]) -> float:
@@ -151,8 +167,8 @@ def upper_tail(value: float, mean: float, variance: float, third: float) -> floa
 
 def spread_p_value(form: QuadraticForm) -> float:
     """p-value of no spread: one-sided, a large sum of squares is evidence against it."""
-    if form.null_variance <= 0:
-        return 1.0 if form.signed <= 0 else 0.0
+    if form.null_variance <= 1e-12 * form.noise**2:  # 0 but for rounding
+        return _p_value_without_noise(form)
     return upper_tail(form.signed, 0.0, form.null_variance, form.null_third)
 
 
@@ -200,3 +216,14 @@ def _without_noise(form: QuadraticForm, tail: float) -> tuple[float, float]:
     observed = (form.plugin / form.count) ** 0.5
     reach = (1 - tail ** (1 / form.items)) * (50 + observed)
     return form.count * max(observed - reach, 0.0) ** 2, form.count * (observed + reach) ** 2
+
+
+def _p_value_without_noise(form: QuadraticForm) -> float:
+    """p-value where no two items show a difference that could agree or disagree.
+
+    With no noise at all it is the tail at which the lower limit of `_without_noise` reaches 0.
+    """
+    if form.noise > 0:
+        return 1.0
+    observed = (form.plugin / form.count) ** 0.5
+    return float((50 / (50 + observed)) ** form.items)

@@ -89,18 +89,30 @@ def _axis(scores: Scores, axis: str) -> tuple[Floats, Floats]:
 def _fieller(
     s: Floats, u: Floats, v: Floats, w: Floats, a: float, b: float, level: float
 ) -> tuple[float, float]:
-    """Interval for the correlation; a and b are the noise-corrected sums of squares, > 0."""
+    """Interval for the correlation; a and b are the noise-corrected sums of squares, > 0.
+
+    The error is worked out anew for each correlation r, at the vectors that would have it: with
+    the observed lengths, s along its observed direction, u at the angle of r in the observed
+    plane. At the observed vectors a lucky fit would come with a small error.
+    """
     root = (a * b) ** 0.5
-    both = float(np.clip(s @ u, -root, root))
-    var_both = max(float(s @ w @ s + u @ v @ u - np.sum(v * w)), float(np.sum(v * w)))
-    var_a = max(float(4 * s @ v @ s - 2 * np.sum(v * v)), 2 * float(np.sum(v * v)))
-    var_b = max(float(4 * u @ w @ u - 2 * np.sum(w * w)), 2 * float(np.sum(w * w)))
+    covariance = float(np.clip(s @ u, -root, root))
+    r = np.linspace(-1, 1, 2001)
+    along = s / np.linalg.norm(s)
+    across = u - (u @ along) * along
+    across = across / max(float(np.linalg.norm(across)), np.finfo(float).tiny)
+    plane = np.column_stack([along, across])
+    x = a**0.5 * np.array([1.0, 0.0])
+    y = b**0.5 * np.column_stack([r, np.sqrt(1 - r**2)])
+    v2, w2 = plane.T @ v @ plane, plane.T @ w @ plane
+    var_a = 4 * x @ v2 @ x + 2 * np.sum(v * v)
+    var_b = 4 * np.einsum("ri,ij,rj->r", y, w2, y) + 2 * np.sum(w * w)
+    var_cov = np.einsum("ri,ij,rj->r", y, v2, y) + x @ w2 @ x + np.sum(v * w)
     var_root = root**2 / 4 * (var_a / a**2 + var_b / b**2)
-    cross = root / 2 * (2 * float(s @ v @ u) / a + 2 * float(u @ w @ s) / b)
-    values = np.linspace(-1, 1, 2001)
-    variance = np.maximum(var_both + values**2 * var_root - 2 * values * cross, 0.0)
+    cross = root * (y @ v2 @ x / a + y @ w2 @ x / b)
+    variance = np.maximum(var_cov + r**2 * var_root - 2 * r * cross, 0.0)
     reach = float(ndtri((1 + level) / 2)) * np.sqrt(variance)
-    inside = values[np.abs(both - values * root) <= reach]
+    inside = r[np.abs(covariance - r * root) <= reach]
     return float(inside[0]), float(inside[-1])
 
 
