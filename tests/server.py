@@ -17,10 +17,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from hashlib import blake2b
 from pathlib import Path
-from time import time
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -93,6 +92,7 @@ class Server:
     answers: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     most_at_once: int = 0
     _at_once: int = 0
     _attempts: dict[str, int] = field(default_factory=dict)
@@ -110,6 +110,7 @@ class Server:
         body = orjson.loads(await request.read())
         key = key_of(body["messages"], body.get("seed"))
         self.bodies.append(body)
+        self.times.append(monotonic())
         self._note("request", key, self.requests)
         attempt = self._attempts[key] = self._attempts.get(key, -1) + 1
         if self.latency:
@@ -156,8 +157,6 @@ class Server:
     def _retry_headers(self, status: int, key: str) -> dict[str, str]:
         if status != 429:
             return {}
-        if self.retry_after == "date":
-            return {"Retry-After": formatdate(time() + 1, usegmt=True)}
         if self.retry_after is not None:
             return {"Retry-After": self.retry_after}
         return {"Retry-After": "0.05"} if int(key, 16) % 2 else {}

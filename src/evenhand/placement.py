@@ -9,11 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Engine, Request, Response
-from evenhand.errors import EngineError, RequestRejected
+from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.plan import Plan
 
 NO_SYSTEM_MESSAGE = "no system message in this study"
+
+_HARMLESS = (
+    Item("", "short", "Hello", "utility", "text"),
+    Item("", "long", "Hello, which of the seven days comes after Monday?", "utility", "text"),
+)
+"""Asked where the study's own questions are rejected, as by a content filter, or all alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +96,18 @@ async def _from_token_counts(engine: Engine, plan: Plan, told: int) -> Placement
     )
     bare = await _ask(engine, _without_system(plan.request(base, short)))
     full = await _ask(engine, plan.request(told, short))
-    if full.error and bare.text is not None:
-        return await _after_rejection(engine, plan, told, short, full.error, bare)
     asked = [bare, full]
     if lengths[long] > lengths[short]:
         asked.append(await _ask(engine, _without_system(plan.request(base, long))))
+    cannot_tell = len(asked) == 2 and 0 < full.prompt_tokens <= bare.prompt_tokens
+    if cannot_tell or any(response.text is None for response in asked):
+        if plan.items is not _HARMLESS:
+            harmless = replace(plan, items=_HARMLESS)
+            return replace(await _from_token_counts(engine, harmless, told), responses=())
+        if bare.text is None:
+            raise RequestRejected(f"{engine.model} rejects every request ({bare.error})")
+        if full.text is None:
+            return await _after_rejection(engine, plan, told, full.error)
     without, with_system, longer = (asked[i].prompt_tokens for i in (0, 1, -1))
     if with_system <= without < longer:
         evidence = f"the endpoint drops it: {without} prompt tokens with and without"
@@ -101,23 +115,23 @@ async def _from_token_counts(engine: Engine, plan: Plan, told: int) -> Placement
     if without < min(with_system, longer):
         evidence = f"prompt tokens grow with it, from {without} to {with_system}"
     else:
-        evidence = "unverified: the endpoint counts no prompt tokens"
+        evidence = "unverified: the endpoint's count of prompt tokens does not tell"
     return Placement(True, evidence, _cells(plan, asked))
 
 
-async def _after_rejection(
-    engine: Engine, plan: Plan, told: int, short: int, why: str, bare: Response
-) -> Placement:
-    merged = await _ask(engine, plan.with_system_role(False).request(told, short))
+async def _after_rejection(engine: Engine, plan: Plan, told: int, why: str) -> Placement:
+    merged = await _ask(engine, plan.with_system_role(False).request(told, 0))
     if merged.text is None:
         raise RequestRejected(f"{engine.model} rejects the cue in every placement ({why})")
-    evidence = f"the endpoint rejects a system message ({why})"
-    return Placement(False, evidence, _cells(plan.with_system_role(False), [bare, merged]))
+    return Placement(False, f"the endpoint rejects a system message ({why})")
 
 
 async def _ask(engine: Engine, request: Request) -> Response:
     responses: list[Response] = []
     await engine.answer(iter([request]), responses.append)
+    if not responses[0].settled:
+        why = responses[0].failures[-1].error if responses[0].failures else "no reason given"
+        raise Unreachable(f"{engine.model} does not answer ({why}); run again to go on")
     return responses[0]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -29,8 +30,8 @@ from evenhand.errors import (
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 _TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
-_TRIAL = 10
-"""If the first so many replies are all rejections, it is the study that is wrong."""
+_HELLO = Request(b"", 0, 0, 0, [{"role": "user", "content": "Hello"}])
+"""If the endpoint rejects even this, it is the study that is wrong and not one question."""
 _FIRST_CONTACT = 3
 """Attempts to connect to an endpoint that has never answered: a typo should not take minutes."""
 
@@ -66,6 +67,8 @@ class OpenAIEngine:
             raise UsageError(
                 "no API key: set OPENAI_API_KEY, or name a local endpoint with --base-url"
             )
+        if not key.isprintable() or " " in key:
+            raise UsageError("OPENAI_API_KEY holds a space or a line break; it is not one key")
         self.model = f"openai/{model}"
         self._urls = [_chat_url(url) for url in urls]
         self._key = key
@@ -77,8 +80,7 @@ class OpenAIEngine:
         self._max_attempts = max_attempts
         self._turn = count()
         self._session: aiohttp.ClientSession | None = None
-        self._answered = 0
-        self._rejected = 0
+        self._contact = asyncio.Event()  # the endpoint has answered once
         self._given_up = 0  # requests in a row
 
     def rendered(self, messages: list[Message]) -> str | None:  # noqa: ARG002
@@ -88,10 +90,21 @@ class OpenAIEngine:
     async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`.
 
+        One request goes ahead of all others until the endpoint has answered once, so that a wrong
+        key or a wrong URL costs no storm of requests.
+
         Raises:
             AuthenticationError, ModelNotFound, Unreachable, RequestRejected, EngineError: the
                 endpoint answers no request at all; nothing more is sent.
         """
+
+        async def lead() -> None:
+            await work()
+            self._contact.set()
+
+        async def follow() -> None:
+            await self._contact.wait()
+            await work()
 
         async def work() -> None:
             for request in requests:
@@ -99,8 +112,9 @@ class OpenAIEngine:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(self._workers):
-                    group.create_task(work())
+                group.create_task(lead())
+                for _ in range(self._workers - 1):
+                    group.create_task(follow())
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
@@ -121,9 +135,9 @@ class OpenAIEngine:
             if not isinstance(outcome, Failure):
                 return _response(request, outcome, time.monotonic() - started, failures)
             if outcome.status and outcome.status not in _TRANSIENT:
-                return self._reject(request, outcome, time.monotonic() - started, failures)
+                return await self._reject(request, outcome, time.monotonic() - started, failures)
             failures.append(outcome)
-            unheard = not self._answered and not outcome.status
+            unheard = not self._contact.is_set() and not outcome.status
             if len(failures) == (_FIRST_CONTACT if unheard else self._max_attempts):
                 return self._give_up(request, time.monotonic() - started, failures)
             await asyncio.sleep(backoff(len(failures) - 1))
@@ -148,11 +162,11 @@ class OpenAIEngine:
             answer = _parse(raw)
             if answer is None:
                 return Failure(0, "the answer is not a whole JSON completion")
-            self._answered += 1
+            self._contact.set()
             self._given_up = 0
             self._throttle.answered()
             return answer
-        message = _message(raw)
+        message = _message(self._without_key(raw))
         if "max_completion_tokens" in message and "max_tokens" in self._body:
             self._body["max_completion_tokens"] = self._body.pop("max_tokens")
             return Failure(0, "the endpoint takes max_completion_tokens, not max_tokens")
@@ -160,9 +174,9 @@ class OpenAIEngine:
             raise EngineError(f"{url}: the account has no credit left ({message})")
         if reply.status == 429:
             self._throttle.overloaded(_retry_after(reply.headers.get("Retry-After", "")))
-        return Failure(reply.status, self._without_key(f"HTTP {reply.status}: {message}"))
+        return Failure(reply.status, f"HTTP {reply.status}: {message}")
 
-    def _reject(
+    async def _reject(
         self, request: Request, failure: Failure, seconds: float, failures: list[Failure]
     ) -> Response:
         """A refusal for good of this request; or an error if it concerns every request."""
@@ -176,24 +190,26 @@ class OpenAIEngine:
                 f"{where} has no model {self._body['model']!r}, or the URL is wrong "
                 f"({failure.error})"
             )
-        self._rejected += 1
-        if not self._answered and self._rejected == _TRIAL:
+        if request is _HELLO:
             raise RequestRejected(f"{where} rejects every request ({failure.error})")
+        if not self._contact.is_set():
+            await self._ask(_HELLO)
         return Response(request, None, failure.error, seconds=seconds, failures=failures)
 
     def _give_up(self, request: Request, seconds: float, failures: list[Failure]) -> Response:
         """The cell stays open for the next run; or an error if the endpoint is down for all."""
         where, why = self._urls[0], failures[-1].error
-        if not self._answered:
+        if not self._contact.is_set():
             raise Unreachable(f"{where} does not answer ({why}); is it up, and --base-url right?")
         self._given_up += 1
         if self._given_up >= self._workers:
             raise Unreachable(f"{where} has stopped answering ({why}); run again to go on")
         return Response(request, None, seconds=seconds, failures=failures)
 
-    def _without_key(self, text: str) -> str:
+    def _without_key(self, raw: bytes) -> bytes:
         """Some endpoints quote the key back in their errors; it must never reach the disk."""
-        return text.replace(self._key, "[key]") if self._key else text
+        key = self._key.encode()
+        return raw.replace(b"Bearer " + key, b"[key]").replace(key, b"[key]") if key else raw
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -210,8 +226,15 @@ class OpenAIEngine:
 
 def _chat_url(base_url: str) -> str:
     url = base_url.strip().rstrip("/")
-    if not url.startswith(("http://", "https://")) or " " in url:
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # no such port
+        whole = False
+    if not whole or " " in url:
         raise UsageError(f'"{base_url}" is no URL; write it like http://127.0.0.1:8000/v1')
+    if parts.username or parts.query:
+        raise UsageError("a base URL holds no user, key or query; the key is OPENAI_API_KEY's")
     return url if url.endswith("/chat/completions") else f"{url}/chat/completions"
 
 
@@ -247,13 +270,20 @@ def _response(
     usage = answer.get("usage") or {}
     return Response(
         request,
-        text=message.get("content") or message.get("refusal") or "",
+        text=_text(message.get("content")) or message.get("refusal") or "",
         finish=choice.get("finish_reason") or "",
         prompt_tokens=usage.get("prompt_tokens") or 0,
         completion_tokens=usage.get("completion_tokens") or 0,
         seconds=seconds,
         failures=failures,
     )
+
+
+def _text(content: Any) -> str:
+    """Some gateways give the answer in parts."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    return str(content or "")
 
 
 def _message(raw: bytes) -> str:
@@ -271,7 +301,8 @@ def _message(raw: bytes) -> str:
 
 def _network_error(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
-        return _one_line(error.os_error.strerror or str(error.os_error))
+        number = error.errno or 0  # below 0 where a name cannot be resolved
+        return os.strerror(number) if number > 0 else _one_line(str(error.os_error))
     return _one_line(str(error) or type(error).__name__)
 
 
