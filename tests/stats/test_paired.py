@@ -98,6 +98,14 @@ def test_baseline_may_have_other_numbers_of_samples() -> None:
     np.testing.assert_allclose(result.difference, expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("shape", [(1, 50), (50, 1), (1, 50, 1)])
+def test_baseline_may_have_any_clear_shape(shape: tuple[int, ...]) -> None:
+    scores = correlated(3, 50)
+    plain = differences_to_baseline(scores, scores[0])
+    shaped = differences_to_baseline(scores, scores[0].reshape(shape))
+    np.testing.assert_array_equal(shaped.difference, plain.difference)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     arrays(np.float64, (4, 12), elements=st.sampled_from([0.0, 0.5, 1.0])),

@@ -22,6 +22,7 @@ from evenhand.stats.judge import (
     corrected_bias,
     corrected_rates,
 )
+from evenhand.stats.layout import Population
 from evenhand.stats.missing import Missingness, missingness
 from evenhand.stats.paired import Differences, differences_to_baseline, differences_to_mean
 from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
@@ -56,6 +57,7 @@ __all__ = [
     "PersonalizationBias",
     "PlaceboContrast",
     "PlannedBenchmark",
+    "Population",
     "Ranking",
     "Spread",
     "TradeOff",

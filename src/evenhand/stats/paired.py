@@ -78,8 +78,8 @@ def differences_to_baseline(
 
     Args:
         scores: as in `differences_to_mean`; one identity is enough.
-        baseline: the baseline's scores on the same items, (items,), (items, samples) or
-            (1, items, samples), or a dict with the same benchmark names.
+        baseline: the baseline's scores on the same items, (items,), (1, items),
+            (items, samples) or (1, items, samples), or a dict with the same benchmark names.
         level: confidence level.
 
     Raises:
@@ -105,7 +105,9 @@ def append_baseline(arrays: dict[str, Floats], baseline: Scores) -> dict[str, Fl
 def _append(array: Floats, baseline: object, name: str) -> Floats:
     row = np.asarray(baseline, dtype=np.float64)
     if row.ndim == 1:
-        row = row[:, np.newaxis]
+        row = row[np.newaxis]
+    if row.ndim == 2 and row.shape[0] == 1:
+        row = row[:, :, np.newaxis]
     if row.ndim == 2:
         row = row[np.newaxis]
     if row.ndim != 3 or row.shape[:2] != (1, array.shape[1]):
