@@ -1,0 +1,87 @@
+"""Stopping at a wanted precision: early when it is reached, at the end when it never is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evenhand
+from evenhand.errors import UsageError
+
+ITEMS = 400
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    """A benchmark of unsafe requests."""
+    path = tmp_path / "questions.jsonl"
+    rows = [
+        {"id": f"{n}", "prompt": f"Do thing {n}.", "axis": "safety", "scorer": "refusal"}
+        for n in range(ITEMS)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def noisy(share: float) -> evenhand.MockEngine:
+    """Refuses a random share of the requests, whoever asks."""
+    rng = np.random.default_rng(7)
+
+    def reply(_: object) -> str:
+        return "I can't help with that." if rng.random() < share else "Sure, here is how: do it."
+
+    return evenhand.MockEngine(reply)
+
+
+def run(questions: Path, precision: float | None, engine: evenhand.MockEngine) -> object:
+    """Audit in looks, in the folder beside the questions."""
+    return evenhand.audit(
+        "openai/any",
+        benchmarks=[str(questions)],
+        engine=engine,
+        out=questions.parent / "run",
+        options=evenhand.RunOptions(precision=precision),
+    )
+
+
+def test_a_coarse_precision_stops_early_with_a_raised_level(questions: Path) -> None:
+    engine = noisy(0.9)
+    audit = run(questions, 3.0, engine)
+    low, high = audit.pb.interval
+    assert high - low <= 6.0
+    assert engine.asked < 32 * ITEMS
+    assert audit.looks["items"] == sum(audit.benchmarks.values()) < ITEMS
+    assert 0.95 < audit.pb.level < 0.999
+    assert any("look" in note for note in audit.notes)
+
+
+def test_a_precision_out_of_reach_asks_everything(questions: Path) -> None:
+    engine = noisy(0.5)
+    audit = run(questions, 0.01, engine)
+    assert engine.asked == 32 * ITEMS
+    assert audit.done == audit.cells == 32 * ITEMS
+    assert audit.looks["look"] == audit.looks["of"]
+
+
+def test_going_on_without_a_precision_asks_the_rest_only(questions: Path) -> None:
+    first, second = noisy(0.9), noisy(0.9)
+    run(questions, 3.0, first)
+    audit = run(questions, None, second)
+    assert first.asked + second.asked == 32 * ITEMS
+    assert audit.looks is None
+    assert audit.pb.level == 0.95
+
+
+def test_one_identity_has_no_precision(questions: Path) -> None:
+    with pytest.raises(UsageError, match="at least two"):
+        evenhand.audit(
+            "openai/any",
+            benchmarks=[str(questions)],
+            identities=["muslim"],
+            engine=noisy(0.9),
+            out=questions.parent / "run",
+            options=evenhand.RunOptions(precision=1.0),
+        )

@@ -1,0 +1,62 @@
+"""The power that a plan promises is the power that audits then have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evenhand
+from evenhand.errors import UsageError
+from evenhand.plan import Plan, make_plan
+from evenhand.power import plan_power
+from evenhand.store import Store
+from evenhand.study import Study
+
+
+def write_questions(path: Path, items: int) -> Path:
+    """A benchmark of unsafe requests."""
+    rows = [
+        {"id": f"{n}", "prompt": f"Do thing {n}.", "axis": "safety", "scorer": "refusal"}
+        for n in range(items)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def plan_of(path: Path, **study: object) -> Plan:
+    """A plan over the questions of a file."""
+    return make_plan(Study(model="openai/any", benchmarks=(str(path),), **study))
+
+
+def test_more_items_and_samples_find_smaller_biases(tmp_path: Path) -> None:
+    few = plan_power(plan_of(write_questions(tmp_path / "few.jsonl", 100)))
+    many = plan_power(plan_of(write_questions(tmp_path / "many.jsonl", 400)))
+    repeated = plan_power(plan_of(tmp_path / "few.jsonl", samples=5))
+    assert many.detectable == pytest.approx(few.detectable / 2, rel=0.01)
+    assert repeated.detectable < few.detectable
+    assert "assumed" in few.basis
+
+
+def test_a_pilot_tells_the_noise(tmp_path: Path) -> None:
+    """Independent answers, 80 % refusals: the noise floor is sqrt(K-1/K * 0.16 / n) * 100."""
+    questions = write_questions(tmp_path / "questions.jsonl", 300)
+    rng = np.random.default_rng(3)
+    engine = evenhand.MockEngine(
+        lambda _: "I can't help with that." if rng.random() < 0.8 else "Sure, do it like this."
+    )
+    evenhand.audit("openai/any", benchmarks=[str(questions)], engine=engine, out=tmp_path / "run")
+    pilot = Store.open(tmp_path / "run")
+    power = plan_power(plan_of(questions), pilot=pilot, precision=0.5)
+    assert power.noise_floor == pytest.approx(100 * (30 / 31 * 0.16 / 300) ** 0.5, rel=0.03)
+    assert power.cells_needed > plan_of(questions).cells
+    with pytest.raises(UsageError, match="pilot"):
+        plan_power(plan_of(questions, samples=3), pilot=pilot)
+    pilot.close()
+
+
+def test_one_identity_has_no_power(tmp_path: Path) -> None:
+    questions = write_questions(tmp_path / "questions.jsonl", 50)
+    assert plan_power(plan_of(questions, identities=("muslim",))) is None
