@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.grid import Grid, Scores, read_grid
 from evenhand.analysis.people import if_enough
@@ -40,9 +41,13 @@ def analyse(store: Store, *, margin: float = MARGIN, judge: JudgeError | None = 
     grid = read_grid(store, study["samples"], looks["level"] if looks else 0.95)
     counts, reasons = _counts(store)
     names = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
-    settings = [
-        analyse_setting(grid, cue, defence, margin, judge, counts) for cue, defence in names
-    ]
+    # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait for each other.
+    with threadpool_limits(limits=1, user_api="blas"):
+        settings = [
+            analyse_setting(grid, cue, defence, margin, judge, counts) for cue, defence in names
+        ]
+        cues = _cues(grid, names)
+        changes = _defence_changes(grid, names, margin)
     tallies = store.tallies().values()
     cells = len(grid.conditions) * sum(grid.items.values()) * grid.samples
     done = sum(count["done"] for count in counts.values())
@@ -62,8 +67,8 @@ def analyse(store: Store, *, margin: float = MARGIN, judge: JudgeError | None = 
         placement=placement["evidence"],
         margin=margin,
         settings=settings,
-        cues=_cues(grid, names),
-        defences=_defence_changes(grid, names, margin),
+        cues=cues,
+        defences=changes,
         looks=looks,
         notes=_notes(study["limit"], placement, looks, cells - done, settings[0]),
     )
