@@ -41,7 +41,7 @@ def analyse(store: Store, *, margin: float = MARGIN, judge: JudgeError | None = 
     grid = read_grid(store, study["samples"], looks["level"] if looks else 0.95)
     counts, reasons = _counts(store)
     names = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
-    # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait for each other.
+    # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.
     with threadpool_limits(limits=1, user_api="blas"):
         settings = [
             analyse_setting(grid, cue, defence, margin, judge, counts) for cue, defence in names
