@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evenhand.cli import main
 from evenhand.plan import Plan, make_plan
 from evenhand.study import Study
 from server import key_of
@@ -81,6 +82,15 @@ def command(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
         env=env | options.pop("env", {}),
         **options,
     )
+
+
+def run_main(arguments: Sequence[str]) -> int:
+    """Exit code of `evenhand ARGUMENTS` in this process."""
+    try:
+        main(list(arguments))
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 60) -> tuple[int, str, str]:

@@ -69,7 +69,9 @@ class Plan:
 
     @cached_property
     def _model_and_decoding(self) -> bytes:
-        return orjson.dumps((self.model, self.study.decoding.model_dump()))
+        # Sorted: extra fields in another order are the same request.
+        content = (self.model, self.study.decoding.model_dump())
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 
 def make_plan(study: Study, *, offline: bool = False) -> Plan:

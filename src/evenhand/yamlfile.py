@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,9 @@ Model = TypeVar("Model", bound=BaseModel)
 class Entry(BaseModel):
     """Base of what a user's file may hold: unknown keys are errors, strings are stripped."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False
+    )
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -83,10 +85,21 @@ def validate(kind: type[Model], value: object, where: str) -> Model:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            message = str(UnknownName("key", place, kind.model_fields))
+            message = str(UnknownName("key", place, _keys(kind, first["loc"][:-1])))
         else:
             message = f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
         raise StudyError(f"{where}: {message}") from None
+
+
+def _keys(kind: type[BaseModel], place: Iterable[int | str]) -> list[str]:
+    """Keys that are known there, each with the place in front: "decoding.seed"."""
+    front = ""
+    for part in place:
+        inner = kind.model_fields[str(part)].annotation
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            break
+        kind, front = inner, f"{front}{part}."
+    return [front + name for name in kind.model_fields]
 
 
 def _one_line(text: str) -> str:

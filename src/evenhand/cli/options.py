@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -283,6 +284,6 @@ def _price(text: str) -> Price:
         raise UsageError(
             f'--price "{text}" is not of the form PROMPT/COMPLETION: 0.15/0.60'
         ) from None
-    if min(prompt, completion) < 0:
-        raise UsageError(f'--price "{text}": a price cannot be negative')
+    if not (0 <= prompt < inf and 0 <= completion < inf):
+        raise UsageError(f'--price "{text}": a price is a number from 0 up')
     return Price(prompt, completion)

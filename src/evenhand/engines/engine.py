@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from evenhand.cue import Message
 from evenhand.yamlfile import Entry
@@ -28,10 +28,10 @@ class Decoding(Entry):
     temperature: float = Field(default=0.0, ge=0)
     top_k: int | None = Field(default=None, ge=1)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1)
-    seed: int | None = None
+    max_tokens: int = Field(default=512, ge=1, le=2**31)
+    seed: int | None = Field(default=None, ge=0, le=2**31)
     stop: tuple[str, ...] = ()
-    extra: dict[str, Any] = Field(default_factory=dict)
+    extra: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 PRESETS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
@@ -208,8 +209,8 @@ class OpenAIEngine:
 
     def _without_key(self, raw: bytes) -> bytes:
         """Some endpoints quote the key back in their errors; it must never reach the disk."""
-        key = self._key.encode()
-        return raw.replace(b"Bearer " + key, b"[key]").replace(key, b"[key]") if key else raw
+        quoted = rb"(bearer\s+)?" + re.escape(self._key.encode())
+        return re.sub(quoted, b"[key]", raw, flags=re.IGNORECASE) if self._key else raw
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
