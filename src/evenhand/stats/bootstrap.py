@@ -1,7 +1,7 @@
 """Bootstrap over items: a cross-check of the closed-form interval, not a replacement for it.
 
-In simulation it is too short at small PB (docs/statistics.md), as resampling cannot
-undo the cut at 0; it agrees with the closed form where PB is well above its noise floor.
+In simulation it covers more often than it says at small PB and about as often at large PB
+(docs/statistics.md), and it costs some hundred times as much.
 """
 
 from __future__ import annotations
