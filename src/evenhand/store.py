@@ -32,6 +32,7 @@ VERSION = 1
 _OWN_FILES = {FILE, LOCK_FILE, f"{FILE}-wal", f"{FILE}-shm"}
 _DAMAGED = "the file is damaged and was left as it is; restore it, or take a new folder"
 
+_TABLES = {"meta", "condition", "item", "response", "failure", "score"}
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE condition (
@@ -132,7 +133,10 @@ class Store:
         """A fact about the run, or None."""
         with self._reading() as connection:
             row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return orjson.loads(row[0]) if row else None
+        try:
+            return orjson.loads(row[0]) if row else None
+        except orjson.JSONDecodeError:
+            raise StoreError(f"{self.folder / FILE}: {_DAMAGED}") from None
 
     def set_meta(self, name: str, value: Any) -> None:
         """Write down a fact about the run; anything that JSON can hold."""
@@ -227,7 +231,9 @@ class Store:
         """What each active condition has cost, over its active items."""
         with self._reading() as connection:
             failures = dict(
-                connection.execute("SELECT condition, count(*) FROM failure GROUP BY condition")
+                connection.execute(
+                    f"SELECT condition, count(*) FROM failure {_ACTIVE} GROUP BY condition"
+                )
             )
             rows = connection.execute(
                 "SELECT condition, count(*), sum(prompt_tokens), sum(completion_tokens) "
@@ -340,9 +346,10 @@ def _check(folder: Path) -> None:
     with _looking(folder) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if version != VERSION:
         raise RunFolderError(f"{folder} was written by another version of evenhand")
-    if health != "ok":
+    if health != "ok" or not _TABLES <= tables:
         raise StoreError(f"{folder / FILE}: {_DAMAGED}")
 
 
