@@ -146,6 +146,9 @@ def read_defences(path: Path) -> list[Defence]:
     """
     entries = read_entries(path, {"defences": Defence})["defences"]
     defences = [entry for entry in entries if isinstance(entry, Defence)]
+    for defence in defences:
+        if not defence.text:
+            raise StudyError(f'{path}: defence "{defence.id}" has no text')
     _check_distinct([NO_DEFENCE.id, *(defence.id for defence in defences)], "defence", path)
     return defences
 
@@ -182,7 +185,8 @@ def select_cues(names: Iterable[str], own: Sequence[Cue] = ()) -> list[Cue]:
             pattern = name
         found = [cue for cue in pool.values() if fnmatchcase(cue.id, pattern)]
         if not found:
-            raise UnknownName("cue", name, [*pool, "all"])
+            forms = [cue_id.removesuffix("-1") for cue_id in pool if cue_id.endswith("-1")]
+            raise UnknownName("cue", name, [*forms, *pool, "all"])
         chosen.update((cue.id, cue) for cue in found)
     return list(chosen.values())
 

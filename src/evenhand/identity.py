@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from evenhand.errors import StudyError, UnknownName
 from evenhand.yamlfile import Entry, read_entries
@@ -36,10 +36,19 @@ class Identity:
 BASELINE = Identity(id="baseline", text="", category="baseline", kind="baseline")
 """The user of whom nothing is said."""
 
+_RESERVED = (BASELINE.id, "all", "placebos")
+
 
 class _PlaceboEntry(Entry):
     id: str = Field(pattern=r"^[\w.+-]+$")
     text: str = Field(min_length=1)
+
+    @field_validator("text")
+    @classmethod
+    def _check_text(cls, text: str) -> str:
+        if "{is}" in text or "{question}" in text:
+            raise ValueError('it completes "I am ..." and has no gaps of its own')
+        return text
 
 
 class _IdentityEntry(_PlaceboEntry):
@@ -63,10 +72,12 @@ def read_identities(path: Path) -> list[Identity]:
 
 
 def check_distinct(identities: Iterable[Identity], where: str) -> None:
-    """Raise `StudyError` if two identities share an id or a text."""
-    ids: set[str] = {BASELINE.id}
+    """Raise `StudyError` if two identities share an id or a text, or one has a reserved id."""
+    ids: set[str] = set()
     texts: set[str] = set()
     for identity in identities:
+        if identity.id in _RESERVED:
+            raise StudyError(f'{where}: the id "{identity.id}" has a meaning of its own; rename it')
         if identity.id in ids:
             raise StudyError(f'{where}: duplicate identity "{identity.id}"')
         if identity.text in texts:
@@ -139,6 +150,8 @@ def _select_one(name: str, pool: Sequence[Identity]) -> list[Identity]:
 
 def _select_crossed(name: str, people: list[Identity]) -> list[Identity]:
     left, _, right = name.partition("*")
+    if not left.strip() or not right.strip():
+        raise StudyError(f'"{name}" crosses with nothing; write it like religion*age')
     firsts, seconds = _select_one(left.strip(), people), _select_one(right.strip(), people)
     pairs = [(a, b) for a in firsts for b in seconds if a.category != b.category]
     if not pairs:

@@ -18,7 +18,6 @@ from evenhand.errors import StudyError
 from evenhand.identity import (
     BASELINE,
     Identity,
-    check_distinct,
     read_identities,
     select,
     shipped_identities,
@@ -101,8 +100,9 @@ def _conditions(study: Study) -> Iterator[Condition]:
 
 def _identities(study: Study) -> list[Identity]:
     own = read_identities(study.identities_file) if study.identities_file else []
-    pool = [*shipped_identities(), *own]
-    check_distinct(pool, str(study.identities_file))
+    ids, texts = {identity.id for identity in own}, {identity.text for identity in own}
+    others = [i for i in shipped_identities() if i.id not in ids and i.text not in texts]
+    pool = [*others, *own]  # one's own stands in the place of ours
     chosen = select(study.identities, pool) if study.identities else own or select(["all"], pool)
     if study.placebos:
         chosen += [placebo for placebo in select(["placebos"], pool) if placebo not in chosen]

@@ -349,7 +349,7 @@ def _check(folder: Path) -> None:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if version != VERSION:
         raise RunFolderError(f"{folder} was written by another version of evenhand")
-    if health != "ok" or not _TABLES <= tables:
+    if health != "ok" or not tables >= _TABLES:
         raise StoreError(f"{folder / FILE}: {_DAMAGED}")
 
 

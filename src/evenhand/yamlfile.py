@@ -14,6 +14,14 @@ from evenhand.errors import StudyError, UnknownName
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_IN_PLAIN_WORDS = {
+    "missing": "is missing",
+    "tuple_type": "must be a list",
+    "model_type": "must be names with values",
+    "string_pattern_mismatch": "may hold letters, digits, . - and _ only",
+    "string_too_short": "is empty",
+}
+
 
 class Entry(BaseModel):
     """Base of what a user's file may hold: unknown keys are errors, strings are stripped."""
@@ -87,7 +95,8 @@ def validate(kind: type[Model], value: object, where: str) -> Model:
         if first["type"] == "extra_forbidden":
             message = str(UnknownName("key", place, _keys(kind, first["loc"][:-1])))
         else:
-            message = f"{place + ': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+            message = _IN_PLAIN_WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
+            message = f"{place}: {message}" if place else message
         raise StudyError(f"{where}: {message}") from None
 
 

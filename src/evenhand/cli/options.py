@@ -216,7 +216,11 @@ class RunFlags:
     ] = 64
     price: Annotated[
         str | None,
-        Parameter(group=_RUN, help="Dollars per million tokens, as PROMPT/COMPLETION: 0.15/0.60."),
+        Parameter(
+            group=_RUN,
+            allow_leading_hyphen=True,
+            help="Dollars per million tokens, as PROMPT/COMPLETION: 0.15/0.60.",
+        ),
     ] = None
     max_cost: Annotated[
         float | None,

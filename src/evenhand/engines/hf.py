@@ -148,7 +148,8 @@ class HFEngine:
 
     def _stopped(self, input_ids: Any, _scores: Any) -> Any:
         """Stopping criterion: one flag a row, as transformers asks for."""
-        return self._torch.full((input_ids.shape[0],), self._stop.is_set(), dtype=self._torch.bool)
+        shape, device = (input_ids.shape[0],), input_ids.device
+        return self._torch.full(shape, self._stop.is_set(), dtype=self._torch.bool, device=device)
 
     def _response(
         self, request: Request, tokens: list[int], prompt_tokens: int, seconds: float
@@ -176,6 +177,8 @@ def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
     transformers.logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     transformers.logging.disable_progress_bar()
+    if path.startswith(("/", ".", "~")) and not Path(path).is_dir():
+        raise ModelNotFound(f"cannot load {path}: there is no such folder")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, padding_side="left")
         spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
