@@ -90,7 +90,9 @@ def validate(kind: type[Model], value: object, where: str) -> Model:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        faults = error.errors(include_url=False)
+        # A misspelt key is told before the key that is missing for it.
+        first = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             message = str(UnknownName("key", place, _keys(kind, first["loc"][:-1])))
