@@ -20,9 +20,7 @@ CELLS = 1_000_000
 def main() -> None:
     """Print one line."""
     started = time.monotonic()
-    plan = make_plan(
-        Study(model="openai/any", benchmarks=("mmlu-test",), placebos=True, samples=2)
-    )
+    plan = make_plan(Study(model="openai/any", benchmarks=("mmlu-test",), placebos=True, samples=2))
     keys = {request.key for request in islice(plan.requests(), CELLS)}
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
