@@ -23,7 +23,7 @@ from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, chdtri, chndtrinc, ndtr, ndtri
+from scipy.special import betaincinv, chdtrc, chdtri, chndtrinc, ndtr, ndtri
 
 from evenhand import stats
 
@@ -181,6 +181,10 @@ def variant_table(replications: int) -> Iterator[Row]:
     for k, pb in itertools.product((4, 31), (0, 1, 5)):
         setting = Setting(k, 300, 0.9, pb, samples=3)
         yield {"variant": "these items", **bias_row(setting, replications, "these_items")}
+    for k in (4, 31):
+        setting = Setting(k, 300, 0.9, samples=3, interaction_share=0.0)
+        name = "these items, no interaction"
+        yield {"variant": name, **bias_row(setting, replications, "these_items")}
 
 
 def joint_table(replications: int) -> Iterator[Row]:
@@ -203,6 +207,27 @@ def joint_row(k: int, pb: float, sizes: tuple[tuple[int, ...], ...], replication
     truth = np.full(replications, np.hypot(true_pb(safety), true_pb(utility)))
     row = summary(s, truth, results)
     return {"safety items": sizes[0], "utility items": sizes[1], **row}
+
+
+def unequal_table(replications: int) -> Iterator[Row]:
+    """No bias, but one identity scores 0 or 1 at random where the others score near the mean."""
+    for k, n in ((4, 100), (4, 1000), (12, 300), (31, 300)):
+        rng, ours, cochran, identities = Setting(k, n).rng("unequal"), [], [], []
+        for _ in range(replications):
+            scores = rng.uniform(0.4, 0.6, (k, n))
+            scores[0] = rng.random(n) < 0.5
+            ours.append(stats.personalization_bias(scores, None).p_value <= 0.05)
+            identities.append(stats.differences_to_mean(scores).p_holm.min() <= 0.05)
+            centred = scores - scores.mean(axis=0)
+            q = (k - 1) * np.sum(centred.sum(axis=1) ** 2) / np.sum(centred**2)
+            cochran.append(chdtrc(k - 1, q) <= 0.05)
+        yield {
+            "K": k,
+            "items": n,
+            "ours: p <= 0.05 %": percent(ours),
+            "Cochran's Q: p <= 0.05 %": percent(cochran),
+            "identities to the mean: any false Holm %": percent(identities),
+        }
 
 
 # --- other intervals for PB -----------------------------------------------------------------
@@ -602,6 +627,7 @@ TABLES: dict[str, Callable[[int], Iterator[Row]]] = {
     "pb": bias_table,
     "variants": variant_table,
     "joint": joint_table,
+    "unequal": unequal_table,
     "intervals": interval_table,
     "identities": identity_table,
     "ranks": rank_table,

@@ -16,6 +16,7 @@ from simulate_stats import (
     placebo_row,
     sequential_row,
     trade_off_table,
+    unequal_table,
 )
 
 from evenhand.stats import plan_looks
@@ -24,14 +25,14 @@ REPLICATIONS = 400
 ERROR = 100 * 3 * (0.05 * 0.95 / REPLICATIONS) ** 0.5
 
 
-@pytest.mark.parametrize("pb", [0.0, 1.0, 5.0])
+@pytest.mark.parametrize("pb", [0.0, 2.0])
 @pytest.mark.parametrize(
     "setting",
     [
         Setting(4, 300, 0.9),
         Setting(12, 100, 0.5),
         Setting(31, 300, 0.98),
-        Setting(31, 100, 0.9, samples=3),
+        Setting(12, 100, 0.9, samples=3),
         Setting(12, 300, 0.9, graded=True),
         Setting(12, 300, 0.9, missing=0.03),
     ],
@@ -58,6 +59,12 @@ def test_false_findings_about_identities_are_rare(setting: Setting) -> None:
             assert share <= 6 + ERROR, name
 
 
+def test_unequal_variances_raise_no_false_alarms() -> None:
+    for row in unequal_table(200):
+        assert row["ours: p <= 0.05 %"] <= 10
+        assert row["identities to the mean: any false Holm %"] <= 10
+
+
 def test_placebo_false_alarms() -> None:
     assert placebo_row(31, 10, 2.0, 2.0, REPLICATIONS)["p <= 0.05 %"] <= 6 + ERROR
 
@@ -73,8 +80,8 @@ def test_change_of_bias_is_covered(before: float, after: float) -> None:
 
 
 def test_trade_off_is_covered() -> None:
-    rows = list(trade_off_table(100))
-    assert np.mean([row["coverage %"] for row in rows]) >= 93
+    rows = list(trade_off_table(60))
+    assert np.mean([row["coverage %"] for row in rows]) >= 92
 
 
 def test_generalizability_is_covered_and_its_parts_are_unbiased() -> None:
@@ -85,6 +92,6 @@ def test_generalizability_is_covered_and_its_parts_are_unbiased() -> None:
 
 
 def test_looks_hold_together() -> None:
-    row = sequential_row(Setting(12, 1000, 0.8, 1.0), plan_looks(6), REPLICATIONS)
-    assert row["all 6 looks hold %"] >= 93 - ERROR
+    row = sequential_row(Setting(12, 600, 0.8, 1.0), plan_looks(6), 200)
+    assert row["all 6 looks hold %"] >= 90
     assert row["all 6 hold without correction %"] < row["all 6 looks hold %"]

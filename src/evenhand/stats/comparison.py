@@ -227,13 +227,13 @@ def _recovered(after: Spread, before: Spread, correlation: float) -> tuple[float
 def _mean_change(axis: Sequence[Layout], margin: float, level: float) -> MeanChange:
     k = len(axis[0].means) // 2
     contrast = np.concatenate([np.full(k, -1 / k), np.full(k, 1 / k)])[np.newaxis]
-    change = summarise(axis, contrast, np.ones(1), level)
+    change = summarise(axis, contrast, None, level)
     difference, error = float(change.difference[0]), float(change.standard_error[0])
     return MeanChange(
         difference=difference,
         standard_error=error,
         interval=(float(change.interval[0, 0]), float(change.interval[0, 1])),
-        p_value=float(2 * stdtr(change.freedom, -abs(difference) / error)),
+        p_value=float(change.p_value[0]),
         margin=margin,
         non_inferiority_p=float(stdtr(change.freedom, -(difference + margin) / error)),
         level=level,

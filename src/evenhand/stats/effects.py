@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
 
 from evenhand.stats._permutation import sign_flip_p_value
 from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks
@@ -66,7 +65,7 @@ def category_effects(
     return CategoryEffects(
         categories=names,
         sizes=tuple(int(size) for size in member.sum(axis=1)),
-        difference=_with_t(layouts, average - 1 / count, level),
+        difference=summarise(layouts, average - 1 / count, None, level),
         within=tuple(_within(layouts, row, level) for row in member),
         between=_projected(layouts, between, count, level) if len(names) > 1 else None,
     )
@@ -82,13 +81,6 @@ def _within(layouts: Sequence[Layout], member: Floats, level: float) -> Spread |
 
 def _projected(layouts: Sequence[Layout], contrast: Floats, count: int, level: float) -> Spread:
     return spread_of([[project(layout, contrast) for layout in layouts]], level, count)
-
-
-def _with_t(layouts: Sequence[Layout], contrast: Floats, level: float) -> Differences:
-    freedom = min(layout.items for layout in layouts) - 1
-    plain = summarise(layouts, contrast, np.ones(len(contrast)), level)
-    p_value = 2 * stdtr(freedom, -np.abs(plain.difference) / plain.standard_error)
-    return summarise(layouts, contrast, p_value, level)
 
 
 def intersection_interactions(
