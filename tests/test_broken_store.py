@@ -1,4 +1,4 @@
-"""A store that is damaged or cannot be written: one clear line, exit code 2, nothing overwritten."""
+"""A damaged or unwritable store: one clear line, exit code 2, nothing overwritten."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs import command, finish, plan_of, run_main, server_keys, stored, write_benchmark
-from server import serving
 
 from evenhand.store import Store
+from runs import command, finish, plan_of, run_main, server_keys, stored, write_benchmark
+from server import serving
 
 
 @pytest.fixture(scope="module")

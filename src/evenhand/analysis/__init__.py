@@ -111,7 +111,8 @@ def _cues(grid: Grid, names: Sequence[tuple[str, str]]) -> dict[str, CueComponen
 
 def _split_by_cue(array: Any, cues: int) -> Any:
     """(cues x identities, items, samples) -> (identities, cues, items, samples)."""
-    return np.swapaxes(array.reshape(cues, -1, *array.shape[1:]), 0, 1)
+    people = array.shape[0] // cues
+    return np.swapaxes(array.reshape(cues, people, *array.shape[1:]), 0, 1)
 
 
 def _defence_changes(

@@ -110,11 +110,18 @@ class HFEngine:
     def _generate(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Response]:
         started = time.monotonic()
         inputs = self._tokenizer(
-            list(prompts), return_tensors="pt", padding=True, add_special_tokens=False
+            list(prompts),
+            return_tensors="pt",
+            padding=True,
+            # A chat template writes the token that opens a text itself.
+            add_special_tokens=self._tokenizer.chat_template is None,
         ).to(self._net.device)
         self._seed(requests[0])
         with self._torch.inference_mode():
-            output = self._net.generate(**inputs, **self._generation())
+            try:
+                output = self._net.generate(**inputs, **self._generation())
+            except ValueError as error:  # of its arguments
+                raise RequestRejected(f"{self.model}: {_first_line(error)}") from None
         if self._stop.is_set():
             return []
         width = inputs["input_ids"].shape[1]
@@ -154,10 +161,13 @@ class HFEngine:
     def _response(
         self, request: Request, tokens: list[int], prompt_tokens: int, seconds: float
     ) -> Response:
-        ends = self._end_tokens()
-        length = next((n for n, token in enumerate(tokens) if token in ends), len(tokens))
-        text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
-        cut_off = length == self._decoding.max_tokens
+        last = self._end_tokens()
+        length = next((n for n, token in enumerate(tokens) if token in last), len(tokens))
+        whole = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
+        # As endpoints do: the stop string itself is left out.
+        ends = [at for stop in self._decoding.stop if (at := whole.find(stop)) >= 0]
+        text = whole[: min(ends)] if ends else whole
+        cut_off = not ends and length == self._decoding.max_tokens
         return Response(
             request,
             text=text,
@@ -184,13 +194,16 @@ def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
         spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
         net = transformers.AutoModelForCausalLM.from_pretrained(path, dtype="auto", **spread)
     except (OSError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelNotFound(f"cannot load {path}: {first_line}") from None
+        raise ModelNotFound(f"cannot load {path}: {_first_line(error)}") from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not spread:
         net = net.to(_device(torch))
     return tokenizer, net.eval()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _device(torch: Any) -> str:

@@ -1,0 +1,215 @@
+"""The engine for local weights, on a tiny Llama with random weights."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors  # noqa: E402
+
+from evenhand.cue import Message  # noqa: E402
+from evenhand.engines import make_engine  # noqa: E402
+from evenhand.engines.engine import Decoding, Request, Response  # noqa: E402
+from evenhand.engines.hf import HFEngine  # noqa: E402
+from evenhand.errors import ModelNotFound, RequestRejected  # noqa: E402
+
+torch.set_num_threads(1)  # such a small model gains nothing from more
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+REJECTING = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    + TEMPLATE
+)
+DROPPING = TEMPLATE.replace(
+    "{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}"
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a Llama of 2 layers that reads bytes; it says nonsense, but always the same."""
+    folder = tmp_path_factory.mktemp("weights")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {"<pad>": 0, "<s>": 1, "</s>": 2} | {c: n + 3 for n, c in enumerate(letters)}
+    tokenizer = Tokenizer(models.BPE(words, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+    fast.chat_template = TEMPLATE
+    fast.save_pretrained(folder)
+    torch.manual_seed(7)
+    config = transformers.LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=4096,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        initializer_range=0.4,  # far from uniform, so that greedy choices are clear
+    )
+    transformers.LlamaForCausalLM(config).eval().save_pretrained(folder)
+    return folder
+
+
+def requests(count: int) -> list[Request]:
+    def messages(n: int) -> list[Message]:
+        told: Message = {"role": "system", "content": f"I am number {n}."}
+        return [told, {"role": "user", "content": f"Question {n}?{' And more.' * (n % 5)}"}]
+
+    return [Request(bytes([n] * 16), 0, n, 0, messages(n)) for n in range(count)]
+
+
+def ask(engine: HFEngine, count: int = 12) -> dict[int, Response]:
+    responses: list[Response] = []
+    asyncio.run(engine.answer(iter(requests(count)), responses.append))
+    assert len(responses) == count
+    return {response.request.item: response for response in responses}
+
+
+def test_batched_is_as_unbatched(weights: Path) -> None:
+    decoding = Decoding(max_tokens=12)
+    single = ask(HFEngine(weights, decoding, batch_size=1))
+    batched = ask(HFEngine(weights, decoding, batch_size=5))
+    assert {n: r.text for n, r in single.items()} == {n: r.text for n, r in batched.items()}
+    assert {n: r.prompt_tokens for n, r in single.items()} == {
+        n: r.prompt_tokens for n, r in batched.items()
+    }
+    assert len({response.text for response in single.values()}) > 1
+
+
+def test_a_cut_off_answer_says_so(weights: Path) -> None:
+    response = ask(HFEngine(weights, Decoding(max_tokens=5)), 1)[0]
+    assert response.finish == "length"
+    assert response.completion_tokens == 5
+
+
+def test_an_answer_that_ends_says_so(weights: Path) -> None:
+    engine = HFEngine(weights, Decoding(max_tokens=5))
+    engine._net.generation_config.eos_token_id = list(range(3, 259))  # anything ends it
+    response = ask(engine, 1)[0]
+    assert response.finish == "stop"
+    assert response.text == ""
+
+
+def test_prompt_tokens_are_those_of_the_rendered_prompt(weights: Path) -> None:
+    engine = HFEngine(weights, Decoding(max_tokens=2))
+    request = requests(1)[0]
+    rendered = engine.rendered(request.messages)
+    assert rendered == "system: I am number 0.\nuser: Question 0?\nassistant: "
+    assert ask(engine, 1)[0].prompt_tokens == len(rendered)
+
+
+def test_greedy_is_the_same_twice_and_sampling_by_seed(weights: Path) -> None:
+    def texts(**decoding: Any) -> list[str | None]:
+        engine = HFEngine(weights, Decoding(max_tokens=8, **decoding))
+        return [response.text for _, response in sorted(ask(engine, 4).items())]
+
+    assert texts() == texts()
+    sampled = texts(temperature=1.0, top_k=10, seed=1)
+    assert sampled == texts(temperature=1.0, top_k=10, seed=1)
+    assert sampled != texts(temperature=1.0, top_k=10, seed=2)
+    assert sampled != texts()
+
+
+def test_a_stop_string_ends_the_answer(weights: Path) -> None:
+    whole = ask(HFEngine(weights, Decoding(max_tokens=30)), 1)[0].text
+    assert whole is not None
+    printable = next(c for c in whole[1:] if c.isascii() and c.isprintable())
+    engine = HFEngine(weights, Decoding(max_tokens=30, stop=(printable,)))
+    response = ask(engine, 1)[0]
+    assert response.finish == "stop"
+    assert response.text is not None
+    assert len(response.text) < len(whole)
+    assert whole.startswith(response.text)
+    assert printable not in response.text, "endpoints leave the stop string out, and so do we"
+
+
+def test_a_template_that_rejects(weights: Path) -> None:
+    engine = HFEngine(weights, Decoding())
+    engine._tokenizer.chat_template = REJECTING
+    with pytest.raises(RequestRejected, match="no system role"):
+        engine.rendered([{"role": "system", "content": "I am."}, {"role": "user", "content": "?"}])
+    assert engine.rendered([{"role": "user", "content": "?"}]) == "user: ?\nassistant: "
+
+
+@pytest.mark.parametrize(
+    ("template", "system_role", "evidence"),
+    [(TEMPLATE, True, "seen"), (REJECTING, False, "no system role"), (DROPPING, False, "drops")],
+)
+def test_placement(
+    weights: Path, tmp_path: Path, template: str, system_role: bool, evidence: str
+) -> None:
+    from evenhand import audit
+    from runs import plan_of, write_benchmark
+
+    engine = HFEngine(weights, Decoding(max_tokens=1, seed=0), name="hf/tiny")
+    engine._tokenizer.chat_template = template
+    plan = plan_of(
+        "hf/tiny",
+        write_benchmark(tmp_path / "own.jsonl", 2),
+        identities=["age"],
+        cues=["system", "memory"],
+        decoding={"max_tokens": 1},
+    )
+    result = audit(plan.study, out=tmp_path / "run", engine=engine)
+    assert result.done == result.cells
+    assert evidence in result.placement
+    assert any("in front of the user's message" in note for note in result.notes) != system_role
+
+
+def test_without_a_chat_template_the_conversation_is_a_transcript(weights: Path) -> None:
+    engine = HFEngine(weights, Decoding(max_tokens=2))
+    engine._tokenizer.chat_template = None
+    request = requests(1)[0]
+    rendered = engine.rendered(request.messages)
+    assert rendered == "System: I am number 0.\n\nUser: Question 0?\n\nAssistant:"
+    # Base models expect the token that opens a text; templates write it themselves.
+    assert ask(engine, 1)[0].prompt_tokens == len(rendered) + 1
+
+
+def test_cancelled_within_seconds(weights: Path) -> None:
+    async def run() -> float:
+        engine = HFEngine(weights, Decoding(max_tokens=4000), batch_size=4)
+        asking = asyncio.create_task(engine.answer(iter(requests(8)), lambda _: None))
+        await asyncio.sleep(0.5)
+        assert not asking.done()
+        started = time.monotonic()
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        return time.monotonic() - started
+
+    assert asyncio.run(run()) < 3
+
+
+def test_what_generate_does_not_take_is_the_user_s_mistake(weights: Path) -> None:
+    engine = HFEngine(weights, Decoding(max_tokens=2, extra={"logit_hats": 1}))
+    with pytest.raises(RequestRejected, match="logit_hats"):
+        ask(engine, 1)
+
+
+def test_by_name(weights: Path, tmp_path: Path) -> None:
+    engine = make_engine(f"hf/{weights}", Decoding())
+    assert engine.model == f"hf/{weights}"
+    (tmp_path / "empty").mkdir()
+    for missing in (tmp_path / "nowhere", tmp_path / "empty"):
+        with pytest.raises(ModelNotFound, match=f"cannot load {missing}"):
+            make_engine(f"hf/{missing}", Decoding())
