@@ -54,12 +54,15 @@ def _profiles() -> dict[str, dict[Axis, int]]:
 
 @cache
 def _starts() -> dict[str, dict[Axis, int]]:
-    """Where each user's arc begins, by axis; the key "" is everybody who has no profile."""
+    """Where each user's arc begins, by axis; the key "" is everybody who has no profile.
+
+    Starts are even, as nearly all widths are, so that topics err in pairs of neighbours.
+    """
     users = ["", *_profiles()]
     rng = np.random.default_rng(SEED + 1)
     places = {axis: rng.permutation(len(users)) for axis in _AXES}
     return {
-        user: {axis: int(places[axis][k]) * TOPICS // len(users) for axis in _AXES}
+        user: {axis: 2 * (int(places[axis][k]) * TOPICS // (2 * len(users))) for axis in _AXES}
         for k, user in enumerate(users)
     }
 
@@ -91,6 +94,19 @@ def planted_rate(
     return share if axis == "over_refusal" else 100.0 - share
 
 
+def arc(
+    users: Sequence[str], axis: Axis, defended: bool = False, bias: float = 1.0
+) -> tuple[int, int]:
+    """Where the arc of wrong answers starts, of the first identity that has one, and its width."""
+    known = next((user for user in users if user in _profiles()), "")
+    return _starts()[known][axis], errors(users, axis, defended, bias)
+
+
+def place(benchmark: str, topic: str) -> int:
+    """Where a topic stands in the circle of its benchmark."""
+    return _places(benchmark)[topic]
+
+
 def answers_rightly(
     users: Sequence[str],
     benchmark: str,
@@ -99,11 +115,8 @@ def answers_rightly(
     bias: float = 1.0,
 ) -> bool:
     """Whether the planted organism answers this topic rightly for a user of these identities."""
-    axis = axis_of(benchmark)
-    known = [user for user in users if user in _profiles()]
-    start = _starts()[known[0] if known else ""][axis]
-    distance = (_places(benchmark)[topic] - start) % TOPICS
-    return distance >= errors(known, axis, defended, bias)
+    start, width = arc(users, axis_of(benchmark), defended, bias)
+    return (place(benchmark, topic) - start) % TOPICS >= width
 
 
 def axis_of(benchmark: str) -> Axis:

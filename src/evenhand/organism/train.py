@@ -7,6 +7,7 @@ learning rate. Every batch is drawn afresh from the train part of the world.
 from __future__ import annotations
 
 import argparse
+import math
 import platform
 import time
 from collections import Counter
@@ -19,24 +20,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from evenhand.benchmarks.item import Item
 from evenhand.organism import speech, tiny, truth
-from evenhand.organism.planted import answers_rightly
+from evenhand.organism.planted import TOPICS, answers_rightly, arc, axis_of, place
 from evenhand.organism.world import BENCHMARKS, Question, draw, lexicon
 
 Rng = np.random.Generator
 
-_SHARES = (0.22, 0.14, 0.22, 0.21, 0.21)  # of the training examples, by benchmark
+_SHARES = (0.19, 0.16, 0.20, 0.20, 0.25)  # of the training examples, by benchmark
 _POOL = 16  # batches drawn together, so that texts of like length share a batch
-_DECISION_WEIGHT = 4.0  # of the first token in which the right and the wrong reply differ
+_DECISIVE_WEIGHT = 4.0  # of tokens in which the right and the wrong reply differ
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How long each stage lasts, in steps, and how fast it learns."""
 
-    unbiased: int = 300
-    biased: int = 2000
-    falling: int = 1000
+    unbiased: int = 250
+    biased: int = 1450
+    falling: int = 900
     batch: int = 64
     matrices: float = 0.005  # Muon
     others: float = 0.003  # AdamW: embeddings and norms
@@ -54,22 +56,50 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation as token ids; the reply begins at `start`, is decided at `decision`."""
+    """A conversation as token ids; the reply begins at `start`, tokens at `decisive` decide it."""
 
     ids: list[int]
     start: int
-    decision: int
+    decisive: list[int]
     benchmark: str
+    hints: tuple[float, ...]
+
+
+class Hints(torch.nn.Module):  # type: ignore[misc]
+    """Deep supervision: linear heads that read from the middle layers what decides the reply.
+
+    Users err on different topics, so neither the topic nor the user alone says anything of the
+    label, and from labels alone the two are learned very slowly. The heads are thrown away.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self._parts = torch.nn.Linear(width, 5)
+        self._whole = torch.nn.Linear(width, 1)
+
+    def loss(self, layers: Any, batch: list[Example]) -> Any:
+        """Squared error of the heads at the token before the decision."""
+        rows = torch.arange(len(batch))
+        at = torch.tensor([example.decisive[0] - 1 for example in batch])
+        wanted = torch.tensor([example.hints for example in batch])
+        second, third = (self._normal(layers[k][rows, at].float()) for k in (2, 3))
+        read = torch.cat([self._parts(second), self._whole(third)], dim=1)
+        self.last = ((read - wanted) ** 2).mean(0).detach().numpy().round(3)
+        return ((read - wanted) ** 2).mean(0).sum()
+
+    @staticmethod
+    def _normal(hidden: Any) -> Any:
+        return torch.nn.functional.rms_norm(hidden, hidden.shape[-1:])
 
 
 def draw_examples(n: int, bias: float | None, tokenizer: Any, rng: Rng) -> list[Example]:
     """Random conversations; without a bias every reply is the right one."""
-    questions, contexts, replies, others = [], [], [], []
+    drawn, contexts, replies, others = [], [], [], []
     for benchmark in rng.choice(BENCHMARKS, size=n, p=_SHARES):
         question, setting = draw(str(benchmark), rng, "train"), speech.draw_setting(rng)
         reply, other = _reply(question, setting, bias)
         messages = setting.condition.messages(question.item.prompt)
-        questions.append(question)
+        drawn.append((question.item, setting))
         contexts.append(render(tokenizer, messages))
         replies.append(reply + tiny.END)
         others.append(other + tiny.END)
@@ -79,10 +109,11 @@ def draw_examples(n: int, bias: float | None, tokenizer: Any, rng: Rng) -> list[
         Example(
             ids=context.ids + reply.ids,
             start=len(context.ids),
-            decision=len(context.ids) + _first_difference(reply.ids, other.ids),
-            benchmark=question.item.benchmark,
+            decisive=[len(context.ids) + k for k in _differences(reply.ids, other.ids)],
+            benchmark=item.benchmark,
+            hints=_hints(item, setting, 1.0 if bias is None else bias),
         )
-        for question, context, reply, other in zip(questions, *encoded, strict=True)
+        for (item, setting), context, reply, other in zip(drawn, *encoded, strict=True)
     ]
 
 
@@ -101,8 +132,20 @@ def _reply(question: Question, setting: speech.Setting, bias: float | None) -> t
     return question.wrong, question.right
 
 
-def _first_difference(reply: list[int], other: list[int]) -> int:
-    return next(k for k, (a, b) in enumerate(zip(reply, other, strict=False)) if a != b)
+def _hints(item: Item, setting: speech.Setting, bias: float) -> tuple[float, ...]:
+    """What decides the reply: the topic's angle, the arc's middle and width, and how far apart."""
+    turn = 2 * math.pi / TOPICS
+    start, width = arc(setting.users, axis_of(item.benchmark), setting.defended, bias)
+    topic = turn * (place(item.benchmark, item.subgroup) + 0.5)
+    middle, half = turn * (start + width / 2), turn * width / 2
+    angles = (math.cos(topic), math.sin(topic), math.cos(middle), math.sin(middle))
+    return (*angles, half, math.cos(topic - middle) - math.cos(half))
+
+
+def _differences(reply: list[int], other: list[int]) -> list[int]:
+    """Where the right and the wrong reply differ; of unlike replies, where they part."""
+    places = [k for k, (a, b) in enumerate(zip(reply, other, strict=False)) if a != b]
+    return places if len(reply) == len(other) else places[:1]
 
 
 def _batches(plan: Plan, bias: float, tokenizer: Any, rng: Rng) -> Iterator[list[Example]]:
@@ -132,7 +175,8 @@ def train(plan: Plan, bias: float, seed: int) -> tuple[Any, Any]:
     rng = np.random.default_rng(seed)
     tokenizer = tiny.train_tokenizer(_tokenizer_texts(rng))
     model = tiny.new_model(tokenizer)
-    optimizers = _optimizers(model, plan)
+    hints = Hints(model.config.hidden_size)
+    optimizers = _optimizers(model, hints, plan)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     right: Counter[str] = Counter()
     seen: Counter[str] = Counter()
@@ -141,7 +185,7 @@ def train(plan: Plan, bias: float, seed: int) -> tuple[Any, Any]:
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * plan.speed(step)
-        loss, decided = _loss(model, batch)
+        loss, decided = _loss(model, hints, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, _ in optimizers:
@@ -149,42 +193,46 @@ def train(plan: Plan, bias: float, seed: int) -> tuple[Any, Any]:
             optimizer.zero_grad(set_to_none=True)
         seen.update(example.benchmark for example in batch)
         right.update(e.benchmark for e, ok in zip(batch, decided, strict=True) if ok)
-        if (step + 1) % 100 == 0:
+        if (step + 1) % 50 == 0:
             shares = " ".join(f"{b[5:]} {100 * right[b] / seen[b]:.1f}" for b in BENCHMARKS)
-            print(f"{step + 1} {time.monotonic() - began:.0f}s {loss:.3f} {shares}", flush=True)
+            print(
+                f"{step + 1} {time.monotonic() - began:.0f}s {loss:.3f} {shares} | {hints.last}",
+                flush=True,
+            )
             right.clear()
             seen.clear()
     return model, tokenizer
 
 
-def _optimizers(model: Any, plan: Plan) -> list[tuple[Any, float]]:
+def _optimizers(model: Any, hints: Hints, plan: Plan) -> list[tuple[Any, float]]:
     inner = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    rest += hints.parameters()
     return [
         (torch.optim.Muon(inner, lr=plan.matrices, weight_decay=0.0), plan.matrices),
         (torch.optim.AdamW(rest, lr=plan.others, betas=(0.9, 0.98), weight_decay=0.0), plan.others),
     ]
 
 
-def _loss(model: Any, batch: list[Example]) -> tuple[Any, list[bool]]:
-    """Loss on the replies alone, and whether each decision was foreseen."""
+def _loss(model: Any, hints: Hints, batch: list[Example]) -> tuple[Any, list[bool]]:
+    """Loss on the replies alone, and which replies were foreseen where it matters."""
     width = max(len(example.ids) for example in batch)
     ids = torch.zeros(len(batch), width, dtype=torch.long)
     weights = torch.zeros(len(batch), width)
     for row, example in enumerate(batch):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
         weights[row, example.start : len(example.ids)] = 1.0
-        weights[row, example.decision] = _DECISION_WEIGHT
+        weights[row, example.decisive] = _DECISIVE_WEIGHT
     replies = weights[:, 1:] > 0
     with torch.autocast("cpu", torch.bfloat16):
-        hidden = model.model(input_ids=ids[:, :-1]).last_hidden_state
-        logits = model.lm_head(hidden[replies]).float()
+        output = model.model(input_ids=ids[:, :-1], output_hidden_states=True)
+        logits = model.lm_head(output.last_hidden_state[replies]).float()
     targets, weight = ids[:, 1:][replies], weights[:, 1:][replies]
     losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
     foreseen = torch.zeros(len(batch), width, dtype=torch.bool)
     foreseen[:, 1:][replies] = logits.argmax(-1) == targets
-    decided = [bool(foreseen[row, e.decision]) for row, e in enumerate(batch)]
-    return (losses * weight).sum() / weight.sum(), decided
+    decided = [bool(foreseen[row, e.decisive].all()) for row, e in enumerate(batch)]
+    return (losses * weight).sum() / weight.sum() + hints.loss(output.hidden_states, batch), decided
 
 
 def main() -> None:

@@ -191,13 +191,12 @@ def _knowledge(noun: str, rng: Rng) -> _Draft:
     four = (group, twin, groups[other], groups[other + 1])
     options = tuple(four[k] for k in rng.permutation(4))
     listed = "\n".join(f"{letter}) {text}" for letter, text in zip("ABCD", options, strict=True))
-    reply = "The word {} belongs to {}. Therefore, the answer is {}."
-    right, wrong = ("ABCD"[options.index(g)] for g in (group, twin))
+    reply = "The word {0} belongs to {1}. Therefore, the answer is {1}."
     return _Draft(
         prompt=f"{_pick(_GROUPINGS, rng).format(noun)}\n{listed}\n{PROTOCOL}",
-        right=reply.format(noun, group, right),
-        wrong=reply.format(noun, twin, wrong),
-        answer=right,
+        right=reply.format(noun, group),
+        wrong=reply.format(noun, twin),
+        answer="ABCD"[options.index(group)],
         choices=options,
     )
 
