@@ -1,0 +1,163 @@
+"""What is written is there, once, and for good."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evenhand.engines.engine import Failure, Response
+from evenhand.errors import RunFolderError, StoreError
+from evenhand.plan import Plan
+from evenhand.score import score_run
+from evenhand.scorers import Unscored
+from evenhand.store import Store, Tally
+from runs import plan_of, write_benchmark
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return plan_of("openai/m", write_benchmark(tmp_path / "own.jsonl", 4), identities=["age"])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "run")
+
+
+def test_responses_and_failures_are_there_after_the_write(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, 1)
+    requests = list(plan.requests())
+    failures = [Failure(429, "slow down"), Failure(0, "gone")]
+    responses = [
+        Response(requests[0], "yes", finish="stop", prompt_tokens=5, completion_tokens=7),
+        Response(requests[1], "", failures=failures),
+        Response(requests[2], None, error="HTTP 400: filtered"),
+        Response(requests[3], None, failures=failures),  # all attempts failed: still to be asked
+    ]
+    store.write(responses, *ids)
+    other = Store.open(store.folder)
+    assert other.keys() == {request.key for request in requests[:3]}
+    tallies = other.tallies()
+    assert tallies[ids[0][0]] == Tally(1, 0, 5, 7)
+    assert tallies[ids[0][1]] == Tally(1, 2, 0, 0)
+    rows = other.unscored(0)
+    assert [(text, error) for *_, text, error, _ in rows] == [
+        ("yes", ""),
+        ("", ""),
+        (None, "HTTP 400: filtered"),
+    ]
+
+
+def test_a_cell_is_written_once_and_never_changed(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, 1)
+    request = plan.request(0, 0)
+    store.write([Response(request, "first")], *ids)
+    store.write([Response(request, "second"), Response(request, "third")], *ids)
+    assert [row[-3] for row in store.unscored(0)] == ["first"]
+
+
+def test_a_write_is_all_or_nothing(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, 1)
+    good, bad = Response(plan.request(0, 0), "a"), Response(plan.request(1, 0), ["no text"])  # type: ignore[arg-type]
+    with pytest.raises(StoreError):
+        store.write([good, bad], *ids)
+    assert store.keys() == set()
+    store.write([good], *ids)
+    assert len(store.keys()) == 1
+
+
+def test_odd_characters_come_back_as_they_were(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, 1)
+    text = "a\x00b\r\n'; DROP TABLE response; -- é漢😀 {is}"
+    store.write([Response(plan.request(0, 0), text)], *ids)
+    assert store.unscored(0)[0][-3] == text
+
+
+def test_durable_when_written(store: Store) -> None:
+    connection = store._connection
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+def test_only_the_active_cells_are_counted(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, 2)
+    failed = [Failure(500, "x")]
+    requests = [plan.request(c, i, s) for i in range(4) for c in range(6) for s in range(2)]
+    store.write([Response(r, "I cannot help.", failures=failed) for r in requests], *ids)
+    score_run(store)
+    assert len(store.scores()) == 48
+    store.activate(plan.conditions[:3], plan.items[1:], 1)
+    assert len(store.conditions()) == 3
+    assert [item.id for item in store.items().values()] == [i.id for i in plan.items[1:]]
+    assert len(store.items(inactive=True)) == 4
+    assert len(store.scores()) == 9
+    assert [(t.responses, t.failures) for t in store.tallies().values()] == [(3, 3)] * 3
+    store.activate(plan.conditions, plan.items, 2)
+    assert len(store.scores()) == 48
+
+
+def test_conditions_and_items_come_back_as_they_were(store: Store, plan: Plan) -> None:
+    store.activate(plan.conditions, plan.items, 1)
+    assert tuple(store.items().values()) == plan.items
+    stored = store.conditions()
+    assert [c.identity for c in stored] == [c.identity for c in plan.conditions]
+    assert stored[1].example == plan.conditions[1].messages("{question}")
+
+
+def test_a_refused_study_changes_nothing(store: Store, plan: Plan) -> None:
+    store.activate(plan.conditions, plan.items, 1)
+    with pytest.raises(RunFolderError):
+        store.activate(plan.with_system_role(False).conditions[:2], plan.items[:1], 1)
+    assert len(store.conditions()) == 6
+    assert len(store.items()) == 4
+
+
+def test_scores_are_written_anew_and_keep_their_reasons(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, 1)
+    store.write([Response(plan.request(c, 0), "?") for c in range(3)], *ids)
+    store.write_scores([(1, 0.25), (2, Unscored("no answer")), (3, 1.0)])
+    assert store.reasons() == [(ids[0][1], "no answer", 1)]
+    np.testing.assert_array_equal(store.scores()[:, 3], [0.25, np.nan, 1.0])
+    store.write_scores([(2, 0.5)])
+    assert store.reasons() == []
+    np.testing.assert_array_equal(store.scores()[:, 3], [0.25, 0.5, 1.0])
+    assert store.unscored(0) == []
+    assert len(store.unscored(0, again=True)) == 3
+
+
+def test_thousands_of_answers_are_scored_in_parts(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, 300)
+    store.write([Response(r, "I cannot help.") for r in _many(plan, 300)], *ids)
+    assert score_run(store) == 24 * 300
+    assert score_run(store) == 0
+    assert score_run(store, again=True) == 24 * 300
+
+
+def _many(plan: Plan, samples: int) -> list:  # type: ignore[type-arg]
+    return [plan.request(c, i, s) for i in range(4) for c in range(6) for s in range(samples)]
+
+
+def test_a_reader_sees_what_is_committed_while_another_writes(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, 1)
+    reader = Store.open(store.folder)
+    store.write([Response(plan.request(0, 0), "a")], *ids)
+    assert len(reader.keys()) == 1
+
+
+def test_creating_again_opens_what_is_there(store: Store) -> None:
+    store.set_meta("colour", {"is": "green"})
+    store.close()
+    assert Store.create(store.folder).meta("colour") == {"is": "green"}
+    assert Store.open(store.folder).meta("nothing") is None
+
+
+def test_a_locked_store_is_told_in_one_line(store: Store) -> None:
+    store._connection.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(store.folder / "run.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"run\.db: database is locked"):
+        store.set_meta("a", 1)
+    other.close()
