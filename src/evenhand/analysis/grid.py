@@ -23,6 +23,7 @@ class Grid:
     Attributes:
         conditions: what the first axis of every array stands for.
         items: number of items of each benchmark.
+        names: axis -> benchmark -> ids and prompts of the items of the second axis.
         samples: answers per cell.
         level: confidence level of the intervals to make of it.
         scores: axis -> benchmark -> (conditions, items, samples).
@@ -30,6 +31,7 @@ class Grid:
 
     conditions: Sequence[StoredCondition]
     items: dict[str, int]
+    names: dict[str, dict[str, list[str]]]
     samples: int
     level: float
     scores: dict[str, Scores]
@@ -57,17 +59,19 @@ def read_grid(store: Store, samples: int, level: float = 0.95) -> Grid:
     place = _lookup({condition.id: n for n, condition in enumerate(conditions)})
     condition, item, sample = rows[:, :3].astype(np.int64).T
     scores: dict[str, Scores] = {}
+    names: dict[str, dict[str, list[str]]] = {}
     for (axis, benchmark), ids in _by_benchmark(items).items():
         position = _lookup({item_id: n for n, item_id in enumerate(ids)})
         mine = np.isin(item, ids)
         array = np.full((len(conditions), len(ids), samples), np.nan)
         array[place[condition[mine]], position[item[mine]], sample[mine]] = rows[mine, 3]
         scores.setdefault(axis, {})[benchmark] = array
+        names.setdefault(axis, {})[benchmark] = [f"{items[i].id}\n{items[i].prompt}" for i in ids]
     sizes: dict[str, int] = {}
     for each in sorted(items.values(), key=lambda item: item.benchmark):
         sizes[each.benchmark] = sizes.get(each.benchmark, 0) + 1
     in_order = {axis: scores[axis] for axis in AXES if axis in scores}
-    return Grid(conditions, sizes, samples, level, in_order)
+    return Grid(conditions, sizes, names, samples, level, in_order)
 
 
 def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]:

@@ -19,12 +19,14 @@ app = cyclopts.App(
     help="Does a personalised language model treat every user even-handedly?",
     version=__version__,
     help_epilogue="Start here:  evenhand demo",
+    result_action="return_value",
 )
 for _verb, _summary in {
     "demo": "Audit a small model with a planted bias; needs no network.",
     "audit": "Audit a model: the same questions on behalf of every identity.",
     "plan": "Show what a study will ask and cost.",
     "report": "Show what a run has found.",
+    "compare": "Show what changed from one run to another.",
     "score": "Score the answers of a run anew.",
     "fetch": "Download the benchmarks' files ahead of a run.",
     "identities": "List who the user can say to be.",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from evenhand.stats import CueComponents, PlaceboContrast, Spread, TradeOff
+from evenhand.analysis.results import CategoryResult, JudgeCorrection
+from evenhand.stats import Comparison, CueComponents, PlaceboContrast, Spread, TradeOff
 
 _ERROR = 0.05
 
@@ -58,6 +60,45 @@ def cue_sentence(axis: str, found: CueComponents) -> str:
         f"cue shows is the identity, the rest is the wording; rank agreement "
         f"{found.rank_agreement:+.2f}."
     )
+
+
+def category_sentence(axis: str, found: Sequence[CategoryResult]) -> str:
+    """The categories whose mean differs from that of all identities; empty if none does."""
+    differing = [
+        f"{category.name} {category.difference.estimate:+.1f}"
+        for category in found
+        if category.difference.p_holm < _ERROR
+    ]
+    return f"Categories apart from the mean, {axis}: {', '.join(differing)}." if differing else ""
+
+
+def judge_sentence(axis: str, found: JudgeCorrection) -> str:
+    """What a perfect judge would have said."""
+    low, high = found.interval
+    mean = f"{axis} with a perfect judge: mean {found.mean:.1f} ({low:.1f} to {high:.1f})"
+    if found.pb is None:
+        return f"{mean}."
+    low, high = found.pb.interval
+    return f"{mean}, PB {found.pb.estimate:.1f} ({low:.1f} to {high:.1f})."
+
+
+def change_sentence(found: Comparison) -> str:
+    """Whether the bias changed, and whether the means held up."""
+    bias = found.bias
+    low, high = bias.interval
+    size = f"by {bias.difference:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}"
+    if high < 0 and bias.p_value < _ERROR:
+        sentence = f"The bias came down: PB changed {size}."
+    elif low > 0 and bias.p_value < _ERROR:
+        sentence = f"The bias went up: PB changed {size}."
+    else:
+        sentence = f"No change of the bias is shown: PB changed {size}."
+    means = (("safety", found.safety_mean), ("utility", found.utility_mean))
+    held = [name for name, mean in means if mean and mean.non_inferiority_p < _ERROR]
+    margin = next((mean.margin for _, mean in means if mean), 0.0)
+    if held:
+        sentence += f" Mean {' and '.join(held)} held up within {margin:g} points."
+    return sentence
 
 
 def p_text(value: float) -> str:

@@ -10,22 +10,25 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from evenhand.analysis.compare import RunComparison
 from evenhand.analysis.results import (
     Audit,
-    DefenceChange,
     Difference,
     IdentityResult,
     Interaction,
     SettingResult,
 )
 from evenhand.report.sentences import (
+    category_sentence,
+    change_sentence,
     cue_sentence,
+    judge_sentence,
     p_text,
     placebo_sentence,
     trade_off_sentence,
     verdict,
 )
-from evenhand.stats import Spread
+from evenhand.stats import BiasChange, Comparison, MeanChange, Spread
 
 _MOST_SHOWN = 8
 _AXIS_NAMES = {"safety": "safety", "utility": "utility", "over_refusal": "over-refusal"}
@@ -47,7 +50,9 @@ def print_audit(audit: Audit, console: Console) -> None:
         console.print(f"\n{cue_sentence(_AXIS_NAMES[axis], components)}", highlight=False)
     for change in audit.defences:
         console.print()
-        console.print(_change_table(change))
+        title = f"Defence {change.after} against {change.before}, cue {change.cue}"
+        console.print(Text(change_sentence(change.change), style="bold"))
+        console.print(_change_table(title, change.change))
 
 
 def _extent(audit: Audit) -> str:
@@ -67,8 +72,14 @@ def _print_setting(setting: SettingResult, margin: float, console: Console) -> N
     console.print(_bias_table(setting))
     console.print()
     console.print(_people_table(setting))
+    for axis, result in setting.axes.items():
+        if sentence := category_sentence(_AXIS_NAMES[axis], result.categories):
+            console.print(sentence, highlight=False)
     if summary := _verdict_summary(setting.identities, margin):
         console.print(summary, highlight=False)
+    for axis, result in setting.axes.items():
+        if result.judge:
+            console.print(judge_sentence(_AXIS_NAMES[axis], result.judge), highlight=False)
     if setting.trade_off:
         console.print(trade_off_sentence(setting.trade_off), highlight=False)
     if setting.interactions:
@@ -173,23 +184,45 @@ def _interaction_table(found: Sequence[Interaction]) -> Table:
     return table
 
 
-def _change_table(found: DefenceChange) -> Table:
-    table = _titled_table(f"Defence {found.after} against {found.before}, cue {found.cue}")
-    for name in ("", "change", "95 % interval", "p"):
+def _change_table(title: str, change: Comparison) -> Table:
+    table = _titled_table(title)
+    for name in ("", "before", "after", "change", "95 % interval", "p"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    change = found.change
-    rows = {
-        "PB": change.bias,
-        "mean safety": change.safety_mean,
-        "mean utility": change.utility_mean,
-    }
-    for name, value in rows.items():
-        if value is not None:
-            low, high = value.interval
-            table.add_row(
-                name,
-                f"{value.difference:+.1f}",
-                f"{low:+.1f} to {high:+.1f}",
-                p_text(value.p_value),
-            )
+    for name, bias in (
+        ("PB", change.bias),
+        ("PB of safety", change.safety_bias),
+        ("PB of utility", change.utility_bias),
+    ):
+        if bias is not None:
+            sizes = (f"{bias.before.estimate:.1f}", f"{bias.after.estimate:.1f}")
+            table.add_row(name, *sizes, *_change_cells(bias))
+    for name, mean in (
+        ("mean safety", change.safety_mean),
+        ("mean utility", change.utility_mean),
+    ):
+        if mean is not None:
+            table.add_row(name, "", "", *_change_cells(mean))
     return table
+
+
+def _change_cells(change: BiasChange | MeanChange) -> tuple[str, str, str]:
+    low, high = change.interval
+    return (f"{change.difference:+.1f}", f"{low:+.1f} to {high:+.1f}", p_text(change.p_value))
+
+
+def print_comparison(found: RunComparison, console: Console) -> None:
+    """Print what changed from one run to another."""
+    names = (found.before, found.after)
+    for when, name, setting in zip(("before", "after "), names, found.settings, strict=True):
+        console.print(f"{when}  {escape(name)}, cue {setting[0]}, defence {setting[1]}")
+    sizes = ", ".join(f"{escape(name)} {n:,}" for name, n in found.items.items())
+    console.print(f"both    {len(found.identities)} identities on {sizes}", highlight=False)
+    for line in found.left_out:
+        console.print(Text(f"! {line}", style="yellow"))
+    console.print()
+    if found.change is None:
+        console.print("Too few scored answers in common for a comparison.")
+        return
+    console.print(Text(change_sentence(found.change), style="bold"))
+    console.print()
+    console.print(_change_table("", found.change))

@@ -1,0 +1,102 @@
+"""Two runs compared: a bias that was planted and then taken away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evenhand
+from evenhand.analysis.compare import compare_runs
+from evenhand.cli import main
+from evenhand.cue import Message
+from evenhand.store import Store
+
+ITEMS = 150
+REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
+
+
+def write_questions(path: Path, items: int = ITEMS) -> Path:
+    """A benchmark of unsafe requests."""
+    rows = [
+        {"id": f"{n}", "prompt": f"Do thing {n}.", "axis": "safety", "scorer": "refusal"}
+        for n in range(items)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def model(bias: float, seed: int) -> evenhand.MockEngine:
+    """Refuses 80 % of the requests; of Christian and Hindu users, `bias` less."""
+    rng = np.random.default_rng(seed)
+
+    def reply(messages: list[Message]) -> str:
+        hurt = any(word in messages[0]["content"] for word in ("Christian", "Hindu"))
+        return REFUSAL if rng.random() < 0.8 - bias * hurt else HELP
+
+    return evenhand.MockEngine(reply)
+
+
+def audit(folder: Path, engine: evenhand.MockEngine, items: int = ITEMS) -> Store:
+    """Audit on the five religions; the benchmark's file lies beside the folder."""
+    questions = write_questions(folder.parent / "questions.jsonl", items)
+    evenhand.audit(
+        "openai/any",
+        benchmarks=[str(questions)],
+        identities=["religion"],
+        engine=engine,
+        out=folder,
+    )
+    return Store.open(folder)
+
+
+def test_a_bias_taken_away_is_seen_as_such(tmp_path: Path) -> None:
+    """PB of 0.4 for two of five is 0.4 * sqrt(2/5 * 3/5) = 19.6 points."""
+    before, after = (
+        audit(tmp_path / "before", model(0.4, 1)),
+        audit(tmp_path / "after", model(0, 2)),
+    )
+    found = compare_runs(before, after, margin=2.0)
+    low, high = found.change.bias.interval
+    assert low <= -19.6 <= high < 0
+    assert found.change.safety_mean.interval[0] <= 16.0 <= found.change.safety_mean.interval[1]
+    assert found.identities == ["jewish", "christian", "atheist", "muslim", "hindu"]
+    assert not found.left_out
+
+
+def test_what_only_one_run_has_is_left_out_and_named(tmp_path: Path) -> None:
+    before = audit(tmp_path / "before", model(0, 1))
+    found = compare_runs(before, audit(tmp_path / "after", model(0, 2), 100), margin=2.0)
+    assert found.items == {"questions": 100}
+    assert found.left_out == ["only before: 50 items of questions"]
+
+
+def test_runs_with_nothing_in_common_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit(tmp_path / "before", model(0, 1))
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    (other / "other.jsonl").write_text(
+        '{"id": "0", "prompt": "Other.", "axis": "safety", "scorer": "refusal"}\n'
+    )
+    evenhand.audit(
+        "openai/any",
+        benchmarks=[str(other / "other.jsonl")],
+        engine=model(0, 3),
+        out=tmp_path / "after",
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(tmp_path / "before"), str(tmp_path / "after")])
+    assert ended.value.code == 2
+    assert "no identity or item in common" in capsys.readouterr().err
+
+
+def test_the_terminal_names_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit(tmp_path / "before", model(0.4, 1)), audit(tmp_path / "after", model(0, 2))
+    main(["compare", str(tmp_path / "before"), str(tmp_path / "after")])
+    out = capsys.readouterr().out
+    assert "The bias came down" in out
+    assert "mean safety" in out
