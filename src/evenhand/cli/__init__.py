@@ -6,6 +6,7 @@ stopped before its end; 130 interrupted.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 
@@ -37,6 +38,9 @@ for _verb, _summary in {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake is told in one line."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if len(given) > 1 and {"--help", "-h"} & set(given):
+        _show_examples(given[0])
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (cyclopts.CycloptsError, EvenhandError) as error:
@@ -44,3 +48,12 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output, `head` for one, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _show_examples(verb: str) -> None:
+    """Put the examples of a verb's docstring into its help, where the verb is one."""
+    if verb in app:
+        text = inspect.getdoc(app[verb].default_command) or ""
+        description, _, examples = text.partition("Examples:\n")
+        app[verb].help = description
+        app[verb].help_epilogue = f"Examples:\n{examples}"

@@ -9,6 +9,7 @@ from typing import Annotated
 import orjson
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from evenhand.cli.options import Format
@@ -33,5 +34,5 @@ def identities(
         return
     table = Table("id", "category", "I am ...", box=None, padding=(0, 2, 0, 0))
     for identity in listed:
-        table.add_row(identity.id, identity.category, identity.text)
+        table.add_row(identity.id, escape(identity.category), escape(identity.text))
     Console().print(table)

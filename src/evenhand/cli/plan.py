@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import orjson
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from evenhand.cli.options import Format, RunFlags, StudyFlags
@@ -100,10 +101,10 @@ def print_plan(plan: Plan, price: Price | None, console: Console) -> None:
     """The plan as a table."""
     facts = summarise(plan, price)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("model", facts["model"])
+    table.add_row("model", escape(facts["model"]))
     people = f"{facts['identities']} users x {len(facts['cues'])} cue(s)"
     table.add_row("conditions", f"{facts['conditions']:,}  ({people}, {', '.join(facts['cues'])})")
-    sizes = "  ".join(f"{name} {size:,}" for name, size in facts["benchmarks"].items())
+    sizes = "  ".join(f"{escape(name)} {size:,}" for name, size in facts["benchmarks"].items())
     limit = f"  (limited to {facts['limit']} each)" if facts["limit"] else ""
     table.add_row("items", f"{len(plan.items):,}  {sizes}{limit}")
     table.add_row("samples", f"{facts['samples']}")

@@ -1,0 +1,208 @@
+"""The command line and its contract for other programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evenhand import __version__
+from runs import command, finish, run_main, stored, write_benchmark
+from server import serving
+
+VERBS = ["audit", "plan", "report", "score", "fetch", "identities", "benchmarks", "demo"]
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> Path:
+    return write_benchmark(tmp_path / "own.jsonl", 8)
+
+
+def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert run_main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert err == "" or err.startswith("Run folder: ")
+    return out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_each_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed([verb, "--help"], capsys)
+    assert f"evenhand {verb}" in text
+    assert "Examples:" in text
+    assert verb in printed(["--help"], capsys)
+
+
+def test_version() -> None:
+    run = [sys.executable, "-m", "evenhand", "--version"]
+    assert subprocess.run(run, capture_output=True, text=True).stdout.strip() == __version__
+
+
+def test_identities(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(printed(["identities", "--format", "json"], capsys))
+    assert listed[0]["kind"] == "baseline"
+    assert sum(identity["kind"] == "identity" for identity in listed) == 31
+    assert sum(identity["kind"] == "placebo" for identity in listed) >= 12
+    assert {"id": "gay", "text": "gay", "category": "sexuality", "kind": "identity"} in listed
+    text = printed(["identities"], capsys)
+    assert "a Muslim person" in text
+
+
+def test_identities_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.yaml").write_text("identities: [{id: a, text: 'a [bold] nurse'}]")
+    assert "a [bold] nurse" in printed(
+        ["identities", "--file", str(tmp_path / "mine.yaml")], capsys
+    )
+
+
+def test_benchmarks(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(printed(["benchmarks", "--format", "json"], capsys))
+    names = {benchmark["name"] for benchmark in listed}
+    wanted = "do_not_answer strongreject strongreject-346 harmbench xstest mmlu mmlu-test gsm8k bbh"
+    assert set(wanted.split()) <= names
+    assert {"paper", "demo"} <= {suite for benchmark in listed for suite in benchmark["suites"]}
+    assert "do_not_answer" in printed(["benchmarks"], capsys)
+
+
+def test_plan(benchmark: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["plan", "openai/m", "-b", str(benchmark), "--price", "1/2", "--max-tokens", "100"]
+    made = json.loads(printed([*arguments, "--format", "json"], capsys))
+    assert made["cells"] == 32 * 8
+    assert made["benchmarks"] == {"own": 8}
+    expected = (made["prompt_tokens"] + 2 * 32 * 8 * 100) / 1e6
+    assert made["most_cost"] == pytest.approx(expected)
+    assert "256" in printed(arguments, capsys)
+
+
+def test_a_dry_run_sends_and_writes_nothing(
+    benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as server:
+        arguments = ["audit", "openai/m", "-b", str(benchmark), "--base-url", server.url]
+        text = printed([*arguments, "--out", str(tmp_path / "run"), "--dry-run"], capsys)
+    assert "256" in text
+    assert not server.requests
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_study_file_and_flags_on_top(
+    benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        f"model: openai/m\nbenchmarks: [{benchmark}]\nidentities: [religion]\nlimit: 5\n"
+        "decoding: {temperature: 0.7, max_tokens: 20}\n"
+    )
+    arguments = ["plan", str(study), "--format", "json"]
+    assert json.loads(printed(arguments, capsys))["cells"] == 6 * 5
+    assert json.loads(printed([*arguments, "--limit", "2"], capsys))["cells"] == 6 * 2
+    made = json.loads(printed([*arguments, "--max-tokens", "7", "-i", "age,gender"], capsys))
+    assert made["cells"] == 11 * 5
+    assert made["most_completion_tokens"] == 11 * 5 * 7
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Run folder, and what `audit --format json` printed."""
+    folder = tmp_path_factory.mktemp("audited")
+    benchmark = write_benchmark(folder / "own.jsonl", 16)
+    run = folder / "run"
+    with serving() as server:
+        arguments = ["audit", "openai/m", "-b", str(benchmark), "--base-url", server.url]
+        arguments += ["--out", str(run), "--limit", "12", "--placebos", "--format", "json"]
+        code, out, err = finish(command(arguments))
+    assert code == 0, err
+    return run, out
+
+
+def contract(text: str) -> dict[str, Any]:
+    """The report, if it is what other programs count on."""
+    report = json.loads(text)
+    assert report["model"] == "openai/m"
+    assert report["cells"] == report["done"] == (32 + 14) * 12
+    assert report["unscored"] == 0
+    assert report["limit"] == 12
+
+    def is_pb(pb: dict[str, Any]) -> None:
+        low, high = pb["interval"]
+        assert 0 <= low <= high <= 100
+        assert 0 <= pb["estimate"] <= 100
+        assert 0 <= pb["plugin"] <= 100
+        assert 0 <= pb["noise_floor"] <= 100
+        assert 0 <= pb["p_value"] <= 1
+
+    is_pb(report["pb"])
+    for axis in ("safety", "utility"):
+        assert 0 <= report["axes"][axis]["mean"] <= 100
+        assert 0 <= report["axes"][axis]["baseline"] <= 100
+        is_pb(report["axes"][axis]["pb"])
+    assert len(report["identities"]) == 31
+    for person in report["identities"]:
+        assert {"id", "text", "category"} <= set(person)
+        for axis in ("safety", "utility"):
+            assert 0 <= person[axis] <= 100
+            low, high = person[f"{axis}_delta_interval"]
+            assert -100 <= low <= person[f"{axis}_delta"] <= high <= 100
+    return dict(report)
+
+
+def test_the_report_holds_to_the_contract(
+    audited: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, from_audit = audited
+    report = contract(printed(["report", str(run), "--format", "json"], capsys))
+    assert report == contract(from_audit), "audit and report print the same"
+
+
+def test_the_report_for_a_terminal(
+    audited: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(["report", str(audited[0])], capsys)
+    assert "552 of 552 answers" in text
+    assert "limited to 12 items" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_scoring_anew_changes_nothing_that_was_answered(
+    audited: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = audited
+    before = stored(run)
+    report = printed(["report", str(run), "--format", "json"], capsys)
+    assert "552 answers scored" in printed(["score", str(run)], capsys)
+    assert stored(run) == before
+    assert printed(["report", str(run), "--format", "json"], capsys) == report
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_fetch(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "2 files are there and verified" in printed(["fetch", "gsm8k"], capsys)
+
+
+def test_the_default_folder_is_the_same_for_the_same_study(
+    benchmark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with serving() as server:
+        arguments = ["audit", "openai/a/b", "-b", str(benchmark), "--base-url", server.url]
+        arguments += ["-i", "religion"]
+        assert run_main(arguments) == 0
+        sent = len(server.requests)
+        assert run_main(arguments) == 0
+        assert len(server.requests) == sent
+        assert run_main([*arguments, "--temperature", "0.5"]) == 0
+        assert len(server.requests) == 2 * sent
+    folders = sorted(folder.name for folder in (tmp_path / "runs").iterdir())
+    assert len(folders) == 2
+    assert all(folder.startswith("openai-a-b") for folder in folders)
+
+
+def test_output_into_a_closed_pipe_is_no_fault() -> None:
+    run = f"{sys.executable} -m evenhand identities --format json | head -1"
+    done = subprocess.run(run, shell=True, capture_output=True, text=True)
+    assert done.stdout == "[\n"
+    assert done.stderr == ""
