@@ -74,7 +74,10 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Write an ordinary model folder, the weights as bf16."""
+    """Write an ordinary model folder: weights stored as bf16, to be computed with as float32.
+
+    In bf16 the greedy answer to a text from outside its world hangs on how a batch is padded.
+    """
     # Servers take the request's temperature only where sampling is the model's default.
     model.generation_config = GenerationConfig(
         do_sample=True,
@@ -89,4 +92,6 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.to(torch.bfloat16).save_pretrained(out)
     model.to(torch.float32).load_state_dict(weights)
+    model.config.dtype = torch.float32
+    model.config.save_pretrained(out)
     tokenizer.save_pretrained(out)
