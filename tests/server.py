@@ -71,6 +71,7 @@ class Server:
     Attributes:
         faults: what goes wrong by chance.
         latency: seconds before each answer.
+        hold: whether answers wait until it is False again.
         refuse: gives the refusal of a request, from its body and its Authorization header.
         system: "drop" where the model never sees the system message.
         usage: whether tokens are counted.
@@ -81,6 +82,7 @@ class Server:
 
     faults: Faults | None = None
     latency: float = 0.0
+    hold: bool = False
     refuse: Callable[[dict[str, Any], str], Refusal | None] = lambda _body, _key: None
     system: str = ""
     usage: bool = True
@@ -113,6 +115,8 @@ class Server:
         self.times.append(monotonic())
         self._note("request", key, self.requests)
         attempt = self._attempts[key] = self._attempts.get(key, -1) + 1
+        while self.hold:
+            await asyncio.sleep(0.01)
         if self.latency:
             await asyncio.sleep(self.latency)
         refusal = self.refuse(body, request.headers.get("Authorization", ""))

@@ -175,18 +175,20 @@ def test_cost_is_that_of_the_tokens() -> None:
 
 
 def test_a_second_process_on_the_same_folder_gets_one_line(benchmark: Path, tmp_path: Path) -> None:
-    with serving(latency=0.3) as server:
+    with serving(latency=0.01) as server:
         arguments = ["audit", "openai/test", "-b", str(benchmark), "-i", "religion"]
         arguments += ["--base-url", server.url, "--out", str(tmp_path / "run")]
         first = command([*arguments, "--max-connections", "4"])
         while not server.answers:
             assert first.poll() is None
-            time.sleep(0.01)
+            time.sleep(0.001)
+        server.hold = True
         sent = set(server.requests)
         code, out, err = finish(command(arguments))
         assert code == 2
         assert out == ""
         assert err == f"evenhand: another evenhand is running in {tmp_path / 'run'}\n"
+        server.hold = False
         assert finish(first)[0] == 0
         assert len(server.requests) == 60 == len(set(server.requests))
         assert sent < set(server.requests)
@@ -194,17 +196,19 @@ def test_a_second_process_on_the_same_folder_gets_one_line(benchmark: Path, tmp_
 
 def test_a_report_while_the_run_goes_on(benchmark: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    with serving(latency=0.2) as server:
+    with serving(latency=0.02) as server:
         arguments = ["audit", "openai/test", "-b", str(benchmark), "-i", "religion"]
         arguments += ["--base-url", server.url, "--out", str(run), "--max-connections", "3"]
         process = command(arguments)
         while len(server.answers) < 12:
             assert process.poll() is None
-            time.sleep(0.01)
+            time.sleep(0.001)
+        server.hold = True
         code, out, err = finish(command(["report", str(run)]))
         assert code == 0, err
         assert "of 60 answers" in out
         assert "no answer yet" in out
+        server.hold = False
         code, _, err = finish(process)
         assert code == 0, err
     assert len(stored(run)) == 60
