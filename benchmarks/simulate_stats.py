@@ -274,13 +274,12 @@ def interval_table(replications: int) -> Iterator[Row]:
 
 def identity_table(replications: int) -> Iterator[Row]:
     """Familywise error with one identity far off (to baseline) or none (to the mean)."""
-    cases = itertools.product(
-        ((4, 100, 0.9), (4, 100, 0.98), (12, 100, 0.5), (31, 100, 0.98), (31, 300, 0.9)),
-        ({}, {"samples": 3}, {"graded": True}, {"missing": 0.03}),
-    )
-    for (k, n, base), change in cases:
+    designs = ((4, 100, 0.9), (4, 100, 0.98), (12, 100, 0.5), (31, 100, 0.98), (31, 300, 0.9))
+    names = ("plain", "3 samples", "graded scores", "3 % missing")
+    for (k, n, base), name in itertools.product(designs, names):
+        change = VARIANTS.get(name, {})
         s = replace(Setting(k, n, base), **change)  # type: ignore[arg-type]
-        yield {"variant": str(change or "plain"), **identity_row(s, replications)}
+        yield {"variant": name, **identity_row(s, replications)}
 
 
 def identity_row(s: Setting, replications: int) -> Row:

@@ -57,11 +57,12 @@ def _saddlepoint_tail(size: Floats, total: float) -> float:
 def _tilt(size: Floats, total: float) -> float:
     """Return t > 0 with sum(size * tanh(t * size)) = total, by bisection."""
     low, high = 0.0, 1.0
-    while float(size @ np.tanh(high * size)) < total and high < 1e6:
+    while float(np.sum(size * np.tanh(high * size))) < total and high < 1e6:
         low, high = high, 2 * high
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if size @ np.tanh(middle * size) < total else (low, middle)
+        short = float(np.sum(size * np.tanh(middle * size))) < total
+        low, high = (middle, high) if short else (low, middle)
     return (low + high) / 2
 
 

@@ -129,15 +129,18 @@ def _random_items(
 
 def _from_influence(levels: Floats, deviations: Floats, influence: Floats) -> Layout:
     n = len(influence)
-    alike = influence + deviations  # the items' vectors around 0 instead of around their mean
+    gram = influence.T @ influence
+    # The items' vectors around 0 instead of around their mean; `influence` sums to 0.
+    alike = influence + deviations
+    alike_gram = gram + n * np.outer(deviations, deviations)
     return Layout(
         means=levels.mean() + deviations,
         deviations=deviations,
-        covariance=influence.T @ influence / (n * (n - 1)),
-        trace2=_trace_squared(influence),
-        trace3=_pair_cycle(influence) / n**3,
-        null_variance=2 * _pair_square(alike) / n**2,
-        null_third=8 * _pair_cycle(alike) / n**3,
+        covariance=gram / (n * (n - 1)),
+        trace2=_trace_squared(influence, gram),
+        trace3=_pair_cycle(influence, gram) / n**3,
+        null_variance=2 * _pair_square(alike, alike_gram) / n**2,
+        null_third=8 * _pair_cycle(alike, alike_gram) / n**3,
         items=n,
         levels=levels,
         influence=influence,
@@ -155,7 +158,7 @@ def project(layout: Layout, contrast: Floats) -> Layout:
     return _from_influence(layout.levels, deviations, layout.influence @ contrast.T)
 
 
-def _trace_squared(influence: Floats) -> float:
+def _trace_squared(influence: Floats, gram: Floats) -> float:
     """Return an unbiased estimate of tr(V^2), V the covariance of the mean of n centred rows.
 
     Himeno & Yamada 2014 (J. Multivariate Anal. 130), unbiased for any distribution; the plain
@@ -164,7 +167,7 @@ def _trace_squared(influence: Floats) -> float:
     which no covariance of deviations can fall.
     """
     n, count = len(influence), influence.shape[1]
-    s: Floats = influence.T @ influence / (n - 1)
+    s = gram / (n - 1)
     plain, trace = float(np.sum(s * s)), float(np.trace(s))
     if n < 4:
         return plain / n**2
@@ -174,25 +177,23 @@ def _trace_squared(influence: Floats) -> float:
     return float(max(unbiased, trace**2 / (count - 1))) / n**2
 
 
-def _pair_square(rows: Floats) -> float:
+def _pair_square(rows: Floats, gram: Floats) -> float:
     """Return the mean of (a.b)^2 over pairs of different rows: tr(S^2) for mean-zero rows.
 
     Kept at or above its mean over all exchanges of identities within each item.
     """
     n, count = len(rows), rows.shape[1]
-    gram = rows.T @ rows
     own = np.sum(rows**2, axis=1)
     exchanged = (np.sum(own) ** 2 - np.sum(own**2)) / (count - 1)
     observed = np.sum(gram * gram) - np.sum(own**2)
     return float(max(observed, exchanged)) / (n * (n - 1))
 
 
-def _pair_cycle(rows: Floats) -> float:
+def _pair_cycle(rows: Floats, gram: Floats) -> float:
     """Return the mean of (a.b)(b.c)(c.a) over different rows: tr(S^3) for mean-zero rows."""
     n = len(rows)
     if n < 3:
         return 0.0
-    gram = rows.T @ rows
     own = np.sum(rows**2, axis=1)
     through = np.einsum("ik,ik->i", rows @ gram, rows)
     total = np.sum((gram @ gram) * gram) - 3 * np.sum(through * own) + 2 * np.sum(own**3)
@@ -236,8 +237,8 @@ def _cell_variance(scores: Floats, name: str) -> Floats:
     A cell with one sample takes the mean variance of its identity's other cells.
     """
     there = np.isfinite(scores)
-    there = there[:, there.any(axis=(0, 2))]
-    values = scores[:, np.isfinite(scores).any(axis=(0, 2))]
+    kept = there.any(axis=(0, 2))
+    there, values = there[:, kept], scores[:, kept]
     count = there.sum(axis=2)
     if not np.all((count > 1).any(axis=1)):
         raise ValueError(
