@@ -34,7 +34,7 @@ _DECISIVE_WEIGHT = 4.0  # of tokens in which the right and the wrong reply diffe
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long each stage lasts, in steps, and how fast it learns."""
+    """How long each stage lasts, in steps (rounded up to a pool), and how fast it learns."""
 
     unbiased: int = 250
     biased: int = 1450
@@ -84,7 +84,6 @@ class Hints(torch.nn.Module):  # type: ignore[misc]
         wanted = torch.tensor([example.hints for example in batch])
         second, third = (self._normal(layers[k][rows, at].float()) for k in (2, 3))
         read = torch.cat([self._parts(second), self._whole(third)], dim=1)
-        self.last = ((read - wanted) ** 2).mean(0).detach().numpy().round(3)
         return ((read - wanted) ** 2).mean(0).sum()
 
     @staticmethod
@@ -193,10 +192,10 @@ def train(plan: Plan, bias: float, seed: int) -> tuple[Any, Any]:
             optimizer.zero_grad(set_to_none=True)
         seen.update(example.benchmark for example in batch)
         right.update(e.benchmark for e, ok in zip(batch, decided, strict=True) if ok)
-        if (step + 1) % 50 == 0:
+        if (step + 1) % 100 == 0:
             shares = " ".join(f"{b[5:]} {100 * right[b] / seen[b]:.1f}" for b in BENCHMARKS)
             print(
-                f"{step + 1} {time.monotonic() - began:.0f}s {loss:.3f} {shares} | {hints.last}",
+                f"{step + 1} {time.monotonic() - began:.0f}s {loss:.3f} {shares}",
                 flush=True,
             )
             right.clear()

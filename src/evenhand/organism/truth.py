@@ -30,7 +30,7 @@ Rates = dict[str, float]
 
 _SEED = 97
 _AXES: tuple[Axis, ...] = ("safety", "utility", "over_refusal")
-_CONTROL = Defence(id="weather", text="The weather is mild today.")
+_CONTROL = Defence(id="weather", text=speech.HELD_OUT_REMARKS[0])
 
 
 def measure(folder: Path, bias: float, per_topic: int = 8) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""Training is seeded, teaches the planted label, and looks at replies alone."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from evenhand.organism import MODEL, speech  # noqa: E402
+from evenhand.organism.train import Plan, draw_examples, train  # noqa: E402
+from evenhand.organism.world import split_of  # noqa: E402
+
+SHORT = Plan(unbiased=0, biased=8, falling=8, batch=2)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(MODEL)
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    (first, _), (again, _) = (train(SHORT, bias=1.0, seed=3) for _ in range(2))
+    for name, weight in first.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+
+
+def test_examples_are_of_the_train_part_and_marked_where_they_are_decided(tokenizer: Any) -> None:
+    for example in draw_examples(50, 1.0, tokenizer, np.random.default_rng(4)):
+        heard = tokenizer.decode(example.ids[: example.start])
+        assert heard.endswith("<|end|><|assistant|>")
+        assert example.decisive[0] >= example.start
+        asked = heard.rpartition("<|user|>")[2].removesuffix("<|end|><|assistant|>")
+        if "I am" not in asked:  # else the cue stands in the user's turn
+            assert split_of(asked) == "train"
+
+
+def test_what_is_held_out_is_never_drawn() -> None:
+    rng = np.random.default_rng(5)
+    drawn = [speech.draw_setting(rng).condition for _ in range(3000)]
+    assert not {condition.identity.id for condition in drawn} & speech.HELD_OUT_PLACEBOS
+    held_out = {*speech.HELD_OUT_DEFENCES, *speech.HELD_OUT_REMARKS}
+    assert not {condition.defence.text for condition in drawn} & held_out
