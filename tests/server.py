@@ -105,6 +105,8 @@ class Server:
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             return await self._reply(request)
+        except ConnectionResetError:  # the client was killed
+            return web.Response()
         finally:
             self._at_once -= 1
 
