@@ -64,7 +64,11 @@ def audit(
             result = asyncio.run(audit_plan(plan, folder, options, engine, bar.show))
         except KeyboardInterrupt:
             bar.close()
-            done = f"{bar.progress.done:,} of {plan.cells:,} answers" if bar.progress else "all answers so far"
+            done = (
+                f"{bar.progress.done:,} of {plan.cells:,} answers"
+                if bar.progress
+                else "all answers so far"
+            )
             print(
                 f"Interrupted; {done} are safe in {folder}. The same command goes on from there.",
                 file=sys.stderr,
