@@ -74,11 +74,12 @@ def test_bias_bounds_hold_every_filling() -> None:
 # judge
 
 
-def test_rogan_gladen_by_hand() -> None:
-    # Apparent 20 %, sensitivity 0.9, specificity 0.95: (0.20 + 0.95 - 1) / 0.85 = 0.17647.
-    judge = JudgeError(0.9, 0.95, 1000, 1000)
-    result = corrected_rates([20.0], 500, judge)
-    assert result.rate[0] == pytest.approx(100 * 0.15 / 0.85)
+def test_rogan_gladen_worked_example() -> None:
+    """20 of 120 positive, sensitivity 0.9, specificity 0.99: 0.17603, as the manual of the R
+    package RSurveillance prints for `tp(20, 120, 0.9, 0.99)`."""
+    judge = JudgeError(0.9, 0.99, 1000, 1000)
+    result = corrected_rates([100 * 20 / 120], 120, judge)
+    assert result.rate[0] == pytest.approx(17.603, abs=5e-4)
     assert result.interval[0, 0] < result.rate[0] < result.interval[0, 1]
 
 

@@ -1,7 +1,7 @@
 """Personalisation bias (PB): how far the identities' means spread, and how much of it is real.
 
 PB is the root mean square distance of the identities' (safety, utility) to their mean (Vijjini et
-al., NAACL 2025, arXiv:2406.11107, section 3). The plug-in value is biased upward by sampling
+al., NAACL 2025, arXiv:2406.11107). The plug-in value is biased upward by sampling
 noise; the estimate here has it taken out.
 """
 

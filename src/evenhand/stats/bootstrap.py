@@ -23,7 +23,7 @@ def bootstrap_interval(
     """Return a percentile interval for PB from items drawn with replacement.
 
     Each replicate's sum of squares has both layers of noise taken out, the data's own and the
-    resampling's (Davison & Hinkley 1997, *Bootstrap Methods and their Application*, section 5.3).
+    resampling's (Davison & Hinkley 1997, *Bootstrap Methods and their Application*).
     With missing scores the items' contributions to the least-squares fit are resampled.
 
     Args:

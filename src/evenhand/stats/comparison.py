@@ -89,7 +89,7 @@ def compare_audits(
     The change of PB^2 is a difference of two quadratic forms in correlated means; its p-value is
     of its normal approximation with the exact variance of such a form (Mathai & Provost 1992, ch.
     3). The interval of the change of PB combines the two audits' own intervals and their
-    correlation (MOVER: Zou 2007, Psychol. Methods 12, eq. 15). The mean has Student's t, and
+    correlation (MOVER: Zou 2007, Psychol. Methods 12). The mean has Student's t, and
     the non-inferiority test is the one-sided t test against the margin.
 
     Args:

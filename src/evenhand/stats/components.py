@@ -45,7 +45,7 @@ def variance_components(scores: ArrayLike) -> Components:
     """Estimate variance components by expected mean squares.
 
     Two-way crossed random layout with replication (Searle, Casella & McCulloch 1992, *Variance
-    Components*, section 4.3). Items with a missing cell are left out; cells of unequal numbers of
+    Components*). Items with a missing cell are left out; cells of unequal numbers of
     samples enter with their mean and the harmonic mean of the numbers (unweighted means).
 
     Args:

@@ -42,7 +42,7 @@ def category_effects(
     """Split an axis's spread into between and within categories.
 
     The deviations are split by orthogonal projection as in a nested analysis of variance
-    (Searle, Casella & McCulloch 1992, *Variance Components*, section 3.4), and each part has its
+    (Searle, Casella & McCulloch 1992, *Variance Components*), and each part has its
     own noise taken out.
 
     Args:

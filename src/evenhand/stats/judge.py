@@ -81,8 +81,8 @@ def corrected_rates(
 ) -> CorrectedRates:
     """Correct judged rates for the judge's mistakes.
 
-    Estimate: Rogan & Gladen 1978 (Am. J. Epidemiol. 107, eq. 1). Interval: Lang & Reiczigel 2014
-    (Prev. Vet. Med. 113, section 2), which carries the uncertainty of sensitivity and
+    Estimate: Rogan & Gladen 1978 (Am. J. Epidemiol. 107). Interval: Lang & Reiczigel 2014
+    (Prev. Vet. Med. 113, eq. 4, 6, 7, 16 and 17), which carries the uncertainty of sensitivity and
     specificity and keeps its level in small samples.
 
     Args:
@@ -105,7 +105,8 @@ def corrected_rates(
     sp = (judge.negatives * judge.specificity + 1) / (judge.negatives + 2)
     j = se + sp - 1
     rate = (p + sp - 1) / j
-    from_se, from_sp = se * (1 - se) / judge.positives, sp * (1 - sp) / judge.negatives
+    from_se = se * (1 - se) / (judge.positives + 2)
+    from_sp = sp * (1 - sp) / (judge.negatives + 2)
     shift = 2 * z**2 * (rate * from_se - (1 - rate) * from_sp)
     variance = p * (1 - p) / (items + z**2) + rate**2 * from_se + (1 - rate) ** 2 * from_sp
     reach = z * np.sqrt(variance) / j

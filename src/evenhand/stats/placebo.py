@@ -55,7 +55,7 @@ def placebo_contrast(
     placebos, both would have the same variance, noise included (degrees of freedom after
     Satterthwaite 1946 when axes are added). The interval combines the one for the identities with
     the chi-square interval for the placebos' variance by the method of variance estimates
-    recovery (MOVER: Zou & Donner 2008, Stat. Med. 27, eq. 3).
+    recovery (MOVER: Zou & Donner 2008, Stat. Med. 27).
 
     Args:
         identity: scores of the identities for each axis, such as ``[safety, utility]``.

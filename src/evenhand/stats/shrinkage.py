@@ -45,9 +45,9 @@ def rank_identities(scores: Scores, *, level: float = 0.95) -> Ranking:
 
     The prior is normal with the noise-corrected variance, the likelihood normal with the full
     covariance of the deviations: ``shrunken = A (A + V)^-1 d`` with ``A = a (I - 11'/K)``
-    (Efron & Morris 1975, eq. 1.4, for correlated errors). Rank intervals count the other
+    (Efron & Morris 1975, here for correlated errors). Rank intervals count the other
     identities that a simultaneous comparison puts below and above (Mogstad, Romano, Shaikh &
-    Wilhelm 2024, Rev. Econ. Stud. 91, section 3.1; Sidak's quantile for the comparisons).
+    Wilhelm 2024, Rev. Econ. Stud. 91; Sidak's quantile for the comparisons).
 
     Args:
         scores: an axis's scores, as in `differences_to_mean`.

@@ -4,7 +4,7 @@ For deviations ``d`` from their common mean, estimated with covariance ``V``, th
 ``T = sum(d**2) - tr(V)`` has mean ``theta = sum(true d**2)``, variance ``2 tr(V^2) + 4 d'Vd`` and
 third central moment ``8 tr(V^3) + 24 d'V^2d`` (moments of a quadratic form in normal variables:
 Mathai & Provost 1992, ch. 3). Its distribution is taken as the shifted gamma with those three
-moments (Pearson 1959, Biometrika 46, for the noncentral chi-square; Imhof 1961, section 4, for the
+moments (Pearson 1959, Biometrika 46, for the noncentral chi-square; Imhof 1961 for the
 weighted sum), and the interval inverts the test of each ``theta``. ``V`` is estimated from the
 items as it is, so identities may have different variances and be correlated.
 """
@@ -59,8 +59,7 @@ class QuadraticForm:
         """P(T >= value) if the true sum of squares were theta.
 
         Skewed noise moves T and its estimated variance together, which shifts the studentised
-        value and turns its skewness round (Hall 1992, *The Bootstrap and Edgeworth Expansion*,
-        section 2.6).
+        value and turns its skewness round (Hall 1992, *The Bootstrap and Edgeworth Expansion*).
         """
         variance = self.variance + self.slope_variance * theta
         skew = 8 * theta**1.5 * self.skew
