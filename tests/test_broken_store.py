@@ -168,3 +168,19 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
         assert out == ""
         assert err.count("\n") == 1
         assert not server.requests
+
+
+def test_a_folder_that_may_not_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    benchmark = write_benchmark(tmp_path / "own.jsonl", 2)
+    with serving() as server:
+        arguments = ["audit", "openai/test", "-b", str(benchmark), "--base-url", server.url]
+        assert run_main([*arguments, "--out", str(tmp_path / "run")]) == 2
+        assert not server.requests
+    err = capsys.readouterr().err
+    assert err == f"evenhand: cannot lock {tmp_path / 'run'}: Permission denied\n"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from filelock import FileLock, Timeout
 
 from evenhand.engines.engine import Decoding, Engine, Request, Response
-from evenhand.errors import RunFolderError
+from evenhand.errors import RunFolderError, StoreError
 from evenhand.placement import NO_SYSTEM_MESSAGE, find_placement
 from evenhand.plan import Plan
 from evenhand.store import LOCK_FILE, Store
@@ -202,6 +202,8 @@ def _only_process(store: Store) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise RunFolderError(f"another evenhand is running in {store.folder}") from None
+    except OSError as error:
+        raise StoreError(f"cannot lock {store.folder}: {error.strerror}") from None
     try:
         yield
     finally:

@@ -1,0 +1,137 @@
+"""Between engine and store: errors of both, and what of it ends a run."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evenhand import RunOptions, audit
+from evenhand.cue import Message
+from evenhand.engines.engine import Request, Response
+from evenhand.errors import AuthenticationError, StoreError, Unreachable
+from evenhand.plan import Plan
+from evenhand.run import run
+from evenhand.score import FILTERED, REJECTED, score_run
+from evenhand.store import Store
+from runs import plan_of, stored, write_benchmark
+from server import answer_of, error, serving, unused_port
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    path = write_benchmark(tmp_path / "own.jsonl", 10)
+    return plan_of("openai/test", path, identities=["religion"])
+
+
+class Failing:
+    """Answers `good` requests, then raises."""
+
+    model = "openai/test"
+
+    def __init__(self, good: int, error: Exception) -> None:
+        self.good, self.error = good, error
+
+    def rendered(self, messages: list[Message]) -> str | None:
+        return str(messages)
+
+    async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
+        for number, request in enumerate(requests):
+            if number == self.good:
+                raise self.error
+            settle(Response(request, answer_of("0f")))
+
+    async def close(self) -> None:
+        pass
+
+
+def test_what_came_before_an_error_of_the_engine_is_kept(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(Unreachable, match="gone"):
+        audit(plan.study, out=tmp_path / "run", engine=Failing(7, Unreachable("gone")))
+    assert len(stored(tmp_path / "run")) == 7
+    result = audit(plan.study, out=tmp_path / "run", engine=Failing(99, Unreachable("gone")))
+    assert result.done == result.cells == 60
+
+
+def test_a_fault_of_ours_in_an_engine_is_not_hidden(plan: Plan, tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        audit(plan.study, out=tmp_path / "run", engine=Failing(7, ZeroDivisionError()))
+    assert len(stored(tmp_path / "run")) == 7
+
+
+def test_two_errors_at_once_are_one_line(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise StoreError("full")
+
+    monkeypatch.setattr(Store, "write", full)
+    with pytest.raises(StoreError, match="full"):
+        audit(plan.study, out=tmp_path / "run", engine=Failing(7, Unreachable("gone")))
+    gc.collect()
+    assert caplog.text == "", "asyncio complains of an error that nobody looked at"
+
+
+def test_a_key_that_is_revoked_ends_the_run_and_keeps_the_answers(
+    plan: Plan, tmp_path: Path
+) -> None:
+    with serving(latency=0.01) as server:
+
+        def refuse(_body: dict[str, Any], _key: str) -> Any:
+            return (401, error("key revoked")) if len(server.answers) >= 20 else None
+
+        server.refuse = refuse
+        options = RunOptions([server.url], max_connections=4)
+        with pytest.raises(AuthenticationError, match="key revoked"):
+            audit(plan.study, out=tmp_path / "run", options=options)
+        assert len(server.requests) <= len(server.answers) + 4
+    assert 20 <= len(stored(tmp_path / "run")) <= len(server.answers)
+
+
+def test_an_endpoint_that_is_down_is_made_up_for_by_another(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evenhand.engines.throttle._BACKOFF_FIRST", 0.002)
+    down = f"http://127.0.0.1:{unused_port()}/v1"
+    with serving() as server:
+        options = RunOptions([down, server.url], max_connections=8)
+        result = audit(plan.study, out=tmp_path / "run", options=options)
+    assert result.done == result.cells == len(server.answers)
+    assert result.failed_attempts > 20
+
+
+def test_progress_counts_this_run_and_all_that_is_stored(plan: Plan, tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "run")
+    engine = Failing(20, Unreachable("gone"))
+    with pytest.raises(Unreachable):
+        asyncio.run(run(plan, engine, store))
+    engine.good = 99
+    progress = asyncio.run(run(plan, engine, store))
+    assert (progress.cells, progress.done, progress.sent) == (60, 60, 40)
+    again = asyncio.run(run(plan, engine, store))
+    assert (again.cells, again.done, again.sent) == (60, 60, 0)
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        ({"text": None, "error": "HTTP 400: filtered"}, REJECTED.reason),
+        ({"text": "I am", "finish": "content_filter"}, FILTERED.reason),
+        ({"text": "First,", "finish": "length"}, "cut off before a final answer"),
+        ({"text": "  ", "finish": "stop"}, "empty answer"),
+        ({"text": "Who knows.", "finish": "stop"}, "no final answer found"),
+    ],
+)
+def test_what_cannot_be_scored_has_its_reason(
+    plan: Plan, tmp_path: Path, response: dict[str, Any], reason: str
+) -> None:
+    store = Store.create(tmp_path / "run")
+    ids = store.activate(plan.conditions, plan.items, 1)
+    index = next(n for n, item in enumerate(plan.items) if item.scorer == "choice")
+    store.write([Response(plan.request(0, index), **response)], *ids)
+    assert score_run(store) == 1
+    assert [why for _, why, _ in store.reasons()] == [reason]
