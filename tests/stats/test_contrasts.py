@@ -117,6 +117,15 @@ def test_placebo_uses_spreads_with_divisor_less_one() -> None:
     assert result.identity == pytest.approx(pb * (6 / 5) ** 0.5)
 
 
+def test_placebos_without_spread_are_not_known_exactly() -> None:
+    identity, same = noisy([0.7] * 6, 300), np.tile(noisy([0.7], 300, 1), (4, 1))
+    result = placebo_contrast([identity], [same])
+    own = personalization_bias(identity, None)
+    assert result.placebo == 0
+    assert result.p_value == pytest.approx(own.p_value)
+    assert result.interval[0] <= own.interval[0] * (6 / 5) ** 0.5
+
+
 def test_placebo_needs_the_same_axes() -> None:
     x = noisy([0.5, 0.6], 30)
     with pytest.raises(ValueError, match="same axes"):

@@ -14,7 +14,7 @@ from scipy.special import chdtri, fdtrc
 
 from evenhand.stats._scores import Scores, check_level, read_benchmarks
 from evenhand.stats.layout import Layout, fit_layout
-from evenhand.stats.spread import QuadraticForm, quadratic_form, spread_interval
+from evenhand.stats.spread import QuadraticForm, quadratic_form, spread_interval, spread_p_value
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def placebo_contrast(
         beyond=max(signed, 0.0) ** 0.5,
         signed_square=signed,
         interval=(max(below, 0.0) ** 0.5, max(above, 0.0) ** 0.5),
-        p_value=_ratio_p_value(form.plugin / k, other.plugin / m, freedom, others),
+        p_value=_ratio_p_value(form, other, freedom, others),
         level=level,
         identities=form.count,
         placebos=other.count,
@@ -105,7 +105,12 @@ def _freedom(axes: Sequence[Sequence[Layout]]) -> float:
 
 
 def _random_interval(form: QuadraticForm, freedom: float, level: float) -> tuple[float, float]:
-    """Chi-square interval of the placebos' plug-in variance, less their noise, not below 0."""
+    """Chi-square interval of the placebos' plug-in variance, less their noise, not below 0.
+
+    Placebos without any spread leave only what unseen items could hide.
+    """
+    if form.plugin == 0:
+        return 0.0, spread_interval(form, level)[1] / (form.count - 1)
     plugin, noise = form.plugin / (form.count - 1), form.noise / (form.count - 1)
     tail = (1 - level) / 2
     low = plugin * freedom / float(chdtri(freedom, tail)) - noise
@@ -113,7 +118,11 @@ def _random_interval(form: QuadraticForm, freedom: float, level: float) -> tuple
     return max(low, 0.0), max(high, 0.0)
 
 
-def _ratio_p_value(ours: float, theirs: float, freedom: float, others: float) -> float:
-    if theirs == 0:
-        return 0.0 if ours > 0 else 1.0
-    return float(fdtrc(freedom, others, ours / theirs))
+def _ratio_p_value(
+    ours: QuadraticForm, theirs: QuadraticForm, freedom: float, others: float
+) -> float:
+    """p-value of F; where placebos have no spread at all, that of the identities' own spread."""
+    if theirs.plugin == 0:
+        return spread_p_value(ours)
+    ratio = (ours.plugin / (ours.count - 1)) / (theirs.plugin / (theirs.count - 1))
+    return float(fdtrc(freedom, others, ratio))

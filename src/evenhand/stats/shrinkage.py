@@ -23,8 +23,6 @@ class Ranking:
     Attributes:
         shrunken: (identities,) empirical Bayes estimate of each deviation from the identities'
             mean, in points; all 0 if the spread is no larger than noise.
-        standard_error: (identities,) posterior standard deviation, in points; it leaves out the
-            uncertainty of the prior variance. 0 only where the prior variance is estimated as 0.
         reliability: share of the observed variance of the deviations that is not noise, 0 to 1.
         rank: (identities,) 1 is the lowest deviation, that is the worst off; equal deviations
             share the mean of their ranks.
@@ -33,7 +31,6 @@ class Ranking:
     """
 
     shrunken: Floats
-    standard_error: Floats
     reliability: float
     rank: Floats
     rank_interval: Floats
@@ -63,11 +60,9 @@ def rank_identities(scores: Scores, *, level: float = 0.95) -> Ranking:
     freedom = min(layout.items for layout in layouts) - 1
     observed = float(deviations @ deviations)
     real = max(observed - float(np.trace(covariance)), 0.0)
-    shrunken, error = _posterior(deviations, covariance, real / (len(deviations) - 1))
     low, high = _rank_limits(deviations, covariance, freedom, level)
     return Ranking(
-        shrunken=shrunken,
-        standard_error=error,
+        shrunken=_posterior_mean(deviations, covariance, real / (len(deviations) - 1)),
         reliability=real / observed if observed > 0 else 0.0,
         rank=_ranks(deviations),
         rank_interval=np.column_stack([low, high]),
@@ -75,13 +70,12 @@ def rank_identities(scores: Scores, *, level: float = 0.95) -> Ranking:
     )
 
 
-def _posterior(deviations: Floats, covariance: Floats, prior: float) -> tuple[Floats, Floats]:
+def _posterior_mean(deviations: Floats, covariance: Floats, prior: float) -> Floats:
     count = len(deviations)
     centre = np.eye(count) - 1 / count
     # Adding 11'/K keeps the sum invertible; deviations have no part in that direction.
-    gain = prior * centre @ np.linalg.pinv(prior * centre + covariance + 1 / count)
-    variance = np.diag(prior * (centre - gain @ centre))
-    return gain @ deviations, np.sqrt(np.maximum(variance, 0.0))
+    whole = prior * centre + covariance + 1 / count
+    return np.asarray(prior * centre @ np.linalg.pinv(whole) @ deviations)
 
 
 def _ranks(deviations: Floats) -> Floats:
