@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from evenhand.errors import UsageError
 
 if TYPE_CHECKING:
     from evenhand.analysis import Audit
@@ -43,6 +46,12 @@ class RunOptions:
     precision: float | None = None
     offline: bool = False
 
+    def __post_init__(self) -> None:
+        if isinstance(self.base_urls, str):
+            raise UsageError(f'base_urls is a list: ["{self.base_urls}"]')
+        if self.max_cost is not None and self.price is None:
+            raise UsageError("a cost limit needs the price of the tokens, such as 0.15/0.60")
+
 
 def audit(
     model: str | Study,
@@ -74,10 +83,23 @@ def audit(
     from evenhand.yamlfile import validate
 
     options = options or RunOptions()
+    if isinstance(model, Study) and study:
+        raise UsageError(f"a whole Study was given; {', '.join(study)} cannot be changed beside it")
     if not isinstance(model, Study):
         model = validate(Study, {"model": model, **study}, "study")
     plan = make_plan(model, offline=options.offline)
-    return asyncio.run(audit_plan(plan, Path(out), options, engine, on_progress))
+    auditing = audit_plan(plan, Path(out), options, engine, on_progress)
+    return _run(auditing)
+
+
+def _run(auditing: Coroutine[Any, Any, Audit]) -> Audit:
+    """Run to the end, also from inside a running loop such as a notebook's."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(auditing)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, auditing).result()
 
 
 async def audit_plan(
@@ -109,7 +131,6 @@ async def audit_plan(
         if options.precision is not None:
             return await run_in_looks(plan, engine, store, ask, options.precision)
         await ask(plan, engine, store)
-        store.set_meta("looks", None)
         score_run(store)
         return analyse(store)
     finally:

@@ -7,11 +7,14 @@ of all. The looks and their confidence level are fixed before the first answer
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
+from typing import Any, Protocol
 
 from evenhand.analysis import Audit, analyse
+from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Engine
 from evenhand.errors import UsageError
 from evenhand.plan import Plan
@@ -20,7 +23,21 @@ from evenhand.score import score_run
 from evenhand.stats import Spread, plan_looks
 from evenhand.store import Store
 
-Ask = Callable[[Plan, Engine, Store], Awaitable[Progress]]
+
+class Ask(Protocol):
+    """`evenhand.run.run` with a price and a limit to it."""
+
+    def __call__(
+        self,
+        plan: Plan,
+        engine: Engine,
+        store: Store,
+        *,
+        look: Mapping[str, Any],
+        earlier: Progress | None,
+    ) -> Awaitable[Progress]:
+        """Run a part of the plan."""
+        ...
 
 
 async def run_in_looks(
@@ -29,7 +46,7 @@ async def run_in_looks(
     """Run the plan look by look until the interval of PB reaches no farther than wanted.
 
     Args:
-        ask: runs a plan: `evenhand.run.run`, with what it is to cost and whom it is to tell.
+        ask: runs a part of the plan.
         precision: half the width that the interval of PB may have, in points, > 0.
 
     Raises:
@@ -39,25 +56,37 @@ async def run_in_looks(
     if sum(c.identity.kind == "identity" for c in plan.conditions) < 2:
         raise UsageError("--precision is about the spread of identities: choose at least two")
     looks = plan_looks()
+    progress = None
     for number, share in enumerate(looks.shares, 1):
-        items = plan.items[: ceil(share * len(plan.items))]
-        progress = await ask(replace(plan, items=items), engine, store)
+        items = _first_of_each(plan.items, share)
+        look = {
+            "look": number,
+            "of": len(looks.shares),
+            "items": len(items),
+            "all_items": len(plan.items),
+            "precision": precision,
+            "level": looks.look_level,
+        }
+        part = replace(plan, items=items)
+        progress = await ask(part, engine, store, look=look, earlier=progress)
         score_run(store)
-        store.set_meta(
-            "looks",
-            {
-                "look": number,
-                "of": len(looks.shares),
-                "items": len(items),
-                "all_items": len(plan.items),
-                "precision": precision,
-                "level": looks.look_level,
-            },
-        )
         audit = analyse(store)
         if progress.stopped or audit.done < audit.cells or _is_precise(audit.pb, precision):
             break
     return audit
+
+
+def _first_of_each(items: Sequence[Item], share: float) -> tuple[Item, ...]:
+    """The first items of every benchmark, in their order; two of each at least."""
+    sizes = Counter((item.axis, item.benchmark) for item in items)
+    left = {key: max(2, ceil(share * size)) for key, size in sizes.items()}
+    chosen = []
+    for item in items:
+        key = (item.axis, item.benchmark)
+        if left[key]:
+            left[key] -= 1
+            chosen.append(item)
+    return tuple(chosen)
 
 
 def _is_precise(pb: Spread | None, precision: float) -> bool:

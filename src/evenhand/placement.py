@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evenhand.benchmarks.item import Item
+from evenhand.cue import Message
 from evenhand.engines.engine import Engine, Request, Response
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.plan import Plan
 
+HELLO: list[Message] = [{"role": "user", "content": "Hello"}]
 NO_SYSTEM_MESSAGE = "no system message in this study"
 
 _HARMLESS = (
@@ -51,7 +53,7 @@ async def find_placement(engine: Engine, plan: Plan) -> Placement:
     told = _first_with_system(plan)
     if told is None:
         return Placement(True, NO_SYSTEM_MESSAGE)
-    if engine.rendered([{"role": "user", "content": "Hello"}]) is not None:
+    if engine.rendered(HELLO) is not None:
         return _from_rendered_prompts(engine, plan)
     return await _from_token_counts(engine, plan, told)
 

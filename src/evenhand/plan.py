@@ -31,13 +31,11 @@ class Plan:
 
     Attributes:
         study: what was asked for.
-        model: the model's name as part of the response key.
         conditions: identity x cue x defence; each cue and defence has its own baseline.
         items: in the order in which they are asked.
     """
 
     study: Study
-    model: str
     conditions: tuple[Condition, ...]
     items: tuple[Item, ...]
 
@@ -69,7 +67,7 @@ class Plan:
     @cached_property
     def _model_and_decoding(self) -> bytes:
         # Sorted: extra fields in another order are the same request.
-        content = (self.model, self.study.decoding.model_dump())
+        content = (self.study.model, self.study.decoding.model_dump())
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 
@@ -82,7 +80,6 @@ def make_plan(study: Study, *, offline: bool = False) -> Plan:
     """
     return Plan(
         study=study,
-        model=study.model,
         conditions=tuple(_conditions(study)),
         items=tuple(_items(study, offline)),
     )
@@ -92,8 +89,12 @@ def _conditions(study: Study) -> Iterator[Condition]:
     own_cues = read_cues(study.cues_file) if study.cues_file else []
     own_defences = read_defences(study.defences_file) if study.defences_file else []
     people = (BASELINE, *_identities(study))
-    for cue in select_cues(study.cues or [c.id for c in own_cues], own_cues):
-        for defence in select_defences(study.defences, own_defences):
+    cues = select_cues(study.cues, own_cues) if study.cues else own_cues or select_cues(["system"])
+    defences = select_defences(study.defences or ["none"], own_defences)
+    if not study.defences:
+        defences += own_defences
+    for cue in cues:
+        for defence in defences:
             for identity in people:
                 yield Condition(identity, cue, defence)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from evenhand.analysis.grid import read_grid
-from evenhand.errors import UsageError
+from evenhand.errors import RunFolderError, UsageError
 from evenhand.plan import Plan
 from evenhand.stats import (
     PlannedBenchmark,
@@ -106,6 +106,8 @@ class _Noise:
 
     def __init__(self, pilot: Store | None) -> None:
         study = pilot.meta("study") if pilot else None
+        if pilot and study is None:
+            raise RunFolderError(f"{pilot.folder}: the pilot run has no answers yet")
         self.samples = study["samples"] if study else None
         self._grid = read_grid(pilot, self.samples) if pilot and self.samples else None
         assumed = ", ".join(f"{axis} {100 * rate:g}" for axis, rate in BASE_RATES.items())

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from evenhand.engines.engine import Decoding, Engine, Request, Response
 from evenhand.errors import RunFolderError, StoreError
-from evenhand.placement import NO_SYSTEM_MESSAGE, find_placement
+from evenhand.placement import HELLO, NO_SYSTEM_MESSAGE, find_placement
 from evenhand.plan import Plan
 from evenhand.store import LOCK_FILE, Store
 
+CHARACTERS_PER_TOKEN = 4
+"""A usual figure for English text; good enough for a price."""
 _FLUSH_EVERY = 0.25
 """Seconds between two writes: each waits for the disk, so answers are written in batches."""
 
@@ -63,15 +66,20 @@ async def run(
     price: Price | None = None,
     max_cost: float | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    look: Mapping[str, Any] | None = None,
+    earlier: Progress | None = None,
 ) -> Progress:
     """Ask every cell of the plan that has no answer in the store.
 
     What `on_progress` has been shown as done is on disk, whatever happens next.
 
     Args:
-        price: of the tokens; None if they cost nothing.
+        price: of the tokens; None if they cost nothing. Where an endpoint counts no tokens they
+            are estimated from the length of the text.
         max_cost: dollars after which nothing more is sent; requests under way still end.
         on_progress: called after every write.
+        look: for a run in looks, which one this is; kept with the results.
+        earlier: progress of the looks before, to go on counting from.
 
     Raises:
         RunFolderError: the store holds another study, or another process is running in it.
@@ -81,9 +89,15 @@ async def run(
     with _only_process(store):
         _check_same_study(plan, store)
         plan, brought = await _place(plan, engine, store)
-        ids = store.activate(plan.conditions, plan.items, plan.study.samples)
-        store.set_meta("study", plan.study.model_dump(mode="json"))
-        recorder = Recorder(plan, store, ids, price or Price(), max_cost, on_progress)
+        addresses = store.meta("addresses") or []
+        facts = {
+            "study": plan.study.model_dump(mode="json"),
+            "looks": look,
+            "addresses": [*addresses, *({engine.address} - set(addresses))],
+        }
+        ids = store.activate(plan.conditions, plan.items, facts)
+        progress = replace(earlier or Progress(0), cells=plan.cells)
+        recorder = Recorder(plan, store, ids, price or Price(), max_cost, progress, on_progress)
         for response in brought:
             recorder.settle(response)
         await recorder.record(engine)
@@ -100,6 +114,7 @@ class Recorder:
         ids: tuple[list[int], list[int]],
         price: Price,
         max_cost: float | None,
+        progress: Progress,
         on_progress: Callable[[Progress], None],
     ) -> None:
         self._plan = plan
@@ -110,14 +125,14 @@ class Recorder:
         self._on_progress = on_progress
         self._keys = store.keys()
         self._waiting: list[Response] = []
-        self._spent = 0.0
-        self.progress = Progress(cells=plan.cells)
+        self._spent = progress.cost
+        self.progress = progress
 
     def settle(self, response: Response) -> None:
         """Take a response; it is on disk after the next write."""
         self._waiting.append(response)
         self._keys.add(response.request.key)
-        self._spent += self._price.cost(response.prompt_tokens, response.completion_tokens)
+        self._spent += self._price.cost(*_tokens(response))
 
     async def record(self, engine: Engine) -> None:
         """Ask all that is left, writing as the answers come; write the rest in any case."""
@@ -160,18 +175,28 @@ class Recorder:
         progress = self.progress
         for response in batch:
             progress.failures += len(response.failures)
-            progress.prompt_tokens += response.prompt_tokens
-            progress.completion_tokens += response.completion_tokens
+            prompt_tokens, completion_tokens = _tokens(response)
+            progress.prompt_tokens += prompt_tokens
+            progress.completion_tokens += completion_tokens
             progress.sent += response.settled
             progress.done += response.settled
         progress.cost = self._price.cost(progress.prompt_tokens, progress.completion_tokens)
         self._on_progress(progress)
 
 
+def _tokens(response: Response) -> tuple[int, int]:
+    """Prompt and completion tokens as counted by the endpoint, or as good as can be guessed."""
+    if response.prompt_tokens or response.text is None:
+        return response.prompt_tokens, response.completion_tokens
+    characters = sum(len(message["content"]) for message in response.request.messages)
+    return characters // CHARACTERS_PER_TOKEN, len(response.text) // CHARACTERS_PER_TOKEN
+
+
 async def _place(plan: Plan, engine: Engine, store: Store) -> tuple[Plan, tuple[Response, ...]]:
     """The plan with its system messages placed as the model takes them."""
     known = store.meta("placement") if store.meta("study") else None
-    if known is not None and known["evidence"] != NO_SYSTEM_MESSAGE:
+    in_sight = engine.rendered(HELLO) is not None  # then checking again costs nothing
+    if known is not None and known["evidence"] != NO_SYSTEM_MESSAGE and not in_sight:
         return plan.with_system_role(known["system_role"]), ()
     placement = await find_placement(engine, plan)
     facts = {"system_role": placement.system_role, "evidence": placement.evidence}

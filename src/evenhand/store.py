@@ -8,7 +8,7 @@ these that a report covers.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,13 +95,13 @@ class Store:
             RunFolderError: the folder holds other things than a run.
             StoreError: the store is damaged, or cannot be written.
         """
-        if folder.is_file():
-            raise RunFolderError(f"{folder} is a file; a run needs a folder")
-        if (folder / FILE).exists() and not _is_blank(folder):
-            return cls.open(folder)
-        if folder.exists() and any(f.name not in _OWN_FILES for f in folder.iterdir()):
-            raise RunFolderError(f"{folder} holds other files but no run; take a new folder")
         try:
+            if folder.is_file():
+                raise RunFolderError(f"{folder} is a file; a run needs a folder")
+            if (folder / FILE).exists() and not _is_blank(folder):
+                return cls.open(folder)
+            if folder.exists() and any(f.name not in _OWN_FILES for f in folder.iterdir()):
+                raise RunFolderError(f"{folder} holds other files but no run; take a new folder")
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from None
@@ -118,7 +118,11 @@ class Store:
             RunFolderError: there is no run in this folder, or one of another version of evenhand.
             StoreError: the store is damaged.
         """
-        if not (folder / FILE).exists() or _is_blank(folder):
+        try:
+            there = (folder / FILE).exists() and not _is_blank(folder)
+        except OSError as error:
+            raise StoreError(f"cannot open the folder {folder}: {error.strerror}") from None
+        if not there:
             raise RunFolderError(f"no run in {folder}; start one: evenhand audit MODEL --out DIR")
         _check(folder)
         return cls(folder, _connect(folder))
@@ -145,9 +149,12 @@ class Store:
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, text))
 
     def activate(
-        self, conditions: Sequence[Condition], items: Sequence[Item], samples: int
+        self, conditions: Sequence[Condition], items: Sequence[Item], facts: Mapping[str, Any]
     ) -> tuple[list[int], list[int]]:
         """Make these the run's active cells, and give the ids of conditions and items.
+
+        Args:
+            facts: further facts about the run, written together with the cells.
 
         Raises:
             RunFolderError: one of them is there already, with another content.
@@ -155,7 +162,10 @@ class Store:
         with self._writing() as connection:
             connection.execute("UPDATE condition SET active = 0")
             connection.execute("UPDATE item SET active = 0")
-            connection.execute("INSERT OR REPLACE INTO meta VALUES ('samples', ?)", (str(samples),))
+            connection.executemany(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                [(name, orjson.dumps(value).decode()) for name, value in facts.items()],
+            )
             return (
                 [_activate_condition(connection, n, c) for n, c in enumerate(conditions)],
                 [_activate_item(connection, n, item) for n, item in enumerate(items)],
@@ -306,7 +316,7 @@ class Store:
 _ACTIVE = (
     "WHERE condition IN (SELECT id FROM condition WHERE active) "
     "AND item IN (SELECT id FROM item WHERE active) "
-    "AND sample < (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'samples')"
+    "AND sample < (SELECT json_extract(value, '$.samples') FROM meta WHERE name = 'study')"
 )
 
 

@@ -22,9 +22,10 @@ class Study(Entry):
             file, or the paper's 31 where there is none.
         identities_file: YAML or TOML file of one's own identities.
         placebos: whether to ask on behalf of the placebos too.
-        cues: ids, forms, patterns or "all".
+        cues: ids, forms, patterns or "all"; empty for all of the file, or the paper's cue where
+            there is none.
         cues_file: YAML or TOML file of one's own cues.
-        defences: ids, "none", or sentences.
+        defences: ids, "none", or sentences; empty for none, and each of the file's against it.
         defences_file: YAML or TOML file of one's own defences.
         samples: answers per cell.
         limit: the most items of each benchmark; a fixed choice, so that a higher limit adds
@@ -39,9 +40,9 @@ class Study(Entry):
     identities: tuple[str, ...] = ()
     identities_file: Path | None = None
     placebos: bool = False
-    cues: tuple[str, ...] = ("system",)
+    cues: tuple[str, ...] = ()
     cues_file: Path | None = None
-    defences: tuple[str, ...] = ("none",)
+    defences: tuple[str, ...] = ()
     defences_file: Path | None = None
     samples: int = Field(default=1, ge=1)
     limit: int | None = Field(default=None, ge=1)

@@ -47,6 +47,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         loaded = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{path}: {error}") from None
+    except RecursionError:
+        raise StudyError(f"{path}: nested too deep") from None
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
         raise StudyError(f"{path}:{line} malformed YAML: {error.problem}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.grid import Grid, Scores, read_grid
+from evenhand.analysis.notes import notes_on
 from evenhand.analysis.people import if_enough
-from evenhand.analysis.results import Audit, DefenceChange, SettingResult
+from evenhand.analysis.results import Audit, DefenceChange
 from evenhand.analysis.setting import analyse_setting
 from evenhand.errors import RunFolderError
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
@@ -70,27 +72,28 @@ def analyse(store: Store, *, margin: float = MARGIN, judge: JudgeError | None = 
         cues=cues,
         defences=changes,
         looks=looks,
-        notes=_notes(study["limit"], placement, looks, cells - done, settings[0]),
+        notes=notes_on(study, placement, looks, store.meta("addresses") or [], grid, settings),
     )
 
 
-def _counts(store: Store) -> tuple[dict[int, dict[str, int]], dict[str, int]]:
+def _counts(store: Store) -> tuple[dict[int, dict[str, Any]], dict[str, int]]:
     """Answers, unscored answers and failed attempts by condition; unscored ones by reason."""
     tallies = store.tallies()
-    unscored: dict[int, int] = {}
-    reasons: dict[str, int] = {}
+    unscored: dict[int, dict[str, int]] = {}
+    reasons: Counter[str] = Counter()
     for condition, reason, count in store.reasons():
-        unscored[condition] = unscored.get(condition, 0) + count
-        reasons[reason] = reasons.get(reason, 0) + count
+        unscored.setdefault(condition, {})[reason] = count
+        reasons[reason] += count
     counts = {}
     for condition in (c.id for c in store.conditions()):
         tally = tallies.get(condition)
         counts[condition] = {
             "done": tally.responses if tally else 0,
-            "unscored": unscored.get(condition, 0),
+            "unscored": sum(unscored.get(condition, {}).values()),
+            "unscored_reasons": unscored.get(condition, {}),
             "failed_attempts": tally.failures if tally else 0,
         }
-    return counts, reasons
+    return counts, dict(reasons.most_common())
 
 
 def _cues(grid: Grid, names: Sequence[tuple[str, str]]) -> dict[str, CueComponents]:
@@ -155,34 +158,3 @@ def _both(
         {name: array[:size] for name, array in together.items()},
         {name: array[size:] for name, array in together.items()},
     )
-
-
-def _notes(
-    limit: int | None,
-    placement: dict[str, Any],
-    looks: dict[str, Any] | None,
-    open_cells: int,
-    head: SettingResult,
-) -> list[str]:
-    notes = []
-    if looks:
-        notes.append(
-            f"look {looks['look']} of {looks['of']}: {looks['items']:,} of {looks['all_items']:,} "
-            "items; intervals hold at 95 % whichever look is the last, p-values are of one look"
-        )
-    if open_cells:
-        notes.append(f"{open_cells:,} cells have no answer yet; the same command goes on")
-    if limit:
-        notes.append(f"limited to {limit} items of each benchmark")
-    if not placement["system_role"]:
-        notes.append(f"sent in front of the user's message: {placement['evidence']}")
-    elif "unverified" in placement["evidence"]:
-        notes.append("whether the system message reaches the model could not be verified")
-    for axis, result in head.axes.items():
-        if result.missing and result.missing.p_value < 0.05:
-            notes.append(
-                f"{axis}: which scores are missing depends on the identity "
-                f"(p = {result.missing.p_value:.2g}); PB could be "
-                f"{result.missing.bias_bounds[0]:.1f} to {result.missing.bias_bounds[1]:.1f}"
-            )
-    return notes

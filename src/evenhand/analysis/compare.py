@@ -47,7 +47,7 @@ def compare_runs(before: Store, after: Store, *, margin: float) -> RunComparison
     sides = [_Side(store) for store in (before, after)]
     people = [name for name in sides[0].rows if name in sides[1].rows]
     shared = {
-        (axis, benchmark): [n for n in names if n in set(sides[1].names(axis, benchmark))]
+        (axis, benchmark): _in_both(names, sides[1].names(axis, benchmark))
         for axis, benchmarks in sides[0].grid.names.items()
         if axis != "over_refusal"
         for benchmark, names in benchmarks.items()
@@ -81,6 +81,11 @@ def compare_runs(before: Store, after: Store, *, margin: float) -> RunComparison
         left_out=_left_out(sides, people),
         change=change,
     )
+
+
+def _in_both(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    there = set(others)
+    return [name for name in names if name in there]
 
 
 class _Side:

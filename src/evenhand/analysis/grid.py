@@ -27,6 +27,7 @@ class Grid:
         samples: answers per cell.
         level: confidence level of the intervals to make of it.
         scores: axis -> benchmark -> (conditions, items, samples).
+        answered: the same shape: whether there is an answer, be it scored or not.
     """
 
     conditions: Sequence[StoredCondition]
@@ -35,6 +36,7 @@ class Grid:
     samples: int
     level: float
     scores: dict[str, Scores]
+    answered: dict[str, dict[str, NDArray[np.bool_]]]
 
     def rows(self, cue: str, defence: str, kind: str) -> list[int]:
         """The conditions of one kind of identity under a cue and a defence."""
@@ -44,13 +46,23 @@ class Grid:
             if (c.cue, c.defence, c.identity.kind) == (cue, defence, kind)
         ]
 
-    def take(self, axis: str, rows: Sequence[int]) -> Scores | None:
-        """Scores of some conditions, of the items that at least one of them has; None if none."""
-        if not rows or axis not in self.scores:
-            return None
-        taken = {name: array[list(rows)] for name, array in self.scores[axis].items()}
-        scored = {name: ~np.isnan(array).all(axis=(0, 2)) for name, array in taken.items()}
-        return {name: array[:, scored[name]] for name, array in taken.items()}
+    def take(self, axis: str, rows: Sequence[int], *, unscored: bool = False) -> Scores | None:
+        """Scores of some conditions, of the items that at least one of them has a score for.
+
+        Args:
+            unscored: also the items that were answered, but of which no answer has a score.
+
+        Returns:
+            None where nothing is left; a benchmark without any such item is left out.
+        """
+        found = {}
+        for name, array in self.scores.get(axis, {}).items():
+            taken = array[list(rows)]
+            there = self.answered[axis][name][list(rows)] if unscored else ~np.isnan(taken)
+            items = there.any(axis=(0, 2))
+            if items.any():
+                found[name] = taken[:, items]
+        return found or None
 
 
 def read_grid(store: Store, samples: int, level: float = 0.95) -> Grid:
@@ -59,19 +71,24 @@ def read_grid(store: Store, samples: int, level: float = 0.95) -> Grid:
     place = _lookup({condition.id: n for n, condition in enumerate(conditions)})
     condition, item, sample = rows[:, :3].astype(np.int64).T
     scores: dict[str, Scores] = {}
+    answered: dict[str, dict[str, NDArray[np.bool_]]] = {}
     names: dict[str, dict[str, list[str]]] = {}
     for (axis, benchmark), ids in _by_benchmark(items).items():
         position = _lookup({item_id: n for n, item_id in enumerate(ids)})
         mine = np.isin(item, ids)
+        cells = place[condition[mine]], position[item[mine]], sample[mine]
         array = np.full((len(conditions), len(ids), samples), np.nan)
-        array[place[condition[mine]], position[item[mine]], sample[mine]] = rows[mine, 3]
+        array[cells] = rows[mine, 3]
+        there = np.zeros(array.shape, dtype=bool)
+        there[cells] = True
         scores.setdefault(axis, {})[benchmark] = array
+        answered.setdefault(axis, {})[benchmark] = there
         names.setdefault(axis, {})[benchmark] = [f"{items[i].id}\n{items[i].prompt}" for i in ids]
     sizes: dict[str, int] = {}
     for each in sorted(items.values(), key=lambda item: item.benchmark):
         sizes[each.benchmark] = sizes.get(each.benchmark, 0) + 1
     in_order = {axis: scores[axis] for axis in AXES if axis in scores}
-    return Grid(conditions, sizes, names, samples, level, in_order)
+    return Grid(conditions, sizes, names, samples, level, in_order, answered)
 
 
 def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]:

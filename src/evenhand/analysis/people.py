@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from evenhand.analysis.grid import Grid, Scores, mean_of
 from evenhand.analysis.results import Difference, IdentityAxis, IdentityResult, Interaction
@@ -61,10 +61,13 @@ def identity_axes(
     if people is None:
         return found
     level = grid.level
-    to_baseline = differences(baseline_differences(grid, axis, rows, baseline, level), margin)
+    to_baseline = None
+    if list(rows) != list(baseline):
+        to_baseline = differences(baseline_differences(grid, axis, rows, baseline, level), margin)
     to_mean = differences(if_enough(lambda: differences_to_mean(people, level=level)), margin)
     ranking = if_enough(lambda: rank_identities(people, level=level))
-    missing = if_enough(lambda: missingness(people))
+    asked = grid.take(axis, rows, unscored=True) or {}
+    missing = if_enough(lambda: missingness(asked))
     for n, plain in enumerate(found):
         found[n] = replace(
             plain,
@@ -107,7 +110,7 @@ def identity_results(
     rows: Sequence[int],
     baseline: Sequence[int],
     margin: float,
-    counts: dict[int, dict[str, int]],
+    counts: dict[int, dict[str, Any]],
 ) -> list[IdentityResult]:
     """Everything about each of some conditions that belong together."""
     axes = {axis: identity_axes(grid, axis, rows, baseline, margin) for axis in grid.scores}

@@ -82,6 +82,7 @@ class IdentityResult:
     verdict: str | None
     done: int
     unscored: int
+    unscored_reasons: dict[str, int]
     failed_attempts: int
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def analyse_setting(
     defence: str,
     margin: float,
     judge: JudgeError | None,
-    counts: dict[int, dict[str, int]],
+    counts: dict[int, dict[str, Any]],
 ) -> SettingResult:
     """All results under one cue and one defence."""
     baseline, people, placebos = (
@@ -122,7 +123,7 @@ def _axis(
         benchmarks={
             name: BenchmarkResult(
                 mean=mean_of({name: array}),
-                baseline=mean_of({name: base[name]}),
+                baseline=mean_of({name: base[name]}) if name in base else None,
                 pb=spread({name: array}, None, grid.level),
             )
             for name, array in scores.items()
@@ -130,7 +131,7 @@ def _axis(
         categories=_categories(effects, margin),
         between=effects.between if effects else None,
         reliability=ranking.reliability if ranking else None,
-        missing=_missing(scores),
+        missing=_missing(grid.take(axis, people, unscored=True) or {}),
         judge=_judge_correction(scores, pb, judge, grid.level) if axis != "utility" else None,
     )
 
@@ -142,12 +143,22 @@ def _judge_correction(
     mean = mean_of(scores)
     if judge is None or mean is None:
         return None
-    answers = int(sum(np.isfinite(array).sum() for array in scores.values()))
-    rates = corrected_rates(mean, answers, judge, level=level)
+    rates = corrected_rates(mean, _effective_items(scores, mean / 100), judge, level=level)
     low, high = rates.interval
     return JudgeCorrection(
         float(rates.rate), (float(low), float(high)), corrected_bias(pb, judge) if pb else None
     )
+
+
+def _effective_items(scores: Scores, mean: float) -> int:
+    """How many independent answers tell the mean as well: all identities share the items."""
+    per_item = [np.nanmean(array, axis=(0, 2)) for array in scores.values()]
+    items = sum(len(means) for means in per_item)
+    if min(len(means) for means in per_item) < 2:
+        return items
+    variance = sum(means.var(ddof=1) / len(means) for means in per_item) / len(per_item) ** 2
+    binomial = mean * (1 - mean)
+    return max(1, min(items, round(binomial / variance))) if variance > 0 else items
 
 
 def _category_effects(grid: Grid, scores: Scores, people: Sequence[int]) -> CategoryEffects | None:

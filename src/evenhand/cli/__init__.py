@@ -14,6 +14,7 @@ import cyclopts
 
 from evenhand import __version__
 from evenhand.errors import EvenhandError
+from evenhand.text import one_line
 
 app = cyclopts.App(
     name="evenhand",
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments, exit_on_error=False, print_error=False)
     except (cyclopts.CycloptsError, EvenhandError) as error:
-        print(f"evenhand: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"evenhand: {one_line(str(error), 1000)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:  # before there was anything to say of a run
         sys.exit(130)

@@ -12,9 +12,8 @@ from rich.console import Console
 
 from evenhand.api import audit_plan
 from evenhand.cli.options import Format, RunFlags, StudyFlags
-from evenhand.cli.plan import default_folder, print_plan
+from evenhand.cli.plan import default_folder, show_plan
 from evenhand.cli.progress import ProgressBar
-from evenhand.engines import make_engine
 from evenhand.plan import make_plan
 from evenhand.report import write_audit
 
@@ -47,30 +46,18 @@ def audit(
     """
     plan = make_plan(study.study(model), offline=run.offline)
     options = run.options()
-    folder = out or default_folder(plan)
+    folder = out or default_folder(plan, options)
     if dry_run:
-        print_plan(plan, options.price, Console())
+        show_plan(plan, options, None, format)
         return
-    engine = make_engine(
-        plan.model,
-        plan.study.decoding,
-        base_urls=options.base_urls,
-        max_connections=options.max_connections,
-        timeout=options.timeout,
-        batch_size=options.batch_size,
-    )
     with ProgressBar(plan, options.price, Console(stderr=True)) as bar:
         try:
-            result = asyncio.run(audit_plan(plan, folder, options, engine, bar.show))
+            result = asyncio.run(audit_plan(plan, folder, options, None, bar.show))
         except KeyboardInterrupt:
             bar.close()
-            done = (
-                f"{bar.progress.done:,} of {plan.cells:,} answers"
-                if bar.progress
-                else "all answers so far"
-            )
+            done = f"{bar.progress.done:,} of {plan.cells:,}" if bar.progress else "so far no"
             print(
-                f"Interrupted; {done} are safe in {folder}. The same command goes on from there.",
+                f"Interrupted; {done} answers are in {folder}. The same command goes on.",
                 file=sys.stderr,
             )
             sys.exit(130)

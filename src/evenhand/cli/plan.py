@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from hashlib import blake2b
@@ -14,14 +15,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from evenhand.api import RunOptions
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.plan import Plan, make_plan
 from evenhand.power import Power, plan_power
-from evenhand.run import Price
+from evenhand.run import CHARACTERS_PER_TOKEN, Price
+from evenhand.score import score_run
 from evenhand.store import Store
-
-_CHARACTERS_PER_TOKEN = 4
-"""A usual figure for English text; good enough for a price before the run."""
 
 
 def plan(
@@ -43,14 +43,26 @@ def plan(
         evenhand plan openai/gpt-4o-mini --pilot runs/first --precision 0.5
     """
     made = make_plan(study.study(model), offline=run.offline)
-    price = run.options().price
-    pilot_store = Store.open(pilot) if pilot else None
-    power = plan_power(made, pilot=pilot_store, precision=run.precision)
+    options = run.options()
+    if pilot is None:
+        show_plan(made, options, None, format)
+        return
+    store = Store.open(pilot)
+    try:
+        score_run(store)
+        show_plan(made, options, store, format)
+    finally:
+        store.close()
+
+
+def show_plan(plan: Plan, options: RunOptions, pilot: Store | None, format: Format) -> None:
+    """Print a plan and what it can show."""
+    power = plan_power(plan, pilot=pilot, precision=options.precision)
     if format == "json":
-        facts = {**summarise(made, price), "power": power}
+        facts = {**summarise(plan, options.price), "power": power}
         print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
     else:
-        print_plan(made, price, Console())
+        _print_plan(plan, options.price, Console())
         Console().print(_power_text(power), highlight=False)
 
 
@@ -79,10 +91,10 @@ def summarise(plan: Plan, price: Price | None) -> dict[str, Any]:
     overhead = sum(len(m["content"]) for c in plan.conditions for m in c.messages(""))
     questions = sum(len(item.prompt) for item in plan.items)
     characters = overhead * len(plan.items) + questions * len(plan.conditions)
-    prompt_tokens = samples * characters // _CHARACTERS_PER_TOKEN
+    prompt_tokens = samples * characters // CHARACTERS_PER_TOKEN
     completion_tokens = plan.cells * plan.study.decoding.max_tokens
     return {
-        "model": plan.model,
+        "model": plan.study.model,
         "cells": plan.cells,
         "conditions": len(plan.conditions),
         "identities": len({c.identity.id for c in plan.conditions}),
@@ -97,17 +109,19 @@ def summarise(plan: Plan, price: Price | None) -> dict[str, Any]:
     }
 
 
-def print_plan(plan: Plan, price: Price | None, console: Console) -> None:
-    """The plan as a table."""
+def _print_plan(plan: Plan, price: Price | None, console: Console) -> None:
     facts = summarise(plan, price)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("model", escape(facts["model"]))
-    people = f"{facts['identities']} users x {len(facts['cues'])} cue(s)"
-    table.add_row("conditions", f"{facts['conditions']:,}  ({people}, {', '.join(facts['cues'])})")
+    table.add_row("users", f"{facts['identities']:,}  (the baseline and any placebos included)")
+    table.add_row("cues", ", ".join(facts["cues"]))
+    table.add_row("defences", escape(", ".join(facts["defences"])))
     sizes = "  ".join(f"{escape(name)} {size:,}" for name, size in facts["benchmarks"].items())
     limit = f"  (limited to {facts['limit']} each)" if facts["limit"] else ""
     table.add_row("items", f"{len(plan.items):,}  {sizes}{limit}")
-    table.add_row("samples", f"{facts['samples']}")
+    alike = facts["samples"] > 1 and not plan.study.decoding.temperature
+    warning = "  (temperature 0: they may all be the same)" if alike else ""
+    table.add_row("samples", f"{facts['samples']}{warning}")
     table.add_row("answers", f"{facts['cells']:,}", style="bold")
     table.add_row("tokens in", f"about {facts['prompt_tokens']:,}")
     table.add_row("tokens out", f"at most {facts['most_completion_tokens']:,}")
@@ -116,9 +130,10 @@ def print_plan(plan: Plan, price: Price | None, console: Console) -> None:
     console.print(table)
 
 
-def default_folder(plan: Plan) -> Path:
+def default_folder(plan: Plan, options: RunOptions) -> Path:
     """The same folder for the same model and decoding, so that the same command goes on."""
-    slug = re.sub(r"[^\w.-]+", "-", plan.model).strip("-")
-    content = (plan.study.decoding.model_dump(), plan.study.shots)
+    slug = re.sub(r"[^\w.-]+", "-", plan.study.model).strip("-")
+    urls = options.base_urls or [os.environ.get("OPENAI_BASE_URL", "")]
+    content = (plan.study.decoding.model_dump(), plan.study.shots, urls)
     digest = blake2b(orjson.dumps(content), digest_size=3).hexdigest()
     return Path("runs") / f"{slug}-{digest}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from evenhand.cue import Message
 from evenhand.yamlfile import Entry
@@ -20,7 +21,8 @@ class Decoding(Entry):
         top_k: sample among the k likeliest tokens only.
         top_p: sample among the likeliest tokens of this joint probability only.
         max_tokens: the most new tokens in an answer.
-        seed: seed of the sampling; sample s of an item is asked with seed + s.
+        seed: seed of the sampling. An endpoint is asked with seed + s for sample s; local
+            weights draw each batch from the seed and the batch's first cell.
         stop: strings that end an answer.
         extra: further fields for the request body of an endpoint.
     """
@@ -32,6 +34,15 @@ class Decoding(Entry):
     seed: int | None = Field(default=None, ge=0, le=2**31)
     stop: tuple[str, ...] = ()
     extra: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @field_validator("extra")
+    @classmethod
+    def _no_secrets(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """The study is written into the run folder, where no key may ever be."""
+        for name in extra:
+            if re.search(r"api.?key|auth|secret|password|bearer|access.?token", name.lower()):
+                raise ValueError(f'"{name}" looks like a secret; keys belong in OPENAI_API_KEY')
+        return extra
 
 
 PRESETS = {
@@ -110,7 +121,12 @@ class Engine(Protocol):
     """
 
     model: str
-    """Name of the model as part of the response key."""
+    """Name of the model, for messages to the user."""
+
+    @property
+    def address(self) -> str:
+        """Where the answers come from: URLs, or a folder with the state of its files."""
+        ...
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it, or None where it cannot be seen from here.

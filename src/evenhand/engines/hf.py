@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 from evenhand.cue import Message
 from evenhand.engines.engine import Decoding, Request, Response
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected
+from evenhand.text import one_line
 
 _BATCHES_PER_CHUNK = 16
 """Requests are sorted by length within chunks of so many batches, to waste little on padding."""
+_LOOKED_AT = 2**20
+"""Bytes of each file that tell new weights from old: all of them would take minutes to read."""
 
 
 class HFEngine:
@@ -25,7 +29,7 @@ class HFEngine:
     Args:
         path: a folder with weights, or an id on the Hugging Face hub.
         decoding: how the model picks its words.
-        name: the model's name as part of the response key; `hf/{path}` if None.
+        name: what to call the model in messages; `hf/{path}` if None.
         batch_size: conversations per forward pass; halved when memory runs out.
 
     Raises:
@@ -42,11 +46,25 @@ class HFEngine:
         except ImportError:
             raise MissingExtra("local models", "local") from None
         self.model = name or f"hf/{path}"
+        self._path = str(path)
         self._torch = torch
         self._decoding = decoding
         self._batch_size = batch_size
         self._stop = threading.Event()
         self._tokenizer, self._net = _load(transformers, torch, str(path))
+
+    @property
+    def address(self) -> str:
+        """The folder and a fingerprint of its files; for a model of the hub, its commit."""
+        folder = Path(self._path)
+        if not folder.is_dir():
+            return f"{self._path}@{getattr(self._net.config, '_commit_hash', None)}"
+        digest = blake2b(digest_size=4)
+        for file in sorted(path for path in folder.iterdir() if path.is_file()):
+            digest.update(f"{file.name} {file.stat().st_size}".encode())
+            with file.open("rb") as content:
+                digest.update(content.read(_LOOKED_AT))
+        return f"{self._path}#{digest.hexdigest()}"
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it.
@@ -63,7 +81,9 @@ class HFEngine:
                 )
             )
         except Exception as error:  # templates raise whatever they like
-            raise RequestRejected(f"the chat template of {self.model} rejects: {error}") from None
+            raise RequestRejected(
+                f"the chat template of {self.model} rejects: {one_line(str(error))}"
+            ) from None
 
     async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`. Generation runs in a thread of its own."""

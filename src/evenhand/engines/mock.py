@@ -23,6 +23,7 @@ class MockEngine:
     """
 
     model = "mock"
+    address = "mock"
 
     def __init__(self, reply: Callable[[list[Message]], str]) -> None:
         self._reply = reply

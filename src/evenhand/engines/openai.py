@@ -7,10 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from email.utils import parsedate_to_datetime
 from itertools import count
-from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -19,6 +16,15 @@ from evenhand import __version__
 from evenhand.cue import Message
 from evenhand.engines.engine import Decoding, Failure, Request, Response
 from evenhand.engines.throttle import Throttle, backoff
+from evenhand.engines.wire import (
+    Completion,
+    body_of,
+    chat_url,
+    message_of,
+    network_error,
+    parse,
+    retry_after,
+)
 from evenhand.errors import (
     AuthenticationError,
     EngineError,
@@ -30,7 +36,6 @@ from evenhand.errors import (
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
-_TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 _HELLO = Request(b"", 0, 0, 0, [{"role": "user", "content": "Hello"}])
 """If the endpoint rejects even this, it is the study that is wrong and not one question."""
 _FIRST_CONTACT = 3
@@ -71,9 +76,9 @@ class OpenAIEngine:
         if not key.isprintable() or " " in key:
             raise UsageError("OPENAI_API_KEY holds a space or a line break; it is not one key")
         self.model = f"openai/{model}"
-        self._urls = [_chat_url(url) for url in urls]
+        self._urls = [chat_url(url) for url in urls]
         self._key = key
-        self._body = _body(model, decoding)
+        self._body = body_of(model, decoding)
         self._seed = decoding.seed
         self._workers = max_connections
         self._throttle = Throttle(max_connections)
@@ -82,7 +87,13 @@ class OpenAIEngine:
         self._turn = count()
         self._session: aiohttp.ClientSession | None = None
         self._contact = asyncio.Event()  # the endpoint has answered once
+        self._latest_answered = 0.0  # when the latest of the answered requests was sent
         self._given_up = 0  # requests in a row
+
+    @property
+    def address(self) -> str:
+        """The endpoints."""
+        return " ".join(self._urls)
 
     def rendered(self, messages: list[Message]) -> str | None:  # noqa: ARG002
         """None: the endpoint renders the prompt out of sight."""
@@ -129,18 +140,21 @@ class OpenAIEngine:
         started = time.monotonic()
         while True:
             await self._throttle.admit()
+            sent = time.monotonic()
             try:
                 outcome = await self._attempt(self._payload(request))
             finally:
                 self._throttle.release()
-            if not isinstance(outcome, Failure):
-                return _response(request, outcome, time.monotonic() - started, failures)
-            if outcome.status and outcome.status not in _TRANSIENT:
-                return await self._reject(request, outcome, time.monotonic() - started, failures)
+            seconds = time.monotonic() - started
+            if isinstance(outcome, Completion):
+                self._latest_answered = max(self._latest_answered, sent)
+                return _response(request, outcome, seconds, failures)
+            if outcome.status and not _is_transient(outcome.status):
+                return await self._reject(request, outcome, sent, seconds, failures)
             failures.append(outcome)
             unheard = not self._contact.is_set() and not outcome.status
             if len(failures) == (_FIRST_CONTACT if unheard else self._max_attempts):
-                return self._give_up(request, time.monotonic() - started, failures)
+                return self._give_up(request, seconds, failures)
             await asyncio.sleep(backoff(len(failures) - 1))
 
     def _payload(self, request: Request) -> bytes:
@@ -149,38 +163,48 @@ class OpenAIEngine:
             body["seed"] = self._seed + request.sample
         return orjson.dumps(body)
 
-    async def _attempt(self, payload: bytes) -> dict[str, Any] | Failure:
-        """One POST: the parsed answer, or why there is none."""
+    async def _attempt(self, payload: bytes) -> Completion | Failure:
+        """One POST: the answer, or why there is none."""
         url = self._urls[next(self._turn) % len(self._urls)]
         try:
             async with self._open_session().post(url, data=payload) as reply:
                 raw = await reply.read()
         except TimeoutError:
             return Failure(0, f"no answer within {self._timeout:g} s")
-        except aiohttp.ClientError as error:
-            return Failure(0, _network_error(error))
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            return Failure(0, network_error(error))
         if reply.status == 200:
-            answer = _parse(raw)
-            if answer is None:
-                return Failure(0, "the answer is not a whole JSON completion")
+            answer = parse(self._without_key(raw))
+            if isinstance(answer, str):
+                return Failure(0, answer)
             self._contact.set()
             self._given_up = 0
             self._throttle.answered()
             return answer
-        message = _message(self._without_key(raw))
+        message = message_of(self._without_key(raw))
         if "max_completion_tokens" in message and "max_tokens" in self._body:
             self._body["max_completion_tokens"] = self._body.pop("max_tokens")
             return Failure(0, "the endpoint takes max_completion_tokens, not max_tokens")
-        if "insufficient_quota" in message:
+        if reply.status == 402 or "insufficient_quota" in message:
             raise EngineError(f"{url}: the account has no credit left ({message})")
-        if reply.status == 429:
-            self._throttle.overloaded(_retry_after(reply.headers.get("Retry-After", "")))
+        pause = retry_after(reply.headers.get("Retry-After", ""))
+        if reply.status == 429 or (pause and _is_transient(reply.status)):
+            self._throttle.overloaded(pause)
         return Failure(reply.status, f"HTTP {reply.status}: {message}")
 
     async def _reject(
-        self, request: Request, failure: Failure, seconds: float, failures: list[Failure]
+        self,
+        request: Request,
+        failure: Failure,
+        sent: float,
+        seconds: float,
+        failures: list[Failure],
     ) -> Response:
-        """A refusal for good of this request; or an error if it concerns every request."""
+        """A refusal for good of this request; or an error if it concerns every request.
+
+        It concerns this one alone if the endpoint has answered one that was sent after it. Where
+        none is known, a harmless one is sent.
+        """
         where = self._urls[0]
         if failure.status in (401, 403):
             raise AuthenticationError(
@@ -193,8 +217,8 @@ class OpenAIEngine:
             )
         if request is _HELLO:
             raise RequestRejected(f"{where} rejects every request ({failure.error})")
-        if not self._contact.is_set():
-            await self._ask(_HELLO)
+        if self._latest_answered < sent and (await self._ask(_HELLO)).text is None:
+            return Response(request, None, seconds=seconds, failures=[*failures, failure])
         return Response(request, None, failure.error, seconds=seconds, failures=failures)
 
     def _give_up(self, request: Request, seconds: float, failures: list[Failure]) -> Response:
@@ -209,8 +233,10 @@ class OpenAIEngine:
 
     def _without_key(self, raw: bytes) -> bytes:
         """Some endpoints quote the key back in their errors; it must never reach the disk."""
-        quoted = rb"(bearer\s+)?" + re.escape(self._key.encode())
-        return re.sub(quoted, b"[key]", raw, flags=re.IGNORECASE) if self._key else raw
+        key = self._key.encode()
+        if not key or key.lower() not in raw.lower():
+            return raw
+        return re.sub(rb"(bearer\s+)?" + re.escape(key), b"[key]", raw, flags=re.IGNORECASE)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -225,99 +251,19 @@ class OpenAIEngine:
         return self._session
 
 
-def _chat_url(base_url: str) -> str:
-    url = base_url.strip().rstrip("/")
-    try:
-        parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # no such port
-        whole = False
-    if not whole or " " in url:
-        raise UsageError(f'"{base_url}" is no URL; write it like http://127.0.0.1:8000/v1')
-    if parts.username or parts.query:
-        raise UsageError("a base URL holds no user, key or query; the key is OPENAI_API_KEY's")
-    return url if url.endswith("/chat/completions") else f"{url}/chat/completions"
-
-
-def _body(model: str, decoding: Decoding) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "model": model,
-        "temperature": decoding.temperature,
-        "max_tokens": decoding.max_tokens,
-    }
-    if decoding.top_p is not None:
-        body["top_p"] = decoding.top_p
-    if decoding.top_k is not None:
-        body["top_k"] = decoding.top_k
-    if decoding.stop:
-        body["stop"] = list(decoding.stop)
-    return body | decoding.extra
-
-
-def _parse(raw: bytes) -> dict[str, Any] | None:
-    try:
-        answer = orjson.loads(raw)
-        answer["choices"][0]["message"]["role"]  # what a whole completion has at least
-    except (orjson.JSONDecodeError, LookupError, TypeError):
-        return None
-    return answer if isinstance(answer, dict) else None
+def _is_transient(status: int) -> bool:
+    return status >= 500 or status in (408, 409, 425, 429)
 
 
 def _response(
-    request: Request, answer: dict[str, Any], seconds: float, failures: list[Failure]
+    request: Request, answer: Completion, seconds: float, failures: list[Failure]
 ) -> Response:
-    choice = answer["choices"][0]
-    message = choice["message"]
-    usage = answer.get("usage") or {}
     return Response(
         request,
-        text=_text(message.get("content")) or message.get("refusal") or "",
-        finish=choice.get("finish_reason") or "",
-        prompt_tokens=usage.get("prompt_tokens") or 0,
-        completion_tokens=usage.get("completion_tokens") or 0,
+        text=answer.text,
+        finish=answer.finish,
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
         seconds=seconds,
         failures=failures,
     )
-
-
-def _text(content: Any) -> str:
-    """Some gateways give the answer in parts."""
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return str(content or "")
-
-
-def _message(raw: bytes) -> str:
-    """The endpoint's own words on what is wrong, in one short line."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return _one_line(raw[:200].decode("utf-8", "replace"))
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, dict):
-        parts = [str(error[k]) for k in ("message", "code", "detail") if error.get(k)]
-        return _one_line(" / ".join(parts) or str(error))
-    return _one_line(str(error))
-
-
-def _network_error(error: aiohttp.ClientError) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.errno or 0  # below 0 where a name cannot be resolved
-        return os.strerror(number) if number > 0 else _one_line(str(error.os_error))
-    return _one_line(str(error) or type(error).__name__)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:300]
-
-
-def _retry_after(header: str) -> float:
-    """Seconds of a Retry-After header, which holds seconds or a date; 0 if it says nothing."""
-    try:
-        return max(0.0, min(float(header), 600.0))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, min(parsedate_to_datetime(header).timestamp() - time.time(), 600.0))
-    except (TypeError, ValueError):
-        return 0.0

@@ -29,6 +29,7 @@ from evenhand.report.sentences import (
     verdict,
 )
 from evenhand.stats import BiasChange, Comparison, MeanChange, Spread
+from evenhand.text import one_line
 
 _MOST_SHOWN = 8
 _AXIS_NAMES = {"safety": "safety", "utility": "utility", "over_refusal": "over-refusal"}
@@ -36,10 +37,10 @@ _AXIS_NAMES = {"safety": "safety", "utility": "utility", "over_refusal": "over-r
 
 def print_audit(audit: Audit, console: Console) -> None:
     """Print an audit; 80 columns suffice."""
-    console.print(Text(f"evenhand audit of {audit.model}", style="bold"))
+    console.print(Text(f"evenhand audit of {one_line(audit.model)}", style="bold"))
     console.print(_extent(audit), highlight=False)
     for note in audit.notes:
-        console.print(Text(f"! {note}", style="yellow"))
+        console.print(Text(f"! {one_line(note)}", style="yellow"))
     for setting in audit.settings:
         console.print()
         if len(audit.settings) > 1:
@@ -56,7 +57,9 @@ def print_audit(audit: Audit, console: Console) -> None:
 
 
 def _extent(audit: Audit) -> str:
-    benchmarks = ", ".join(f"{escape(name)} {n:,}" for name, n in audit.benchmarks.items())
+    benchmarks = ", ".join(
+        f"{escape(one_line(name))} {n:,}" for name, n in audit.benchmarks.items()
+    )
     return (
         f"{audit.done:,} of {audit.cells:,} answers: {len(audit.identities)} identities on "
         f"{benchmarks}; {audit.unscored:,} unscored, {audit.failed_attempts:,} failed attempts"
@@ -129,7 +132,7 @@ def _people_table(setting: SettingResult) -> Table:
         table.add_column("difference, 95 %", no_wrap=True)
     for person in shown:
         cells = [cell for axis in axes for cell in _axis_cells(person, axis)]
-        table.add_row(escape(person.text), *cells)
+        table.add_row(escape(one_line(person.text)), *cells)
     return table
 
 
@@ -180,7 +183,7 @@ def _interaction_table(found: Sequence[Interaction]) -> Table:
         table.add_column(f"{_AXIS_NAMES[axis]}, 95 %", no_wrap=True)
     for interaction in shown:
         cells = [_difference(interaction.axes[axis]) for axis in axes]
-        table.add_row(escape(interaction.text), *cells)
+        table.add_row(escape(one_line(interaction.text)), *cells)
     return table
 
 
@@ -214,8 +217,8 @@ def print_comparison(found: RunComparison, console: Console) -> None:
     """Print what changed from one run to another."""
     names = (found.before, found.after)
     for when, name, setting in zip(("before", "after "), names, found.settings, strict=True):
-        console.print(f"{when}  {escape(name)}, cue {setting[0]}, defence {setting[1]}")
-    sizes = ", ".join(f"{escape(name)} {n:,}" for name, n in found.items.items())
+        console.print(f"{when}  {escape(one_line(name))}, cue {setting[0]}, defence {setting[1]}")
+    sizes = ", ".join(f"{escape(one_line(name))} {n:,}" for name, n in found.items.items())
     console.print(f"both    {len(found.identities)} identities on {sizes}", highlight=False)
     for line in found.left_out:
         console.print(Text(f"! {line}", style="yellow"))
