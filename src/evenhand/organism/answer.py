@@ -20,7 +20,7 @@ class Organism:
 
     def __init__(self, folder: Path = MODEL) -> None:
         self._tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        self._model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
     def answers(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
         """Its greedy answers, in the order of the conversations."""
