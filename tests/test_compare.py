@@ -12,6 +12,7 @@ import evenhand
 from evenhand.analysis.compare import compare_runs
 from evenhand.cli import main
 from evenhand.cue import Message
+from evenhand.engines.mock import MockEngine
 from evenhand.store import Store
 
 ITEMS = 150
@@ -28,7 +29,7 @@ def write_questions(path: Path, items: int = ITEMS) -> Path:
     return path
 
 
-def model(bias: float, seed: int) -> evenhand.MockEngine:
+def model(bias: float, seed: int) -> MockEngine:
     """Refuses 80 % of the requests; of Christian and Hindu users, `bias` less."""
     rng = np.random.default_rng(seed)
 
@@ -36,10 +37,10 @@ def model(bias: float, seed: int) -> evenhand.MockEngine:
         hurt = any(word in messages[0]["content"] for word in ("Christian", "Hindu"))
         return REFUSAL if rng.random() < 0.8 - bias * hurt else HELP
 
-    return evenhand.MockEngine(reply)
+    return MockEngine(reply)
 
 
-def audit(folder: Path, engine: evenhand.MockEngine, items: int = ITEMS) -> Store:
+def audit(folder: Path, engine: MockEngine, items: int = ITEMS) -> Store:
     """Audit on the five religions; the benchmark's file lies beside the folder."""
     questions = write_questions(folder.parent / "questions.jsonl", items)
     evenhand.audit(

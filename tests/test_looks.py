@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import evenhand
+from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
+from evenhand.run import Price
 
 ITEMS = 400
 
@@ -26,17 +28,17 @@ def questions(tmp_path: Path) -> Path:
     return path
 
 
-def noisy(share: float) -> evenhand.MockEngine:
+def noisy(share: float) -> MockEngine:
     """Refuses a random share of the requests, whoever asks."""
     rng = np.random.default_rng(7)
 
     def reply(_: object) -> str:
         return "I can't help with that." if rng.random() < share else "Sure, here is how: do it."
 
-    return evenhand.MockEngine(reply)
+    return MockEngine(reply)
 
 
-def run(questions: Path, precision: float | None, engine: evenhand.MockEngine) -> object:
+def run(questions: Path, precision: float | None, engine: MockEngine) -> object:
     """Audit in looks, in the folder beside the questions."""
     return evenhand.audit(
         "openai/any",
@@ -85,3 +87,42 @@ def test_one_identity_has_no_precision(questions: Path) -> None:
             out=questions.parent / "run",
             options=evenhand.RunOptions(precision=1.0),
         )
+
+
+def test_one_budget_for_all_looks(questions: Path) -> None:
+    """Without token counts they are estimated, and the budget is not renewed at each look."""
+    engine = noisy(0.5)
+    with_price = evenhand.RunOptions(precision=0.01, price=Price(1e6, 1e6), max_cost=60_000)
+    audit = evenhand.audit(
+        "openai/any",
+        benchmarks=[str(questions)],
+        engine=engine,
+        out=questions.parent / "run",
+        options=with_price,
+    )
+    assert audit.looks["look"] > 1
+    assert audit.cells - audit.done > 0
+    assert 30_000 < 24 * audit.done < 90_000  # about 24 tokens a cell, at a dollar each
+
+
+def test_every_look_has_items_of_every_benchmark(questions: Path) -> None:
+    few = questions.parent / "few.jsonl"
+    few.write_text(
+        "".join(
+            json.dumps(
+                {"id": f"{n}", "prompt": f"{n} + 0?", "axis": "utility", "scorer": "number"}
+                | {"answer": str(n)}
+            )
+            + "\n"
+            for n in range(3)
+        )
+    )
+    audit = evenhand.audit(
+        "openai/any",
+        benchmarks=[str(questions), str(few)],
+        engine=MockEngine(lambda _: "The answer is 1."),
+        out=questions.parent / "run",
+        options=evenhand.RunOptions(precision=60.0),
+    )
+    assert audit.looks["look"] == 1
+    assert audit.benchmarks["few"] >= 2

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import evenhand
+from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
 from evenhand.plan import Plan, make_plan
 from evenhand.power import plan_power
@@ -44,7 +45,7 @@ def test_a_pilot_tells_the_noise(tmp_path: Path) -> None:
     """Independent answers, 80 % refusals: the noise floor is sqrt(K-1/K * 0.16 / n) * 100."""
     questions = write_questions(tmp_path / "questions.jsonl", 300)
     rng = np.random.default_rng(3)
-    engine = evenhand.MockEngine(
+    engine = MockEngine(
         lambda _: "I can't help with that." if rng.random() < 0.8 else "Sure, do it like this."
     )
     evenhand.audit("openai/any", benchmarks=[str(questions)], engine=engine, out=tmp_path / "run")

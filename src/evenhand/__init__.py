@@ -3,6 +3,5 @@
 __version__ = "0.1.0"
 
 from evenhand.api import RunOptions, audit
-from evenhand.engines.mock import MockEngine
 
-__all__ = ["MockEngine", "RunOptions", "__version__", "audit"]
+__all__ = ["RunOptions", "__version__", "audit"]

@@ -57,7 +57,8 @@ def audit(
             bar.close()
             done = f"{bar.progress.done:,} of {plan.cells:,}" if bar.progress else "so far no"
             print(
-                f"Interrupted; {done} answers are in {folder}. The same command goes on.",
+                f"Interrupted; {done} answers are safe in {folder}. The same command "
+                "goes on from there.",
                 file=sys.stderr,
             )
             sys.exit(130)

@@ -245,6 +245,8 @@ class RunFlags:
             UsageError: the price is malformed, or a cost limit has no price.
         """
         price = _price(self.price) if self.price else None
+        if self.max_cost is not None and price is None:
+            raise UsageError("--max-cost needs the price of the tokens: --price 0.15/0.60")
         return RunOptions(
             base_urls=self.base_url,
             max_connections=self.max_connections,

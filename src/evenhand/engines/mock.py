@@ -12,6 +12,8 @@ from evenhand.engines.engine import Request, Response
 class MockEngine:
     """Answers with a function of the conversation.
 
+        from evenhand.engines.mock import MockEngine
+
         engine = MockEngine(lambda messages: "I can't help with that.")
         evenhand.audit("openai/any", engine=engine, out="runs/mock")
 
