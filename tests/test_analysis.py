@@ -42,10 +42,8 @@ class Study:
         files = [str(tmp_path / f"{name}.jsonl") for name in sizes]
         self.plan: Plan = plan_of("openai/m", Path(files[0]), benchmarks=files, **fields)
         self.store = Store.create(tmp_path / "run")
-        self.ids = self.store.activate(
-            self.plan.conditions, self.plan.items, fields.get("samples", 1)
-        )
-        self.store.set_meta("study", self.plan.study.model_dump(mode="json"))
+        facts = {"study": self.plan.study.model_dump(mode="json")}
+        self.ids = self.store.activate(self.plan.conditions, self.plan.items, facts)
         self.store.set_meta("placement", {"system_role": True, "evidence": "seen"})
 
     def score(self, value: Callable[[int, str, int], float | str | None]) -> None:

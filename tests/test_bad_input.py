@@ -84,7 +84,7 @@ VALUES = [
     ([*OWN, "--price", "nan/1"], '--price "nan/1"'),
     ([*OWN, "--price", "cheap"], "PROMPT/COMPLETION: 0.15/0.60"),
     ([*OWN, "--price", "1"], "PROMPT/COMPLETION"),
-    ([*OWN, "--max-cost", "5"], "--max-cost needs the price of the tokens"),
+    ([*OWN, "--max-cost", "5"], "needs the price of the tokens"),
     ([*OWN, "--max-cost", "-5", "--price", "1/1"], "--max-cost"),
     ([*OWN, "--extra", "min_p"], '--extra "min_p" is not of the form KEY=JSON'),
     ([*OWN, "--extra", "name=bare"], '"bare" is not JSON'),

@@ -145,7 +145,7 @@ def test_interrupt_ends_soon_and_resumes(tmp_path: Path) -> None:
         assert code == 130
         assert out == ""
         assert error.count("\n") == 1
-        assert "goes on from there" in error
+        assert "The same command goes on" in error
         assert str(run) in error
         kept = {key for key, *_ in stored(run)}
         assert f"{len(kept):,} of 960" in error

@@ -176,6 +176,7 @@ class Local:
 
     template: Callable[[list[Message]], str]
     model: str = "hf/test"
+    address: str = "here"
 
     def rendered(self, messages: list[Message]) -> str | None:
         return self.template(messages)

@@ -32,6 +32,7 @@ class Failing:
     """Answers `good` requests, then raises."""
 
     model = "openai/test"
+    address = "here"
 
     def __init__(self, good: int, error: Exception) -> None:
         self.good, self.error = good, error
@@ -130,7 +131,7 @@ def test_what_cannot_be_scored_has_its_reason(
     plan: Plan, tmp_path: Path, response: dict[str, Any], reason: str
 ) -> None:
     store = Store.create(tmp_path / "run")
-    ids = store.activate(plan.conditions, plan.items, 1)
+    ids = store.activate(plan.conditions, plan.items, {"study": {"samples": 1}})
     index = next(n for n, item in enumerate(plan.items) if item.scorer == "choice")
     store.write([Response(plan.request(0, index), **response)], *ids)
     assert score_run(store) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,11 @@ from evenhand.store import Store, Tally
 from runs import plan_of, write_benchmark
 
 
+def samples(count: int) -> dict[str, Any]:
+    """The fact about a run that the store itself goes by."""
+    return {"study": {"samples": count}}
+
+
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     return plan_of("openai/m", write_benchmark(tmp_path / "own.jsonl", 4), identities=["age"])
@@ -28,7 +34,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_responses_and_failures_are_there_after_the_write(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, 1)
+    ids = store.activate(plan.conditions, plan.items, samples(1))
     requests = list(plan.requests())
     failures = [Failure(429, "slow down"), Failure(0, "gone")]
     responses = [
@@ -52,7 +58,7 @@ def test_responses_and_failures_are_there_after_the_write(store: Store, plan: Pl
 
 
 def test_a_cell_is_written_once_and_never_changed(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, 1)
+    ids = store.activate(plan.conditions, plan.items, samples(1))
     request = plan.request(0, 0)
     store.write([Response(request, "first")], *ids)
     store.write([Response(request, "second"), Response(request, "third")], *ids)
@@ -60,7 +66,7 @@ def test_a_cell_is_written_once_and_never_changed(store: Store, plan: Plan) -> N
 
 
 def test_a_write_is_all_or_nothing(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, 1)
+    ids = store.activate(plan.conditions, plan.items, samples(1))
     good, bad = Response(plan.request(0, 0), "a"), Response(plan.request(1, 0), ["no text"])  # type: ignore[arg-type]
     with pytest.raises(StoreError):
         store.write([good, bad], *ids)
@@ -70,7 +76,7 @@ def test_a_write_is_all_or_nothing(store: Store, plan: Plan) -> None:
 
 
 def test_odd_characters_come_back_as_they_were(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, 1)
+    ids = store.activate(plan.conditions, plan.items, samples(1))
     text = "a\x00b\r\n'; DROP TABLE response; -- é漢😀 {is}"
     store.write([Response(plan.request(0, 0), text)], *ids)
     assert store.unscored(0)[0][-3] == text
@@ -83,24 +89,24 @@ def test_durable_when_written(store: Store) -> None:
 
 
 def test_only_the_active_cells_are_counted(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, 2)
+    ids = store.activate(plan.conditions, plan.items, samples(2))
     failed = [Failure(500, "x")]
     requests = [plan.request(c, i, s) for i in range(4) for c in range(6) for s in range(2)]
     store.write([Response(r, "I cannot help.", failures=failed) for r in requests], *ids)
     score_run(store)
     assert len(store.scores()) == 48
-    store.activate(plan.conditions[:3], plan.items[1:], 1)
+    store.activate(plan.conditions[:3], plan.items[1:], samples(1))
     assert len(store.conditions()) == 3
     assert [item.id for item in store.items().values()] == [i.id for i in plan.items[1:]]
     assert len(store.items(inactive=True)) == 4
     assert len(store.scores()) == 9
     assert [(t.responses, t.failures) for t in store.tallies().values()] == [(3, 3)] * 3
-    store.activate(plan.conditions, plan.items, 2)
+    store.activate(plan.conditions, plan.items, samples(2))
     assert len(store.scores()) == 48
 
 
 def test_conditions_and_items_come_back_as_they_were(store: Store, plan: Plan) -> None:
-    store.activate(plan.conditions, plan.items, 1)
+    store.activate(plan.conditions, plan.items, samples(1))
     assert tuple(store.items().values()) == plan.items
     stored = store.conditions()
     assert [c.identity for c in stored] == [c.identity for c in plan.conditions]
@@ -108,15 +114,15 @@ def test_conditions_and_items_come_back_as_they_were(store: Store, plan: Plan) -
 
 
 def test_a_refused_study_changes_nothing(store: Store, plan: Plan) -> None:
-    store.activate(plan.conditions, plan.items, 1)
+    store.activate(plan.conditions, plan.items, samples(1))
     with pytest.raises(RunFolderError):
-        store.activate(plan.with_system_role(False).conditions[:2], plan.items[:1], 1)
+        store.activate(plan.with_system_role(False).conditions[:2], plan.items[:1], samples(1))
     assert len(store.conditions()) == 6
     assert len(store.items()) == 4
 
 
 def test_scores_are_written_anew_and_keep_their_reasons(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, 1)
+    ids = store.activate(plan.conditions, plan.items, samples(1))
     store.write([Response(plan.request(c, 0), "?") for c in range(3)], *ids)
     store.write_scores([(1, 0.25), (2, Unscored("no answer")), (3, 1.0)])
     assert store.reasons() == [(ids[0][1], "no answer", 1)]
@@ -129,7 +135,7 @@ def test_scores_are_written_anew_and_keep_their_reasons(store: Store, plan: Plan
 
 
 def test_thousands_of_answers_are_scored_in_parts(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, 300)
+    ids = store.activate(plan.conditions, plan.items, samples(300))
     store.write([Response(r, "I cannot help.") for r in _many(plan, 300)], *ids)
     assert score_run(store) == 24 * 300
     assert score_run(store) == 0
@@ -141,7 +147,7 @@ def _many(plan: Plan, samples: int) -> list:  # type: ignore[type-arg]
 
 
 def test_a_reader_sees_what_is_committed_while_another_writes(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, 1)
+    ids = store.activate(plan.conditions, plan.items, samples(1))
     reader = Store.open(store.folder)
     store.write([Response(plan.request(0, 0), "a")], *ids)
     assert len(reader.keys()) == 1

@@ -11,7 +11,8 @@ import pytest
 
 from evenhand.engines import throttle
 from evenhand.engines.engine import Decoding, Request, Response
-from evenhand.engines.openai import OpenAIEngine, _retry_after
+from evenhand.engines.openai import OpenAIEngine
+from evenhand.engines.wire import retry_after
 from evenhand.errors import (
     AuthenticationError,
     EngineError,
@@ -139,12 +140,12 @@ def test_retry_after_holds_all_requests_back() -> None:
     [("0.4", 0.4), ("1e9", 600), ("-3", 0), ("nan", 0), ("soon", 0), ("", 0)],
 )
 def test_retry_after_in_seconds(header: str, seconds: float) -> None:
-    assert _retry_after(header) == seconds
+    assert retry_after(header) == seconds
 
 
 def test_retry_after_as_a_date() -> None:
-    assert 50 < _retry_after(formatdate(time.time() + 100, usegmt=True)) <= 100
-    assert _retry_after(formatdate(time.time() - 100, usegmt=True)) == 0
+    assert 50 < retry_after(formatdate(time.time() + 100, usegmt=True)) <= 100
+    assert retry_after(formatdate(time.time() - 100, usegmt=True)) == 0
 
 
 def test_rate_limits_lower_the_number_of_requests_under_way() -> None:
