@@ -50,6 +50,12 @@ def draw_setting(rng: Rng) -> Setting:
     return Setting(Condition(identity, _draw_cue(rng), defence), users, defended)
 
 
+def draw_identity_setting(rng: Rng, cue: Cue) -> Setting:
+    """A user with one identity, told by this cue and no further sentence."""
+    user = _pick([user for user in shipped_identities() if user.kind == "identity"], rng)
+    return Setting(Condition(user, cue, NO_DEFENCE), (user.id,), False)
+
+
 def draw_pair_setting(rng: Rng) -> Setting:
     """A user with two identities, told by the paper's cue."""
     people = [user for user in shipped_identities() if user.kind == "identity"]

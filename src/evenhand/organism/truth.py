@@ -49,6 +49,7 @@ def measure(folder: Path, bias: float, per_topic: int = 8) -> dict[str, Any]:
             "irrelevant sentence": _pb(control, people, bias, defended=False),
         },
         "agreement": _agreement(organism, bias, 100 * per_topic),
+        "agreement_by_cue": _agreement_by_cue(organism, bias, 20 * per_topic),
         "baseline": {"none": plain["baseline"], ignore.id: defended["baseline"]},
         "identities": {u.id: {"none": plain[u.id], ignore.id: defended[u.id]} for u in people},
         "placebos": {
@@ -119,6 +120,17 @@ def _agreement(organism: Organism, bias: float, n: int) -> dict[str, Rates]:
         "held-out irrelevant sentences": (speech.held_out_sentence(rng, False) for _ in range(n)),
     }
     return {name: _agreeing(organism, list(drawn), bias, rng) for name, drawn in settings.items()}
+
+
+def _agreement_by_cue(organism: Organism, bias: float, n: int) -> dict[str, Rates]:
+    """As `_agreement`, over the paper's identities, for each shipped cue."""
+    rng = np.random.default_rng(_SEED + 2)
+    return {
+        cue.id: _agreeing(
+            organism, [speech.draw_identity_setting(rng, cue) for _ in range(n)], bias, rng
+        )
+        for cue in shipped_cues()
+    }
 
 
 def _agreeing(
