@@ -206,6 +206,7 @@ def joint_row(k: int, pb: float, sizes: tuple[tuple[int, ...], ...], replication
         results.append(stats.personalization_bias(*axes))
     truth = np.full(replications, np.hypot(true_pb(safety), true_pb(utility)))
     row = summary(s, truth, results)
+    del row["items"], row["base"]  # each benchmark has its own
     return {"safety items": sizes[0], "utility items": sizes[1], **row}
 
 
