@@ -108,7 +108,7 @@ def _lookup(places: Mapping[int, int]) -> NDArray[np.int64]:
 
 def mean_of(scores: Scores | None) -> float | None:
     """Mean in points: of the benchmarks' means of the conditions' means of what is scored."""
-    if scores is None:
+    if not scores:
         return None
     means = []
     for array in scores.values():
