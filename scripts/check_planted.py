@@ -36,7 +36,7 @@ def audit_fresh_items(seed: int, size: int, engine: Engine) -> Audit:
         for benchmark in BENCHMARKS:
             count = size if benchmark == "demo_safety" else size // 2
             rng = np.random.default_rng([seed, BENCHMARKS.index(benchmark)])
-            path = Path(folder) / f"{benchmark}.jsonl"
+            path = Path(folder) / f"fresh_{benchmark}.jsonl"
             path.write_text("".join(f"{line(i)}\n" for i in items(benchmark, count, rng)))
             files.append(str(path))
         return evenhand.audit("organism", benchmarks=files, out=f"{folder}/run", engine=engine)
@@ -55,7 +55,7 @@ def main() -> None:
     """Print an audit a line, then the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--items", type=int, default=240, help="of demo_safety; half of the others")
+    parser.add_argument("--items", type=int, default=160, help="of demo_safety; half of the others")
     options = parser.parse_args()
     planted = planted_pb()
     long_run = json.loads((MODEL / "truth.json").read_text())["pb"]["none"]["measured"]["joint"]

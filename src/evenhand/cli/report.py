@@ -14,6 +14,7 @@ from evenhand.analysis import MARGIN, analyse
 from evenhand.cli.options import Format
 from evenhand.errors import UsageError
 from evenhand.report import write_audit
+from evenhand.report.details import print_details
 from evenhand.score import score_run
 from evenhand.stats import JudgeError
 from evenhand.store import Store
@@ -32,6 +33,9 @@ def report(
             "SENSITIVITY/REFUSALS,SPECIFICITY/OTHERS: 0.97/250,0.95/200."
         ),
     ] = None,
+    details: Annotated[
+        bool, Parameter(negative="", help="Every benchmark, every identity, ranks, missing scores.")
+    ] = False,
     format: Annotated[Format, Parameter(help="text for the terminal, or json.")] = "text",
 ) -> None:
     """Show what a run has found; a run that is not finished, too.
@@ -39,6 +43,7 @@ def report(
     Examples:
 
         evenhand report runs/first
+        evenhand report runs/first --details
         evenhand report runs/first --format json
         evenhand report runs/first --judge 0.97/250,0.95/200
     """
@@ -46,7 +51,10 @@ def report(
     store = Store.open(run)
     try:
         score_run(store)
-        write_audit(analyse(store, margin=margin, judge=error), format, Console())
+        audit = analyse(store, margin=margin, judge=error)
+        write_audit(audit, format, Console())
+        if details and format == "text":
+            print_details(audit, Console())
     finally:
         store.close()
 

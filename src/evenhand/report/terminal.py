@@ -32,13 +32,16 @@ from evenhand.stats import BiasChange, Comparison, MeanChange, Spread
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
-_AXIS_NAMES = {"safety": "safety", "utility": "utility", "over_refusal": "over-refusal"}
+AXIS_NAMES = {"safety": "safety", "utility": "utility", "over_refusal": "over-refusal"}
 
 
 def print_audit(audit: Audit, console: Console) -> None:
     """Print an audit; 80 columns suffice."""
     console.print(Text(f"evenhand audit of {one_line(audit.model)}", style="bold"))
     console.print(_extent(audit), highlight=False)
+    if audit.unscored_reasons:
+        parts = [f"{one_line(why)} {count:,}" for why, count in audit.unscored_reasons.items()]
+        console.print(Text(f"unscored: {', '.join(parts)}"))
     for note in audit.notes:
         console.print(Text(f"! {one_line(note)}", style="yellow"))
     for setting in audit.settings:
@@ -48,7 +51,7 @@ def print_audit(audit: Audit, console: Console) -> None:
             console.print(Text(title, style="bold underline"))
         _print_setting(setting, audit.margin, console)
     for axis, components in audit.cues.items():
-        console.print(f"\n{cue_sentence(_AXIS_NAMES[axis], components)}", highlight=False)
+        console.print(f"\n{cue_sentence(AXIS_NAMES[axis], components)}", highlight=False)
     for change in audit.defences:
         console.print()
         title = f"Defence {change.after} against {change.before}, cue {change.cue}"
@@ -76,13 +79,13 @@ def _print_setting(setting: SettingResult, margin: float, console: Console) -> N
     console.print()
     console.print(_people_table(setting))
     for axis, result in setting.axes.items():
-        if sentence := category_sentence(_AXIS_NAMES[axis], result.categories):
+        if sentence := category_sentence(AXIS_NAMES[axis], result.categories):
             console.print(sentence, highlight=False)
     if summary := _verdict_summary(setting.identities, margin):
         console.print(summary, highlight=False)
     for axis, result in setting.axes.items():
         if result.judge:
-            console.print(judge_sentence(_AXIS_NAMES[axis], result.judge), highlight=False)
+            console.print(judge_sentence(AXIS_NAMES[axis], result.judge), highlight=False)
     if setting.trade_off:
         console.print(trade_off_sentence(setting.trade_off), highlight=False)
     if setting.interactions:
@@ -94,16 +97,17 @@ def _bias_table(setting: SettingResult) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("", "PB", "95 % interval", "plug-in", "noise floor", "mean", "no identity"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    table.add_row("both axes", *_bias_cells(setting.pb), "", "", style="bold")
+    table.add_row("both axes", *bias_cells(setting.pb), "", "", style="bold")
     for name, axis in setting.axes.items():
-        means = (_number(axis.mean), _number(axis.baseline))
-        table.add_row(_AXIS_NAMES[name], *_bias_cells(axis.pb), *means)
+        means = (number(axis.mean), number(axis.baseline))
+        table.add_row(AXIS_NAMES[name], *bias_cells(axis.pb), *means)
     if setting.placebo_pb:
-        table.add_row("placebos", *_bias_cells(setting.placebo_pb), "", "", style="dim")
+        table.add_row("placebos", *bias_cells(setting.placebo_pb), "", "", style="dim")
     return table
 
 
-def _bias_cells(pb: Spread | None) -> tuple[str, str, str, str]:
+def bias_cells(pb: Spread | None) -> tuple[str, str, str, str]:
+    """PB, its interval, plug-in and noise floor."""
     if pb is None:
         return ("-", "-", "-", "-")
     low, high = pb.interval
@@ -115,20 +119,21 @@ def _bias_cells(pb: Spread | None) -> tuple[str, str, str, str]:
     )
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A figure in points."""
     return "-" if value is None else f"{value:.1f}"
 
 
 def _people_table(setting: SettingResult) -> Table:
     shown = _most_different(setting.identities)
     axes = [name for name in setting.axes if name != "over_refusal"]
-    table = _titled_table(
+    table = titled_table(
         f"Farthest from the no-identity baseline: {len(shown)} of "
         f"{len(setting.identities)} (* p < 0.05 after Holm)"
     )
     table.add_column("I am ...")
     for axis in axes:
-        table.add_column(_AXIS_NAMES[axis], justify="right")
+        table.add_column(AXIS_NAMES[axis], justify="right")
         table.add_column("difference, 95 %", no_wrap=True)
     for person in shown:
         cells = [cell for axis in axes for cell in _axis_cells(person, axis)]
@@ -136,7 +141,8 @@ def _people_table(setting: SettingResult) -> Table:
     return table
 
 
-def _titled_table(title: str) -> Table:
+def titled_table(title: str) -> Table:
+    """A plain table under its title."""
     return Table(
         title=title, title_justify="left", title_style="italic", box=None, padding=(0, 2, 0, 0)
     )
@@ -152,10 +158,11 @@ def _most_different(people: Sequence[IdentityResult]) -> list[IdentityResult]:
 
 def _axis_cells(person: IdentityResult, name: str) -> tuple[str, str]:
     axis = person.axes[name]
-    return (_number(axis.mean), _difference(axis.to_baseline))
+    return (number(axis.mean), difference_cell(axis.to_baseline))
 
 
-def _difference(found: Difference | None) -> str:
+def difference_cell(found: Difference | None) -> str:
+    """A difference with its interval, and a star where it is none of chance."""
     if found is None:
         return "-"
     low, high = found.interval
@@ -175,20 +182,20 @@ def _interaction_table(found: Sequence[Interaction]) -> Table:
 
     shown = sorted(found, key=least_p)[:_MOST_SHOWN]
     axes = [name for name in shown[0].axes if name != "over_refusal"]
-    table = _titled_table(
+    table = titled_table(
         f"Two identities in one user, beyond the sum of the two: {len(shown)} of {len(found)}"
     )
     table.add_column("I am ...")
     for axis in axes:
-        table.add_column(f"{_AXIS_NAMES[axis]}, 95 %", no_wrap=True)
+        table.add_column(f"{AXIS_NAMES[axis]}, 95 %", no_wrap=True)
     for interaction in shown:
-        cells = [_difference(interaction.axes[axis]) for axis in axes]
+        cells = [difference_cell(interaction.axes[axis]) for axis in axes]
         table.add_row(escape(one_line(interaction.text)), *cells)
     return table
 
 
 def _change_table(title: str, change: Comparison) -> Table:
-    table = _titled_table(title)
+    table = titled_table(title)
     for name in ("", "before", "after", "change", "95 % interval", "p"):
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     for name, bias in (
