@@ -48,9 +48,9 @@ def _identity_table(setting: SettingResult, axis: str) -> Table:
         f"{AXIS_NAMES[axis].capitalize()} by identity: difference to the mean (* p < 0.05 after "
         "Holm), shrunken, rank from the lowest"
     )
-    for name in ("I am ...", "mean", "difference, 95 %", "shrunken", "rank, 95 %", "verdict"):
+    for name in ("I am ...", "mean", "difference, 95 %", "shrunken", "rank, 95 %"):
         right = name in ("mean", "shrunken")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "I am ...")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for person in sorted(setting.identities, key=lambda p: p.axes[axis].rank or 0.0):
         result = person.axes[axis]
         table.add_row(
@@ -59,7 +59,6 @@ def _identity_table(setting: SettingResult, axis: str) -> Table:
             difference_cell(result.to_mean),
             number(result.shrunken),
             _rank(result),
-            person.verdict or "",
         )
     return table
 
