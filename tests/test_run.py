@@ -13,7 +13,7 @@ import pytest
 from evenhand import RunOptions, audit
 from evenhand.cue import Message
 from evenhand.engines.engine import Request, Response
-from evenhand.errors import AuthenticationError, StoreError, Unreachable
+from evenhand.errors import AuthenticationError, EngineError, StoreError, Unreachable
 from evenhand.plan import Plan
 from evenhand.run import run
 from evenhand.score import FILTERED, REJECTED, score_run
@@ -91,6 +91,28 @@ def test_a_key_that_is_revoked_ends_the_run_and_keeps_the_answers(
             audit(plan.study, out=tmp_path / "run", options=options)
         assert len(server.requests) <= len(server.answers) + 4
     assert 20 <= len(stored(tmp_path / "run")) <= len(server.answers)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(402, "no credit left"), (400, "rejects every request"), (521, "")]
+)
+def test_an_endpoint_that_stops_serving_loses_no_cell(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, told: str
+) -> None:
+    """Out of credit, switched off or unreachable: the cells are still there to be asked."""
+    monkeypatch.setattr("evenhand.engines.throttle._BACKOFF_FIRST", 0.002)
+    with serving() as server:
+        server.refuse = lambda _body, _key: (
+            (status, error("over")) if len(server.answers) >= 20 else None
+        )
+        options = RunOptions([server.url], max_connections=4)
+        with pytest.raises(EngineError, match=told):
+            audit(plan.study, out=tmp_path / "run", options=options)
+        assert all(text for _, text, _, _ in stored(tmp_path / "run"))
+        server.refuse = lambda _body, _key: None
+        result = audit(plan.study, out=tmp_path / "run", options=options)
+    assert result.done == result.cells
+    assert result.unscored_reasons.get(REJECTED.reason, 0) == 0
 
 
 def test_an_endpoint_that_is_down_is_made_up_for_by_another(
