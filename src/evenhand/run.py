@@ -14,7 +14,8 @@ from evenhand.engines.engine import Decoding, Engine, Request, Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.placement import HELLO, NO_SYSTEM_MESSAGE, find_placement
 from evenhand.plan import Plan
-from evenhand.store import LOCK_FILE, Store
+from evenhand.runfile import LOCK_FILE
+from evenhand.store import Store
 
 CHARACTERS_PER_TOKEN = 4
 """A usual figure for English text; good enough for a price."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,36 +23,18 @@ from evenhand.cue import Condition
 from evenhand.engines.engine import Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.identity import Identity
+from evenhand.runfile import (
+    DAMAGED,
+    FILE,
+    OWN_FILES,
+    SCHEMA,
+    VERSION,
+    check,
+    connect,
+    is_blank,
+    store_error,
+)
 from evenhand.scorers.score import Score, Unscored
-
-FILE = "run.db"
-LOCK_FILE = "run.lock"
-VERSION = 1
-
-_OWN_FILES = {FILE, LOCK_FILE, f"{FILE}-wal", f"{FILE}-shm"}
-_DAMAGED = "the file is damaged and was left as it is; restore it, or take a new folder"
-
-_TABLES = {"meta", "condition", "item", "response", "failure", "score"}
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE condition (
-    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, active INTEGER NOT NULL,
-    position INTEGER NOT NULL, identity TEXT NOT NULL, text TEXT NOT NULL, category TEXT NOT NULL,
-    kind TEXT NOT NULL, cue TEXT NOT NULL, defence TEXT NOT NULL, example TEXT NOT NULL);
-CREATE TABLE item (
-    id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, name TEXT NOT NULL, active INTEGER NOT NULL,
-    position INTEGER NOT NULL, prompt TEXT NOT NULL, axis TEXT NOT NULL, scorer TEXT NOT NULL,
-    answer TEXT NOT NULL, choices TEXT NOT NULL, subgroup TEXT NOT NULL, UNIQUE (benchmark, name));
-CREATE TABLE response (
-    id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, condition INTEGER NOT NULL,
-    item INTEGER NOT NULL, sample INTEGER NOT NULL, text TEXT, error TEXT NOT NULL,
-    finish TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    seconds REAL NOT NULL, attempts INTEGER NOT NULL);
-CREATE TABLE failure (
-    condition INTEGER NOT NULL, item INTEGER NOT NULL, sample INTEGER NOT NULL,
-    status INTEGER NOT NULL, error TEXT NOT NULL);
-CREATE TABLE score (response INTEGER PRIMARY KEY, value REAL, reason TEXT NOT NULL);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +67,7 @@ class Store:
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         self.folder = folder
-        self._connection = connection
+        self.connection = connection
 
     @classmethod
     def create(cls, folder: Path) -> Store:
@@ -98,16 +80,16 @@ class Store:
         try:
             if folder.is_file():
                 raise RunFolderError(f"{folder} is a file; a run needs a folder")
-            if (folder / FILE).exists() and not _is_blank(folder):
+            if (folder / FILE).exists() and not is_blank(folder):
                 return cls.open(folder)
-            if folder.exists() and any(f.name not in _OWN_FILES for f in folder.iterdir()):
+            if folder.exists() and any(f.name not in OWN_FILES for f in folder.iterdir()):
                 raise RunFolderError(f"{folder} holds other files but no run; take a new folder")
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from None
-        store = cls(folder, _connect(folder))
+        store = cls(folder, connect(folder))
         with store._writing() as connection:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
         return store
 
     @classmethod
@@ -119,17 +101,17 @@ class Store:
             StoreError: the store is damaged.
         """
         try:
-            there = (folder / FILE).exists() and not _is_blank(folder)
+            there = (folder / FILE).exists() and not is_blank(folder)
         except OSError as error:
             raise StoreError(f"cannot open the folder {folder}: {error.strerror}") from None
         if not there:
             raise RunFolderError(f"no run in {folder}; start one: evenhand audit MODEL --out DIR")
-        _check(folder)
-        return cls(folder, _connect(folder))
+        check(folder)
+        return cls(folder, connect(folder))
 
     def close(self) -> None:
         """Close the file; what was written stays."""
-        self._connection.close()
+        self.connection.close()
 
     # What the run is about
 
@@ -140,7 +122,7 @@ class Store:
         try:
             return orjson.loads(row[0]) if row else None
         except orjson.JSONDecodeError:
-            raise StoreError(f"{self.folder / FILE}: {_DAMAGED}") from None
+            raise StoreError(f"{self.folder / FILE}: {DAMAGED}") from None
 
     def set_meta(self, name: str, value: Any) -> None:
         """Write down a fact about the run; anything that JSON can hold."""
@@ -303,14 +285,14 @@ class Store:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
-            yield self._connection
+            yield self.connection
         except sqlite3.Error as error:
-            raise _store_error(self.folder, error) from None
+            raise store_error(self.folder, error) from None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._reading(), self._connection:
-            yield self._connection
+        with self._reading(), self.connection:
+            yield self.connection
 
 
 _ACTIVE = (
@@ -332,59 +314,6 @@ def _item(
 ) -> Item:
     options = tuple(orjson.loads(choices))
     return Item(benchmark, name, prompt, axis, scorer, answer, options, subgroup)
-
-
-@contextmanager
-def _looking(folder: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that cannot change the file, not even tidy it up on closing."""
-    try:
-        uri = f"{(folder / FILE).absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=30)) as connection:
-            yield connection
-    except sqlite3.Error as error:
-        raise _store_error(folder, error) from None
-
-
-def _is_blank(folder: Path) -> bool:
-    """Whether a run was killed before it had made its tables."""
-    with _looking(folder) as connection:
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    return not tables
-
-
-def _check(folder: Path) -> None:
-    with _looking(folder) as connection:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if version != VERSION:
-        raise RunFolderError(f"{folder} was written by another version of evenhand")
-    if health != "ok" or not tables >= _TABLES:
-        raise StoreError(f"{folder / FILE}: {_DAMAGED}")
-
-
-def _connect(folder: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(folder / FILE, timeout=30, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        # FULL: a commit is on the disk, not only with the operating system, when it returns.
-        connection.execute("PRAGMA synchronous=FULL")
-    except sqlite3.Error as error:
-        raise _store_error(folder, error) from None
-    return connection
-
-
-def _store_error(folder: Path, error: sqlite3.Error) -> StoreError:
-    text = str(error)
-    if "full" in text or "I/O" in text:
-        advice = "free some space and run again; all answers counted as done are safe"
-    elif "malformed" in text or "not a database" in text or "no such" in text:
-        advice = _DAMAGED
-    elif "readonly" in text or "unable to open" in text:
-        advice = "check the folder's permissions"
-    else:
-        advice = "the file was left as it is"
-    return StoreError(f"{folder / FILE}: {text}; {advice}")
 
 
 def _activate_condition(connection: sqlite3.Connection, position: int, c: Condition) -> int:
