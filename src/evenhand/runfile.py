@@ -61,7 +61,7 @@ def check(folder: Path) -> None:
     """Raise `RunFolderError` for another version's file, `StoreError` for a damaged one."""
     with _looking(folder) as connection:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (health,) = connection.execute("PRAGMA quickcheck(1)").fetchone()
+        (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if version != VERSION:
         raise RunFolderError(f"{folder} was written by another version of evenhand")
