@@ -67,7 +67,7 @@ class Store:
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         self.folder = folder
-        self.connection = connection
+        self._connection = connection
 
     @classmethod
     def create(cls, folder: Path) -> Store:
@@ -111,7 +111,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file; what was written stays."""
-        self.connection.close()
+        self._connection.close()
 
     # What the run is about
 
@@ -285,14 +285,14 @@ class Store:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
-            yield self.connection
+            yield self._connection
         except sqlite3.Error as error:
             raise store_error(self.folder, error) from None
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._reading(), self.connection:
-            yield self.connection
+        with self._reading(), self._connection:
+            yield self._connection
 
 
 _ACTIVE = (
