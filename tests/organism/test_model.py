@@ -47,8 +47,11 @@ KNOWN = [
 
 @pytest.fixture(scope="module")
 def organism() -> Any:
+    import torch
+
     from evenhand.organism.answer import Organism
 
+    torch.set_num_threads(1)  # so small a model gains nothing from more, and loses on busy machines
     return Organism()
 
 
