@@ -94,7 +94,7 @@ def test_a_key_that_is_revoked_ends_the_run_and_keeps_the_answers(
 
 
 @pytest.mark.parametrize(
-    ("status", "told"), [(402, "no credit left"), (400, "rejects every request"), (521, "")]
+    ("status", "told"), [(402, "no credit"), (400, "rejects every request"), (521, "has stopped")]
 )
 def test_an_endpoint_that_stops_serving_loses_no_cell(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, told: str
