@@ -10,6 +10,7 @@ from evenhand.analysis.grid import Grid, Scores, mean_of
 from evenhand.analysis.results import Difference, IdentityAxis, IdentityResult, Interaction
 from evenhand.stats import (
     Differences,
+    TooFewScores,
     classify,
     differences_to_baseline,
     differences_to_mean,
@@ -26,7 +27,7 @@ def if_enough(estimate: Callable[[], Result]) -> Result | None:
     """The estimate; None where the scores so far are too few for it."""
     try:
         return estimate()
-    except ValueError:
+    except TooFewScores:
         return None
 
 

@@ -77,6 +77,10 @@ def get(name: str, *, benchmark: str, offline: bool = False) -> Path:
     """
     source = sources()[name]
     local_copies = os.environ.get("EVENHAND_DATA_DIR")
+    if local_copies and not Path(local_copies).is_dir():
+        raise DataError(
+            f"EVENHAND_DATA_DIR names {local_copies}, which is no folder; mend or unset it"
+        )
     if local_copies and (path := Path(local_copies) / name).is_file():
         return _verify(path, source, "restore it, or unset EVENHAND_DATA_DIR")
     path = cache_folder() / name

@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (cyclopts.CycloptsError, EvenhandError) as error:
         print(f"evenhand: {one_line(str(error), 1000)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:  # before there was anything to say of a run
+    except KeyboardInterrupt:  # before a run had begun
+        print("Interrupted.", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output, `head` for one, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,12 +2,14 @@
 
 Nothing here knows of models, items' texts or files. Scores are arrays (identities, items) or
 (identities, items, samples) in [0, 1] with NaN for a missing score; results are in points of the
-0-100 scale. Bad input raises ValueError with one line that says what is wrong. The formulas,
+0-100 scale. Bad input raises ValueError with one line that says what is wrong;
+its subclass TooFewScores is for sound scores that do not suffice. The formulas,
 their sources and how they did in simulation are in docs/statistics.md.
 """
 
 from __future__ import annotations
 
+from evenhand.stats._scores import TooFewScores
 from evenhand.stats.bias import AxisBias, PersonalizationBias, Spread, personalization_bias
 from evenhand.stats.bootstrap import bootstrap_interval
 from evenhand.stats.comparison import BiasChange, Comparison, MeanChange, compare_audits
@@ -60,6 +62,7 @@ __all__ = [
     "Population",
     "Ranking",
     "Spread",
+    "TooFewScores",
     "TradeOff",
     "Verdict",
     "bootstrap_interval",

@@ -12,6 +12,10 @@ Floats = NDArray[np.float64]
 Scores = ArrayLike | Mapping[str, ArrayLike]
 
 
+class TooFewScores(ValueError):
+    """The scores are sound, but too few for the estimate: none, or one item or identity alone."""
+
+
 def read_scores(scores: ArrayLike, name: str = "scores", *, min_identities: int = 2) -> Floats:
     """Return the scores as a float array (identities, items, samples).
 
@@ -32,9 +36,9 @@ def read_scores(scores: ArrayLike, name: str = "scores", *, min_identities: int 
             f"not {array.ndim} axes"
         )
     if array.shape[0] < min_identities:
-        raise ValueError(f"{name}: needs at least {min_identities} identities, not {len(array)}")
+        raise TooFewScores(f"{name}: needs at least {min_identities} identities, not {len(array)}")
     if 0 in array.shape:
-        raise ValueError(f"{name}: is empty, its shape is {array.shape}")
+        raise TooFewScores(f"{name}: is empty, its shape is {array.shape}")
     # min and max of an array with NaN would be NaN; these comparisons are False for NaN.
     if np.any(array < 0) or np.any(array > 1):
         raise ValueError(f"{name}: scores must lie in [0, 1]")
@@ -49,7 +53,7 @@ def read_benchmarks(scores: Scores, axis: str, *, min_identities: int = 2) -> di
     """
     named = scores if isinstance(scores, Mapping) else {axis: scores}
     if not named:
-        raise ValueError(f"{axis}: no benchmark given")
+        raise TooFewScores(f"{axis}: no benchmark given")
     read = {
         name: read_scores(array, name, min_identities=min_identities)
         for name, array in named.items()

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks, same_identities
+from evenhand.stats._scores import (
+    Floats,
+    Scores,
+    TooFewScores,
+    check_level,
+    read_benchmarks,
+    same_identities,
+)
 from evenhand.stats.layout import Layout, Population, fit_layout
 from evenhand.stats.spread import quadratic_form, spread_interval, spread_p_value
 
@@ -103,7 +110,7 @@ def personalization_bias(
         if scores is not None
     }
     if not layouts:
-        raise ValueError("give scores for safety, utility or both")
+        raise TooFewScores("give scores for safety, utility or both")
     same_identities([len(b.means) for axis in layouts.values() for b in axis.values()], "axes")
     joint = spread_of([list(axis.values()) for axis in layouts.values()], level)
     axes = {name: _axis_bias(axis, level) for name, axis in layouts.items()}

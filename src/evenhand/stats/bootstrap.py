@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks, same_identities
+from evenhand.stats._scores import (
+    Floats,
+    Scores,
+    TooFewScores,
+    check_level,
+    read_benchmarks,
+    same_identities,
+)
 from evenhand.stats.layout import Layout, fit_layout
 
 
@@ -44,7 +51,7 @@ def bootstrap_interval(
         if scores is not None
     ]
     if not axes:
-        raise ValueError("give scores for safety, utility or both")
+        raise TooFewScores("give scores for safety, utility or both")
     same_identities([len(b.means) for axis in axes for b in axis], "axes")
     signed = sum(_signed_squares(axis, replicates, rng) for axis in axes)
     tail = (1 - level) / 2

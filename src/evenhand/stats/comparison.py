@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, stdtr
 
-from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks, same_identities
+from evenhand.stats._scores import (
+    Floats,
+    Scores,
+    TooFewScores,
+    check_level,
+    read_benchmarks,
+    same_identities,
+)
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.layout import Layout, fit_layout, project
 from evenhand.stats.paired import summarise
@@ -114,7 +121,7 @@ def compare_audits(
         if before is not None or after is not None
     }
     if not axes:
-        raise ValueError("give scores for safety, utility or both")
+        raise TooFewScores("give scores for safety, utility or both")
     same_identities([len(b.means) for axis in axes.values() for b in axis], "axes")
     biases = {name: _bias_change([axis], level) for name, axis in axes.items()}
     means = {name: _mean_change(axis, margin, level) for name, axis in axes.items()}

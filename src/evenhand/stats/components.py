@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evenhand.stats._scores import Floats, read_scores
+from evenhand.stats._scores import Floats, TooFewScores, read_scores
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def variance_components(scores: ArrayLike) -> Components:
     count = np.isfinite(array).sum(axis=2)
     complete = count.min(axis=0) > 0
     if complete.sum() < 2:
-        raise ValueError("scores: needs at least 2 items on which every identity has a score")
+        raise TooFewScores("scores: needs at least 2 items on which every identity has a score")
     array, count = 100 * array[:, complete], count[:, complete]
     mean = np.nansum(array, axis=2) / count
     harmonic = 1 / float(np.mean(1 / count))

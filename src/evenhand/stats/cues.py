@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from evenhand.stats._scores import Floats, Scores, check_level, read_scores
+from evenhand.stats._scores import Floats, Scores, TooFewScores, check_level, read_scores
 from evenhand.stats.layout import Layout, fit_layout
 
 
@@ -102,7 +102,7 @@ def _read(scores: ArrayLike, name: str) -> Floats:
     if array.ndim == 3:
         array = array[..., np.newaxis]
     if array.ndim != 4 or min(array.shape[:2]) < 2:
-        raise ValueError(
+        raise TooFewScores(
             f"{name}: needs axes (identities, cues, items[, samples]) with at least "
             f"2 identities and 2 cues, not the shape {array.shape}"
         )

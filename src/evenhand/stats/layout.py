@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from evenhand.stats._scores import Cells, Floats, average_samples
+from evenhand.stats._scores import Cells, Floats, TooFewScores, average_samples
 
 Population = Literal["items", "these_items"]
 
@@ -84,11 +84,11 @@ def _deviation_weights(cells: Cells, name: str) -> Floats:
     """
     observed = cells.observed
     if not observed.size:
-        raise ValueError(f"{name}: every score is missing")
+        raise TooFewScores(f"{name}: every score is missing")
     per_item = observed.sum(axis=1)
     normal = np.diag(observed.sum(axis=0)) - observed.T @ (observed / per_item[:, np.newaxis])
     if np.linalg.matrix_rank(normal, hermitian=True, rtol=1e-10) < len(normal) - 1:
-        raise ValueError(f"{name}: some identities share no scored item with the others")
+        raise TooFewScores(f"{name}: some identities share no scored item with the others")
     # A constant vector is the null space; filling it makes the matrix invertible.
     constant = np.full_like(normal, 1 / len(normal))
     return np.asarray(np.linalg.inv(normal + constant) - constant)
@@ -121,7 +121,7 @@ def _random_items(
 ) -> Layout:
     n = len(centred)
     if n < 2:
-        raise ValueError(f"{name}: needs at least 2 items with scores, not {n}")
+        raise TooFewScores(f"{name}: needs at least 2 items with scores, not {n}")
     fitted = _centre_rows(np.broadcast_to(deviations, centred.shape), cells.observed)
     influence = n * _settle(centred - fitted) @ weights
     return _from_influence(levels, deviations, influence)
@@ -241,7 +241,7 @@ def _cell_variance(scores: Floats, name: str) -> Floats:
     there, values = there[:, kept], scores[:, kept]
     count = there.sum(axis=2)
     if not np.all((count > 1).any(axis=1)):
-        raise ValueError(
+        raise TooFewScores(
             f'{name}: the question about "these_items" needs at least 2 samples per cell'
         )
     mean = np.where(there, values, 0.0).sum(axis=2) / np.maximum(count, 1)

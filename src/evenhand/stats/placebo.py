@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, fdtrc
 
-from evenhand.stats._scores import Scores, check_level, read_benchmarks
+from evenhand.stats._scores import Scores, TooFewScores, check_level, read_benchmarks
 from evenhand.stats.layout import Layout, fit_layout
 from evenhand.stats.spread import QuadraticForm, quadratic_form, spread_interval, spread_p_value
 
@@ -67,7 +67,7 @@ def placebo_contrast(
     """
     check_level(level)
     if not identity or len(identity) != len(placebo):
-        raise ValueError("identity and placebo need the same axes, at least one")
+        raise TooFewScores("identity and placebo need the same axes, at least one")
     ours = [_fit(scores) for scores in identity]
     theirs = [_fit(scores) for scores in placebo]
     form, other = quadratic_form(ours), quadratic_form(theirs)
