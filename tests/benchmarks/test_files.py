@@ -141,6 +141,9 @@ def test_local_copies_come_first(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVENHAND_DATA_DIR", str(tmp_path / "copies"))
+    with pytest.raises(DataError, match="which is no folder"):
+        load("gsm8k")
+    (tmp_path / "copies").mkdir()
     assert len(load("gsm8k")) == 1  # not there: from the server
     put(tmp_path / "copies" / NAME, CONTENT)
     assert files.get(NAME, benchmark="gsm8k") == tmp_path / "copies" / NAME
