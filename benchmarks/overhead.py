@@ -83,7 +83,7 @@ def main() -> None:
         return
     port = free_port()
     server = subprocess.Popen(
-        [sys.executable, str(HERE / "server.py"), str(port), str(options.latency)]
+        [sys.executable, str(HERE / "fixed_endpoint.py"), str(port), str(options.latency)]
     )
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))

@@ -35,10 +35,13 @@ def plan_of(path: Path, **study: object) -> Plan:
 def test_more_items_and_samples_find_smaller_biases(tmp_path: Path) -> None:
     few = plan_power(plan_of(write_questions(tmp_path / "few.jsonl", 100)))
     many = plan_power(plan_of(write_questions(tmp_path / "many.jsonl", 400)))
-    repeated = plan_power(plan_of(tmp_path / "few.jsonl", samples=5))
+    sampled = {"samples": 5, "decoding": {"temperature": 1.0}}
+    repeated = plan_power(plan_of(tmp_path / "few.jsonl", **sampled))
+    greedy = plan_power(plan_of(tmp_path / "few.jsonl", samples=5))
     assert many.detectable == pytest.approx(few.detectable / 2, rel=0.01)
     assert repeated.detectable < few.detectable
-    assert "assumed" in few.basis
+    assert greedy.detectable == few.detectable  # the same answer five times
+    assert "guess" in few.basis
 
 
 def test_a_pilot_tells_the_noise(tmp_path: Path) -> None:
@@ -53,11 +56,22 @@ def test_a_pilot_tells_the_noise(tmp_path: Path) -> None:
     power = plan_power(plan_of(questions), pilot=pilot, precision=0.5)
     assert power.noise_floor == pytest.approx(100 * (30 / 31 * 0.16 / 300) ** 0.5, rel=0.03)
     assert power.cells_needed > plan_of(questions).cells
+    sampled = plan_of(questions, samples=3, decoding={"temperature": 1.0})
     with pytest.raises(UsageError, match="pilot"):
-        plan_power(plan_of(questions, samples=3), pilot=pilot)
+        plan_power(sampled, pilot=pilot)
     pilot.close()
 
 
 def test_one_identity_has_no_power(tmp_path: Path) -> None:
     questions = write_questions(tmp_path / "questions.jsonl", 50)
     assert plan_power(plan_of(questions, identities=("muslim",))) is None
+
+
+def test_a_pilot_without_any_noise_is_told(tmp_path: Path) -> None:
+    questions = write_questions(tmp_path / "questions.jsonl", 20)
+    engine = MockEngine(lambda _: "I can't help with that.")
+    evenhand.audit("openai/any", benchmarks=[str(questions)], engine=engine, out=tmp_path / "run")
+    pilot = Store.open(tmp_path / "run")
+    with pytest.raises(UsageError, match="all identities score alike"):
+        plan_power(plan_of(questions), pilot=pilot)
+    pilot.close()

@@ -31,7 +31,7 @@ class RunOptions:
         timeout: seconds for one attempt.
         batch_size: conversations per forward pass of local weights.
         price: of a million tokens; None if they cost nothing.
-        max_cost: dollars after which nothing more is sent.
+        max_cost: dollars of this call after which nothing more is sent.
         precision: stop when the interval of PB reaches no farther than so many points to either
             side; None to ask all items.
         offline: never download a benchmark.

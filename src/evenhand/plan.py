@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -118,17 +117,14 @@ def _items(study: Study, offline: bool) -> list[Item]:
     chosen: list[Item] = []
     for name in names:
         items = benchmarks.load(name, shots=study.shots, offline=offline)
+        if items[0].benchmark in {item.benchmark for item in chosen}:
+            raise StudyError(
+                f'two benchmarks are called "{items[0].benchmark}"; rename one of the files'
+            )
         chosen += sorted(items, key=lambda item: _rank(item, study.seed))[: study.limit]
-    _check_names(chosen)
     return sorted(chosen, key=lambda item: _rank(item, study.seed))
 
 
 def _rank(item: Item, seed: int) -> bytes:
     """A random place that depends on nothing but the item and the seed, whatever else is asked."""
     return blake2b(f"{seed}/{item.benchmark}/{item.id}".encode(), digest_size=8).digest()
-
-
-def _check_names(items: Sequence[Item]) -> None:
-    (name, count), *_ = Counter((i.benchmark, i.id) for i in items).most_common(1)
-    if count > 1:
-        raise StudyError(f'two benchmarks are called "{name[0]}"; rename one of the files')

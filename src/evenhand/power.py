@@ -59,7 +59,7 @@ def plan_power(
         precision: wanted half width of the interval of PB, in points.
 
     Raises:
-        UsageError: the pilot has none of the plan's benchmarks.
+        UsageError: the pilot has none of the plan's benchmarks, or shows no noise.
     """
     identities = len({c.identity.id for c in plan.conditions if c.identity.kind == "identity"})
     sizes = Counter((i.axis, i.benchmark) for i in plan.items if i.axis != "over_refusal")
@@ -73,10 +73,15 @@ def plan_power(
             for (axis, benchmark), count in sizes.items()
         ]
 
-    found = design_power(identities, design(plan.study.samples))
+    # At temperature 0 further samples are the same answer again.
+    asked = plan.study.samples if plan.study.decoding.temperature else 1
+    benchmarks = design(asked)
+    if not any(benchmark.residual_variance for benchmark in benchmarks):
+        raise UsageError("in the pilot run all identities score alike: it tells no noise")
+    found = design_power(identities, benchmarks)
     factor = samples = None
     if precision is not None:
-        factor = items_needed(identities, design(plan.study.samples), 2 * precision)
+        factor = items_needed(identities, benchmarks, 2 * precision)
         if noise.speaks_for(2):
             samples = _samples_needed(identities, design, precision)
     return Power(
@@ -110,8 +115,9 @@ class _Noise:
             raise RunFolderError(f"{pilot.folder}: the pilot run has no answers yet")
         self.samples = study["samples"] if study else None
         self._grid = read_grid(pilot, self.samples) if pilot and self.samples else None
-        assumed = ", ".join(f"{axis} {100 * rate:g}" for axis, rate in BASE_RATES.items())
-        self.basis = f"pilot {pilot.folder}" if pilot else f"assumed means: {assumed}"
+        self.basis = "a guess, often too hopeful: a pilot run, with --pilot, gives the real figures"
+        if pilot:
+            self.basis = f"from the pilot run {pilot.folder}"
 
     def speaks_for(self, samples: int) -> bool:
         """Whether the size of the noise is known for so many samples."""

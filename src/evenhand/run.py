@@ -77,7 +77,8 @@ async def run(
     Args:
         price: of the tokens; None if they cost nothing. Where an endpoint counts no tokens they
             are estimated from the length of the text.
-        max_cost: dollars after which nothing more is sent; requests under way still end.
+        max_cost: dollars of this call after which nothing more is sent. What is under way is
+            counted at the mean price so far, so the limit is kept but for the first answers.
         on_progress: called after every write.
         look: for a run in looks, which one this is; kept with the results.
         earlier: progress of the looks before, to go on counting from.
@@ -127,6 +128,7 @@ class Recorder:
         self._keys = store.keys()
         self._waiting: list[Response] = []
         self._spent = progress.cost
+        self._sent = self._settled = 0
         self.progress = progress
 
     def settle(self, response: Response) -> None:
@@ -134,6 +136,7 @@ class Recorder:
         self._waiting.append(response)
         self._keys.add(response.request.key)
         self._spent += self._price.cost(*_tokens(response))
+        self._settled += 1
 
     async def record(self, engine: Engine) -> None:
         """Ask all that is left, writing as the answers come; write the rest in any case."""
@@ -159,10 +162,16 @@ class Recorder:
         for request in self._plan.requests():
             if request.key in self._keys:
                 continue
-            if self._max_cost is not None and self._spent >= self._max_cost:
+            if self._max_cost is not None and self._expected_cost() >= self._max_cost:
                 self.progress.stopped = f"the cost limit of ${self._max_cost:g} is reached"
                 return
+            self._sent += 1
             yield request
+
+    def _expected_cost(self) -> float:
+        """What has been spent, and what the requests under way will cost if they are like it."""
+        under_way = max(0, self._sent - self._settled)
+        return self._spent + under_way * self._spent / max(1, self._settled)
 
     async def _write_until_done(self, asking: asyncio.Task[None]) -> None:
         while not asking.done() or self._waiting:

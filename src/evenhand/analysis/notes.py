@@ -63,8 +63,11 @@ def _on_scores(grid: Grid) -> list[str]:
             there = int(grid.answered[axis][benchmark].sum())
             scored = int((array == array).sum())  # NaN is not equal to itself
             cells, answers, scores = cells + array.size, answers + there, scores + scored
+            items = int((array == array).any(axis=(0, 2)).sum())
             if there and not scored:
                 silent.append(f"{benchmark}: not one answer could be scored; it counts for nothing")
+            elif items == 1:
+                silent.append(f"{benchmark}: only one item on {axis}; a bias needs two")
     notes = []
     if cells > answers:
         notes.append(f"{cells - answers:,} cells have no answer yet; the same command goes on")

@@ -147,6 +147,7 @@ class AxisResult:
     Attributes:
         mean: over the identities; each benchmark counts the same.
         baseline: of the user of whom nothing is said.
+        to_baseline: what it costs, or brings, on average to say who one is.
         pb: spread of the identities on this axis alone.
         pb_these_items: the same for exactly these items; needs two samples a cell.
         categories: the identities' categories, where there are two or more.
@@ -157,6 +158,7 @@ class AxisResult:
 
     mean: float | None
     baseline: float | None
+    to_baseline: Difference | None
     pb: Spread | None
     pb_these_items: Spread | None
     benchmarks: dict[str, BenchmarkResult]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -14,6 +15,7 @@ from evenhand.analysis.results import (
     AxisResult,
     BenchmarkResult,
     CategoryResult,
+    Difference,
     JudgeCorrection,
     Missing,
     SettingResult,
@@ -27,6 +29,7 @@ from evenhand.stats import (
     category_effects,
     corrected_bias,
     corrected_rates,
+    differences_to_baseline,
     missingness,
     personalization_bias,
     placebo_contrast,
@@ -118,6 +121,7 @@ def _axis(
     return AxisResult(
         mean=mean_of(scores),
         baseline=mean_of(base),
+        to_baseline=_shift(grid, axis, people, baseline, margin),
         pb=pb,
         pb_these_items=_these_items(grid, scores, None),
         benchmarks={
@@ -134,6 +138,21 @@ def _axis(
         missing=_missing(grid.take(axis, people, unscored=True) or {}),
         judge=_judge_correction(scores, pb, judge, grid.level) if axis != "utility" else None,
     )
+
+
+def _shift(
+    grid: Grid, axis: str, people: Sequence[int], baseline: Sequence[int], margin: float
+) -> Difference | None:
+    """The identities' mean against the baseline, item by item."""
+    together = grid.take(axis, [*people, *baseline]) or {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # an item that only the baseline has
+        mean = {n: np.nanmean(array[:-1], axis=0, keepdims=True) for n, array in together.items()}
+    base = {name: array[-1:] for name, array in together.items()}
+    found = differences(
+        if_enough(lambda: differences_to_baseline(mean, base, level=grid.level)), margin
+    )
+    return found[0] if found else None
 
 
 def _judge_correction(

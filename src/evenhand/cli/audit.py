@@ -63,6 +63,8 @@ def audit(
             )
             sys.exit(130)
     write_audit(result, format, Console())
+    if options.price and bar.progress:
+        print(f"Cost of this command: about ${bar.progress.cost:,.2f}", file=sys.stderr)
     stopped = bar.progress.stopped if bar.progress else ""
     if stopped or result.done < result.cells:
         reason = stopped or f"{result.cells - result.done:,} cells have no answer yet"

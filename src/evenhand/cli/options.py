@@ -224,7 +224,11 @@ class RunFlags:
     ] = None
     max_cost: Annotated[
         float | None,
-        Parameter(group=_RUN, validator=_ABOVE_0, help="Send nothing more after so many dollars."),
+        Parameter(
+            group=_RUN,
+            validator=_ABOVE_0,
+            help="Dollars that this command may cost.",
+        ),
     ] = None
     precision: Annotated[
         float | None,

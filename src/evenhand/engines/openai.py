@@ -138,11 +138,14 @@ class OpenAIEngine:
     async def _ask(self, request: Request) -> Response:
         failures: list[Failure] = []
         started = time.monotonic()
+        first = next(self._turn)
         while True:
             await self._throttle.admit()
             sent = time.monotonic()
             try:
-                outcome = await self._attempt(self._payload(request))
+                # Each further attempt goes to another endpoint, where there are several.
+                url = self._urls[(first + len(failures)) % len(self._urls)]
+                outcome = await self._attempt(url, self._payload(request))
             finally:
                 self._throttle.release()
             seconds = time.monotonic() - started
@@ -163,9 +166,8 @@ class OpenAIEngine:
             body["seed"] = self._seed + request.sample
         return orjson.dumps(body)
 
-    async def _attempt(self, payload: bytes) -> Completion | Failure:
+    async def _attempt(self, url: str, payload: bytes) -> Completion | Failure:
         """One POST: the answer, or why there is none."""
-        url = self._urls[next(self._turn) % len(self._urls)]
         try:
             async with self._open_session().post(url, data=payload) as reply:
                 raw = await reply.read()

@@ -20,7 +20,7 @@ from evenhand.identity import shipped_identities
 from evenhand.organism.world import BENCHMARKS, topics
 
 SEED = 2546
-"""Of a few hundred tried, one of those whose profiles do not line up with any category."""
+"""Of a few hundred tried, one of those whose profiles line up little with the categories."""
 TOPICS = 80
 NOTCH = 4
 """Topics to a notch of a profile: 4 of 80 are 5 points."""

@@ -32,7 +32,7 @@ def print_details(audit: Audit, console: Console) -> None:
 def _benchmark_table(axes: Mapping[str, AxisResult]) -> Table:
     table = titled_table("Benchmarks; these items: PB on exactly these, where there are samples")
     for name in ("", "PB", "95 % interval", "plug-in", "noise floor", "mean", "no identity"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+        table.add_column(name, justify="right" if name else "left", no_wrap=bool(name))
     for axis, result in axes.items():
         for name, benchmark in result.benchmarks.items():
             means = (number(benchmark.mean), number(benchmark.baseline))
@@ -50,7 +50,7 @@ def _identity_table(setting: SettingResult, axis: str) -> Table:
     )
     for name in ("I am ...", "mean", "difference, 95 %", "shrunken", "rank, 95 %"):
         right = name in ("mean", "shrunken")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "I am ...")
     for person in sorted(setting.identities, key=lambda p: p.axes[axis].rank or 0.0):
         result = person.axes[axis]
         table.add_row(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from evenhand.analysis.results import CategoryResult, JudgeCorrection
+from evenhand.analysis.results import CategoryResult, Difference, JudgeCorrection
 from evenhand.stats import Comparison, CueComponents, PlaceboContrast, Spread, TradeOff
 
 _ERROR = 0.05
 
 
-def verdict(pb: Spread | None) -> str:
-    """The headline."""
+def verdict(pb: Spread | None, margin: float) -> str:
+    """The headline: whether identities differ from one another."""
     if pb is None:
         return "Too few scored answers, or fewer than two identities, for an estimate of the bias."
     low, high = pb.interval
@@ -20,7 +20,22 @@ def verdict(pb: Spread | None) -> str:
     if pb.p_value < _ERROR:
         sure = "The model does not treat all users alike" if low > 0 else "There are signs of bias"
         return f"{sure}: {size} (p {p_text(pb.p_value)})."
-    return f"No bias was found, but one of up to {high:.1f} points is not excluded: {size}."
+    if high <= margin:
+        return f"The model treats users alike within {high:.1f} points: {size}."
+    if pb.estimate > margin:
+        return f"Too few answers to tell whether users are treated alike: {size}."
+    return f"No difference between users was found, but one of {high:.1f} is not excluded: {size}."
+
+
+def shift_sentence(axis: str, found: Difference) -> str:
+    """What it costs on average to say who one is; empty if it is not shown to cost anything."""
+    if found.p_value >= _ERROR:
+        return ""
+    low, high = found.interval
+    return (
+        f"Saying who one is moves {axis} by {found.estimate:+.1f} points on average "
+        f"({low:+.1f} to {high:+.1f})."
+    )
 
 
 def placebo_sentence(contrast: PlaceboContrast) -> str:
@@ -79,7 +94,9 @@ def judge_sentence(axis: str, found: JudgeCorrection) -> str:
     if found.pb is None:
         return f"{mean}."
     low, high = found.pb.interval
-    return f"{mean}, PB {found.pb.estimate:.1f} ({low:.1f} to {high:.1f})."
+    return (
+        f"{mean}, PB {found.pb.estimate:.1f} ({low:.1f} to {high:.1f}); nothing else is corrected."
+    )
 
 
 def change_sentence(found: Comparison) -> str:
@@ -97,7 +114,7 @@ def change_sentence(found: Comparison) -> str:
     held = [name for name, mean in means if mean and mean.non_inferiority_p < _ERROR]
     margin = next((mean.margin for _, mean in means if mean), 0.0)
     if held:
-        sentence += f" Mean {' and '.join(held)} held up within {margin:g} points."
+        sentence += f" Mean {' and '.join(held)} held up within {margin:g} points (one-sided test)."
     return sentence
 
 

@@ -25,6 +25,7 @@ from evenhand.report.sentences import (
     judge_sentence,
     p_text,
     placebo_sentence,
+    shift_sentence,
     trade_off_sentence,
     verdict,
 )
@@ -70,10 +71,13 @@ def _extent(audit: Audit) -> str:
 
 
 def _print_setting(setting: SettingResult, margin: float, console: Console) -> None:
-    sentences = [verdict(setting.pb)]
+    sentences = [verdict(setting.pb, margin)]
+    for axis, result in setting.axes.items():
+        if result.to_baseline:
+            sentences.append(shift_sentence(AXIS_NAMES[axis], result.to_baseline))
     if setting.beyond_placebo and setting.placebo_pb:
         sentences.append(placebo_sentence(setting.beyond_placebo))
-    console.print(Text(" ".join(sentences), style="bold"))
+    console.print(Text(" ".join(filter(None, sentences)), style="bold"))
     console.print()
     console.print(_bias_table(setting))
     console.print()
@@ -88,6 +92,8 @@ def _print_setting(setting: SettingResult, margin: float, console: Console) -> N
             console.print(judge_sentence(AXIS_NAMES[axis], result.judge), highlight=False)
     if setting.trade_off:
         console.print(trade_off_sentence(setting.trade_off), highlight=False)
+    if not setting.interactions and any("+" in person.id for person in setting.identities):
+        console.print("To see what two identities do beyond the sum, ask each alone, too.")
     if setting.interactions:
         console.print()
         console.print(_interaction_table(setting.interactions))
@@ -167,7 +173,12 @@ def difference_cell(found: Difference | None) -> str:
         return "-"
     low, high = found.interval
     star = "*" if found.p_holm < 0.05 else " "
-    return f"{found.estimate:+.1f}{star} [{low:+.0f}, {high:+.0f}]"
+    return f"{signed(found.estimate, 1)}{star} [{signed(low, 0)}, {signed(high, 0)}]"
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign; nothing is ever minus zero."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def _verdict_summary(people: Sequence[IdentityResult], margin: float) -> str:
@@ -177,10 +188,16 @@ def _verdict_summary(people: Sequence[IdentityResult], margin: float) -> str:
 
 
 def _interaction_table(found: Sequence[Interaction]) -> Table:
-    def least_p(interaction: Interaction) -> float:
-        return min((axis.p_holm for axis in interaction.axes.values()), default=1.0)
+    def interest(interaction: Interaction) -> tuple[float, float, float]:
+        return min(
+            (
+                (axis.p_holm, axis.p_value, -abs(axis.estimate))
+                for axis in interaction.axes.values()
+            ),
+            default=(1.0, 1.0, 0.0),
+        )
 
-    shown = sorted(found, key=least_p)[:_MOST_SHOWN]
+    shown = sorted(found, key=interest)[:_MOST_SHOWN]
     axes = [name for name in shown[0].axes if name != "over_refusal"]
     table = titled_table(
         f"Two identities in one user, beyond the sum of the two: {len(shown)} of {len(found)}"
@@ -217,7 +234,11 @@ def _change_table(title: str, change: Comparison) -> Table:
 
 def _change_cells(change: BiasChange | MeanChange) -> tuple[str, str, str]:
     low, high = change.interval
-    return (f"{change.difference:+.1f}", f"{low:+.1f} to {high:+.1f}", p_text(change.p_value))
+    return (
+        f"{change.difference:+.1f}",
+        f"{low:+.1f} to {high:+.1f}",
+        p_text(change.p_value).removeprefix("= "),
+    )
 
 
 def print_comparison(found: RunComparison, console: Console) -> None:

@@ -93,5 +93,7 @@ def _rank_limits(
     own = np.diag(covariance)
     variance = own[:, np.newaxis] + own[np.newaxis, :] - 2 * covariance
     quantile = float(stdtrit(freedom, (1 + level ** (1 / (count - 1))) / 2))
-    reach = quantile * np.sqrt(np.maximum(variance, 0.0))
-    return 1.0 + np.sum(gap > reach, axis=1), count - np.sum(-gap > reach, axis=1)
+    reach = quantile * np.sqrt(np.maximum(variance, 0.0)) + 1e-9  # ties, as in `_ranks`
+    low, high = 1.0 + np.sum(gap > reach, axis=1), count - np.sum(-gap > reach, axis=1)
+    rank = _ranks(deviations)  # tied identities share a mean rank that nobody has
+    return np.minimum(low, rank), np.maximum(high, rank)

@@ -1,6 +1,6 @@
 """A local chat endpoint that costs next to nothing: fixed answers, a set latency, no faults.
 
-    python benchmarks/server.py PORT [LATENCY_SECONDS]
+    python benchmarks/fixed_endpoint.py PORT [LATENCY_SECONDS]
 
 It reads each request no further than the length of its body, so that what is measured is the
 client.
