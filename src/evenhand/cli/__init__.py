@@ -32,6 +32,7 @@ for _verb, _summary in {
     "score": "Score the answers of a run anew.",
     "fetch": "Download the benchmarks' files ahead of a run.",
     "identities": "List who the user can say to be.",
+    "cues": "List how the model can be told, and the defences.",
     "benchmarks": "List what can be asked.",
 }.items():
     app.command(f"evenhand.cli.{_verb}:{_verb}", name=_verb, help=_summary)
