@@ -79,7 +79,7 @@ def test_the_key_is_in_no_file_and_no_output(
 def test_the_wal_of_a_killed_run_does_not_hold_it_either(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 40)
     run = tmp_path / "run"
-    with serving(refuse=refuse_some(400), latency=0.02) as server:
+    with serving(refuse=refuse_some(400), latency=0.1) as server:
         arguments = ["audit", "openai/test", "-b", str(benchmark), "--base-url", server.url]
         process = command([*arguments, "--out", str(run)], env={"OPENAI_API_KEY": KEY})
         while len(server.requests) < 600 and process.poll() is None:

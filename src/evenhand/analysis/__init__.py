@@ -104,7 +104,9 @@ def _cues(grid: Grid, names: Sequence[tuple[str, str]]) -> dict[str, CueComponen
         return {}
     found = {}
     for axis in grid.scores:
-        together = grid.take(axis, [row for cue in rows for row in cue]) or {}
+        together = grid.take(axis, [row for cue in rows for row in cue])
+        if together is None:
+            continue
         scores = {name: _split_by_cue(array, len(rows)) for name, array in together.items()}
         components = if_enough(partial(cue_components, scores, level=grid.level))
         if components is not None:
