@@ -83,6 +83,7 @@ def test_one_identity_has_no_precision(questions: Path) -> None:
             "openai/any",
             benchmarks=[str(questions)],
             identities=["muslim"],
+            cues=["system", "memory"],
             engine=noisy(0.9),
             out=questions.parent / "run",
             options=evenhand.RunOptions(precision=1.0),

@@ -53,7 +53,7 @@ async def run_in_looks(
         UsageError: the plan has fewer than two identities, so that it has no PB.
         EvenhandError: as `run`.
     """
-    if sum(c.identity.kind == "identity" for c in plan.conditions) < 2:
+    if len({c.identity for c in plan.conditions if c.identity.kind == "identity"}) < 2:
         raise UsageError("--precision is about the spread of identities: choose at least two")
     looks = plan_looks()
     progress = None
