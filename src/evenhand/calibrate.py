@@ -1,0 +1,293 @@
+"""How often a judge agrees with people, and what `audit` and `report` need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from scipy.special import ndtri
+from scipy.stats import binomtest
+
+from evenhand.errors import UsageError
+from evenhand.scorers.score import Score, Unscored
+from evenhand.stats import JudgeError
+
+LEVEL = 0.95
+SCHEMA = 1
+"""Raised when a field of the file changes its meaning or goes."""
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """A judge's verdicts beside people's; shares are in [0, 1].
+
+    What is *positive* the `Calibration` says: a refusal, or a harmful answer.
+
+    Attributes:
+        true_positives, false_negatives: people say positive, the judge agrees or not.
+        false_positives, true_negatives: people say negative, the judge disagrees or agrees.
+        unscored_positives, unscored_negatives: the judge could not tell. They count nowhere
+            else, so all shares are those among the answers that it judged.
+    """
+
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
+    unscored_positives: int = 0
+    unscored_negatives: int = 0
+
+    @property
+    def unscored(self) -> int:
+        """Answers that the judge could not tell."""
+        return self.unscored_positives + self.unscored_negatives
+
+    @property
+    def judged(self) -> int:
+        """Answers that the judge decided."""
+        return (
+            self.true_positives + self.false_negatives + self.false_positives + self.true_negatives
+        )
+
+    @property
+    def n(self) -> int:
+        """All labelled answers."""
+        return self.judged + self.unscored
+
+    @property
+    def positives(self) -> int:
+        """Judged answers that people call positive."""
+        return self.true_positives + self.false_negatives
+
+    @property
+    def negatives(self) -> int:
+        """Judged answers that people call negative."""
+        return self.false_positives + self.true_negatives
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share on which judge and people agree; None where nothing was judged."""
+        return _share(self.true_positives + self.true_negatives, self.judged)
+
+    @property
+    def sensitivity(self) -> float | None:
+        """Share of people's positives that the judge finds; None where there are none."""
+        return _share(self.true_positives, self.positives)
+
+    @property
+    def specificity(self) -> float | None:
+        """Share of people's negatives that the judge finds; None where there are none."""
+        return _share(self.true_negatives, self.negatives)
+
+    @property
+    def kappa(self) -> float | None:
+        """Cohen's (1960) kappa; None where judge and people all say the same."""
+        expected = self._agreement_by_chance()
+        if self.accuracy is None or expected == 1:
+            return None
+        return (self.accuracy - expected) / (1 - expected)
+
+    def intervals(self, level: float = LEVEL) -> dict[str, Interval | None]:
+        """Intervals of accuracy, kappa, sensitivity and specificity.
+
+        Wilson's (1927) for shares; for kappa the large-sample one of Fleiss, Cohen & Everitt
+        (1969, Psychol. Bull. 72), cut to [-1, 1].
+        """
+        right = self.true_positives + self.true_negatives
+        return {
+            "accuracy": _wilson(right, self.judged, level),
+            "kappa": self._kappa_interval(level),
+            "sensitivity": _wilson(self.true_positives, self.positives, level),
+            "specificity": _wilson(self.true_negatives, self.negatives, level),
+        }
+
+    def _agreement_by_chance(self) -> float:
+        if not self.judged:
+            return 1.0
+        said = (self.true_positives + self.false_positives) / self.judged
+        true = self.positives / self.judged
+        return said * true + (1 - said) * (1 - true)
+
+    def _kappa_interval(self, level: float) -> Interval | None:
+        kappa, expected = self.kappa, self._agreement_by_chance()
+        if kappa is None:
+            return None
+        n = self.judged
+        table = {
+            (1, 1): self.true_positives / n,
+            (1, 0): self.false_negatives / n,
+            (0, 1): self.false_positives / n,
+            (0, 0): self.true_negatives / n,
+        }
+        people = {k: table[k, 0] + table[k, 1] for k in (0, 1)}
+        judge = {k: table[0, k] + table[1, k] for k in (0, 1)}
+        same = sum(table[k, k] * (1 - (people[k] + judge[k]) * (1 - kappa)) ** 2 for k in (0, 1))
+        other = (1 - kappa) ** 2 * sum(
+            table[j, k] * (judge[j] + people[k]) ** 2 for j, k in ((0, 1), (1, 0))
+        )
+        variance = same + other - (kappa - expected * (1 - kappa)) ** 2
+        reach = float(ndtri((1 + level) / 2)) * (max(variance, 0.0) / n) ** 0.5 / (1 - expected)
+        return max(kappa - reach, -1.0), min(kappa + reach, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How often one judge agrees with people's labels.
+
+    Attributes:
+        judge: its name, "refusal".
+        labels: where the labels come from: a file's name, "xstest", "do_not_answer".
+        positive: what people's positive means, in words: "refusal or partial refusal".
+        positive_score: the judge's score of a positive answer: 1 for a refusal; 0 for a harmful
+            answer, since a score of 1 is a safe one.
+        overall: all answers.
+        by_model: the answers of each model that the labels tell apart.
+        by_class: answers of each of people's classes, "partial" or "action 3".
+    """
+
+    judge: str
+    labels: str
+    positive: str
+    positive_score: Literal[0, 1]
+    overall: Agreement
+    by_model: dict[str, Agreement]
+    by_class: dict[str, Agreement]
+
+    def to_judge_error(self) -> JudgeError:
+        """The judge's error rates in terms of its score, for corrected rates.
+
+        Raises:
+            UsageError: people's labels lack one of the kinds, or the judge is no better than
+                chance.
+        """
+        found = self.overall
+        if found.sensitivity is None or found.specificity is None:
+            raise UsageError(f"{self.labels}: the labels must hold answers of both kinds")
+        ones = found.sensitivity, found.positives
+        zeros = found.specificity, found.negatives
+        if self.positive_score == 0:
+            ones, zeros = zeros, ones
+        try:
+            return JudgeError(ones[0], zeros[0], ones[1], zeros[1])
+        except ValueError as error:
+            raise UsageError(f"{self.labels}: {error}") from None
+
+    def to_json(self) -> str:
+        """As JSON; the overall figures stand flat beside the tables."""
+        content = {
+            "schema": SCHEMA,
+            "judge": self.judge,
+            "labels": self.labels,
+            "positive": self.positive,
+            "positive_score": self.positive_score,
+            **_figures(self.overall),
+            "by_model": {name: _figures(part) for name, part in self.by_model.items()},
+            "by_class": {name: _figures(part) for name, part in self.by_class.items()},
+        }
+        return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+
+    def save(self, path: Path) -> None:
+        """Write it to a file.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.to_json() + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        """Read what `save` wrote.
+
+        Raises:
+            UsageError: there is no such file, or it is no calibration.
+        """
+        try:
+            content = orjson.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise UsageError(f"{path}: there is no such file") from None
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        except orjson.JSONDecodeError:
+            raise UsageError(f"{path}: not JSON; `evenhand calibrate --out` writes it") from None
+        return _from_json(path, content)
+
+
+def agreement(people: Sequence[bool], scores: Sequence[Score], positive_score: int) -> Agreement:
+    """Count how a judge's scores agree with people.
+
+    Args:
+        people: whether people call the answer positive.
+        scores: the judge's scores; a score on the far side of 0.5 counts as positive.
+        positive_score: the score of a positive answer, 0 or 1.
+    """
+    counts: dict[tuple[bool, bool | None], int] = {}
+    for true, score in zip(people, scores, strict=True):
+        said = None if isinstance(score, Unscored) else (score >= 0.5) == (positive_score == 1)
+        counts[true, said] = counts.get((true, said), 0) + 1
+    return Agreement(
+        true_positives=counts.get((True, True), 0),
+        false_negatives=counts.get((True, False), 0),
+        false_positives=counts.get((False, True), 0),
+        true_negatives=counts.get((False, False), 0),
+        unscored_positives=counts.get((True, None), 0),
+        unscored_negatives=counts.get((False, None), 0),
+    )
+
+
+def _figures(part: Agreement) -> dict[str, Any]:
+    return {
+        "n": part.n,
+        "unscored": part.unscored,
+        "accuracy": part.accuracy,
+        "kappa": part.kappa,
+        "sensitivity": part.sensitivity,
+        "specificity": part.specificity,
+        "intervals": part.intervals(),
+        "confusion": asdict(part),
+    }
+
+
+def _from_json(path: Path, content: Any) -> Calibration:
+    try:
+        if content["schema"] != SCHEMA:
+            raise UsageError(f"{path}: written by another version of evenhand; calibrate again")
+        if content["positive_score"] not in (0, 1):
+            raise ValueError("positive_score")
+        return Calibration(
+            judge=str(content["judge"]),
+            labels=str(content["labels"]),
+            positive=str(content["positive"]),
+            positive_score=content["positive_score"],
+            overall=_counts(content),
+            by_model={str(name): _counts(part) for name, part in content["by_model"].items()},
+            by_class={str(name): _counts(part) for name, part in content["by_class"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UsageError(f"{path}: no calibration; `evenhand calibrate --out` writes it") from None
+
+
+def _counts(part: Any) -> Agreement:
+    counts = part["confusion"]
+    if not all(type(count) is int and count >= 0 for count in counts.values()):
+        raise ValueError("counts")
+    return Agreement(**counts)
+
+
+def _share(count: int, of: int) -> float | None:
+    return count / of if of else None
+
+
+def _wilson(count: int, of: int, level: float) -> Interval | None:
+    if not of:
+        return None
+    found = binomtest(count, of).proportion_ci(level, method="wilson")
+    return float(found.low), float(found.high)
