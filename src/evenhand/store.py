@@ -18,7 +18,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from evenhand.benchmarks.item import Axis, Item, ScorerName
+from evenhand.benchmarks.item import JUDGED, Item
+from evenhand.cells import activate_condition, activate_item, item_of
 from evenhand.cue import Condition
 from evenhand.engines.engine import Response
 from evenhand.errors import RunFolderError, StoreError
@@ -34,7 +35,10 @@ from evenhand.runfile import (
     is_blank,
     store_error,
 )
-from evenhand.scorers.score import Score, Unscored
+from evenhand.scorers.score import Score, Unscored, Verdict
+
+OWN = 0
+"""In the place of a judge's number: the scorer that each item names itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +153,8 @@ class Store:
                 [(name, orjson.dumps(value).decode()) for name, value in facts.items()],
             )
             return (
-                [_activate_condition(connection, n, c) for n, c in enumerate(conditions)],
-                [_activate_item(connection, n, item) for n, item in enumerate(items)],
+                [activate_condition(connection, n, c) for n, c in enumerate(conditions)],
+                [activate_item(connection, n, item) for n, item in enumerate(items)],
             )
 
     def conditions(self) -> list[StoredCondition]:
@@ -173,7 +177,7 @@ class Store:
                 "SELECT id, benchmark, name, prompt, axis, scorer, answer, choices, subgroup "
                 f"FROM item {where} ORDER BY position"
             ).fetchall()
-        return {row[0]: _item(*row[1:]) for row in rows}
+        return {row[0]: item_of(*row[1:]) for row in rows}
 
     # Responses
 
@@ -233,52 +237,81 @@ class Store:
             ).fetchall()
         return {row[0]: Tally(row[1], failures.get(row[0], 0), row[2], row[3]) for row in rows}
 
+    def texts(self) -> list[tuple[int, int, int, str]]:
+        """Answers of the active cells: (condition id, item id, sample, text)."""
+        with self._reading() as connection:
+            return connection.execute(
+                "SELECT condition, item, sample, text FROM response "
+                f"{_ACTIVE} AND text IS NOT NULL ORDER BY condition, item, sample"
+            ).fetchall()
+
     # Scores
 
     def unscored(
-        self, after: int, *, again: bool = False
+        self, after: int, *, again: bool = False, judge: int = OWN
     ) -> list[tuple[int, int, int, str | None, str, str]]:
         """The next few thousand responses to score: id, condition, item, text, error, finish.
 
         Args:
             after: the last id that was given; 0 at first.
             again: give responses that have a score, too.
+            judge: whose scores they lack; a judge is given responses to judged items alone.
         """
-        where = "" if again else "AND response.id NOT IN (SELECT response FROM score)"
+        where = "" if judge == OWN else f"AND {_IS_JUDGED}"
+        if not again:
+            where += (
+                " AND NOT EXISTS (SELECT 1 FROM score "
+                "WHERE score.response = response.id AND score.judge = ?2)"
+            )
         with self._reading() as connection:
             return connection.execute(
                 "SELECT response.id, condition, item, text, error, finish FROM response "
-                f"WHERE response.id > ? {where} ORDER BY response.id LIMIT 5000",
-                (after,),
+                f"WHERE response.id > ?1 AND ?2 = ?2 {where} ORDER BY response.id LIMIT 5000",
+                (after, judge),
             ).fetchall()
 
-    def write_scores(self, scores: Iterable[tuple[int, Score]]) -> None:
-        """Write scores of responses, in the place of any that were there."""
-        rows = (
-            (response, None, score.reason) if isinstance(score, Unscored) else (response, score, "")
-            for response, score in scores
-        )
+    def judge_id(self, name: str) -> int:
+        """The number that a judge's scores go by in this store; a new one for a new name."""
         with self._writing() as connection:
-            connection.executemany("INSERT OR REPLACE INTO score VALUES (?, ?, ?)", rows)
+            connection.execute("INSERT OR IGNORE INTO judge (name) VALUES (?)", (name,))
+            row = connection.execute("SELECT id FROM judge WHERE name = ?", (name,)).fetchone()
+        return int(row[0])
 
-    def scores(self) -> NDArray[np.float64]:
-        """Scores of the active cells: rows of (condition id, item id, sample, value or NaN)."""
+    def judges(self) -> dict[str, int]:
+        """Names and numbers of the judges that have scored answers of this run."""
+        with self._reading() as connection:
+            return dict(connection.execute("SELECT name, id FROM judge ORDER BY id"))
+
+    def write_scores(
+        self, scores: Iterable[tuple[int, Score | Verdict]], *, judge: int = OWN
+    ) -> None:
+        """Write one judge's scores of responses, in the place of any that were there."""
+        rows = (_score_row(response, judge, score) for response, score in scores)
+        with self._writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)", rows)
+
+    def scores(self, *, judge: int = OWN) -> NDArray[np.float64]:
+        """Scores of the active cells: rows of (condition id, item id, sample, value or NaN).
+
+        Args:
+            judge: whose scores of judged items; all others have their own scorer's.
+        """
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT condition, item, sample, value FROM response "
-                f"JOIN score ON score.response = response.id {_ACTIVE}"
+                f"JOIN score ON {_of(judge)} {_ACTIVE}"
             )
             flat = np.fromiter(
                 (np.nan if field is None else field for row in rows for field in row), np.float64
             )
         return flat.reshape(-1, 4)
 
-    def reasons(self) -> list[tuple[int, str, int]]:
+    def reasons(self, *, judge: int = OWN) -> list[tuple[int, str, int]]:
         """Why answers are unscored: (condition id, reason, count)."""
         with self._reading() as connection:
             return connection.execute(
                 "SELECT condition, reason, count(*) FROM response "
-                f"JOIN score ON score.response = response.id {_ACTIVE} AND value IS NULL "
+                f"JOIN score ON {_of(judge)} {_ACTIVE} AND value IS NULL "
                 "GROUP BY condition, reason"
             ).fetchall()
 
@@ -301,69 +334,22 @@ _ACTIVE = (
     "AND sample < (SELECT json_extract(value, '$.samples') FROM meta WHERE name = 'study')"
 )
 
-
-def _item(
-    benchmark: str,
-    name: str,
-    prompt: str,
-    axis: Axis,
-    scorer: ScorerName,
-    answer: str,
-    choices: str,
-    subgroup: str,
-) -> Item:
-    options = tuple(orjson.loads(choices))
-    return Item(benchmark, name, prompt, axis, scorer, answer, options, subgroup)
+_IS_JUDGED = (
+    "item IN (SELECT id FROM item WHERE scorer IN "
+    f"({', '.join(repr(name) for name in sorted(JUDGED))}))"
+)
 
 
-def _activate_condition(connection: sqlite3.Connection, position: int, c: Condition) -> int:
-    example = orjson.dumps(c.messages("{question}")).decode()
-    who = c.identity
-    content = (who.id, who.text, who.category, who.kind, c.cue.id, c.defence.id, example)
-    stored = connection.execute(
-        "SELECT id, identity, text, category, kind, cue, defence, example "
-        "FROM condition WHERE name = ?",
-        (c.id,),
-    ).fetchone()
-    if stored is None:
-        cursor = connection.execute(
-            "INSERT INTO condition (name, active, position, identity, text, category, kind, cue, "
-            "defence, example) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (c.id, position, *content),
-        )
-        return int(cursor.lastrowid or 0)
-    if stored[1:] != content:
-        raise RunFolderError(
-            f'the run was made with another wording of identity "{who.id}", cue "{c.cue.id}" or '
-            f'defence "{c.defence.id}"; take a new folder with --out'
-        )
-    connection.execute(
-        "UPDATE condition SET active = 1, position = ? WHERE id = ?", (position, stored[0])
-    )
-    return int(stored[0])
+def _of(judge: int) -> str:
+    """The condition on which a score is the one that counts."""
+    whose = str(OWN) if judge == OWN else f"CASE WHEN {_IS_JUDGED} THEN {judge} ELSE {OWN} END"
+    return f"score.response = response.id AND score.judge = {whose}"
 
 
-def _activate_item(connection: sqlite3.Connection, position: int, item: Item) -> int:
-    choices = orjson.dumps(item.choices).decode()
-    content = (item.prompt, item.axis, item.scorer, item.answer, choices, item.subgroup)
-    stored = connection.execute(
-        "SELECT id, prompt, axis, scorer, answer, choices, subgroup FROM item "
-        "WHERE benchmark = ? AND name = ?",
-        (item.benchmark, item.id),
-    ).fetchone()
-    if stored is None:
-        cursor = connection.execute(
-            "INSERT INTO item (benchmark, name, active, position, prompt, axis, scorer, answer, "
-            "choices, subgroup) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
-            (item.benchmark, item.id, position, *content),
-        )
-        return int(cursor.lastrowid or 0)
-    if stored[1:] != content:
-        raise RunFolderError(
-            f'the run was made with another wording of "{item.id}" in {item.benchmark} '
-            "(other shots, or an edited file); take a new folder with --out"
-        )
-    connection.execute(
-        "UPDATE item SET active = 1, position = ? WHERE id = ?", (position, stored[0])
-    )
-    return int(stored[0])
+def _score_row(
+    response: int, judge: int, score: Score | Verdict
+) -> tuple[int, int, float | None, str, str]:
+    score, why = (score.score, score.why) if isinstance(score, Verdict) else (score, "")
+    if isinstance(score, Unscored):
+        return response, judge, None, score.reason, why
+    return response, judge, score, "", why

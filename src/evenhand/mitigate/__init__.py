@@ -1,0 +1,1 @@
+"""Bringing the bias down: defence prompts, preference tuning, and both, each on held-out data."""
