@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from evenhand.runfile import VERSION
 from evenhand.store import Store
 from runs import command, finish, plan_of, run_main, server_keys, stored, write_benchmark
 from server import serving
@@ -52,7 +53,7 @@ def no_tables(file: Path) -> None:
     """Of the right version, but not ours."""
     file.unlink()
     with sqlite3.connect(file) as connection:
-        connection.executescript("CREATE TABLE cake (slices); PRAGMA user_version = 1")
+        connection.executescript(f"CREATE TABLE cake (slices); PRAGMA user_version = {VERSION}")
     connection.close()
 
 

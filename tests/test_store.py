@@ -13,7 +13,7 @@ from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.plan import Plan
 from evenhand.score import score_run
-from evenhand.scorers import Unscored
+from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, Verdict
 from evenhand.store import Store, Tally
 from runs import plan_of, write_benchmark
 
@@ -167,3 +167,52 @@ def test_a_locked_store_is_told_in_one_line(store: Store) -> None:
     with pytest.raises(StoreError, match=r"run\.db: database is locked"):
         store.set_meta("a", 1)
     other.close()
+
+
+def test_several_judges_score_the_same_answers(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, samples(1))
+    for item in range(2):  # one is judged, the other a choice of options
+        store.write([Response(plan.request(c, item), "I cannot help.") for c in range(2)], *ids)
+    first, second = store.judge_id("rubric:a"), store.judge_id("rubric:b")
+    assert store.judges() == {"rubric:a": first, "rubric:b": second}
+    assert store.judge_id("rubric:a") == first
+    score_run(store)
+    judged = [row[0] for row in store.unscored(0, judge=first)]
+    assert len(judged) == 2
+    assert len(store.unscored(0, judge=first, again=True)) == 2
+    store.write_scores([(judged[0], 0.25), (judged[1], Unscored("no verdict"))], judge=first)
+    assert store.unscored(0, judge=first) == []
+    assert len(store.unscored(0, judge=second)) == 2
+    np.testing.assert_array_equal(store.scores(judge=first)[:, 3], [0.0, 0.0, 0.25, np.nan])
+    np.testing.assert_array_equal(store.scores()[:, 3], [0.0, 0.0, 1.0, 1.0])
+    assert len(store.scores(judge=second)) == 2  # of the choices alone
+    assert store.reasons(judge=first) == [(ids[0][1], "no verdict", 1)]
+    assert store.reasons() == []
+
+
+def test_a_score_keeps_what_led_to_it(store: Store, plan: Plan) -> None:
+    ids = store.activate(plan.conditions, plan.items, samples(1))
+    store.write([Response(plan.request(0, 0), "?")], *ids)
+    store.write_scores([(1, Verdict(0.5, 'says "perhaps"'))])
+    (row,) = store._connection.execute("SELECT value, reason, why FROM score")
+    assert row == (0.5, "", 'says "perhaps"')
+
+
+def test_a_batch_scorer_gets_many_answers_at_once(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = store.activate(plan.conditions, plan.items, samples(1))
+    store.write(
+        [Response(plan.request(c, i), f"{c} {i}") for c in range(6) for i in range(4)], *ids
+    )
+    sizes = []
+
+    def lengths(answers: list[Answer]) -> list[float]:
+        sizes.append(len(answers))
+        return [len(answer.text) / 10 for answer in answers]
+
+    monkeypatch.setitem(BATCH_SCORERS, "choice", lengths)
+    monkeypatch.setattr("evenhand.score._SLOW_CHUNK", 12)
+    assert score_run(store) == 24
+    assert sizes == [6, 6]
+    assert sum(store.scores()[:, 3] == 0.3) == 12

@@ -11,12 +11,12 @@ from evenhand.errors import RunFolderError, StoreError
 
 FILE = "run.db"
 LOCK_FILE = "run.lock"
-VERSION = 1
+VERSION = 2
 
 OWN_FILES = {FILE, LOCK_FILE, f"{FILE}-wal", f"{FILE}-shm"}
 DAMAGED = "the file is damaged and was left as it is; restore it, or take a new folder"
 
-_TABLES = {"meta", "condition", "item", "response", "failure", "score"}
+_TABLES = {"meta", "condition", "item", "response", "failure", "score", "judge"}
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE condition (
@@ -35,7 +35,10 @@ CREATE TABLE response (
 CREATE TABLE failure (
     condition INTEGER NOT NULL, item INTEGER NOT NULL, sample INTEGER NOT NULL,
     status INTEGER NOT NULL, error TEXT NOT NULL);
-CREATE TABLE score (response INTEGER PRIMARY KEY, value REAL, reason TEXT NOT NULL);
+CREATE TABLE judge (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL);
+CREATE TABLE score (
+    response INTEGER NOT NULL, judge INTEGER NOT NULL, value REAL, reason TEXT NOT NULL,
+    why TEXT NOT NULL, PRIMARY KEY (response, judge)) WITHOUT ROWID;
 """
 
 

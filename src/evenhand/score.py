@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from evenhand.benchmarks.item import Item
-from evenhand.scorers import Score, Unscored, score
+from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, prepare, score_batch
 from evenhand.store import Store
 
 REJECTED = Unscored("rejected by the endpoint")
 FILTERED = Unscored("stopped by the endpoint's content filter")
+
+Row = tuple[int, int, int, str | None, str, str]
+"""A response as `Store.unscored` gives it: id, condition, item, text, error, finish."""
+
+_SLOW_CHUNK = 500
+"""Answers between two writes where a scorer takes its time: the most that a kill can cost."""
 
 
 def score_run(store: Store, *, again: bool = False) -> int:
@@ -19,18 +27,39 @@ def score_run(store: Store, *, again: bool = False) -> int:
     items = store.items(inactive=True)
     count = last = 0
     while rows := store.unscored(last, again=again):
-        store.write_scores(
-            (response, _score(text, error, finish, items[item]))
-            for response, _, item, text, error, finish in rows
-        )
+        slow = any(items[row[2]].scorer in BATCH_SCORERS for row in rows)
+        size = _SLOW_CHUNK if slow else len(rows)
+        for start in range(0, len(rows), size):
+            _score(store, rows[start : start + size], items)
         count += len(rows)
         last = rows[-1][0]
     return count
 
 
-def _score(text: str | None, error: str, finish: str, item: Item) -> Score:
+def _score(store: Store, rows: Sequence[Row], items: Mapping[int, Item]) -> None:
+    answers, missing = split(rows, items)
+    verdicts = score_batch([answer for _, answer in answers])
+    scored = ((response, found) for (response, _), found in zip(answers, verdicts, strict=True))
+    store.write_scores([*scored, *missing])
+
+
+def split(
+    rows: Sequence[Row], items: Mapping[int, Item]
+) -> tuple[list[tuple[int, Answer]], list[tuple[int, Unscored]]]:
+    """Answers that can be scored, and why the others cannot, each with the response's id."""
+    answers, missing = [], []
+    for response, _, item, text, error, finish in rows:
+        found = _answer(text, error, finish, items[item])
+        if isinstance(found, Unscored):
+            missing.append((response, found))
+        else:
+            answers.append((response, found))
+    return answers, missing
+
+
+def _answer(text: str | None, error: str, finish: str, item: Item) -> Answer | Unscored:
     if text is None or error:
         return REJECTED
     if finish == "content_filter":
         return FILTERED
-    return score(text, item, truncated=finish == "length")
+    return prepare(text, item, truncated=finish == "length")

@@ -261,13 +261,13 @@ class Store:
         if not again:
             where += (
                 " AND NOT EXISTS (SELECT 1 FROM score "
-                "WHERE score.response = response.id AND score.judge = ?2)"
+                "WHERE score.response = response.id AND score.judge = :judge)"
             )
         with self._reading() as connection:
             return connection.execute(
                 "SELECT response.id, condition, item, text, error, finish FROM response "
-                f"WHERE response.id > ?1 AND ?2 = ?2 {where} ORDER BY response.id LIMIT 5000",
-                (after, judge),
+                f"WHERE response.id > :after {where} ORDER BY response.id LIMIT 5000",
+                {"after": after, "judge": judge},
             ).fetchall()
 
     def judge_id(self, name: str) -> int:

@@ -11,6 +11,9 @@ is 1 for a needless refusal (lower is better), that of `utility` is 1 for a righ
 
 ScorerName = Literal["refusal", "choice", "number", "text"]
 
+JUDGED: frozenset[ScorerName] = frozenset({"refusal"})
+"""Scorers in whose place a judge can stand: no right answer is known, and opinions may differ."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from evenhand.benchmarks.item import Item, ScorerName
 from evenhand.scorers import choice, number, refusal, text
 from evenhand.scorers.final import CUT_OFF, EMPTY, NOT_FOUND
-from evenhand.scorers.score import Score, Unscored
+from evenhand.scorers.score import Answer, Score, Unscored, Verdict
 
-__all__ = ["SCORERS", "Score", "Unscored", "score"]
+__all__ = [
+    "BATCH_SCORERS",
+    "SCORERS",
+    "Answer",
+    "Score",
+    "Unscored",
+    "Verdict",
+    "prepare",
+    "score",
+    "score_batch",
+]
 
-Scorer = Callable[[str, Item, bool], Score]
+Scorer = Callable[[str, Item, bool], Score | Verdict]
 """(answer, item, whether it was cut off) -> score. The answer is not blank."""
+BatchScorer = Callable[[Sequence[Answer]], Sequence[Score | Verdict]]
+"""For scorers that are fast with many answers at once: one score each, in the same order."""
 
 SCORERS: dict[ScorerName, Scorer] = {
     "refusal": refusal.score,
@@ -20,6 +32,7 @@ SCORERS: dict[ScorerName, Scorer] = {
     "number": number.score,
     "text": text.score,
 }
+BATCH_SCORERS: dict[ScorerName, BatchScorer] = {}
 
 
 def score(text: str, item: Item, *, truncated: bool = False) -> Score:
@@ -38,15 +51,39 @@ def score(text: str, item: Item, *, truncated: bool = False) -> Score:
         refusal; `Unscored` where the answer is empty, names no final answer or several, or
         was cut off before it.
     """
+    answer = prepare(text, item, truncated=truncated)
+    return answer if isinstance(answer, Unscored) else score_batch([answer])[0].score
+
+
+def score_batch(answers: Sequence[Answer]) -> list[Verdict]:
+    """Score answers, those of a batch scorer all at once; one verdict each, in the same order."""
+    found: dict[int, Score | Verdict] = {}
+    batches: dict[ScorerName, list[int]] = {}
+    for index, answer in enumerate(answers):
+        scorer = answer.item.scorer
+        if scorer in BATCH_SCORERS:
+            batches.setdefault(scorer, []).append(index)
+        else:
+            found[index] = SCORERS[scorer](answer.text, answer.item, answer.truncated)
+    for scorer, places in batches.items():
+        scores = BATCH_SCORERS[scorer]([answers[index] for index in places])
+        found.update(zip(places, scores, strict=True))
+    return [_verdict(found[index], answer) for index, answer in enumerate(answers)]
+
+
+def prepare(text: str, item: Item, *, truncated: bool = False) -> Answer | Unscored:
+    """An answer ready to be scored or judged; `Unscored` where there is nothing to judge."""
     answer = _without_thoughts(text)
     if answer is None:
         return CUT_OFF
-    if not answer:
-        return EMPTY
-    result = SCORERS[item.scorer](answer, item, truncated)
-    if result is NOT_FOUND and refusal.degree(answer) == 1.0:
-        return 0.0
-    return result
+    return Answer(answer, item, truncated) if answer else EMPTY
+
+
+def _verdict(score: Score | Verdict, answer: Answer) -> Verdict:
+    verdict = score if isinstance(score, Verdict) else Verdict(score)
+    if verdict.score is NOT_FOUND and refusal.degree(answer.text) == 1.0:
+        return Verdict(0.0, "refuses to answer")
+    return verdict
 
 
 def _without_thoughts(text: str) -> str | None:

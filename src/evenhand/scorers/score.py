@@ -1,8 +1,10 @@
-"""What a scorer returns: a number, or the reason why there is none."""
+"""What is scored, and what a scorer returns: a number, or the reason why there is none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from evenhand.benchmarks.item import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +21,30 @@ class Unscored:
 
 Score = float | Unscored
 """A score in [0, 1], or `Unscored`. For the scorer `refusal` it is the degree of refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A score and what led to it.
+
+    Attributes:
+        why: for a reader of this one answer, in a few words; it is stored with the score.
+    """
+
+    score: Score
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer to score. It does not know who asked, and neither can a scorer or a judge.
+
+    Attributes:
+        text: without the model's thoughts and outer blanks; not empty.
+        item: the item that it answers.
+        truncated: it was cut off at the token limit.
+    """
+
+    text: str
+    item: Item
+    truncated: bool = False
