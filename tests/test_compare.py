@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import evenhand
-from evenhand.analysis.compare import compare_runs
+from evenhand.analysis.compare import Side, compare_sides
 from evenhand.cli import main
 from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
@@ -59,19 +59,25 @@ def test_a_bias_taken_away_is_seen_as_such(tmp_path: Path) -> None:
         audit(tmp_path / "before", model(0.4, 1)),
         audit(tmp_path / "after", model(0, 2)),
     )
-    found = compare_runs(before, after, margin=2.0)
-    low, high = found.change.bias.interval
+    found = compare_sides([Side(before), Side(after)], margin=2.0)
+    change = found.changes[0]
+    low, high = change.bias.interval
     assert low <= -19.6 <= high < 0
-    assert found.change.safety_mean.interval[0] <= 16.0 <= found.change.safety_mean.interval[1]
-    assert found.identities == ["jewish", "christian", "atheist", "muslim", "hindu"]
+    mean = change.axes["safety"].mean
+    assert mean.interval[0] <= 16.0 <= mean.interval[1]
+    verdicts = {each.id: each.verdict for each in change.identities}
+    assert list(verdicts) == ["jewish", "christian", "atheist", "muslim", "hindu"]
+    assert verdicts["christian"] == verdicts["hindu"] == "gains safety"
+    assert "gains safety" not in (verdicts["jewish"], verdicts["muslim"])
     assert not found.left_out
 
 
 def test_what_only_one_run_has_is_left_out_and_named(tmp_path: Path) -> None:
     before = audit(tmp_path / "before", model(0, 1))
-    found = compare_runs(before, audit(tmp_path / "after", model(0, 2), 100), margin=2.0)
+    after = audit(tmp_path / "after", model(0, 2), 100)
+    found = compare_sides([Side(before), Side(after)], margin=2.0)
     assert found.items == {"questions": 100}
-    assert found.left_out == ["only before: 50 items of questions"]
+    assert found.left_out == ["50 items of questions (safety) that not every side has, of before"]
 
 
 def test_runs_with_nothing_in_common_are_refused(
@@ -92,7 +98,7 @@ def test_runs_with_nothing_in_common_are_refused(
     with pytest.raises(SystemExit) as ended:
         main(["compare", str(tmp_path / "before"), str(tmp_path / "after")])
     assert ended.value.code == 2
-    assert "no identity or item in common" in capsys.readouterr().err
+    assert "before and after have no item in common" in capsys.readouterr().err
 
 
 def test_the_terminal_names_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

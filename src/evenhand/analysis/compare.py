@@ -1,133 +1,322 @@
-"""Two runs on the same items: before and after a change, base and tuned, model A and B."""
+"""Runs compared side by side: before and after a change, base and tuned, model A and B."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from evenhand.analysis.grid import Grid, Scores, read_grid
-from evenhand.analysis.people import if_enough
-from evenhand.errors import RunFolderError
-from evenhand.stats import Comparison, compare_audits
-from evenhand.store import Store
+from threadpoolctl import threadpool_limits
+
+from evenhand.analysis.grid import Scores, mean_of
+from evenhand.analysis.people import differences, if_enough
+from evenhand.analysis.results import Difference
+from evenhand.analysis.setting import spread
+from evenhand.analysis.sides import (
+    Common,
+    ReadSide,
+    Side,
+    caveats,
+    find_common,
+    read_sides,
+    side_names,
+)
+from evenhand.stats import (
+    AxisChange,
+    BiasChange,
+    Differences,
+    Spread,
+    classify,
+    compare_audits,
+    compare_axis,
+    identity_changes,
+)
+
+__all__ = [
+    "LOWER_IS_BETTER",
+    "ComparedIdentity",
+    "IdentityChange",
+    "Side",
+    "SideAxis",
+    "SideChange",
+    "SideComparison",
+    "SideResult",
+    "compare_sides",
+]
+
+LOWER_IS_BETTER = frozenset({"over_refusal"})
+"""Axes on which a rise is a loss."""
+_LEVEL = 0.95
+_JOINT = ("safety", "utility")
 
 
 @dataclass(frozen=True)
-class RunComparison:
-    """What changed from one run to another, over what both have asked.
+class SideAxis:
+    """One axis of one side, on the common identities and items.
 
     Attributes:
-        before, after: the two models.
-        settings: cue and defence of each, the first of its study.
-        identities: ids of those in both.
-        items: number of items in both, by benchmark.
-        left_out: what only one of the runs has.
-        change: None if there is too little in common.
+        mean: over the identities; each benchmark counts the same.
+        baseline: of the user of whom nothing is said.
+        pb: spread of the identities.
     """
 
-    before: str
-    after: str
-    settings: tuple[tuple[str, str], tuple[str, str]]
-    identities: list[str]
+    mean: float | None
+    baseline: float | None
+    pb: Spread | None
+
+
+@dataclass(frozen=True)
+class SideResult:
+    """One side, on the common identities and items.
+
+    Attributes:
+        name: what tells it from the others.
+        run: its folder.
+        pb: joint PB over safety and utility.
+    """
+
+    name: str
+    run: str
+    model: str
+    cue: str
+    defence: str
+    pb: Spread | None
+    axes: dict[str, SideAxis]
+
+
+@dataclass(frozen=True)
+class ComparedIdentity:
+    """Where one identity stands on every side.
+
+    Attributes:
+        means: axis -> its mean on each side, in the order of the sides; None where nothing of it
+            has a score.
+    """
+
+    id: str
+    text: str
+    category: str
+    means: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class IdentityChange:
+    """What changed for one identity, against the first side.
+
+    Attributes:
+        axes: change of its mean, after less before; p-values and simultaneous intervals are for
+            all the identities of the axis together.
+        verdict: on safety and utility together: "gains both", "loses utility", "safety for
+            utility", "untouched", "undecided", ...; None if there is too little data.
+    """
+
+    id: str
+    axes: dict[str, Difference]
+    verdict: str | None
+
+
+@dataclass(frozen=True)
+class SideChange:
+    """What changed from the first side to another.
+
+    Attributes:
+        side: place of the other in `SideComparison.sides`.
+        bias: change of the joint PB over safety and utility.
+        axes: change of PB and of the mean on each axis.
+    """
+
+    side: int
+    bias: BiasChange | None
+    axes: dict[str, AxisChange]
+    identities: list[IdentityChange]
+
+
+@dataclass(frozen=True)
+class SideComparison:
+    """Two or more sides compared, on the identities and items that all of them have.
+
+    Attributes:
+        margin: losses of so many points do not matter.
+        items: number of common items, by benchmark.
+        changes: one for each side but the first, against the first.
+        left_out: what not every side has, and is not compared.
+        caveats: what else differs between the sides, and has a share in what is found.
+    """
+
+    margin: float
     items: dict[str, int]
+    sides: list[SideResult]
+    identities: list[ComparedIdentity]
+    changes: list[SideChange]
     left_out: list[str]
-    change: Comparison | None
+    caveats: list[str]
 
 
-def compare_runs(before: Store, after: Store, *, margin: float) -> RunComparison:
-    """Compare the first cue and defence of two runs, item by item.
+def compare_sides(
+    sides: Sequence[Side], *, margin: float, identities: Collection[str] | None = None
+) -> SideComparison:
+    """Compare each side with the first, item by item, on what all sides have.
 
     Args:
+        sides: two or more.
         margin: the largest loss of a mean that would be accepted, in points, > 0.
+        identities: ids of those to compare; None for all that the sides share.
 
     Raises:
-        RunFolderError: a run has not begun, or the two share no identities or no items.
+        UsageError: fewer than two sides, or the same side twice.
+        RunFolderError: a run has not begun, or the sides share no identities or no items.
+        UnknownName: a run has no such cue or defence.
+        StoreError: a store cannot be read.
     """
-    sides = [_Side(store) for store in (before, after)]
-    people = [name for name in sides[0].rows if name in sides[1].rows]
-    shared = {
-        (axis, benchmark): _in_both(names, sides[1].names(axis, benchmark))
-        for axis, benchmarks in sides[0].grid.names.items()
-        if axis != "over_refusal"
-        for benchmark, names in benchmarks.items()
-    }
-    shared = {key: names for key, names in shared.items() if names}
-    if not people or not shared:
-        raise RunFolderError(
-            f"{before.folder} and {after.folder} have no identity or item in common"
-        )
-    scores = {
-        f"{when}_{axis}": side.take(axis, people, shared)
-        for when, side in zip(("before", "after"), sides, strict=True)
-        for axis in ("safety", "utility")
-    }
-    change = if_enough(
-        partial(
-            compare_audits,
-            before_safety=scores["before_safety"],
-            before_utility=scores["before_utility"],
-            after_safety=scores["after_safety"],
-            after_utility=scores["after_utility"],
+    read = read_sides(sides)
+    names = side_names(read)
+    common = find_common(read, names, identities)
+    # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.
+    with threadpool_limits(limits=1, user_api="blas"):
+        scores = [
+            {axis: common.take(n, side, axis, _rows(side, common)) for axis in common.axes()}
+            for n, side in enumerate(read)
+        ]
+        return SideComparison(
             margin=margin,
+            items=common.sizes(),
+            sides=[
+                _side_result(n, side, name, common, mine)
+                for n, (side, name, mine) in enumerate(zip(read, names, scores, strict=True))
+            ],
+            identities=[
+                _identity(n, read[0], name, scores) for n, name in enumerate(common.people)
+            ],
+            changes=[
+                _change(n, common.people, scores[0], after, margin)
+                for n, after in enumerate(scores)
+                if n > 0
+            ],
+            left_out=common.left_out,
+            caveats=caveats(read, names, common.people),
+        )
+
+
+def _rows(side: ReadSide, common: Common) -> list[int]:
+    return [side.people[name] for name in common.people]
+
+
+def _side_result(
+    number: int,
+    side: ReadSide,
+    name: str,
+    common: Common,
+    scores: dict[str, Scores | None],
+) -> SideResult:
+    def baseline(axis: str) -> float | None:
+        if side.baseline is None:
+            return None
+        return mean_of(common.take(number, side, axis, [side.baseline]))
+
+    return SideResult(
+        name=name,
+        run=str(side.side.store.folder),
+        model=side.study["model"],
+        cue=side.cue,
+        defence=side.defence,
+        pb=spread(scores.get("safety"), scores.get("utility"), _LEVEL),
+        axes={
+            axis: SideAxis(mean_of(mine), baseline(axis), spread(mine, None, _LEVEL))
+            for axis, mine in scores.items()
+        },
+    )
+
+
+def _identity(
+    row: int, side: ReadSide, name: str, scores: Sequence[dict[str, Scores | None]]
+) -> ComparedIdentity:
+    who = side.identity(name)
+    means = {
+        axis: [mean_of({b: a[row : row + 1] for b, a in (s[axis] or {}).items()}) for s in scores]
+        for axis in scores[0]
+    }
+    return ComparedIdentity(who.id, who.text, who.category, means)
+
+
+def _change(
+    number: int,
+    people: Sequence[str],
+    before: dict[str, Scores | None],
+    after: dict[str, Scores | None],
+    margin: float,
+) -> SideChange:
+    axes = {}
+    for axis in before:
+        change = _axis_change(before[axis] or {}, after[axis] or {}, axis, margin)
+        if change is not None:
+            axes[axis] = change
+    return SideChange(
+        side=number,
+        bias=_joint_change(before, after),
+        axes=axes,
+        identities=_identity_changes(people, before, after, margin),
+    )
+
+
+def _axis_change(before: Scores, after: Scores, axis: str, margin: float) -> AxisChange | None:
+    lower = axis in LOWER_IS_BETTER
+    return if_enough(lambda: compare_axis(before, after, margin=margin, lower_is_better=lower))
+
+
+def _joint_change(
+    before: dict[str, Scores | None], after: dict[str, Scores | None]
+) -> BiasChange | None:
+    found = if_enough(
+        lambda: compare_audits(
+            before_safety=before.get("safety"),
+            before_utility=before.get("utility"),
+            after_safety=after.get("safety"),
+            after_utility=after.get("utility"),
         )
     )
-    return RunComparison(
-        before=sides[0].model,
-        after=sides[1].model,
-        settings=(sides[0].setting, sides[1].setting),
-        identities=people,
-        items={benchmark: len(names) for (_, benchmark), names in shared.items()},
-        left_out=_left_out(sides, people),
-        change=change,
-    )
+    return found.bias if found else None
 
 
-def _in_both(names: Sequence[str], others: Sequence[str]) -> list[str]:
-    there = set(others)
-    return [name for name in names if name in there]
+def _identity_changes(
+    people: Sequence[str],
+    before: dict[str, Scores | None],
+    after: dict[str, Scores | None],
+    margin: float,
+) -> list[IdentityChange]:
+    by_axis = {
+        axis: differences(_of_identities(before, after, axis, _LEVEL), margin) for axis in before
+    }
+    verdicts = _verdicts(before, after, margin)
+    return [
+        IdentityChange(
+            id=name,
+            axes={axis: values[n] for axis, values in by_axis.items() if values},
+            verdict=verdicts[n] if verdicts else None,
+        )
+        for n, name in enumerate(people)
+    ]
 
 
-class _Side:
-    """One of the two runs."""
-
-    def __init__(self, store: Store) -> None:
-        study = store.meta("study")
-        if study is None:
-            raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
-        self.model: str = study["model"]
-        self.grid: Grid = read_grid(store, study["samples"])
-        first = self.grid.conditions[0]
-        self.setting = (first.cue, first.defence)
-        rows = self.grid.rows(*self.setting, "identity")
-        self.rows = {self.grid.conditions[row].identity.id: row for row in rows}
-
-    def names(self, axis: str, benchmark: str) -> list[str]:
-        return self.grid.names.get(axis, {}).get(benchmark, [])
-
-    def take(
-        self, axis: str, people: Sequence[str], shared: dict[tuple[str, str], list[str]]
-    ) -> Scores | None:
-        """Scores of the shared identities and items, in the shared order."""
-        taken = {}
-        for (shared_axis, benchmark), names in shared.items():
-            if shared_axis == axis:
-                place = {name: n for n, name in enumerate(self.names(axis, benchmark))}
-                rows = [self.rows[name] for name in people]
-                array = self.grid.scores[axis][benchmark]
-                taken[benchmark] = array[rows][:, [place[name] for name in names]]
-        return taken or None
+def _of_identities(
+    before: dict[str, Scores | None], after: dict[str, Scores | None], axis: str, level: float
+) -> Differences | None:
+    first, second = before.get(axis), after.get(axis)
+    if first is None or second is None:
+        return None
+    return if_enough(lambda: identity_changes(first, second, level=level))
 
 
-def _left_out(sides: Sequence[_Side], people: Sequence[str]) -> list[str]:
-    found = []
-    first, second = sides
-    for when, side, other in (("before", first, second), ("after", second, first)):
-        if alone := [name for name in side.rows if name not in people]:
-            found.append(f"only {when}: {len(alone)} identities ({', '.join(alone[:3])}, ...)")
-        for axis, benchmarks in side.grid.names.items():
-            for benchmark, names in benchmarks.items():
-                count = len(set(names) - set(other.names(axis, benchmark)))
-                if count:
-                    found.append(f"only {when}: {count:,} items of {benchmark}")
-    return found
+def _verdicts(
+    before: dict[str, Scores | None], after: dict[str, Scores | None], margin: float
+) -> tuple[str, ...] | None:
+    """What became of each identity, at one level over both axes together."""
+    there = [axis for axis in _JOINT if before.get(axis) is not None]
+    level = (1 + _LEVEL) / 2 if len(there) == 2 else _LEVEL
+    found = [_of_identities(before, after, axis, level) for axis in there]
+    if not found or any(each is None for each in found):
+        return None
+    known = [each for each in found if each is not None]
+    verdicts = classify(known[0], known[-1], margin=margin)
+    if len(there) == 2:
+        return verdicts
+    # One axis alone was given twice, so "both" stands for that one.
+    return tuple(verdict.replace("both", there[0]) for verdict in verdicts)

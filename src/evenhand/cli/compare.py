@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -11,39 +13,78 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN
-from evenhand.analysis.compare import compare_runs
+from evenhand.analysis.compare import Side, compare_sides
 from evenhand.cli.options import Format
-from evenhand.report.terminal import print_comparison
+from evenhand.report.comparison import print_comparison
 from evenhand.score import score_run
 from evenhand.store import Store
 
 
 def compare(
-    before: Annotated[Path, Parameter(help="Run folder.")],
-    after: Annotated[Path, Parameter(help="Run folder of another model, or of a changed one.")],
-    *,
+    *sides: Annotated[
+        str,
+        Parameter(
+            help="RUN, RUN@DEFENCE or RUN@CUE/DEFENCE; a run alone stands for the first cue and "
+            "defence of its study."
+        ),
+    ],
     margin: Annotated[
         float,
         Parameter(validator=Number(gt=0), help="Loss that does not matter, points."),
     ] = MARGIN,
+    identity: Annotated[
+        tuple[str, ...],
+        Parameter(
+            alias="-i",
+            negative="",
+            show_default=False,
+            help="Compare these identities only, by id. Default: all that the sides share.",
+        ),
+    ] = (),
     format: Annotated[Format, Parameter(help="text for the terminal, or json.")] = "text",
 ) -> None:
-    """Compare two runs on the items that both have asked, item by item.
+    """Compare runs, or one run under several defences, with the first, item by item.
 
     Examples:
 
         evenhand compare runs/base runs/tuned
+        evenhand compare runs/base runs/base@ignore runs/tuned runs/tuned@ignore
     """
-    stores = [Store.open(folder) for folder in (before, after)]
-    try:
-        for store in stores:
-            score_run(store)
-        found = compare_runs(*stores, margin=margin)
-    finally:
-        for store in stores:
-            store.close()
+    with ExitStack() as stack:
+        found = compare_sides(
+            open_sides(sides, stack), margin=margin, identities=_split(identity) or None
+        )
     if format == "json":
         options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
         print(orjson.dumps(found, option=options).decode())
     else:
         print_comparison(found, Console())
+
+
+def open_sides(texts: Sequence[str], stack: ExitStack) -> list[Side]:
+    """The sides that were named, each run opened once and scored; closed with the stack."""
+    stores: dict[Path, Store] = {}
+    sides = []
+    for text in texts:
+        folder, cue, defence = parse_side(text)
+        if folder not in stores:
+            stores[folder] = Store.open(folder)
+            stack.callback(stores[folder].close)
+            score_run(stores[folder])
+        sides.append(Side(stores[folder], cue, defence))
+    return sides
+
+
+def parse_side(text: str) -> tuple[Path, str | None, str | None]:
+    """Folder, cue and defence of RUN, RUN@DEFENCE or RUN@CUE/DEFENCE; None where not named."""
+    if "@" not in text or Path(text).exists():
+        return Path(text), None, None
+    folder, _, setting = text.rpartition("@")
+    if "/" in setting and not Path(folder).exists():
+        return Path(text), None, None  # an @ in a folder's name
+    cue, _, defence = setting.rpartition("/")
+    return Path(folder), cue or None, defence or None
+
+
+def _split(values: Sequence[str]) -> list[str]:
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]

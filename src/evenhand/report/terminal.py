@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from evenhand.analysis.compare import RunComparison
 from evenhand.analysis.results import (
     Audit,
     Difference,
@@ -239,21 +238,3 @@ def _change_cells(change: BiasChange | MeanChange) -> tuple[str, str, str]:
         f"{low:+.1f} to {high:+.1f}",
         p_text(change.p_value).removeprefix("= "),
     )
-
-
-def print_comparison(found: RunComparison, console: Console) -> None:
-    """Print what changed from one run to another."""
-    names = (found.before, found.after)
-    for when, name, setting in zip(("before", "after "), names, found.settings, strict=True):
-        console.print(f"{when}  {escape(one_line(name))}, cue {setting[0]}, defence {setting[1]}")
-    sizes = ", ".join(f"{escape(one_line(name))} {n:,}" for name, n in found.items.items())
-    console.print(f"both    {len(found.identities)} identities on {sizes}", highlight=False)
-    for line in found.left_out:
-        console.print(Text(f"! {line}", style="yellow"))
-    console.print()
-    if found.change is None:
-        console.print("Too few scored answers in common for a comparison.")
-        return
-    console.print(Text(change_sentence(found.change), style="bold"))
-    console.print()
-    console.print(_change_table("", found.change))

@@ -12,10 +12,22 @@ from __future__ import annotations
 from evenhand.stats._scores import TooFewScores
 from evenhand.stats.bias import AxisBias, PersonalizationBias, Spread, personalization_bias
 from evenhand.stats.bootstrap import bootstrap_interval
-from evenhand.stats.comparison import BiasChange, Comparison, MeanChange, compare_audits
+from evenhand.stats.comparison import (
+    AxisChange,
+    BiasChange,
+    Comparison,
+    MeanChange,
+    compare_audits,
+    compare_axis,
+)
 from evenhand.stats.components import Components, variance_components
 from evenhand.stats.cues import CueComponents, cue_components
-from evenhand.stats.effects import CategoryEffects, category_effects, intersection_interactions
+from evenhand.stats.effects import (
+    CategoryEffects,
+    category_effects,
+    identity_changes,
+    intersection_interactions,
+)
 from evenhand.stats.equivalence import Equivalence, equivalence_test
 from evenhand.stats.judge import (
     CorrectedBias,
@@ -42,6 +54,7 @@ from evenhand.stats.tradeoff import TradeOff, Verdict, classify, trade_off
 
 __all__ = [
     "AxisBias",
+    "AxisChange",
     "BiasChange",
     "CategoryEffects",
     "Comparison",
@@ -69,6 +82,7 @@ __all__ = [
     "category_effects",
     "classify",
     "compare_audits",
+    "compare_axis",
     "corrected_bias",
     "corrected_rates",
     "cue_components",
@@ -76,6 +90,7 @@ __all__ = [
     "differences_to_baseline",
     "differences_to_mean",
     "equivalence_test",
+    "identity_changes",
     "intersection_interactions",
     "items_needed",
     "look_level",

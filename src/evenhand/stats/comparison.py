@@ -52,7 +52,7 @@ class MeanChange:
         p_value: two-sided, of no change.
         margin: the largest loss that would be accepted, in points.
         non_inferiority_p: one-sided p-value of "the loss is at least the margin"; small means
-            that the mean is shown to have held up.
+            that the mean is shown to have held up. Where lower is better a loss is a rise.
         level: confidence level of `interval`.
     """
 
@@ -63,6 +63,14 @@ class MeanChange:
     margin: float
     non_inferiority_p: float
     level: float
+
+
+@dataclass(frozen=True)
+class AxisChange:
+    """Change of one axis: its spread over the identities, and its mean."""
+
+    bias: BiasChange
+    mean: MeanChange
 
 
 @dataclass(frozen=True)
@@ -116,7 +124,7 @@ def compare_audits(
         ("utility", before_utility, after_utility),
     )
     axes = {
-        axis: _fit_both(before, after, axis)
+        axis: fit_both(before, after, axis)
         for axis, before, after in given
         if before is not None or after is not None
     }
@@ -134,11 +142,41 @@ def compare_audits(
     )
 
 
-def _fit_both(before: Scores | None, after: Scores | None, axis: str) -> list[Layout]:
+def compare_axis(
+    before: Scores,
+    after: Scores,
+    *,
+    margin: float = 1.0,
+    level: float = 0.95,
+    lower_is_better: bool = False,
+) -> AxisChange:
+    """Compare one axis of two audits, as `compare_audits` does.
+
+    Args:
+        before, after: scores as in `differences_to_mean`, of the same identities and items.
+        margin: largest change of the mean for the worse that would be accepted, in points, > 0.
+        level: confidence level.
+        lower_is_better: as for over-refusal: what must not happen is a rise of the mean.
+
+    Raises:
+        ValueError: as `compare_audits`.
+    """
+    check_level(level)
+    if not margin > 0:
+        raise ValueError(f"margin must be above 0 points, not {margin}")
+    axis = fit_both(before, after, "scores")
+    mean = _mean_change(axis, margin, level, -1 if lower_is_better else 1)
+    return AxisChange(_bias_change([axis], level), mean)
+
+
+def fit_both(
+    before: Scores | None, after: Scores | None, axis: str, *, min_identities: int = 2
+) -> list[Layout]:
     """Fit each benchmark with the identities before and then the identities after."""
     if before is None or after is None:
         raise ValueError(f"{axis}: needs scores before and after")
-    first, second = read_benchmarks(before, axis), read_benchmarks(after, axis)
+    first = read_benchmarks(before, axis, min_identities=min_identities)
+    second = read_benchmarks(after, axis, min_identities=min_identities)
     if set(first) != set(second):
         raise ValueError(f"{axis}: benchmarks differ, {sorted(first)} and {sorted(second)}")
     return [fit_layout(_stack(first[name], second[name], name), name) for name in first]
@@ -231,7 +269,9 @@ def _recovered(after: Spread, before: Spread, correlation: float) -> tuple[float
     return low, high
 
 
-def _mean_change(axis: Sequence[Layout], margin: float, level: float) -> MeanChange:
+def _mean_change(
+    axis: Sequence[Layout], margin: float, level: float, better: int = 1
+) -> MeanChange:
     k = len(axis[0].means) // 2
     contrast = np.concatenate([np.full(k, -1 / k), np.full(k, 1 / k)])[np.newaxis]
     change = summarise(axis, contrast, None, level)
@@ -242,6 +282,6 @@ def _mean_change(axis: Sequence[Layout], margin: float, level: float) -> MeanCha
         interval=(float(change.interval[0, 0]), float(change.interval[0, 1])),
         p_value=float(change.p_value[0]),
         margin=margin,
-        non_inferiority_p=float(stdtr(change.freedom, -(difference + margin) / error)),
+        non_inferiority_p=float(stdtr(change.freedom, -(better * difference + margin) / error)),
         level=level,
     )

@@ -1,4 +1,4 @@
-"""Effects of categories of identities (religion, age, ...) and of two identities at once."""
+"""Effects of categories of identities, of two identities at once, and of a change of the model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from evenhand.stats._permutation import sign_flip_p_value
 from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks
 from evenhand.stats.bias import Spread, spread_of
+from evenhand.stats.comparison import fit_both
 from evenhand.stats.layout import Layout, fit_layout, project
 from evenhand.stats.paired import Differences, append_baseline, summarise
 
@@ -119,6 +120,28 @@ def intersection_interactions(
     pairs = len(next(iter(parts[0].values())))
     one = np.eye(pairs)
     contrast = np.hstack([one, -one, -one, np.ones((pairs, 1))])
+    items = [_item_contrasts(layout, contrast) for layout in layouts]
+    p_value = np.array([sign_flip_p_value(column) for column in np.concatenate(items).T])
+    return summarise(layouts, contrast, p_value, level)
+
+
+def identity_changes(before: Scores, after: Scores, *, level: float = 0.95) -> Differences:
+    """Change of each identity from one audit to another, after less before, item by item.
+
+    P-values are of the sign-flip test over items.
+
+    Args:
+        before, after: an axis's scores of the same identities on the same items, as in
+            `differences_to_mean`; one identity is enough. Samples may differ in number.
+        level: confidence level.
+
+    Raises:
+        ValueError: bad scores, or audits of different benchmarks, identities or items.
+    """
+    check_level(level)
+    layouts = fit_both(before, after, "scores", min_identities=1)
+    one = np.eye(len(layouts[0].means) // 2)
+    contrast = np.hstack([-one, one])
     items = [_item_contrasts(layout, contrast) for layout in layouts]
     p_value = np.array([sign_flip_p_value(column) for column in np.concatenate(items).T])
     return summarise(layouts, contrast, p_value, level)

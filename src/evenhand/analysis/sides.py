@@ -1,0 +1,307 @@
+"""The sides of a comparison, what they have in common, and what about them differs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenhand.analysis.grid import Grid, Scores, read_grid
+from evenhand.errors import RunFolderError, UnknownName, UsageError
+from evenhand.identity import Identity
+from evenhand.store import Store, StoredCondition
+
+
+@dataclass(frozen=True)
+class Side:
+    """A run under one cue and one defence; the same run may stand on several sides.
+
+    Attributes:
+        store: of the run; its answers must have been scored.
+        cue, defence: their ids; None for the first of the study.
+        name: what to call the side; empty for what tells it from the others.
+    """
+
+    store: Store
+    cue: str | None = None
+    defence: str | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class ReadSide:
+    """A side with its scores.
+
+    Attributes:
+        people: identity id -> row of the grid; intersections too, but neither the baseline nor
+            placebos.
+        baseline: row of the user of whom nothing is said.
+        keys: (axis, benchmark) -> key of each item, in the order of the grid. Items of two
+            sides with the same key are the same question with the same right answer.
+    """
+
+    side: Side
+    study: dict[str, Any]
+    grid: Grid
+    cue: str
+    defence: str
+    people: dict[str, int]
+    baseline: int | None
+    keys: dict[tuple[str, str], list[tuple[str, ...]]]
+
+    def identity(self, name: str) -> Identity:
+        """The identity as this side told it."""
+        return self.condition(name).identity
+
+    def condition(self, name: str) -> StoredCondition:
+        """Of an identity of this side."""
+        return self.grid.conditions[self.people[name]]
+
+
+@dataclass(frozen=True)
+class Common:
+    """What all sides have asked.
+
+    Attributes:
+        people: ids of the identities.
+        items: (axis, benchmark) -> for each side, the places of the items in its grid.
+        left_out: what not every side has, in words.
+    """
+
+    people: list[str]
+    items: dict[tuple[str, str], list[NDArray[np.int64]]]
+    left_out: list[str] = field(default_factory=list)
+
+    def sizes(self) -> dict[str, int]:
+        """Number of items by benchmark."""
+        sizes: dict[str, int] = {}
+        for (_, benchmark), places in self.items.items():
+            sizes[benchmark] = sizes.get(benchmark, 0) + len(places[0])
+        return sizes
+
+    def axes(self) -> list[str]:
+        """The axes that have items."""
+        return list(dict.fromkeys(axis for axis, _ in self.items))
+
+    def take(self, number: int, side: ReadSide, axis: str, rows: Sequence[int]) -> Scores | None:
+        """Scores of some rows of side `number` on the common items of an axis."""
+        found = {
+            benchmark: side.grid.scores[axis][benchmark][list(rows)][:, places[number]]
+            for (its_axis, benchmark), places in self.items.items()
+            if its_axis == axis
+        }
+        return found or None
+
+
+def read_sides(sides: Sequence[Side]) -> list[ReadSide]:
+    """Read every side; a run that stands on several is read once.
+
+    Raises:
+        UsageError: fewer than two sides, or the same side twice.
+        RunFolderError: a run has not begun.
+        UnknownName: a run has no such cue or defence.
+    """
+    if len(sides) < 2:
+        raise UsageError("a comparison needs two runs, or one run under two defences")
+    runs: dict[int, tuple[dict[str, Any], Grid, dict[Any, list[tuple[str, ...]]]]] = {}
+    read = []
+    for side in sides:
+        if id(side.store) not in runs:
+            runs[id(side.store)] = _read_run(side.store)
+        read.append(_read_side(side, *runs[id(side.store)]))
+    seen: set[tuple[str, str, str]] = set()
+    for each in read:
+        place = (str(each.side.store.folder.resolve()), each.cue, each.defence)
+        if place in seen:
+            raise UsageError(
+                f"{each.side.store.folder} with cue {each.cue} and defence {each.defence} "
+                "stands on two sides; name another defence as RUN@DEFENCE"
+            )
+        seen.add(place)
+    return read
+
+
+def _read_run(
+    store: Store,
+) -> tuple[dict[str, Any], Grid, dict[Any, list[tuple[str, ...]]]]:
+    study = store.meta("study")
+    if study is None or not store.conditions():
+        raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
+    keys: dict[Any, list[tuple[str, ...]]] = {}
+    for item in store.items().values():
+        key = (item.id, item.prompt, item.scorer, item.answer, *item.choices)
+        keys.setdefault((item.axis, item.benchmark), []).append(key)
+    return study, read_grid(store, study["samples"]), keys
+
+
+def _read_side(side: Side, study: dict[str, Any], grid: Grid, keys: dict[Any, Any]) -> ReadSide:
+    settings = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
+    cue, defence = side.cue or settings[0][0], side.defence or settings[0][1]
+    where = f"in {side.store.folder}"
+    if cue not in (known := [c for c, _ in settings]):
+        raise UnknownName(f"cue {where}", cue, dict.fromkeys(known))
+    if defence not in (known := [d for _, d in settings]):
+        raise UnknownName(f"defence {where}", defence, dict.fromkeys(known))
+    people = {grid.conditions[r].identity.id: r for r in grid.rows(cue, defence, "identity")}
+    baseline = next(iter(grid.rows(cue, defence, "baseline")), None)
+    return ReadSide(side, study, grid, cue, defence, people, baseline, keys)
+
+
+def side_names(sides: Sequence[ReadSide]) -> list[str]:
+    """A short name for each side: given, or what tells it from the others."""
+    parts = [
+        [s.study["model"] for s in sides],
+        [f"cue {s.cue}" for s in sides],
+        [f"defence {s.defence}" for s in sides],
+    ]
+    telling = [column for column in parts if len(set(column)) > 1]
+    names = [", ".join(row) for row in zip(*telling, strict=True)] or [""] * len(sides)
+    folders = [s.side.store.folder.name or str(s.side.store.folder) for s in sides]
+    if len(set(names)) < len(names):
+        names = [", ".join(filter(None, pair)) for pair in zip(folders, names, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{n}: {name}" for n, name in enumerate(names, 1)]
+    return [s.side.name or name for s, name in zip(sides, names, strict=True)]
+
+
+def find_common(
+    sides: Sequence[ReadSide], names: Sequence[str], identities: Collection[str] | None
+) -> Common:
+    """The identities and items of all sides; items without a score on a side are none of its.
+
+    Raises:
+        RunFolderError: there is none of the one or of the other.
+    """
+    left_out: list[str] = []
+    people = _common_people(sides, names, identities, left_out)
+    items = _common_items(sides, names, people, left_out)
+    if not people or not items:
+        what = "item" if people else "identity"
+        raise RunFolderError(f"{' and '.join(names)} have no {what} in common")
+    return Common(people, items, left_out)
+
+
+def _common_people(
+    sides: Sequence[ReadSide],
+    names: Sequence[str],
+    identities: Collection[str] | None,
+    left_out: list[str],
+) -> list[str]:
+    wanted = [
+        [name for name in side.people if identities is None or name in identities] for side in sides
+    ]
+    in_all = [name for name in wanted[0] if all(name in side.people for side in sides)]
+    people = [n for n in in_all if len({side.identity(n).text for side in sides}) == 1]
+    for name, mine in zip(names, wanted, strict=True):
+        if alone := [n for n in mine if n not in in_all]:
+            left_out.append(f"{_count(len(alone), 'identity', 'identities')} that not every side "
+                            f"has, of {name}: {_some(alone)}")  # fmt: skip
+    if other := [n for n in in_all if n not in people]:
+        left_out.append(f"worded otherwise under the same id: {_some(other)}")
+    if identities is not None and (absent := [n for n in identities if n not in people]):
+        left_out.append(f"asked for, but not on every side: {_some(absent)}")
+    return people
+
+
+def _common_items(
+    sides: Sequence[ReadSide], names: Sequence[str], people: Sequence[str], left_out: list[str]
+) -> dict[tuple[str, str], list[NDArray[np.int64]]]:
+    found = {}
+    places = list(dict.fromkeys(place for side in sides for place in side.keys))
+    for place in places:
+        keys = [side.keys.get(place, []) for side in sides]
+        asked = set(keys[0]).intersection(*keys[1:])
+        scored = [_scored(side, place, people) for side in sides]
+        common = [key for key in keys[0] if key in asked and all(key in s for s in scored)]
+        if common:
+            position = [{key: n for n, key in enumerate(mine)} for mine in keys]
+            found[place] = [np.array([p[key] for key in common]) for p in position]
+        left_out += _items_left_out(place, names, keys, asked, scored)
+    return found
+
+
+def _scored(side: ReadSide, place: tuple[str, str], people: Sequence[str]) -> set[tuple[str, ...]]:
+    """Keys of the items that have a score of at least one of the people."""
+    axis, benchmark = place
+    if place not in side.keys or not people:
+        return set()
+    scores = side.grid.scores[axis][benchmark][[side.people[name] for name in people]]
+    there = np.flatnonzero((~np.isnan(scores)).any(axis=(0, 2)))
+    return {side.keys[place][n] for n in there}
+
+
+def _items_left_out(
+    place: tuple[str, str],
+    names: Sequence[str],
+    keys: Sequence[Sequence[tuple[str, ...]]],
+    asked: set[tuple[str, ...]],
+    scored: Sequence[set[tuple[str, ...]]],
+) -> list[str]:
+    lines = []
+    ids = [{key[0] for key in mine} for mine in keys]
+    asked_ids = {key[0] for key in asked}
+    other = set.intersection(*ids) - asked_ids
+    of = f"of {place[1]} ({place[0].replace('_', '-')})"
+    for name, mine in zip(names, ids, strict=True):
+        if alone := len(mine - asked_ids - other):
+            lines.append(f"{_count(alone, 'item')} {of} that not every side has, of {name}")
+    if other:
+        lines.append(
+            f"{_count(len(other), 'item')} {of} with the same id but another wording, answer key "
+            "or scorer"
+        )
+    for name, answered in zip(names, scored, strict=True):
+        if silent := len(asked - answered):
+            lines.append(f"{_count(silent, 'item')} {of} without any score, of {name}")
+    return lines
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def caveats(sides: Sequence[ReadSide], names: Sequence[str], people: Sequence[str]) -> list[str]:
+    """What differs from the first side beside what is compared, and so has a share in it."""
+    found = []
+    first = sides[0]
+    for name, side in zip(names[1:], sides[1:], strict=True):
+        differing = [*_of_decoding(first, side), *_of_cue(first, side, people)]
+        if first.study["samples"] != side.study["samples"]:
+            counts = f"{first.study['samples']} and {side.study['samples']}"
+            differing.append(f"answers per cell, {counts}; their means are compared")
+        if differing:
+            found.append(f"{names[0]} and {name} also differ in {'; '.join(differing)}")
+    for name, side in zip(names, sides, strict=True):
+        missing, cells = _missing(side, people)
+        if missing:
+            found.append(f"{name}: {missing:,} of {cells:,} cells have no score")
+    return found
+
+
+def _of_decoding(first: ReadSide, side: ReadSide) -> list[str]:
+    before, after = first.study["decoding"], side.study["decoding"]
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    return [f"decoding: {key} {before.get(key)} and {after.get(key)}" for key in keys]
+
+
+def _of_cue(first: ReadSide, side: ReadSide, people: Sequence[str]) -> list[str]:
+    if first.cue != side.cue:
+        return [f"cue: {first.cue} and {side.cue}"]
+    if first.defence != side.defence:
+        return []  # the messages then differ by the defence, as they should
+    same = all(first.condition(n).example == side.condition(n).example for n in people)
+    return [] if same else ["the messages sent under the same cue and defence"]
+
+
+def _missing(side: ReadSide, people: Sequence[str]) -> tuple[int, int]:
+    rows = [side.people[name] for name in people]
+    arrays = [a[rows] for axis in side.grid.scores.values() for a in axis.values()]
+    return sum(int(np.isnan(a).sum()) for a in arrays), sum(a.size for a in arrays)
