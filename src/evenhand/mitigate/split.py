@@ -147,6 +147,8 @@ class TuningPart:
         self._store = store
         self._items = {n: i for n, i in store.items().items() if split.item_part(i) == "tuning"}
         self._conditions = {c.id: c for c in store.conditions() if _is_tuning(c, split)}
+        known = store.items(inactive=True).values()
+        self._held_out = {fingerprint(i.prompt) for i in known if split.item_part(i) == "test"}
 
     @property
     def items(self) -> list[Item]:
@@ -157,6 +159,10 @@ class TuningPart:
     def conditions(self) -> list[StoredCondition]:
         """Tuning identities and the baseline, under the tuning cues and every defence."""
         return list(self._conditions.values())
+
+    def holds_out(self, question: str) -> bool:
+        """Whether the run tests on this question; training data that ask it are not for tuning."""
+        return fingerprint(question) in self._held_out
 
     def answers(self) -> Iterator[Answer]:
         """The stored answers, by condition and item."""
