@@ -306,6 +306,22 @@ class Store:
             )
         return flat.reshape(-1, 4)
 
+    def every_score(self) -> Iterator[tuple[int, int, int, str, float | None, str, str, int, int]]:
+        """Every judge's scores of the active cells, one row after another.
+
+        Yields:
+            (condition id, item id, sample, judge's name or "" for the item's own scorer, value or
+            None, reason for None, finish, attempts, completion tokens).
+        """
+        with self._reading() as connection:
+            yield from connection.execute(
+                "SELECT condition, item, sample, coalesce(judge.name, ''), value, reason, finish, "
+                "attempts, completion_tokens FROM response "
+                "JOIN score ON score.response = response.id "
+                f"LEFT JOIN judge ON judge.id = score.judge {_ACTIVE} "
+                "ORDER BY response.id, score.judge"
+            )
+
     def reasons(self, *, judge: int = OWN) -> list[tuple[int, str, int]]:
         """Why answers are unscored: (condition id, reason, count)."""
         with self._reading() as connection:
