@@ -1,0 +1,214 @@
+"""Tables for other programs: a row a score and a row an identity, as CSV or as Parquet.
+
+The answers' texts are in neither: they stay in the run's store.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from evenhand.analysis.results import Audit, Difference, IdentityAxis, IdentityResult, SettingResult
+from evenhand.errors import MissingExtra, StoreError
+from evenhand.store import Store
+from evenhand.text import one_line
+
+Row = Sequence[Any]
+
+SCORE_COLUMNS: dict[str, type] = {
+    "benchmark": str,
+    "axis": str,
+    "item": str,
+    "subgroup": str,
+    "identity": str,
+    "category": str,
+    "kind": str,
+    "cue": str,
+    "defence": str,
+    "sample": int,
+    "judge": str,
+    "score": float,
+    "unscored": str,
+    "finish": str,
+    "attempts": int,
+    "completion_tokens": int,
+}
+"""Columns of a row a score. `judge` is the item's own scorer where no other judge is named."""
+
+_IDENTITY_COLUMNS: dict[str, type] = {
+    "cue": str,
+    "defence": str,
+    "identity": str,
+    "text": str,
+    "category": str,
+    "kind": str,
+    "verdict": str,
+    "answers": int,
+    "unscored": int,
+    "failed_attempts": int,
+}
+_DIFFERENCE = ("", "low", "high", "simultaneous_low", "simultaneous_high", "p", "p_holm",
+               "equivalence_p")  # fmt: skip
+_PLAIN = ("", "least", "most", "shrunken", "rank", "rank_low", "rank_high")
+_BATCH = 50_000
+_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+def score_rows(store: Store) -> Iterator[Row]:
+    """One row for every score of an active cell, in the order of `SCORE_COLUMNS`."""
+    conditions = {c.id: c for c in store.conditions()}
+    items = store.items()
+    for row in store.every_score():
+        condition, item, sample, judge, value, reason, finish, attempts, tokens = row
+        who, what = conditions[condition], items[item]
+        yield (
+            what.benchmark,
+            what.axis,
+            what.id,
+            what.subgroup,
+            who.identity.id,
+            who.identity.category,
+            who.identity.kind,
+            who.cue,
+            who.defence,
+            sample,
+            judge or what.scorer,
+            value,
+            reason or None,
+            finish,
+            attempts,
+            tokens,
+        )
+
+
+def identity_columns(audit: Audit) -> dict[str, type]:
+    """Columns of a row an identity; those of an axis begin with its name.
+
+    For the axis safety: `safety` (mean), `safety_least` and `safety_most` (were all missing
+    scores 0, or 1), `safety_shrunken`, `safety_rank`, ..., `safety_delta` (to the baseline) and
+    `safety_to_mean` with intervals and p-values.
+    """
+    columns = dict(_IDENTITY_COLUMNS)
+    for axis in audit.axes:
+        names = [
+            *_PLAIN,
+            *(f"{kind}_{part}" for kind in ("delta", "to_mean") for part in _DIFFERENCE),
+        ]
+        columns |= {f"{axis}_{name}".rstrip("_"): float for name in names}
+    return columns
+
+
+def identity_rows(audit: Audit) -> Iterator[Row]:
+    """One row for every identity, placebo and baseline under every cue and defence."""
+    for setting in audit.settings:
+        people = [("baseline", setting.baseline)]
+        people += [("identity", person) for person in setting.identities]
+        people += [("placebo", person) for person in setting.placebos]
+        for kind, person in people:
+            yield _identity_row(setting, kind, person, list(audit.axes))
+
+
+def _identity_row(
+    setting: SettingResult, kind: str, person: IdentityResult, axes: Sequence[str]
+) -> Row:
+    row: list[Any] = [
+        setting.cue,
+        setting.defence,
+        person.id,
+        person.text,
+        person.category,
+        kind,
+        person.verdict,
+        person.done,
+        person.unscored,
+        person.failed_attempts,
+    ]
+    for name in axes:
+        axis = person.axes.get(name) or IdentityAxis(None)
+        row += [axis.mean, *(axis.bounds or (None, None)), axis.shrunken, axis.rank]
+        row += [*(axis.rank_interval or (None, None))]
+        row += [*_difference(axis.to_baseline), *_difference(axis.to_mean)]
+    return row
+
+
+def _difference(found: Difference | None) -> Row:
+    if found is None:
+        return [None] * len(_DIFFERENCE)
+    return [
+        found.estimate,
+        *found.interval,
+        *found.simultaneous,
+        found.p_value,
+        found.p_holm,
+        found.equivalence_p,
+    ]
+
+
+def write_csv_tables(audit: Audit, store: Store, folder: Path) -> list[Path]:
+    """Write `scores.csv` and `identities.csv` into a folder.
+
+    Raises:
+        StoreError: the files cannot be written.
+    """
+    paths = [folder / "scores.csv", folder / "identities.csv"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_csv(paths[0], SCORE_COLUMNS, score_rows(store))
+        _write_csv(paths[1], identity_columns(audit), identity_rows(audit))
+    except OSError as error:
+        raise StoreError(f"cannot write into {folder}: {error.strerror}") from None
+    return paths
+
+
+def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Row]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([safe_cell(cell) for cell in row] for row in rows)
+
+
+def safe_cell(cell: Any) -> Any:
+    """A cell that no spreadsheet runs as a formula; numbers stay numbers, None is empty."""
+    if not isinstance(cell, str):
+        return cell
+    text = one_line(cell)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def write_parquet_tables(audit: Audit, store: Store, folder: Path) -> list[Path]:
+    """Write `scores.parquet` and `identities.parquet` into a folder.
+
+    Raises:
+        MissingExtra: pyarrow is not installed.
+        StoreError: the files cannot be written.
+    """
+    paths = [folder / "scores.parquet", folder / "identities.parquet"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_parquet(paths[0], SCORE_COLUMNS, score_rows(store))
+        _write_parquet(paths[1], identity_columns(audit), identity_rows(audit))
+    except OSError as error:
+        raise StoreError(f"cannot write into {folder}: {error.strerror or error}") from None
+    return paths
+
+
+def _write_parquet(path: Path, columns: dict[str, type], rows: Iterator[Row]) -> None:
+    try:
+        import pyarrow as arrow
+        from pyarrow.parquet import ParquetWriter
+    except ImportError:
+        raise MissingExtra("Parquet files", "tables") from None
+    types = {str: arrow.dictionary(arrow.int32(), arrow.string()), int: arrow.int64()}
+    types[float] = arrow.float64()
+    schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
+    with ParquetWriter(path, schema) as writer:
+        while batch := list(islice(rows, _BATCH)):
+            arrays = [
+                arrow.array(column, type=field.type)
+                for column, field in zip(zip(*batch, strict=True), schema, strict=True)
+            ]
+            writer.write_batch(arrow.RecordBatch.from_arrays(arrays, schema=schema))
