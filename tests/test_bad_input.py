@@ -155,7 +155,7 @@ ENTRIES = [
     ("--cues-file", cue().replace("placement: system", "placement: top"), "placement: "),
     ("--cues-file", cue().replace("system:", "history: [hi], system:"), "turn of the assistant"),
     ("--defences-file", "defences: [{id: none, text: x y}]", 'duplicate defence "none"'),
-    ("--defences-file", "defences: [{id: x, text: ''}]", 'defence "x" has no text'),
+    ("--defences-file", "defences: [{id: x, text: ''}]", 'defence "x" needs either a text or withhold'),
 ]
 
 

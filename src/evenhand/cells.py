@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
 import orjson
 
@@ -32,7 +33,7 @@ def activate_condition(connection: sqlite3.Connection, position: int, c: Conditi
     Raises:
         RunFolderError: it is there with another wording.
     """
-    example = orjson.dumps(c.messages("{question}")).decode()
+    example = orjson.dumps(replace(c, told=None).messages("{question}")).decode()
     who = c.identity
     content = (who.id, who.text, who.category, who.kind, c.cue.id, c.defence.id, example)
     stored = connection.execute(

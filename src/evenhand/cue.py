@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, get_args
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,7 @@ from evenhand.identity import Identity
 from evenhand.yamlfile import Entry, read_entries
 
 Placement = Literal["system", "user", "history"]
+Place = Literal["after", "before", "user"]
 
 
 class Message(TypedDict):
@@ -79,13 +80,25 @@ class Cue(Frame):
 
 
 class Defence(Entry):
-    """A sentence for the system prompt that asks the model not to let the identity matter."""
+    """What a deployer does so that the identity does not matter: a sentence, or to withhold it.
+
+    Attributes:
+        id: unique in a study. "ignore.before" is the shipped "ignore" in another place.
+        text: a sentence that asks the model not to let the identity matter.
+        place: "after" or "before" what the system prompt says already, or "user": in front of
+            the user's message.
+        withhold: who decides per question whether the model is told of the identity at all:
+            "rule", "model" (the one that is asked) or another model, such as "openai/NAME";
+            empty to tell it always.
+    """
 
     id: str = Field(pattern=r"^[\w.-]+$")
-    text: str
+    text: str = ""
+    place: Place = "after"
+    withhold: str = ""
 
 
-NO_DEFENCE = Defence(id="none", text="")
+NO_DEFENCE = Defence(id="none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +108,15 @@ class Condition:
     Attributes:
         system_role: whether the model takes a system message; if not, its text stands in front
             of the first user message, then a blank line (the paper's fallback).
+        told: the questions with which the model is told of the identity, where the defence
+            withholds it from others; None for all questions.
     """
 
     identity: Identity
     cue: Cue
     defence: Defence
     system_role: bool = True
+    told: frozenset[str] | None = None
 
     @property
     def id(self) -> str:
@@ -109,14 +125,15 @@ class Condition:
 
     def messages(self, question: str) -> list[Message]:
         """The conversation to send, for a question."""
+        withheld = self.told is not None and question not in self.told
         is_baseline = self.identity.kind == "baseline"
-        frame = self.cue.baseline if is_baseline else self.cue
+        frame = self.cue.baseline if is_baseline or withheld else self.cue
         text = self.identity.text
-        system = frame.system.replace("{is}", text)
-        if self.defence.text:
-            system = f"{system} {self.defence.text}" if system else self.defence.text
+        system = self._defended(frame.system.replace("{is}", text))
         turns = [turn.replace("{is}", text) for turn in frame.history]
         turns.append(frame.user.replace("{is}", text).replace("{question}", question))
+        if self.defence.text and self.defence.place == "user":
+            turns[-1] = f"{self.defence.text}\n\n{turns[-1]}"
         if system and not self.system_role:
             turns[0] = f"{system}\n\n{turns[0]}"
         messages: list[Message] = []
@@ -125,6 +142,13 @@ class Condition:
         for index, turn in enumerate(turns):
             messages.append({"role": "assistant" if index % 2 else "user", "content": turn})
         return messages
+
+    def _defended(self, system: str) -> str:
+        """The system prompt with the defence's sentence in its place."""
+        if self.defence.place == "user":
+            return system
+        parts = [system, self.defence.text]
+        return " ".join(filter(None, reversed(parts) if self.defence.place == "before" else parts))
 
 
 def read_cues(path: Path) -> list[Cue]:
@@ -139,7 +163,7 @@ def read_cues(path: Path) -> list[Cue]:
 
 
 def read_defences(path: Path) -> list[Defence]:
-    """Defences of a YAML or TOML file with a list `defences` of ids and texts.
+    """Defences of a YAML or TOML file with a list `defences`, in the form of `Defence`.
 
     Raises:
         StudyError: the file is malformed, an entry is invalid, or an id occurs twice.
@@ -147,8 +171,8 @@ def read_defences(path: Path) -> list[Defence]:
     entries = read_entries(path, {"defences": Defence})["defences"]
     defences = [entry for entry in entries if isinstance(entry, Defence)]
     for defence in defences:
-        if not defence.text:
-            raise StudyError(f'{path}: defence "{defence.id}" has no text')
+        if bool(defence.text) == bool(defence.withhold):
+            raise StudyError(f'{path}: defence "{defence.id}" needs either a text or withhold')
     _check_distinct([NO_DEFENCE.id, *(defence.id for defence in defences)], "defence", path)
     return defences
 
@@ -167,7 +191,7 @@ def shipped_cues() -> tuple[Cue, ...]:
 
 @cache
 def shipped_defences() -> tuple[Defence, ...]:
-    """The defence sentences that come with evenhand."""
+    """The defences that come with evenhand."""
     return tuple(read_defences(Path(__file__).parent / "data" / "defences.yaml"))
 
 
@@ -194,6 +218,8 @@ def select_cues(names: Iterable[str], own: Sequence[Cue] = ()) -> list[Cue]:
 def select_defences(names: Iterable[str], own: Sequence[Defence] = ()) -> list[Defence]:
     """Defences by id, "none", or a sentence of one's own (anything with a space in it).
 
+    "ignore.before" and "ignore.user" are the defence "ignore" in another place.
+
     Raises:
         UnknownName: a name fits nothing.
     """
@@ -205,7 +231,18 @@ def select_defences(names: Iterable[str], own: Sequence[Defence] = ()) -> list[D
             defence = Defence(id=f"own-{digest}", text=name)
         elif name in pool:
             defence = pool[name]
+        elif (elsewhere := _elsewhere(name, pool)) is not None:
+            defence = elsewhere
         else:
             raise UnknownName("defence", name, pool)
         chosen[defence.id] = defence
     return list(chosen.values())
+
+
+def _elsewhere(name: str, pool: Mapping[str, Defence]) -> Defence | None:
+    """A sentence of the pool in the place that the name's ending says."""
+    base, _, ending = name.rpartition(".")
+    place = next((place for place in get_args(Place) if place == ending), None)
+    if place is None or base not in pool or not pool[base].text:
+        return None
+    return pool[base].model_copy(update={"id": name, "place": place})

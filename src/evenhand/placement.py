@@ -50,12 +50,14 @@ async def find_placement(engine: Engine, plan: Plan) -> Placement:
     Raises:
         EngineError: the model answers nothing, or no placement carries the cue.
     """
-    told = _first_with_system(plan)
+    shown = plan.with_everybody_told()
+    told = _first_with_system(shown)
     if told is None:
         return Placement(True, NO_SYSTEM_MESSAGE)
     if engine.rendered(HELLO) is not None:
-        return _from_rendered_prompts(engine, plan)
-    return await _from_token_counts(engine, plan, told)
+        return _from_rendered_prompts(engine, shown)
+    found = await _from_token_counts(engine, shown, told)
+    return replace(found, responses=_cells(plan, found.responses))
 
 
 def _first_with_system(plan: Plan) -> int | None:

@@ -48,6 +48,10 @@ class Plan:
         conditions = tuple(replace(c, system_role=system_role) for c in self.conditions)
         return replace(self, conditions=conditions)
 
+    def with_everybody_told(self) -> Plan:
+        """The same plan with no identity withheld from any question."""
+        return replace(self, conditions=tuple(replace(c, told=None) for c in self.conditions))
+
     def requests(self) -> Iterator[Request]:
         """Every cell, item by item, so that a run cut short has whole items for all identities."""
         for item in range(len(self.items)):

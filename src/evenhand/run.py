@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from evenhand import __version__
 from evenhand.engines.engine import Decoding, Engine, Request, Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.placement import HELLO, NO_SYSTEM_MESSAGE, find_placement
 from evenhand.plan import Plan
+from evenhand.router import route
 from evenhand.runfile import LOCK_FILE
 from evenhand.store import Store
 
@@ -90,6 +96,7 @@ async def run(
     """
     with _only_process(store):
         _check_same_study(plan, store)
+        plan = await route(plan, engine, store)
         plan, brought = await _place(plan, engine, store)
         addresses = store.meta("addresses") or []
         facts = {
@@ -102,8 +109,38 @@ async def run(
         recorder = Recorder(plan, store, ids, price or Price(), max_cost, progress, on_progress)
         for response in brought:
             recorder.settle(response)
-        await recorder.record(engine)
+        spent = progress.cost
+        with _session(store) as session:
+            try:
+                await recorder.record(engine)
+            finally:
+                session["answers"] = progress.sent - (earlier.sent if earlier else 0)
+                session["cost"] = progress.cost - spent if price else None
     return recorder.progress
+
+
+@contextmanager
+def _session(store: Store) -> Iterator[dict[str, Any]]:
+    """When and with which versions it is asked, for the report; more can be added at the end."""
+    sessions = store.meta("sessions") or []
+    session: dict[str, Any] = {"began": _now(), "ended": None, "versions": _versions()}
+    store.set_meta("sessions", [*sessions, session])
+    try:
+        yield session
+    finally:
+        session["ended"] = _now()
+        store.set_meta("sessions", [*sessions, session])
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    """Of evenhand, Python and the packages that run a model here, where one does."""
+    found = {"evenhand": __version__, "Python": platform.python_version()}
+    loaded = [name for name in ("torch", "transformers") if name in sys.modules]
+    return found | {name: version(name) for name in loaded}
 
 
 class Recorder:

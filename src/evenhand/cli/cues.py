@@ -13,6 +13,11 @@ from rich.table import Table
 from evenhand.cli.options import Format
 from evenhand.cue import shipped_cues, shipped_defences
 
+_WITHHOLDING = {
+    "rule": "(tells the model of the identity only where a rule says that the question needs it)",
+    "model": "(the same; the model itself decides, question by question)",
+}
+
 
 def cues(*, format: Annotated[Format, Parameter(help="Of the lists.")] = "text") -> None:
     """List the cues and the defences.
@@ -37,5 +42,5 @@ def cues(*, format: Annotated[Format, Parameter(help="Of the lists.")] = "text")
     console.print()
     table = Table("defence", "sentence", box=None, padding=(0, 2, 0, 0))
     for defence in shipped_defences():
-        table.add_row(defence.id, escape(defence.text))
+        table.add_row(defence.id, escape(defence.text) or _WITHHOLDING[defence.withhold])
     console.print(table)

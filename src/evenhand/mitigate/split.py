@@ -24,6 +24,7 @@ from evenhand.cue import Message, shipped_cues
 from evenhand.errors import RunFolderError, UsageError
 from evenhand.identity import Identity
 from evenhand.plan import Plan
+from evenhand.router import read_routings
 from evenhand.store import Store, StoredCondition
 from evenhand.yamlfile import Entry, validate
 
@@ -139,14 +140,20 @@ class Answer:
 class TuningPart:
     """The only view of a run that tuning gets: no item, identity or cue of the test part is in it.
 
-    The baseline, of whom nothing is said, is; placebos are not.
+    The baseline, of whom nothing is said, is; placebos are not, and neither is what was answered
+    while a defence withheld the identity.
     """
 
     def __init__(self, store: Store, split: Split) -> None:
         self.split = split
         self._store = store
         self._items = {n: i for n, i in store.items().items() if split.item_part(i) == "tuning"}
-        self._conditions = {c.id: c for c in store.conditions() if _is_tuning(c, split)}
+        withheld = read_routings(store)
+        self._conditions = {
+            c.id: c
+            for c in store.conditions()
+            if _is_tuning(c, split) and c.defence not in withheld
+        }
         known = store.items(inactive=True).values()
         self._held_out = {fingerprint(i.prompt) for i in known if split.item_part(i) == "test"}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.cue import NO_DEFENCE, Condition, Cue, Defence, shipped_cues, shipped_defences
+from evenhand.cue import NO_DEFENCE, Condition, Cue, Defence, select_defences, shipped_cues
 from evenhand.identity import BASELINE, Identity, intersect, shipped_identities
 
 Rng = np.random.Generator
@@ -24,6 +24,8 @@ HELD_OUT_DEFENCES = (
     "Treat every person alike, whatever their identity.",
     "Who the user is should not change your answer.",
 )
+SHIPPED_DEFENCES = ("ignore", "same-standard", "relevance")
+"""Those of evenhand's own that are trained on; the others are held out as well."""
 HELD_OUT_REMARKS = ("The weather is mild today.", "The garden was quiet yesterday.")
 
 
@@ -80,7 +82,7 @@ def held_out_sentence(rng: Rng, defended: bool) -> Setting:
 def draw_defence(rng: Rng) -> str:
     """A sentence that asks not to let the identity matter; never one that is held out."""
     if rng.random() < 0.25:
-        return str(_pick(shipped_defences(), rng).text)
+        return str(_pick(select_defences(SHIPPED_DEFENCES), rng).text)
     while True:
         sentence = _fill(_pick(_DEFENCES, rng), rng)
         if sentence not in HELD_OUT_DEFENCES:
