@@ -169,27 +169,6 @@ def test_a_locked_store_is_told_in_one_line(store: Store) -> None:
     other.close()
 
 
-def test_several_judges_score_the_same_answers(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(1))
-    for item in range(2):  # one is judged, the other a choice of options
-        store.write([Response(plan.request(c, item), "I cannot help.") for c in range(2)], *ids)
-    first, second = store.judge_id("rubric:a"), store.judge_id("rubric:b")
-    assert store.judges() == {"rubric:a": first, "rubric:b": second}
-    assert store.judge_id("rubric:a") == first
-    score_run(store)
-    judged = [row[0] for row in store.unscored(0, judge=first)]
-    assert len(judged) == 2
-    assert len(store.unscored(0, judge=first, again=True)) == 2
-    store.write_scores([(judged[0], 0.25), (judged[1], Unscored("no verdict"))], judge=first)
-    assert store.unscored(0, judge=first) == []
-    assert len(store.unscored(0, judge=second)) == 2
-    np.testing.assert_array_equal(store.scores(judge=first)[:, 3], [0.0, 0.0, 0.25, np.nan])
-    np.testing.assert_array_equal(store.scores()[:, 3], [0.0, 0.0, 1.0, 1.0])
-    assert len(store.scores(judge=second)) == 2  # of the choices alone
-    assert store.reasons(judge=first) == [(ids[0][1], "no verdict", 1)]
-    assert store.reasons() == []
-
-
 def test_a_score_keeps_what_led_to_it(store: Store, plan: Plan) -> None:
     ids = store.activate(plan.conditions, plan.items, samples(1))
     store.write([Response(plan.request(0, 0), "?")], *ids)

@@ -16,7 +16,7 @@ VERSION = 2
 OWN_FILES = {FILE, LOCK_FILE, f"{FILE}-wal", f"{FILE}-shm"}
 DAMAGED = "the file is damaged and was left as it is; restore it, or take a new folder"
 
-_TABLES = {"meta", "condition", "item", "response", "failure", "score", "judge"}
+_TABLES = {"meta", "condition", "item", "response", "failure", "score", "judge", "recheck"}
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE condition (
@@ -35,10 +35,19 @@ CREATE TABLE response (
 CREATE TABLE failure (
     condition INTEGER NOT NULL, item INTEGER NOT NULL, sample INTEGER NOT NULL,
     status INTEGER NOT NULL, error TEXT NOT NULL);
-CREATE TABLE judge (id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL);
+CREATE INDEX response_item ON response (item);
+CREATE TABLE judge (
+    id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, facts TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL DEFAULT 0, completion_tokens INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE score (
     response INTEGER NOT NULL, judge INTEGER NOT NULL, value REAL, reason TEXT NOT NULL,
     why TEXT NOT NULL, PRIMARY KEY (response, judge)) WITHOUT ROWID;
+CREATE TABLE judge_failure (
+    response INTEGER NOT NULL, judge INTEGER NOT NULL, status INTEGER NOT NULL,
+    error TEXT NOT NULL);
+CREATE TABLE recheck (
+    response INTEGER NOT NULL, judge INTEGER NOT NULL, other TEXT NOT NULL, value REAL,
+    reason TEXT NOT NULL, PRIMARY KEY (response, judge, other)) WITHOUT ROWID;
 """
 
 

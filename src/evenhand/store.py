@@ -8,6 +8,7 @@ these that a report covers.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,11 +68,12 @@ class Tally:
 
 
 class Store:
-    """The store of one run folder. Not to be shared between threads at the same time."""
+    """The store of one run folder; threads take turns."""
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         self.folder = folder
         self._connection = connection
+        self._alone = threading.RLock()
 
     @classmethod
     def create(cls, folder: Path) -> Store:
@@ -92,7 +94,7 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from None
         store = cls(folder, connect(folder))
-        with store._writing() as connection:
+        with store.writing() as connection:
             connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
         return store
 
@@ -121,7 +123,7 @@ class Store:
 
     def meta(self, name: str) -> Any:
         """A fact about the run, or None."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         try:
             return orjson.loads(row[0]) if row else None
@@ -131,7 +133,7 @@ class Store:
     def set_meta(self, name: str, value: Any) -> None:
         """Write down a fact about the run; anything that JSON can hold."""
         text = orjson.dumps(value).decode()
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, text))
 
     def activate(
@@ -145,7 +147,7 @@ class Store:
         Raises:
             RunFolderError: one of them is there already, with another content.
         """
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute("UPDATE condition SET active = 0")
             connection.execute("UPDATE item SET active = 0")
             connection.executemany(
@@ -159,7 +161,7 @@ class Store:
 
     def conditions(self) -> list[StoredCondition]:
         """The active conditions, in the order of the plan."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "SELECT id, identity, text, category, kind, cue, defence, example FROM condition "
                 "WHERE active ORDER BY position"
@@ -172,7 +174,7 @@ class Store:
     def items(self, *, inactive: bool = False) -> dict[int, Item]:
         """The active items, or all, by their id in the store, in the order of the plan."""
         where = "" if inactive else "WHERE active"
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "SELECT id, benchmark, name, prompt, axis, scorer, answer, choices, subgroup "
                 f"FROM item {where} ORDER BY position"
@@ -183,7 +185,7 @@ class Store:
 
     def keys(self) -> set[bytes]:
         """Keys of all the responses that are on disk."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return {key for (key,) in connection.execute("SELECT key FROM response")}
 
     def write(
@@ -214,7 +216,7 @@ class Store:
                         len(response.failures) + 1,
                     )
                 )
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO response (key, condition, item, sample, text, error, finish,"
                 " prompt_tokens, completion_tokens, seconds, attempts)"
@@ -225,69 +227,76 @@ class Store:
 
     def tallies(self) -> dict[int, Tally]:
         """What each active condition has cost, over its active items."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             failures = dict(
                 connection.execute(
-                    f"SELECT condition, count(*) FROM failure {_ACTIVE} GROUP BY condition"
+                    f"SELECT condition, count(*) FROM failure {ACTIVE} GROUP BY condition"
                 )
             )
             rows = connection.execute(
                 "SELECT condition, count(*), sum(prompt_tokens), sum(completion_tokens) "
-                f"FROM response {_ACTIVE} GROUP BY condition"
+                f"FROM response {ACTIVE} GROUP BY condition"
             ).fetchall()
         return {row[0]: Tally(row[1], failures.get(row[0], 0), row[2], row[3]) for row in rows}
 
     def texts(self) -> list[tuple[int, int, int, str]]:
         """Answers of the active cells: (condition id, item id, sample, text)."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(
                 "SELECT condition, item, sample, text FROM response "
-                f"{_ACTIVE} AND text IS NOT NULL ORDER BY condition, item, sample"
+                f"{ACTIVE} AND text IS NOT NULL ORDER BY condition, item, sample"
             ).fetchall()
+
+    def answers(
+        self, cells: Sequence[tuple[int, int, int]], *, judge: int = OWN
+    ) -> dict[tuple[int, int, int], tuple[str, str]]:
+        """Answers of a few cells, and what led to their scores.
+
+        Args:
+            cells: (condition id, item id, sample), a few thousand at the most.
+            judge: whose scores of judged items; all others have their own scorer's.
+        """
+        wanted = orjson.dumps(cells).decode()
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT condition, item, sample, text, why FROM response "
+                f"JOIN score ON {_of(judge)} WHERE (condition, item, sample) IN (SELECT "
+                "json_extract(value, '$[0]'), json_extract(value, '$[1]'), "
+                "json_extract(value, '$[2]') FROM json_each(?)) AND text IS NOT NULL",
+                (wanted,),
+            )
+            return {(c, i, s): (text, why) for c, i, s, text, why in rows}
 
     # Scores
 
     def unscored(
-        self, after: int, *, again: bool = False, judge: int = OWN
+        self, after: int, *, again: bool = False
     ) -> list[tuple[int, int, int, str | None, str, str]]:
         """The next few thousand responses to score: id, condition, item, text, error, finish.
 
         Args:
             after: the last id that was given; 0 at first.
-            again: give responses that have a score, too.
-            judge: whose scores they lack; a judge is given responses to judged items alone.
+            again: give responses that have a score of their item's own scorer, too.
         """
-        where = "" if judge == OWN else f"AND {_IS_JUDGED}"
-        if not again:
-            where += (
-                " AND NOT EXISTS (SELECT 1 FROM score "
-                "WHERE score.response = response.id AND score.judge = :judge)"
-            )
-        with self._reading() as connection:
+        where = "" if again else f"AND NOT {_SCORED}"
+        with self.reading() as connection:
             return connection.execute(
                 "SELECT response.id, condition, item, text, error, finish FROM response "
-                f"WHERE response.id > :after {where} ORDER BY response.id LIMIT 5000",
-                {"after": after, "judge": judge},
+                f"WHERE response.id > ? {where} ORDER BY response.id LIMIT 5000",
+                (after,),
             ).fetchall()
-
-    def judge_id(self, name: str) -> int:
-        """The number that a judge's scores go by in this store; a new one for a new name."""
-        with self._writing() as connection:
-            connection.execute("INSERT OR IGNORE INTO judge (name) VALUES (?)", (name,))
-            row = connection.execute("SELECT id FROM judge WHERE name = ?", (name,)).fetchone()
-        return int(row[0])
 
     def judges(self) -> dict[str, int]:
         """Names and numbers of the judges that have scored answers of this run."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return dict(connection.execute("SELECT name, id FROM judge ORDER BY id"))
 
     def write_scores(
         self, scores: Iterable[tuple[int, Score | Verdict]], *, judge: int = OWN
     ) -> None:
         """Write one judge's scores of responses, in the place of any that were there."""
-        rows = (_score_row(response, judge, score) for response, score in scores)
-        with self._writing() as connection:
+        rows = [score_row(response, judge, score) for response, score in scores]
+        with self.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)", rows)
 
     def scores(self, *, judge: int = OWN) -> NDArray[np.float64]:
@@ -296,10 +305,10 @@ class Store:
         Args:
             judge: whose scores of judged items; all others have their own scorer's.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "SELECT condition, item, sample, value FROM response "
-                f"JOIN score ON {_of(judge)} {_ACTIVE}"
+                f"JOIN score ON {_of(judge)} {ACTIVE}"
             )
             flat = np.fromiter(
                 (np.nan if field is None else field for row in rows for field in row), np.float64
@@ -313,44 +322,49 @@ class Store:
             (condition id, item id, sample, judge's name or "" for the item's own scorer, value or
             None, reason for None, finish, attempts, completion tokens).
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             yield from connection.execute(
                 "SELECT condition, item, sample, coalesce(judge.name, ''), value, reason, finish, "
                 "attempts, completion_tokens FROM response "
                 "JOIN score ON score.response = response.id "
-                f"LEFT JOIN judge ON judge.id = score.judge {_ACTIVE} "
+                f"LEFT JOIN judge ON judge.id = score.judge {ACTIVE} "
                 "ORDER BY response.id, score.judge"
             )
 
     def reasons(self, *, judge: int = OWN) -> list[tuple[int, str, int]]:
         """Why answers are unscored: (condition id, reason, count)."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(
                 "SELECT condition, reason, count(*) FROM response "
-                f"JOIN score ON {_of(judge)} {_ACTIVE} AND value IS NULL "
+                f"JOIN score ON {_of(judge)} {ACTIVE} AND value IS NULL "
                 "GROUP BY condition, reason"
             ).fetchall()
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The database, to read from; its errors become `StoreError`."""
         try:
-            yield self._connection
+            with self._alone:
+                yield self._connection
         except sqlite3.Error as error:
             raise store_error(self.folder, error) from None
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._reading(), self._connection:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The database, to write to: all that is written in here, or nothing."""
+        with self.reading(), self._connection:
             yield self._connection
 
 
-_ACTIVE = (
+ACTIVE = (
     "WHERE condition IN (SELECT id FROM condition WHERE active) "
     "AND item IN (SELECT id FROM item WHERE active) "
     "AND sample < (SELECT json_extract(value, '$.samples') FROM meta WHERE name = 'study')"
 )
 
-_IS_JUDGED = (
+_SCORED = f"EXISTS (SELECT 1 FROM score WHERE score.response = response.id AND score.judge = {OWN})"
+
+IS_JUDGED = (
     "item IN (SELECT id FROM item WHERE scorer IN "
     f"({', '.join(repr(name) for name in sorted(JUDGED))}))"
 )
@@ -358,13 +372,14 @@ _IS_JUDGED = (
 
 def _of(judge: int) -> str:
     """The condition on which a score is the one that counts."""
-    whose = str(OWN) if judge == OWN else f"CASE WHEN {_IS_JUDGED} THEN {judge} ELSE {OWN} END"
+    whose = str(OWN) if judge == OWN else f"CASE WHEN {IS_JUDGED} THEN {judge} ELSE {OWN} END"
     return f"score.response = response.id AND score.judge = {whose}"
 
 
-def _score_row(
+def score_row(
     response: int, judge: int, score: Score | Verdict
 ) -> tuple[int, int, float | None, str, str]:
+    """A row of the table `score`."""
     score, why = (score.score, score.why) if isinstance(score, Verdict) else (score, "")
     if isinstance(score, Unscored):
         return response, judge, None, score.reason, why
