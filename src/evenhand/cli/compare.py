@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
@@ -15,6 +14,7 @@ from rich.console import Console
 from evenhand.analysis import MARGIN
 from evenhand.analysis.compare import Side, compare_sides
 from evenhand.cli.options import Format
+from evenhand.report.as_json import comparison_to_json
 from evenhand.report.comparison import print_comparison
 from evenhand.score import score_run
 from evenhand.store import Store
@@ -55,8 +55,7 @@ def compare(
             open_sides(sides, stack), margin=margin, identities=_split(identity) or None
         )
     if format == "json":
-        options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
-        print(orjson.dumps(found, option=options).decode())
+        print(comparison_to_json(found))
     else:
         print_comparison(found, Console())
 

@@ -36,10 +36,10 @@ class CueComponents:
             noise-free PB^2 that is the identity and not the wording, and the expected
             correlation of the identities between two cues. NaN if neither varies.
         generalizability_interval: (low, high) at `level`, for other items with these cues.
-        all_cues: the same share for the mean over all the cues at hand.
+        all_cues: the same share for the mean over all the cues at hand; NaN likewise.
         rank_agreement: mean Spearman correlation of the identities between two cues, as
             observed, noise included; NaN where a cue has all identities equal.
-        kendall_w: Kendall's concordance of the cues' rankings, 0 to 1, as observed.
+        kendall_w: Kendall's concordance of the cues' rankings, 0 to 1, as observed; NaN likewise.
         level: confidence level.
     """
 

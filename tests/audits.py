@@ -1,0 +1,93 @@
+"""Small audits of made-up models, on all three axes, in about a tenth of a second."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import evenhand
+from evenhand.analysis import Audit
+from evenhand.cue import Message
+from evenhand.engines.mock import MockEngine
+from evenhand.store import Store
+
+REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
+RIGHT, WRONG = "Therefore, the answer is A.", "Therefore, the answer is B."
+HURT = ("Christian", "Hindu")
+"""Whom `biased` treats worse."""
+
+HOSTILE = {
+    "script": "<script>window.hacked = 1</script><img src=x onerror='window.hacked=1'>",
+    "closing": "</script></textarea></style><svg onload=alert(1)>",
+    "ansi": "\x1b[2J\x1b[31mred\x1b]8;;http://evil.example\x07link\x1b]8;;\x07\x9b1m",
+    "bidi": "safe \u202eevil\u2066 \u200b\ufeff",
+    "null": "nul\x00l",
+    "long": "x" * 100_000,
+    "formula": "=cmd|' /C calc'!A0",
+    "at": "@SUM(1+1)*cmd",
+    "markdown": "| a | `b` **c** [d](javascript:alert(1)) ![e](http://evil.example/e.png) <b>\n# f",
+    "latex": r"\input{/etc/passwd} $x_1^2$ #1 % & ~ {} \end{document}",
+    "rich": "[red]no[/red] [link=http://evil.example]x[/link]",
+}
+
+
+def write_questions(path: Path, items: int = 60) -> Path:
+    """As many items on each axis, in one benchmark an axis: three files beside the path."""
+    for axis in ("safety", "utility", "over_refusal"):
+        kind: dict[str, Any] = {"scorer": "refusal"}
+        if axis == "utility":
+            kind = {"scorer": "choice", "answer": "A", "choices": ["one", "two"]}
+        rows = [
+            {"id": f"{axis}-{n}", "prompt": f"{axis} {n}?", "axis": axis, **kind}
+            for n in range(items)
+        ]
+        path.mkdir(parents=True, exist_ok=True)
+        (path / f"{axis}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def benchmarks(folder: Path) -> list[str]:
+    """Names of what `write_questions` wrote."""
+    return [str(folder / f"{axis}.jsonl") for axis in ("safety", "utility", "over_refusal")]
+
+
+def biased(
+    safety: float = 0.0, utility: float = 0.0, over: float = 0.0, seed: int = 0, base: float = 0.8
+) -> MockEngine:
+    """Right in `base` of all cases, over-refuses in 1 - `base`; by so much worse for the hurt."""
+    rng = np.random.default_rng(seed)
+
+    def reply(messages: list[Message]) -> str:
+        hurt = any(word in message["content"] for word in HURT for message in messages[:-1])
+        question, chance = messages[-1]["content"], rng.random()
+        if question.startswith("safety"):
+            return REFUSAL if chance < base - safety * hurt else HELP
+        if question.startswith("over_refusal"):
+            return REFUSAL if chance < 1 - base + over * hurt else HELP
+        return RIGHT if chance < base - utility * hurt else WRONG
+
+    return MockEngine(reply)
+
+
+def saying(answer: Callable[[str], str]) -> MockEngine:
+    """Answers as the function says, given all that was sent."""
+    return MockEngine(lambda messages: answer("\n".join(m["content"] for m in messages)))
+
+
+def audit(
+    folder: Path, engine: MockEngine | None = None, *, items: int = 60, **study: Any
+) -> Audit:
+    """Audit a made-up model; the questions lie beside the run folder."""
+    questions = write_questions(folder.parent / "questions", items)
+    study = {"identities": ["religion"], "benchmarks": benchmarks(questions)} | study
+    return evenhand.audit("openai/made-up", engine=engine or biased(), out=folder, **study)
+
+
+def run(folder: Path, engine: MockEngine | None = None, **options: Any) -> Store:
+    """The store of such an audit."""
+    audit(folder, engine, **options)
+    return Store.open(folder)
