@@ -5,10 +5,13 @@
     │   ├── UnknownName            no identity, cue, benchmark, ... of that name
     │   ├── StudyError             a study, identity, cue or defence file is invalid
     │   ├── BenchmarkError         a benchmark file is invalid
+    │   ├── PairsError             a file of preference pairs is invalid
     │   ├── MissingExtra           an optional dependency is not installed
     │   └── RunFolderError         the run folder cannot be used for this study
     ├── DataError                  a data file is absent, or not the pinned one; exit code 2
+    ├── SandboxError               what the model wrote cannot be run safely here; exit code 2
     ├── StoreError                 the store cannot be read or written; exit code 2
+    ├── TrainingError              a training cannot begin, or was stopped; exit code 2
     └── EngineError                the model cannot be reached or will not answer; exit code 2
         ├── AuthenticationError    the endpoint refuses the key (HTTP 401, 403)
         ├── ModelNotFound          the endpoint or path has no such model (HTTP 404)
@@ -62,6 +65,10 @@ class BenchmarkError(UsageError):
     """A benchmark file is invalid."""
 
 
+class PairsError(UsageError):
+    """A file or set of preference pairs is invalid."""
+
+
 class MissingExtra(UsageError):
     """An optional dependency is not installed.
 
@@ -82,8 +89,16 @@ class DataError(EvenhandError):
     """A data file is absent, or is not the pinned one."""
 
 
+class SandboxError(EvenhandError):
+    """Code that the model wrote cannot be run safely on this computer."""
+
+
 class StoreError(EvenhandError):
     """The store cannot be read or written."""
+
+
+class TrainingError(EvenhandError):
+    """A training cannot begin, or was stopped; its last good checkpoint is kept."""
 
 
 class EngineError(EvenhandError):
