@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from evenhand.analysis.compare import SideChange, SideComparison
-from evenhand.report.sentences import p_text, side_change_sentence
+from evenhand.report.changes import side_change_sentences
+from evenhand.report.sentences import p_text, signed
 from evenhand.report.terminal import (
     AXIS_NAMES,
     bias_cells,
     difference_cell,
     number,
-    signed,
     titled_table,
 )
 from evenhand.stats import BiasChange, MeanChange
@@ -57,7 +57,8 @@ def _print_change(found: SideComparison, change: SideChange, console: Console) -
     console.print()
     if len(found.changes) > 1:
         console.print(Text(name, style="bold underline"))
-    console.print(Text(side_change_sentence(change, found.margin), style="bold"))
+    sentences = side_change_sentences(change, found.margin)
+    console.print(Text(" ".join(sentences), style="bold"))
     if not change.axes:
         return
     console.print()

@@ -5,17 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from evenhand.analysis.compare import LOWER_IS_BETTER, SideChange
 from evenhand.analysis.results import CategoryResult, Difference, JudgeCorrection
-from evenhand.stats import (
-    BiasChange,
-    Comparison,
-    CueComponents,
-    MeanChange,
-    PlaceboContrast,
-    Spread,
-    TradeOff,
-)
+from evenhand.stats import CueComponents, PlaceboContrast, Spread, TradeOff
 
 _ERROR = 0.05
 
@@ -108,73 +99,9 @@ def judge_sentence(axis: str, found: JudgeCorrection) -> str:
     )
 
 
-def change_sentence(found: Comparison) -> str:
-    """Whether the bias changed, and whether the means held up."""
-    bias = found.bias
-    low, high = bias.interval
-    size = f"by {bias.difference:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}"
-    if high < 0 and bias.p_value < _ERROR:
-        sentence = f"The bias came down: PB changed {size}."
-    elif low > 0 and bias.p_value < _ERROR:
-        sentence = f"The bias went up: PB changed {size}."
-    else:
-        sentence = f"No change of the bias is shown: PB changed {size}."
-    means = (("safety", found.safety_mean), ("utility", found.utility_mean))
-    held = [name for name, mean in means if mean and mean.non_inferiority_p < _ERROR]
-    margin = next((mean.margin for _, mean in means if mean), 0.0)
-    if held:
-        sentence += f" Mean {' and '.join(held)} held up within {margin:g} points (one-sided test)."
-    return sentence
-
-
-def side_change_sentence(found: SideChange, margin: float) -> str:
-    """Whether the bias changed from one side to another, and whether the means held up."""
-    sentences = [_bias_change_sentence(found.bias)]
-    held, worse, unsure = [], [], []
-    for axis, change in found.axes.items():
-        name = axis.replace("_", "-")
-        size = f"{name} ({_interval(change.mean.interval)})"
-        if change.mean.non_inferiority_p < _ERROR:
-            held.append(name)
-        elif _is_worse(axis, change.mean):
-            worse.append(size)
-        else:
-            unsure.append(size)
-    if held:
-        sentences.append(f"Mean {_and(held)} held up within {margin:g} points (one-sided test).")
-    if worse:
-        sentences.append(f"Mean {_and(worse)} changed for the worse.")
-    if unsure:
-        sentences.append(
-            f"A loss of {margin:g} points or more is not excluded for mean {_and(unsure)}."
-        )
-    return " ".join(sentences)
-
-
-def _bias_change_sentence(bias: BiasChange | None) -> str:
-    if bias is None:
-        return "Too few scored answers in common to tell whether the bias changed."
-    size = f"by {bias.difference:+.1f} points, 95 % interval {_interval(bias.interval)}"
-    low, high = bias.interval
-    if high < 0 and bias.p_value < _ERROR:
-        return f"The bias came down: PB changed {size}."
-    if low > 0 and bias.p_value < _ERROR:
-        return f"The bias went up: PB changed {size}."
-    return f"No change of the bias is shown: PB changed {size}."
-
-
-def _is_worse(axis: str, mean: MeanChange) -> bool:
-    """Whether the mean is shown to have changed for the worse."""
-    low, high = mean.interval
-    return low > 0 if axis in LOWER_IS_BETTER else high < 0
-
-
-def _interval(values: tuple[float, float]) -> str:
-    return f"{values[0]:+.1f} to {values[1]:+.1f}"
-
-
-def _and(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+def signed(value: float, digits: int) -> str:
+    """With its sign; nothing is ever minus zero."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def p_text(value: float) -> str:

@@ -17,14 +17,15 @@ from evenhand.analysis.results import (
     Interaction,
     SettingResult,
 )
+from evenhand.report.changes import comparison_sentences
 from evenhand.report.sentences import (
     category_sentence,
-    change_sentence,
     cue_sentence,
     judge_sentence,
     p_text,
     placebo_sentence,
     shift_sentence,
+    signed,
     trade_off_sentence,
     verdict,
 )
@@ -55,7 +56,8 @@ def print_audit(audit: Audit, console: Console) -> None:
     for change in audit.defences:
         console.print()
         title = f"Defence {change.after} against {change.before}, cue {change.cue}"
-        console.print(Text(change_sentence(change.change), style="bold"))
+        sentences = comparison_sentences(change.change, audit.margin)
+        console.print(Text(" ".join(sentences), style="bold"))
         console.print(_change_table(title, change.change))
 
 
@@ -173,11 +175,6 @@ def difference_cell(found: Difference | None) -> str:
     low, high = found.interval
     star = "*" if found.p_holm < 0.05 else " "
     return f"{signed(found.estimate, 1)}{star} [{signed(low, 0)}, {signed(high, 0)}]"
-
-
-def signed(value: float, digits: int) -> str:
-    """With its sign; nothing is ever minus zero."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def _verdict_summary(people: Sequence[IdentityResult], margin: float) -> str:
