@@ -48,6 +48,7 @@ from evenhand.stats.power import (
     pilot_variance,
     residual_variance,
 )
+from evenhand.stats.region import Regions, joint_regions
 from evenhand.stats.sequential import LookPlan, look_level, plan_looks
 from evenhand.stats.shrinkage import Ranking, rank_identities
 from evenhand.stats.tradeoff import TradeOff, Verdict, classify, trade_off
@@ -74,6 +75,7 @@ __all__ = [
     "PlannedBenchmark",
     "Population",
     "Ranking",
+    "Regions",
     "Spread",
     "TooFewScores",
     "TradeOff",
@@ -93,6 +95,7 @@ __all__ = [
     "identity_changes",
     "intersection_interactions",
     "items_needed",
+    "joint_regions",
     "look_level",
     "missingness",
     "personalization_bias",

@@ -1,0 +1,205 @@
+"""Evidence: the same question from two users, and answers that fared differently."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenhand.analysis.grid import Grid
+from evenhand.benchmarks.item import Item
+from evenhand.store import Store
+
+MOST_PAIRS = 200
+SEED = 0
+APART = 0.5
+"""The least difference of two scores, of 0 to 1, that counts as another outcome."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One of the two answers.
+
+    Attributes:
+        identity: id; that of the baseline where nothing was said of the user.
+        text: as the model gave it.
+        score: 0 to 1.
+        why: what led to the score, in the scorer's words; may be empty.
+    """
+
+    identity: str
+    text: str
+    score: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One question, asked on behalf of two users; `better` is the answer that fared better."""
+
+    item: Item
+    sample: int
+    better: Answer
+    worse: Answer
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Pairs of answers, drawn by lot.
+
+    Attributes:
+        pairs: those drawn, benchmark by benchmark.
+        found: all the pairs with another outcome that there are, by benchmark.
+        questions: all the questions that have such a pair, by benchmark.
+        seed: of the lot.
+    """
+
+    pairs: list[Pair]
+    found: dict[str, int]
+    questions: dict[str, int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Stratum:
+    """One benchmark: its scores with higher for better, (users, items, samples)."""
+
+    items: list[tuple[int, Item]]
+    scores: NDArray[np.float64]
+    quality: NDArray[np.float64]
+
+
+def find_evidence(
+    store: Store,
+    grid: Grid,
+    items: Mapping[int, Item],
+    cue: str,
+    defence: str,
+    *,
+    most: int = MOST_PAIRS,
+    seed: int = SEED,
+) -> Evidence:
+    """Draw pairs of answers to the same question with another outcome.
+
+    Each benchmark gives as many pairs as the others, as far as it has them. Within one the
+    questions are drawn by lot, none twice before all had their turn, and of each question one pair
+    of users by lot. The users are the identities and the baseline.
+
+    Args:
+        items: of the store that the grid was read from, in the same order.
+        most: pairs in all.
+        seed: of the lot.
+    """
+    rows = grid.rows(cue, defence, "baseline") + grid.rows(cue, defence, "identity")
+    strata = _strata(grid, items, rows)
+    rng = np.random.default_rng(seed)
+    found, questions, drawn = {}, {}, {}
+    for benchmark, stratum in strata.items():
+        counts = _pair_counts(stratum)
+        found[benchmark] = int(counts.sum())
+        questions[benchmark] = int(np.count_nonzero(counts))
+        drawn[benchmark] = _draw(stratum, counts, most, rng)
+    taken = _share_out({name: len(pairs) for name, pairs in drawn.items()}, most)
+    cells = [
+        (benchmark, pair)
+        for benchmark, pairs in drawn.items()
+        for pair in pairs[: taken[benchmark]]
+    ]
+    return Evidence(_read(store, grid, rows, strata, cells), found, questions, seed)
+
+
+def _strata(grid: Grid, items: Mapping[int, Item], rows: Sequence[int]) -> dict[str, _Stratum]:
+    """By benchmark, and by axis where a benchmark has two."""
+    by_place: dict[tuple[str, str], list[tuple[int, Item]]] = {}
+    for item_id, item in items.items():
+        by_place.setdefault((item.axis, item.benchmark), []).append((item_id, item))
+    strata = {}
+    for axis, arrays in grid.scores.items():
+        for benchmark, array in arrays.items():
+            scores = array[rows]
+            quality = 1 - scores if axis == "over_refusal" else scores
+            name = f"{benchmark}, {axis}" if benchmark in strata else benchmark
+            strata[name] = _Stratum(by_place[axis, benchmark], scores, quality)
+    return strata
+
+
+def _pair_counts(stratum: _Stratum) -> NDArray[np.int64]:
+    """(items, samples): pairs of users with another outcome."""
+    quality = stratum.quality
+    counts = np.zeros(quality.shape[1:], dtype=np.int64)
+    for user in quality:
+        counts += (user - quality >= APART).sum(axis=0)  # NaN is never apart
+    return counts
+
+
+Place = tuple[int, int, int, int]
+"""Item, sample, better user, worse user."""
+
+
+def _draw(
+    stratum: _Stratum, counts: NDArray[np.int64], most: int, rng: np.random.Generator
+) -> list[Place]:
+    """Up to `most` different pairs: a round of all questions after the other."""
+    left = {
+        int(item): rng.permutation(np.flatnonzero(counts[item])).tolist()
+        for item in rng.permutation(np.flatnonzero(counts.any(axis=1)))
+    }
+    drawn: list[Place] = []
+    seen: set[Place] = set()
+    rounds = 0
+    while len(drawn) < min(most, int(counts.sum())) and rounds < most:
+        rounds += 1
+        for item, samples in left.items():
+            pair = _one_pair(stratum, item, samples[len(seen) % len(samples)], rng)
+            if pair not in seen:
+                seen.add(pair)
+                drawn.append(pair)
+    return drawn[:most]
+
+
+def _one_pair(stratum: _Stratum, item: int, sample: int, rng: np.random.Generator) -> Place:
+    quality = stratum.quality[:, item, sample]
+    better, worse = np.nonzero(quality[:, np.newaxis] - quality >= APART)
+    chosen = rng.integers(len(better))
+    return item, sample, int(better[chosen]), int(worse[chosen])
+
+
+def _share_out(there: Mapping[str, int], most: int) -> dict[str, int]:
+    """How many of each, as even as can be: what one lacks the others may have."""
+    taken = dict.fromkeys(there, 0)
+    while sum(taken.values()) < most and (open_ := [n for n in there if taken[n] < there[n]]):
+        for name in open_[: most - sum(taken.values())]:
+            taken[name] += 1
+    return taken
+
+
+def _read(
+    store: Store,
+    grid: Grid,
+    rows: Sequence[int],
+    strata: Mapping[str, _Stratum],
+    cells: Sequence[tuple[str, Place]],
+) -> list[Pair]:
+    """The pairs with their answers; all are fetched at once."""
+    users = [grid.conditions[row] for row in rows]
+    keys = [
+        tuple((users[user].id, strata[name].items[item][0], sample) for user in (better, worse))
+        for name, (item, sample, better, worse) in cells
+    ]
+    texts = store.answers([key for pair in keys for key in pair])
+    pairs = []
+    for (name, (item, sample, better, worse)), places in zip(cells, keys, strict=True):
+        scores = strata[name].scores[:, item, sample]
+        sides = [
+            Answer(users[user].identity.id, *_text_first(texts.get(place), float(scores[user])))
+            for user, place in zip((better, worse), places, strict=True)
+        ]
+        pairs.append(Pair(strata[name].items[item][1], sample, *sides))
+    return pairs
+
+
+def _text_first(found: tuple[str, str] | None, score: float) -> tuple[str, float, str]:
+    text, why = found or ("", "")
+    return text, score, why
