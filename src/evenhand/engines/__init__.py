@@ -31,8 +31,12 @@ def make_engine(
     max_connections: int = 64,
     timeout: float = 120.0,
     batch_size: int = 64,
+    judge: bool = False,
 ) -> Engine:
     """The engine for a model: "openai/NAME", "hf/ID-or-path" or "organism".
+
+    Args:
+        judge: the model is asked as a judge of answers; an endpoint may have a key of its own.
 
     Raises:
         UnknownName: there is no such prefix.
@@ -49,6 +53,7 @@ def make_engine(
             base_urls=base_urls,
             max_connections=max_connections,
             timeout=timeout,
+            judge=judge,
         )
     from evenhand.engines.hf import HFEngine
 

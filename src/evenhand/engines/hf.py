@@ -31,6 +31,7 @@ class HFEngine:
         decoding: how the model picks its words.
         name: what to call the model in messages; `hf/{path}` if None.
         batch_size: conversations per forward pass; halved when memory runs out.
+        chat_template: in the place of the model's own.
 
     Raises:
         MissingExtra: transformers or torch is not installed.
@@ -38,7 +39,13 @@ class HFEngine:
     """
 
     def __init__(
-        self, path: str | Path, decoding: Decoding, *, name: str | None = None, batch_size: int = 64
+        self,
+        path: str | Path,
+        decoding: Decoding,
+        *,
+        name: str | None = None,
+        batch_size: int = 64,
+        chat_template: str | None = None,
     ) -> None:
         try:
             import torch
@@ -52,6 +59,8 @@ class HFEngine:
         self._batch_size = batch_size
         self._stop = threading.Event()
         self._tokenizer, self._net = _load(transformers, torch, str(path))
+        if chat_template is not None:
+            self._tokenizer.chat_template = chat_template
 
     @property
     def address(self) -> str:
@@ -141,7 +150,7 @@ class HFEngine:
             try:
                 output = self._net.generate(**inputs, **self._generation())
             except ValueError as error:  # of its arguments
-                raise RequestRejected(f"{self.model}: {_first_line(error)}") from None
+                raise RequestRejected(f"{self.model}: {first_line(error)}") from None
         if self._stop.is_set():
             return []
         width = inputs["input_ids"].shape[1]
@@ -204,9 +213,7 @@ class HFEngine:
 
 
 def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
-    transformers.logging.set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    transformers.logging.disable_progress_bar()
+    quiet(transformers)
     if path.startswith(("/", ".", "~")) and not Path(path).is_dir():
         raise ModelNotFound(f"cannot load {path}: there is no such folder")
     try:
@@ -214,19 +221,28 @@ def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
         spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
         net = transformers.AutoModelForCausalLM.from_pretrained(path, dtype="auto", **spread)
     except (OSError, ValueError) as error:
-        raise ModelNotFound(f"cannot load {path}: {_first_line(error)}") from None
+        raise ModelNotFound(f"cannot load {path}: {first_line(error)}") from None
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not spread:
-        net = net.to(_device(torch))
+        net = net.to(device(torch))
     return tokenizer, net.eval()
 
 
-def _first_line(error: Exception) -> str:
+def quiet(transformers: Any) -> None:
+    """No warnings, no bars: what a user must know, evenhand says itself."""
+    transformers.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    transformers.logging.disable_progress_bar()
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says; its name if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _device(torch: Any) -> str:
+def device(torch: Any) -> str:
+    """Where a model that fits on one device goes."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

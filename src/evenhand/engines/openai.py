@@ -35,6 +35,7 @@ from evenhand.errors import (
 )
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+JUDGE_KEY = "EVENHAND_JUDGE_API_KEY"
 
 _HELLO = Request(b"", 0, 0, 0, [{"role": "user", "content": "Hello"}])
 """If the endpoint rejects even this, it is the study that is wrong and not one question."""
@@ -52,6 +53,7 @@ class OpenAIEngine:
         max_connections: the most requests under way at once.
         timeout: seconds for one attempt.
         max_attempts: attempts per request for what is transient.
+        judge: it asks a judge, whose key may be another, in EVENHAND_JUDGE_API_KEY.
 
     Raises:
         UsageError: there is no key for OpenAI's own endpoint, or a URL is malformed.
@@ -66,15 +68,20 @@ class OpenAIEngine:
         max_connections: int = 64,
         timeout: float = 120.0,
         max_attempts: int = 8,
+        judge: bool = False,
     ) -> None:
         urls = list(base_urls) or [os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL]
-        key = os.environ.get("OPENAI_API_KEY", "").strip()
+        self._flag = "--judge-base-url" if judge else "--base-url"
+        own = judge and os.environ.get(JUDGE_KEY, "").strip()
+        self._key_name = JUDGE_KEY if own else "OPENAI_API_KEY"
+        key = os.environ.get(self._key_name, "").strip()
         if not key and DEFAULT_BASE_URL in urls:
             raise UsageError(
-                "no API key: set OPENAI_API_KEY, or name a local endpoint with --base-url"
+                f"no API key{' for the judge' if judge else ''}: set {self._key_name}, or name a "
+                f"local endpoint with {self._flag}"
             )
         if not key.isprintable() or " " in key:
-            raise UsageError("OPENAI_API_KEY holds a space or a line break; it is not one key")
+            raise UsageError(f"{self._key_name} holds a space or a line break; it is not one key")
         self.model = f"openai/{model}"
         self._urls = [chat_url(url) for url in urls]
         self._key = key
@@ -210,7 +217,7 @@ class OpenAIEngine:
         where = self._urls[0]
         if failure.status in (401, 403):
             raise AuthenticationError(
-                f"{where} refuses the key ({failure.error}); check OPENAI_API_KEY"
+                f"{where} refuses the key ({failure.error}); check {self._key_name}"
             )
         if failure.status in (404, 405):
             raise ModelNotFound(
@@ -227,7 +234,7 @@ class OpenAIEngine:
         """The cell stays open for the next run; or an error if the endpoint is down for all."""
         where, why = self._urls[0], failures[-1].error
         if not self._contact.is_set():
-            raise Unreachable(f"{where} does not answer ({why}); is it up, and --base-url right?")
+            raise Unreachable(f"{where} does not answer ({why}); is it up, and {self._flag} right?")
         self._given_up += 1
         if self._given_up >= self._workers:
             raise Unreachable(f"{where} has stopped answering ({why}); run again to go on")
