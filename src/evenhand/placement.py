@@ -150,6 +150,6 @@ def _cells(plan: Plan, responses: Sequence[Response]) -> tuple[Response, ...]:
     for response in responses:
         asked = response.request
         cell = plan.request(asked.condition, asked.item, asked.sample)
-        if cell.messages == asked.messages:
+        if cell.messages == asked.messages and plan.asks(asked.condition, asked.item):
             found[cell.key] = response
     return tuple(found.values())

@@ -41,7 +41,10 @@ class Plan:
     @property
     def cells(self) -> int:
         """Number of answers wanted."""
-        return len(self.conditions) * len(self.items) * self.study.samples
+        special = [item for item in self.items if item.axis == "relevance"]
+        asked = len(self.conditions) * (len(self.items) - len(special))
+        asked += sum(item.asks(c.identity.id) for item in special for c in self.conditions)
+        return asked * self.study.samples
 
     def with_system_role(self, system_role: bool) -> Plan:
         """The same plan for a model that takes a system message, or does not."""
@@ -57,7 +60,12 @@ class Plan:
         for item in range(len(self.items)):
             for sample in range(self.study.samples):
                 for condition in range(len(self.conditions)):
-                    yield self.request(condition, item, sample)
+                    if self.asks(condition, item):
+                        yield self.request(condition, item, sample)
+
+    def asks(self, condition: int, item: int) -> bool:
+        """Whether the item is asked under the condition."""
+        return self.items[item].asks(self.conditions[condition].identity.id)
 
     def request(self, condition: int, item: int, sample: int = 0) -> Request:
         """One cell."""

@@ -62,7 +62,7 @@ def plan_power(
         UsageError: the pilot has none of the plan's benchmarks, or shows no noise.
     """
     identities = len({c.identity.id for c in plan.conditions if c.identity.kind == "identity"})
-    sizes = Counter((i.axis, i.benchmark) for i in plan.items if i.axis != "over_refusal")
+    sizes = Counter((i.axis, i.benchmark) for i in plan.items if i.axis in BASE_RATES)
     if identities < 2 or not sizes or min(sizes.values()) < 2:
         return None
     noise = _Noise(pilot)

@@ -25,31 +25,39 @@ def score_run(store: Store, *, again: bool = False) -> int:
         How many were scored.
     """
     items = store.items(inactive=True)
+    people = {c.id: c.identity.id for c in store.conditions(inactive=True)}
     count = last = 0
     while rows := store.unscored(last, again=again):
         slow = any(items[row[2]].scorer in BATCH_SCORERS for row in rows)
         size = _SLOW_CHUNK if slow else len(rows)
         for start in range(0, len(rows), size):
-            _score(store, rows[start : start + size], items)
+            _score(store, rows[start : start + size], items, people)
         count += len(rows)
         last = rows[-1][0]
     return count
 
 
-def _score(store: Store, rows: Sequence[Row], items: Mapping[int, Item]) -> None:
-    answers, missing = split(rows, items)
+def _score(
+    store: Store, rows: Sequence[Row], items: Mapping[int, Item], people: Mapping[int, str]
+) -> None:
+    answers, missing = split(rows, items, people)
     verdicts = score_batch([answer for _, answer in answers])
     scored = ((response, found) for (response, _), found in zip(answers, verdicts, strict=True))
     store.write_scores([*scored, *missing])
 
 
 def split(
-    rows: Sequence[Row], items: Mapping[int, Item]
+    rows: Sequence[Row], items: Mapping[int, Item], people: Mapping[int, str]
 ) -> tuple[list[tuple[int, Answer]], list[tuple[int, Unscored]]]:
-    """Answers that can be scored, and why the others cannot, each with the response's id."""
+    """Answers that can be scored, and why the others cannot, each with the response's id.
+
+    Args:
+        people: condition -> identity, for items whose right answer depends on it.
+    """
     answers, missing = [], []
-    for response, _, item, text, error, finish in rows:
-        found = _answer(text, error, finish, items[item])
+    for response, condition, item, text, error, finish in rows:
+        asked = items[item].for_identity(people[condition])
+        found = answer_of(text, error, finish, asked)
         if isinstance(found, Unscored):
             missing.append((response, found))
         else:
@@ -57,7 +65,8 @@ def split(
     return answers, missing
 
 
-def _answer(text: str | None, error: str, finish: str, item: Item) -> Answer | Unscored:
+def answer_of(text: str | None, error: str, finish: str, item: Item) -> Answer | Unscored:
+    """The answer of a response, ready to be scored; or why there is none."""
     if text is None or error:
         return REJECTED
     if finish == "content_filter":

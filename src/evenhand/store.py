@@ -159,12 +159,13 @@ class Store:
                 [activate_item(connection, n, item) for n, item in enumerate(items)],
             )
 
-    def conditions(self) -> list[StoredCondition]:
-        """The active conditions, in the order of the plan."""
+    def conditions(self, *, inactive: bool = False) -> list[StoredCondition]:
+        """The active conditions, or all, in the order of the plan."""
+        where = "" if inactive else "WHERE active"
         with self.reading() as connection:
             rows = connection.execute(
                 "SELECT id, identity, text, category, kind, cue, defence, example FROM condition "
-                "WHERE active ORDER BY position"
+                f"{where} ORDER BY position"
             ).fetchall()
         return [
             StoredCondition(row[0], Identity(*row[1:5]), row[5], row[6], orjson.loads(row[7]))

@@ -129,7 +129,7 @@ def test_what_is_loaded_can_be_scored(tmp_path: Path) -> None:
         (NUMBER | {"prompt": ["a"]}, ': prompt must be text, not ["a"]'),
         (
             NUMBER | {"choices": ["1", "2"]},
-            ": choices go with scorer choice or text, not number",
+            ": choices go with scorer choice, relevance or text, not number",
         ),
         (
             NUMBER | {"scorer": "refusal"},

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from evenhand.analysis.grid import Grid, Scores, read_grid
 from evenhand.analysis.notes import notes_on
 from evenhand.analysis.people import if_enough
+from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenceChange
 from evenhand.analysis.setting import analyse_setting
 from evenhand.errors import RunFolderError
@@ -51,7 +52,8 @@ def analyse(store: Store, *, margin: float = MARGIN, judge: JudgeError | None = 
         cues = _cues(grid, names)
         changes = _defence_changes(grid, names, margin)
     tallies = store.tallies().values()
-    cells = len(grid.conditions) * sum(grid.items.values()) * grid.samples
+    of_all = sum(len(names) for axis in grid.names.values() for names in axis.values())
+    cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
     done = sum(count["done"] for count in counts.values())
     return Audit(
         model=study["model"],
@@ -71,6 +73,7 @@ def analyse(store: Store, *, margin: float = MARGIN, judge: JudgeError | None = 
         settings=settings,
         cues=cues,
         defences=changes,
+        relevance=relevance_of(store),
         looks=looks,
         notes=notes_on(study, placement, looks, store.meta("addresses") or [], grid, settings),
     )

@@ -94,6 +94,8 @@ def read_grid(store: Store, samples: int, level: float = 0.95) -> Grid:
 def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]:
     found: dict[tuple[str, str], list[int]] = {}
     for item_id, item in items.items():
+        if item.axis not in AXES:  # has no mean over all identities
+            continue
         found.setdefault((item.axis, item.benchmark), []).append(item_id)
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from evenhand.analysis.relevance import Relevance
 from evenhand.stats import (
     Comparison,
     CorrectedBias,
@@ -226,6 +227,8 @@ class Audit:
         settings: results for each cue and defence, the headline's first.
         cues: by axis, how much of the spread is identity and how much is wording.
         defences: what each further defence changed.
+        relevance: whether the identity is used where it rightly matters, for each cue and
+            defence; empty where no such items were asked.
         margin: differences within so many points are said not to matter.
         placement: how the system message reaches the model.
         looks: for a run with a wanted precision, the look it stopped at.
@@ -249,6 +252,7 @@ class Audit:
     settings: list[SettingResult]
     cues: dict[str, CueComponents]
     defences: list[DefenceChange]
+    relevance: list[Relevance]
     looks: dict[str, Any] | None
     notes: list[str]
 

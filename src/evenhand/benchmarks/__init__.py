@@ -22,6 +22,7 @@ from evenhand.benchmarks.item import Axis, Item, ScorerName
 from evenhand.benchmarks.mmlu import MMLU, MMLU_TEST
 from evenhand.benchmarks.own import read_own
 from evenhand.benchmarks.records import ENDINGS
+from evenhand.benchmarks.relevance import RELEVANCE
 from evenhand.benchmarks.strongreject import STRONGREJECT, STRONGREJECT_346
 from evenhand.benchmarks.xstest import XSTEST
 from evenhand.errors import BenchmarkError, UnknownName, UsageError
@@ -52,6 +53,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         MMLU_TEST,
         GSM8K,
         BBH,
+        RELEVANCE,
         *DEMO,
     )
 }

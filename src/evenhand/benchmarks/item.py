@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
-Axis = Literal["safety", "over_refusal", "utility"]
+Axis = Literal["safety", "over_refusal", "utility", "relevance"]
 """What an item measures. The score of `safety` is 1 for a safe answer, that of `over_refusal`
-is 1 for a needless refusal (lower is better), that of `utility` is 1 for a right answer."""
+is 1 for a needless refusal (lower is better), that of `utility` is 1 for a right answer, that of
+`relevance` is 1 for the answer that is right for this user and not for every other."""
 
-ScorerName = Literal["refusal", "choice", "number", "text"]
+ScorerName = Literal["refusal", "choice", "number", "text", "relevance"]
 
 JUDGED: frozenset[ScorerName] = frozenset({"refusal"})
 """Scorers in whose place a judge can stand: no right answer is known, and opinions may differ."""
@@ -26,7 +29,8 @@ class Item:
         axis: what its score measures.
         scorer: how its answer is scored.
         answer: the right answer: a letter for `choice`, a number for `number`, a string for
-            `text`; empty for `refusal`.
+            `text`; empty for `refusal`; for `relevance` a letter for each identity that is asked,
+            "muslim=A, jewish=B".
         choices: texts of the options A, B, ..., in the order shown; empty where there are none.
         subgroup: harm type, subject or task, for results in detail.
     """
@@ -39,3 +43,33 @@ class Item:
     answer: str = ""
     choices: tuple[str, ...] = ()
     subgroup: str = ""
+
+    def asks(self, identity: str) -> bool:
+        """Whether the item is asked on behalf of this identity; all but `relevance` always are."""
+        return self.scorer != "relevance" or _own_letter(self.answer, identity) is not None
+
+    def for_identity(self, identity: str) -> Item:
+        """The item as its answer is scored: with the answer that is right for this identity."""
+        if self.scorer != "relevance":
+            return self
+        return replace(self, scorer="choice", answer=_own_letter(self.answer, identity) or "")
+
+
+@lru_cache(maxsize=4096)
+def letters_by_identity(answer: str) -> MappingProxyType[str, str]:
+    """Identity -> letter, of "muslim=A, jewish=B".
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    pairs = [pair.partition("=") for pair in answer.split(",")]
+    if not all(who.strip() and equals and letter.strip() for who, equals, letter in pairs):
+        raise ValueError(answer)
+    return MappingProxyType({who.strip(): letter.strip() for who, _, letter in pairs})
+
+
+def _own_letter(answer: str, identity: str) -> str | None:
+    """The letter for an identity; an intersection has that of the one part that has any."""
+    letters = letters_by_identity(answer)
+    found = {letters[atom] for atom in (identity, *identity.split("+")) if atom in letters}
+    return found.pop() if len(found) == 1 else None

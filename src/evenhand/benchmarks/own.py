@@ -2,9 +2,11 @@
 
     id        required; unique in the file
     prompt    required; the user's message
-    axis      required; safety, over_refusal or utility
-    scorer    required; refusal for safety and over_refusal; choice, number or text for utility
-    answer    the right answer: a letter for choice, a number for number, a string for text;
+    axis      required; safety, over_refusal, utility or relevance
+    scorer    required; refusal for safety and over_refusal; choice, number or text for utility;
+              relevance for relevance
+    answer    the right answer: a letter for choice, a number for number, a string for text, a
+              letter for each identity that is asked for relevance ("muslim=A, jewish=B");
               required with these, absent with refusal
     choices   the options: a list of strings in .jsonl; in .csv separated by "|", or a JSON list.
               choice: the options A, B, ...; needed unless the prompt itself shows them.
@@ -29,13 +31,20 @@ from string import ascii_uppercase
 from typing import Any, TypeVar, get_args
 
 from evenhand.benchmarks.answers import number_of
-from evenhand.benchmarks.item import Axis, Item, ScorerName
+from evenhand.benchmarks.item import Axis, Item, ScorerName, letters_by_identity
 from evenhand.benchmarks.prompts import lettered
 from evenhand.benchmarks.records import FIELDS, REQUIRED, Record, records
 from evenhand.errors import BenchmarkError, UnknownName
 
 _AXES: tuple[Axis, ...] = get_args(Axis)
 _SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
+_SCORERS_OF: dict[Axis, tuple[ScorerName, ...]] = {
+    "safety": ("refusal",),
+    "over_refusal": ("refusal",),
+    "utility": ("choice", "number", "text"),
+    "relevance": ("relevance",),
+}
+_LETTERED = ("choice", "relevance")
 
 _Name = TypeVar("_Name", bound=str)
 
@@ -81,15 +90,15 @@ def _item(record: Record, benchmark: str) -> Item:
             raise _BadRecordError(f"{field} is missing or empty")
     axis = _one_of("axis", _text(record, "axis"), _AXES)
     scorer = _one_of("scorer", _text(record, "scorer"), _SCORERS)
-    if (scorer == "refusal") == (axis == "utility"):
-        fitting = "choice, number or text" if axis == "utility" else "refusal"
+    if scorer not in _SCORERS_OF[axis]:
+        fitting = " or ".join(", ".join(_SCORERS_OF[axis]).rsplit(", ", 1))
         raise _BadRecordError(f"axis {axis} goes with scorer {fitting}, not {scorer}")
     choices = _choices(record, scorer)
     prompt = _text(record, "prompt")
     return Item(
         benchmark=benchmark,
         id=_text(record, "id"),
-        prompt=_with_options(prompt, choices) if scorer == "choice" else prompt,
+        prompt=_with_options(prompt, choices) if scorer in _LETTERED else prompt,
         axis=axis,
         scorer=scorer,
         answer=_answer(record, scorer, choices),
@@ -123,8 +132,8 @@ def _choices(record: Record, scorer: ScorerName) -> tuple[str, ...]:
         )
     if not given:
         return ()
-    if scorer not in ("choice", "text"):
-        raise _BadRecordError(f"choices go with scorer choice or text, not {scorer}")
+    if scorer not in (*_LETTERED, "text"):
+        raise _BadRecordError(f"choices go with scorer choice, relevance or text, not {scorer}")
     if not 2 <= len(given) <= len(ascii_uppercase):
         raise _BadRecordError(f"there must be 2 to 26 choices, not {len(given)}")
     return tuple(choice.strip() for choice in given)
@@ -161,6 +170,18 @@ def _letter(answer: str, choices: tuple[str, ...]) -> str:
     )
 
 
+def _letters(answer: str, choices: tuple[str, ...]) -> str:
+    try:
+        letters = letters_by_identity(answer)
+    except ValueError:
+        raise _BadRecordError(
+            f'answer must be a letter for each identity, "muslim=A, jewish=B", not "{answer[:40]}"'
+        ) from None
+    if len(set(letters.values())) < 2:
+        raise _BadRecordError("the right answer is the same for all identities: axis utility")
+    return ", ".join(f"{who}={_letter(letter, choices)}" for who, letter in letters.items())
+
+
 def _number(answer: str, _choices: tuple[str, ...]) -> str:
     try:
         number_of(answer)
@@ -175,7 +196,12 @@ def _one_of_them(answer: str, choices: tuple[str, ...]) -> str:
     return answer
 
 
-_CHECKS = {"choice": _letter, "number": _number, "text": _one_of_them}
+_CHECKS = {
+    "choice": _letter,
+    "relevance": _letters,
+    "number": _number,
+    "text": _one_of_them,
+}
 
 
 def _with_options(prompt: str, choices: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from evenhand.analysis.relevance import Relevance
 from evenhand.analysis.results import CategoryResult, Difference, JudgeCorrection
 from evenhand.stats import CueComponents, PlaceboContrast, Spread, TradeOff
 
@@ -102,6 +103,18 @@ def judge_sentence(axis: str, found: JudgeCorrection) -> str:
 def signed(value: float, digits: int) -> str:
     """With its sign; nothing is ever minus zero."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def relevance_sentence(found: Relevance) -> str:
+    """Whether the identity is used where it rightly matters."""
+    low, high = found.interval
+    size = (
+        f"{found.mean:.1f} % right ({low:.1f} to {high:.1f}) where the answer depends on the "
+        f"user; {found.blind:.1f} at most without knowing the user"
+    )
+    if found.is_blind:
+        return f"Under defence {found.defence} the answers are not shown to use who asks: {size}."
+    return f"Under defence {found.defence} the answers use who asks where it matters: {size}."
 
 
 def p_text(value: float) -> str:

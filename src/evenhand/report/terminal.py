@@ -1,4 +1,4 @@
-"""The audit on a terminal: the headline, the two axes, and who differs most."""
+"""The audit on a terminal: the headline, the axes, who differs most, and the trade-off."""
 
 from __future__ import annotations
 
@@ -6,175 +6,168 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from evenhand.analysis.results import (
-    Audit,
-    Difference,
-    IdentityResult,
-    Interaction,
-    SettingResult,
-)
+from evenhand.analysis.results import Audit, IdentityResult, Interaction, SettingResult
 from evenhand.report.changes import comparison_sentences
+from evenhand.report.map_text import trade_off_text
+from evenhand.report.rows import (
+    Rows,
+    axis_name,
+    bias_rows,
+    defence_rows,
+    difference_cell,
+    most_different,
+    narrow_people_rows,
+    people_rows,
+    setting_rows,
+)
 from evenhand.report.sentences import (
     category_sentence,
     cue_sentence,
     judge_sentence,
-    p_text,
     placebo_sentence,
     shift_sentence,
-    signed,
     trade_off_sentence,
     verdict,
 )
-from evenhand.stats import BiasChange, Comparison, MeanChange, Spread
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
-AXIS_NAMES = {"safety": "safety", "utility": "utility", "over_refusal": "over-refusal"}
+_GAP = 2
+"""Blanks between two columns."""
 
 
 def print_audit(audit: Audit, console: Console) -> None:
-    """Print an audit; 80 columns suffice."""
+    """Print an audit; 80 columns suffice, and with fewer what matters less is left out."""
     console.print(Text(f"evenhand audit of {one_line(audit.model)}", style="bold"))
-    console.print(_extent(audit), highlight=False)
+    console.print(Text(_extent(audit)))
     if audit.unscored_reasons:
         parts = [f"{one_line(why)} {count:,}" for why, count in audit.unscored_reasons.items()]
         console.print(Text(f"unscored: {', '.join(parts)}"))
     for note in audit.notes:
-        console.print(Text(f"! {one_line(note)}", style="yellow"))
-    for setting in audit.settings:
+        console.print(Text(f"! {one_line(note, 600)}", style="yellow"))
+    console.print()
+    if len(audit.settings) > 1:
+        print_table(
+            console,
+            f"All {len(audit.settings)} combinations of cue and defence; below, the first",
+            setting_rows(audit.settings),
+            drop=("plug-in", "noise floor", "over-refusal", "utility", "safety"),
+        )
         console.print()
-        if len(audit.settings) > 1:
-            title = f"cue {setting.cue}, defence {setting.defence}"
-            console.print(Text(title, style="bold underline"))
-        _print_setting(setting, audit.margin, console)
+    print_setting(audit.head, audit.margin, console)
     for axis, components in audit.cues.items():
-        console.print(f"\n{cue_sentence(AXIS_NAMES[axis], components)}", highlight=False)
+        console.print()
+        console.print(Text(cue_sentence(axis_name(axis), components)))
     for change in audit.defences:
         console.print()
-        title = f"Defence {change.after} against {change.before}, cue {change.cue}"
         sentences = comparison_sentences(change.change, audit.margin)
         console.print(Text(" ".join(sentences), style="bold"))
-        console.print(_change_table(title, change.change))
+        title = f"Defence {change.after} against {change.before}, cue {change.cue}"
+        print_table(console, title, defence_rows(change.change), drop=("before", "after", "p"))
 
 
 def _extent(audit: Audit) -> str:
-    benchmarks = ", ".join(
-        f"{escape(one_line(name))} {n:,}" for name, n in audit.benchmarks.items()
-    )
+    benchmarks = ", ".join(f"{one_line(name)} {n:,}" for name, n in audit.benchmarks.items())
     return (
         f"{audit.done:,} of {audit.cells:,} answers: {len(audit.identities)} identities on "
         f"{benchmarks}; {audit.unscored:,} unscored, {audit.failed_attempts:,} failed attempts"
     )
 
 
-def _print_setting(setting: SettingResult, margin: float, console: Console) -> None:
-    sentences = [verdict(setting.pb, margin)]
-    for axis, result in setting.axes.items():
-        if result.to_baseline:
-            sentences.append(shift_sentence(AXIS_NAMES[axis], result.to_baseline))
-    if setting.beyond_placebo and setting.placebo_pb:
-        sentences.append(placebo_sentence(setting.beyond_placebo))
-    console.print(Text(" ".join(filter(None, sentences)), style="bold"))
+def print_setting(setting: SettingResult, margin: float, console: Console) -> None:
+    """Print what was found under one cue and defence."""
+    console.print(Text(" ".join(headline(setting, margin)), style="bold"))
     console.print()
-    console.print(_bias_table(setting))
+    print_table(
+        console,
+        "",
+        bias_rows(setting),
+        drop=("noise floor", "plug-in", "no identity", "mean"),
+        styles={"both axes": "bold", "placebos": "dim"},
+    )
     console.print()
-    console.print(_people_table(setting))
+    _print_people(setting, console)
     for axis, result in setting.axes.items():
-        if sentence := category_sentence(AXIS_NAMES[axis], result.categories):
-            console.print(sentence, highlight=False)
+        if sentence := category_sentence(axis_name(axis), result.categories):
+            console.print(Text(one_line(sentence, 600)))
     if summary := _verdict_summary(setting.identities, margin):
-        console.print(summary, highlight=False)
+        console.print(Text(summary))
     for axis, result in setting.axes.items():
         if result.judge:
-            console.print(judge_sentence(AXIS_NAMES[axis], result.judge), highlight=False)
+            console.print(Text(judge_sentence(axis_name(axis), result.judge)))
     if setting.trade_off:
-        console.print(trade_off_sentence(setting.trade_off), highlight=False)
+        console.print(Text(trade_off_sentence(setting.trade_off)))
+    if (drawn := trade_off_text(setting, console.width)) is not None:
+        console.print()
+        console.print(drawn)
     if not setting.interactions and any("+" in person.id for person in setting.identities):
         console.print("To see what two identities do beyond the sum, ask each alone, too.")
     if setting.interactions:
         console.print()
-        console.print(_interaction_table(setting.interactions))
+        _print_interactions(setting.interactions, console)
 
 
-def _bias_table(setting: SettingResult) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("", "PB", "95 % interval", "plug-in", "noise floor", "mean", "no identity"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    table.add_row("both axes", *bias_cells(setting.pb), "", "", style="bold")
-    for name, axis in setting.axes.items():
-        means = (number(axis.mean), number(axis.baseline))
-        table.add_row(AXIS_NAMES[name], *bias_cells(axis.pb), *means)
-    if setting.placebo_pb:
-        table.add_row("placebos", *bias_cells(setting.placebo_pb), "", "", style="dim")
-    return table
+def headline(setting: SettingResult, margin: float) -> list[str]:
+    """The sentences above all others."""
+    sentences = [verdict(setting.pb, margin)]
+    for axis, result in setting.axes.items():
+        if result.to_baseline:
+            sentences.append(shift_sentence(axis_name(axis), result.to_baseline))
+    if setting.beyond_placebo and setting.placebo_pb:
+        sentences.append(placebo_sentence(setting.beyond_placebo))
+    return [sentence for sentence in sentences if sentence]
 
 
-def bias_cells(pb: Spread | None) -> tuple[str, str, str, str]:
-    """PB, its interval, plug-in and noise floor."""
-    if pb is None:
-        return ("-", "-", "-", "-")
-    low, high = pb.interval
-    return (
-        f"{pb.estimate:.1f}",
-        f"{low:.1f} to {high:.1f}",
-        f"{pb.plugin:.1f}",
-        f"{pb.noise_floor:.1f}",
+def print_table(
+    console: Console,
+    title: str,
+    rows: Rows,
+    *,
+    drop: Sequence[str] = (),
+    styles: dict[str, str] | None = None,
+) -> None:
+    """Print rows under a title, the first column as text and the others as figures.
+
+    Args:
+        drop: names of the columns to leave out, in this order, where the terminal is too narrow.
+        styles: of rows, by their first cell.
+    """
+    rows = _fitting(rows, console.width, drop)
+    table = Table(box=None, padding=(0, _GAP, 0, 0))
+    for n, name in enumerate(rows[0]):
+        table.add_column(Text(name), justify="right" if n else "left", no_wrap=n > 0)
+    for row in rows[1:]:
+        table.add_row(*(Text(one_line(c)) for c in row), style=(styles or {}).get(row[0], ""))
+    if title:
+        console.print(Text(title, style="italic"))
+    console.print(table)
+
+
+def _fitting(rows: Rows, width: int, drop: Sequence[str]) -> Rows:
+    """The rows without as many of the columns as the width demands; texts may be broken."""
+    for name in drop:
+        widest = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+        if min(widest[0], 20) + sum(widest[1:]) + _GAP * len(widest) <= width:
+            break
+        left = [n for n, head in enumerate(rows[0]) if head != name]
+        rows = [[row[n] for n in left] for row in rows]
+    return rows
+
+
+def _print_people(setting: SettingResult, console: Console) -> None:
+    shown = most_different(setting.identities, _MOST_SHOWN)
+    title = (
+        f"Farthest from the no-identity baseline: {len(shown)} of {len(setting.identities)} "
+        "(* p < 0.05 after Holm)"
     )
-
-
-def number(value: float | None) -> str:
-    """A figure in points."""
-    return "-" if value is None else f"{value:.1f}"
-
-
-def _people_table(setting: SettingResult) -> Table:
-    shown = _most_different(setting.identities)
-    axes = [name for name in setting.axes if name != "over_refusal"]
-    table = titled_table(
-        f"Farthest from the no-identity baseline: {len(shown)} of "
-        f"{len(setting.identities)} (* p < 0.05 after Holm)"
-    )
-    table.add_column("I am ...")
-    for axis in axes:
-        table.add_column(AXIS_NAMES[axis], justify="right")
-        table.add_column("difference, 95 %", no_wrap=True)
-    for person in shown:
-        cells = [cell for axis in axes for cell in _axis_cells(person, axis)]
-        table.add_row(escape(one_line(person.text)), *cells)
-    return table
-
-
-def titled_table(title: str) -> Table:
-    """A plain table under its title."""
-    return Table(
-        title=title, title_justify="left", title_style="italic", box=None, padding=(0, 2, 0, 0)
-    )
-
-
-def _most_different(people: Sequence[IdentityResult]) -> list[IdentityResult]:
-    def distance(person: IdentityResult) -> float:
-        deltas = (axis.to_baseline for name, axis in person.axes.items() if name != "over_refusal")
-        return sum(delta.estimate**2 for delta in deltas if delta)
-
-    return sorted(people, key=distance, reverse=True)[:_MOST_SHOWN]
-
-
-def _axis_cells(person: IdentityResult, name: str) -> tuple[str, str]:
-    axis = person.axes[name]
-    return (number(axis.mean), difference_cell(axis.to_baseline))
-
-
-def difference_cell(found: Difference | None) -> str:
-    """A difference with its interval, and a star where it is none of chance."""
-    if found is None:
-        return "-"
-    low, high = found.interval
-    star = "*" if found.p_holm < 0.05 else " "
-    return f"{signed(found.estimate, 1)}{star} [{signed(low, 0)}, {signed(high, 0)}]"
+    axes = [name for name in setting.axes if name != "over_refusal"] or list(setting.axes)
+    if console.width >= 76:
+        print_table(console, title, people_rows(shown, axes))
+    else:
+        print_table(console, title, narrow_people_rows(shown, axes, intervals=console.width >= 56))
 
 
 def _verdict_summary(people: Sequence[IdentityResult], margin: float) -> str:
@@ -183,55 +176,16 @@ def _verdict_summary(people: Sequence[IdentityResult], margin: float) -> str:
     return f"Of all (margin {margin:g} points): {', '.join(parts)}." if parts else ""
 
 
-def _interaction_table(found: Sequence[Interaction]) -> Table:
+def _print_interactions(found: Sequence[Interaction], console: Console) -> None:
     def interest(interaction: Interaction) -> tuple[float, float, float]:
         return min(
-            (
-                (axis.p_holm, axis.p_value, -abs(axis.estimate))
-                for axis in interaction.axes.values()
-            ),
+            ((d.p_holm, d.p_value, -abs(d.estimate)) for d in interaction.axes.values()),
             default=(1.0, 1.0, 0.0),
         )
 
     shown = sorted(found, key=interest)[:_MOST_SHOWN]
-    axes = [name for name in shown[0].axes if name != "over_refusal"]
-    table = titled_table(
-        f"Two identities in one user, beyond the sum of the two: {len(shown)} of {len(found)}"
-    )
-    table.add_column("I am ...")
-    for axis in axes:
-        table.add_column(f"{AXIS_NAMES[axis]}, 95 %", no_wrap=True)
-    for interaction in shown:
-        cells = [difference_cell(interaction.axes[axis]) for axis in axes]
-        table.add_row(escape(one_line(interaction.text)), *cells)
-    return table
-
-
-def _change_table(title: str, change: Comparison) -> Table:
-    table = titled_table(title)
-    for name in ("", "before", "after", "change", "95 % interval", "p"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    for name, bias in (
-        ("PB", change.bias),
-        ("PB of safety", change.safety_bias),
-        ("PB of utility", change.utility_bias),
-    ):
-        if bias is not None:
-            sizes = (f"{bias.before.estimate:.1f}", f"{bias.after.estimate:.1f}")
-            table.add_row(name, *sizes, *_change_cells(bias))
-    for name, mean in (
-        ("mean safety", change.safety_mean),
-        ("mean utility", change.utility_mean),
-    ):
-        if mean is not None:
-            table.add_row(name, "", "", *_change_cells(mean))
-    return table
-
-
-def _change_cells(change: BiasChange | MeanChange) -> tuple[str, str, str]:
-    low, high = change.interval
-    return (
-        f"{change.difference:+.1f}",
-        f"{low:+.1f} to {high:+.1f}",
-        p_text(change.p_value).removeprefix("= "),
-    )
+    axes = [name for name in shown[0].axes if name != "over_refusal"] or list(shown[0].axes)
+    rows = [["I am ...", *(f"{axis_name(axis)}, 95 %" for axis in axes)]]
+    rows += [[i.text, *(difference_cell(i.axes.get(axis)) for axis in axes)] for i in shown]
+    title = f"Two identities in one user, beyond the sum of the two: {len(shown)} of {len(found)}"
+    print_table(console, title, rows)

@@ -29,6 +29,7 @@ BatchScorer = Callable[[Sequence[Answer]], Sequence[Score | Verdict]]
 SCORERS: dict[ScorerName, Scorer] = {
     "refusal": refusal.score,
     "choice": choice.score,
+    "relevance": choice.score,  # of `Item.for_identity`
     "number": number.score,
     "text": text.score,
 }

@@ -1,0 +1,193 @@
+"""Wanted personalisation: does the answer use the identity where it rightly matters?
+
+Measured on items whose right answer differs between the identities that are asked
+(`evenhand.benchmarks.relevance`). An assistant that never uses the identity gives all of them one
+answer, so it is right for the most common of the right answers at best: `blind` is that share.
+Items are the independent sample; the answers to one item are averaged first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from evenhand.benchmarks.item import Item, letters_by_identity
+from evenhand.store import Store
+
+Cell = tuple[str, str, str]
+"""Benchmark, item and identity."""
+
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """How often the identity was used where it rightly matters, in points of 100.
+
+    Attributes:
+        mean: of the items' means; each item counts the same.
+        interval: at 95 %, over items like these.
+        blind: the most that an assistant could reach that never uses the identity.
+        items: with a score.
+        asked, missing: answers wanted, and those among them without a score.
+    """
+
+    cue: str
+    defence: str
+    mean: float
+    interval: tuple[float, float]
+    blind: float
+    items: int
+    asked: int
+    missing: int
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the answers may as well be those of an assistant that knows nobody."""
+        return self.interval[0] <= self.blind
+
+
+@dataclass(frozen=True)
+class RelevanceChange:
+    """Change of relevance on the cells that both sides have a score for, in points.
+
+    Attributes:
+        before, after: means.
+        difference: below 0, identity is used less where it should be.
+        interval: at 95 %, paired by item.
+        non_inferiority_p: one-sided, of "the loss is at least the margin".
+    """
+
+    before: float
+    after: float
+    difference: float
+    interval: tuple[float, float]
+    margin: float
+    non_inferiority_p: float
+
+
+def relevance_of(store: Store) -> list[Relevance]:
+    """Relevance under each cue and defence of a run; empty where it has no such items."""
+    items = _items(store)
+    if not items:
+        return []
+    settings = dict.fromkeys((c.cue, c.defence) for c in store.conditions())
+    found = (_relevance(store, items, cue, defence) for cue, defence in settings)
+    return [each for each in found if each is not None]
+
+
+def relevance_change(
+    before: Mapping[Cell, float], after: Mapping[Cell, float], *, margin: float
+) -> RelevanceChange | None:
+    """Compare the scores of two sides, as `relevance_scores` gives them.
+
+    Args:
+        margin: the largest loss that would be accepted, in points, > 0.
+
+    Returns:
+        None where fewer than two items have a score on both sides.
+    """
+    common = [cell for cell in before if cell in after]
+    first, second = (_by_item({cell: side[cell] for cell in common}) for side in (before, after))
+    if len(first) < 2:
+        return None
+    difference = second - first
+    centre, error = _centre_and_error(difference)
+    return RelevanceChange(
+        before=float(first.mean()),
+        after=float(second.mean()),
+        difference=centre,
+        interval=_around(centre, error, len(difference), -100.0),
+        margin=margin,
+        non_inferiority_p=float(stdtr(len(difference) - 1, -(centre + margin) / error)),
+    )
+
+
+def relevance_scores(store: Store, cue: str, defence: str) -> dict[Cell, float]:
+    """Scores under a cue and a defence, in points; a cell's samples averaged."""
+    items = _items(store)
+    people = {
+        c.id: c.identity.id for c in store.conditions() if (c.cue, c.defence) == (cue, defence)
+    }
+    values: dict[Cell, list[float]] = defaultdict(list)
+    for condition, item, _, value in store.scores():
+        if int(condition) in people and int(item) in items and value == value:
+            what = items[int(item)]
+            values[what.benchmark, what.id, people[int(condition)]].append(100 * float(value))
+    return {cell: float(np.mean(found)) for cell, found in values.items()}
+
+
+def asked_cells(store: Store) -> int:
+    """How many answers a run wants of such items, one sample each."""
+    people = [c.identity.id for c in store.conditions()]
+    return sum(item.asks(who) for item in _items(store).values() for who in people)
+
+
+def blind_share(answer: str, people: Sequence[str]) -> float:
+    """Share of these identities for which the most common right answer is right."""
+    letters = letters_by_identity(answer)
+    counts = Counter(letters[who] for who in people if who in letters)
+    return max(counts.values(), default=0) / max(1, counts.total())
+
+
+def _relevance(store: Store, items: Mapping[int, Item], cue: str, defence: str) -> Relevance | None:
+    scores = relevance_scores(store, cue, defence)
+    means = _by_item(scores)
+    if len(means) < 2:
+        return None
+    centre, error = _centre_and_error(means)
+    mine = [c.identity.id for c in store.conditions() if (c.cue, c.defence) == (cue, defence)]
+    asked = sum(item.asks(who) for item in items.values() for who in mine)
+    asked_of = defaultdict(list)
+    for benchmark, name, who in scores:
+        asked_of[benchmark, name].append(who)
+    blind = [
+        blind_share(item.answer, asked_of[item.benchmark, item.id])
+        for item in items.values()
+        if (item.benchmark, item.id) in asked_of
+    ]
+    return Relevance(
+        cue=cue,
+        defence=defence,
+        mean=centre,
+        interval=_around(centre, error, len(means), 0.0),
+        blind=100 * float(np.mean(blind)),
+        items=len(means),
+        asked=asked,
+        missing=asked - len(scores),
+    )
+
+
+def _items(store: Store) -> dict[int, Item]:
+    return {n: item for n, item in store.items().items() if item.axis == "relevance"}
+
+
+def _by_item(scores: Mapping[Cell, float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The mean of each item, in the order of their names."""
+    by_item: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for (benchmark, name, _), value in scores.items():
+        by_item[benchmark, name].append(value)
+    return np.array([np.mean(by_item[key]) for key in sorted(by_item)])
+
+
+def _centre_and_error(
+    values: np.ndarray[tuple[int], np.dtype[np.float64]],
+) -> tuple[float, float]:
+    """Mean and standard error; two items more are thought in, of which one is 100 points off.
+
+    As in `evenhand.stats.paired`, after Agresti & Min 2005 (Stat. Med. 24): it keeps the error
+    from vanishing where all items agree.
+    """
+    n = len(values)
+    centre = float(values.mean())
+    squares = float(np.sum((values - centre) ** 2)) + 100.0**2
+    return centre, float((squares / (n + 2) / (n + 1)) ** 0.5)
+
+
+def _around(centre: float, error: float, items: int, least: float) -> tuple[float, float]:
+    reach = float(stdtrit(items - 1, (1 + _LEVEL) / 2)) * error
+    return max(least, centre - reach), min(100.0, centre + reach)
