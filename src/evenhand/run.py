@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,11 +21,10 @@ from evenhand.plan import Plan
 from evenhand.router import route
 from evenhand.runfile import LOCK_FILE
 from evenhand.store import Store
+from evenhand.writing import write_as_they_come
 
 CHARACTERS_PER_TOKEN = 4
 """A usual figure for English text; good enough for a price."""
-_FLUSH_EVERY = 0.25
-"""Seconds between two writes: each waits for the disk, so answers are written in batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,7 @@ async def run(
         EngineError: the model will not answer.
         StoreError: the answers cannot be written.
     """
-    with _only_process(store):
+    with only_process(store):
         _check_same_study(plan, store)
         plan = await route(plan, engine, store)
         plan, brought = await _place(plan, engine, store)
@@ -179,17 +177,12 @@ class Recorder:
         """Ask all that is left, writing as the answers come; write the rest in any case."""
         self.progress.done = self._count_stored()
         self._on_progress(self.progress)
-        asking = asyncio.create_task(engine.answer(self._pending(), self.settle))
-        writing = asyncio.create_task(self._write_until_done(asking))
-        try:
-            # Whichever fails first ends the run: no use in asking what cannot be written.
-            await asyncio.wait([asking, writing], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            asking.cancel()
-            await asyncio.wait([asking])
-            await writing
-        if not asking.cancelled():
-            asking.result()
+        await write_as_they_come(
+            engine.answer(self._pending(), self.settle),
+            self._waiting,
+            lambda batch: self._store.write(batch, *self._ids),
+            self._count,
+        )
 
     def _count_stored(self) -> int:
         stored = self._keys - {response.request.key for response in self._waiting}
@@ -209,14 +202,6 @@ class Recorder:
         """What has been spent, and what the requests under way will cost if they are like it."""
         under_way = max(0, self._sent - self._settled)
         return self._spent + under_way * self._spent / max(1, self._settled)
-
-    async def _write_until_done(self, asking: asyncio.Task[None]) -> None:
-        while not asking.done() or self._waiting:
-            await asyncio.wait([asking], timeout=_FLUSH_EVERY)
-            batch, self._waiting = self._waiting, []
-            # In a thread: waiting for the disk must not hold up the requests.
-            await asyncio.to_thread(self._store.write, batch, *self._ids)
-            self._count(batch)
 
     def _count(self, batch: list[Response]) -> None:
         progress = self.progress
@@ -268,7 +253,12 @@ def _check_same_study(plan: Plan, store: Store) -> None:
 
 
 @contextmanager
-def _only_process(store: Store) -> Iterator[None]:
+def only_process(store: Store) -> Iterator[None]:
+    """Hold the run folder for this process alone.
+
+    Raises:
+        RunFolderError: another process has it.
+    """
     lock = FileLock(store.folder / LOCK_FILE, blocking=False)
     try:
         lock.acquire()
