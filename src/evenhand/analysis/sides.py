@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.analysis.grid import Grid, Scores, read_grid
+from evenhand.analysis.results import AXES
 from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.identity import Identity
 from evenhand.store import Store, StoredCondition
@@ -83,8 +84,9 @@ class Common:
         return sizes
 
     def axes(self) -> list[str]:
-        """The axes that have items."""
-        return list(dict.fromkeys(axis for axis, _ in self.items))
+        """The axes that have items, in their usual order."""
+        there = {axis for axis, _ in self.items}
+        return [axis for axis in AXES if axis in there]
 
     def take(self, number: int, side: ReadSide, axis: str, rows: Sequence[int]) -> Scores | None:
         """Scores of some rows of side `number` on the common items of an axis."""
