@@ -55,11 +55,13 @@ class Where:
 
     Attributes:
         identities: their ids, in the order of each place's differences.
+        texts: what each says of itself, in the same order.
         benchmarks: whole benchmarks.
         subgroups: of those benchmarks that have two or more.
     """
 
     identities: list[str]
+    texts: list[str]
     benchmarks: list[Place]
     subgroups: list[Place]
 
@@ -88,8 +90,9 @@ def find_where(grid: Grid, items: Mapping[int, Item], cue: str, defence: str) ->
                     ]
             benchmarks += _beyond_noise(whole)
             subgroups += _beyond_noise(parts)
-    people = [grid.conditions[row].identity.id for row in rows]
-    return Where(people, benchmarks, subgroups)
+    people = [grid.conditions[row].identity for row in rows]
+    ids, texts = [who.id for who in people], [who.text for who in people]
+    return Where(ids, texts, benchmarks, subgroups)
 
 
 def _groups(items: Mapping[int, Item]) -> dict[tuple[str, str], list[str]]:

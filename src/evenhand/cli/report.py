@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
+import sys
+import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN, analyse
-from evenhand.cli.options import Format
 from evenhand.errors import UsageError
-from evenhand.report import write_audit
+from evenhand.report import FORMS, write_file
 from evenhand.report.details import print_details
+from evenhand.report.terminal import print_audit
 from evenhand.score import score_run
 from evenhand.stats import JudgeError
 from evenhand.store import Store
+
+ReportFormat = Literal["html", "text", "json"]
 
 
 def report(
@@ -36,14 +40,21 @@ def report(
     details: Annotated[
         bool, Parameter(negative="", help="Every benchmark, every identity, ranks, missing scores.")
     ] = False,
-    format: Annotated[Format, Parameter(help="text for the terminal, or json.")] = "text",
+    format: Annotated[
+        ReportFormat,
+        Parameter(help="html writes report.html into the run folder; text and json only print."),
+    ] = "html",
+    out: Annotated[Path | None, Parameter(help="File to write instead.")] = None,
+    open: Annotated[
+        bool, Parameter(negative="", help="Show the file in the browser afterwards.")
+    ] = False,
 ) -> None:
     """Show what a run has found; a run that is not finished, too.
 
     Examples:
 
-        evenhand report runs/first
-        evenhand report runs/first --details
+        evenhand report runs/first --open
+        evenhand report runs/first --format text --details
         evenhand report runs/first --format json
         evenhand report runs/first --judge 0.97/250,0.95/200
     """
@@ -52,11 +63,28 @@ def report(
     try:
         score_run(store)
         audit = analyse(store, margin=margin, judge=error)
-        write_audit(audit, format, Console())
-        if details and format == "text":
-            print_details(audit, Console())
+        if format in ("html", "text"):
+            print_audit(audit, Console())
+            if details:
+                print_details(audit, Console())
+        if format != "text":
+            form = FORMS[format]
+            _deliver(
+                form.write(audit, store), out or (run / form.file if form.file else None), open
+            )
     finally:
         store.close()
+
+
+def _deliver(content: str | bytes, path: Path | None, show: bool) -> None:
+    """To the file, or to the standard output where there is none."""
+    if path is None:
+        print(content if isinstance(content, str) else content.decode())
+        return
+    write_file(content, path)
+    print(f"Report: {path}", file=sys.stderr)
+    if show:
+        webbrowser.open(path.absolute().as_uri())
 
 
 def _judge_error(text: str) -> JudgeError:

@@ -1,14 +1,45 @@
-"""Reports: an audit for the terminal or as JSON."""
+"""Reports: what an audit found, in one form or another."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
 from evenhand.analysis import Audit
+from evenhand.errors import StoreError
 from evenhand.report.as_json import to_json
 from evenhand.report.terminal import print_audit
+from evenhand.store import Store
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form that a report can take.
+
+    Attributes:
+        write: makes it of an audit and the store behind it.
+        file: its name in the run folder; None for a form that goes to the standard output.
+    """
+
+    write: Callable[[Audit, Store], str | bytes]
+    file: str | None = None
+
+
+def _html(audit: Audit, store: Store) -> str:
+    from evenhand.report.html import to_html  # takes the charts along, and half a second
+
+    return to_html(audit, store)
+
+
+FORMS = {
+    "html": Form(_html, "report.html"),
+    "json": Form(lambda audit, _: to_json(audit)),
+}
+"""Every form but `text`, which the terminal's width and colours shape as it is printed."""
 
 
 def write_audit(audit: Audit, format: Literal["text", "json"], console: Console) -> None:
@@ -17,3 +48,20 @@ def write_audit(audit: Audit, format: Literal["text", "json"], console: Console)
         print(to_json(audit))
     else:
         print_audit(audit, console)
+
+
+def write_file(content: str | bytes, path: Path) -> None:
+    """Write a report to a file, whole or not at all.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        unfinished.write_bytes(data)
+        unfinished.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror}; name another with --out"
+        ) from None

@@ -1,0 +1,73 @@
+"""The headline as a chart: PB on each axis beside the noise floor and the placebos."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+from evenhand.analysis.results import SettingResult
+from evenhand.report.charts.style import ACCENT, FIT_WIDTH, INK, MUTED, data, themed
+from evenhand.report.rows import AXIS_NAMES
+from evenhand.stats import Spread
+
+_ESTIMATE, _PLUGIN, _FLOOR = (
+    "PB, noise taken out, with its 95 % interval",
+    "as the paper computes it",
+    "noise floor: that number without any bias",
+)
+
+
+def named_spreads(setting: SettingResult) -> dict[str, Spread]:
+    """What the headline shows, from top to bottom."""
+    found = {
+        "both axes": setting.pb,
+        **{AXIS_NAMES[name]: axis.pb for name, axis in setting.axes.items()},
+        "placebos": setting.placebo_pb,
+    }
+    return {name: spread for name, spread in found.items() if spread}
+
+
+def bias_chart(spreads: dict[str, Spread]) -> Any:
+    """PB with interval, plug-in and noise floor, one row for each spread."""
+    order = list(spreads)
+    rows = [
+        {"row": name, "what": what, "value": value, "low": s.interval[0], "high": s.interval[1]}
+        for name, s in spreads.items()
+        for what, value in (
+            (_ESTIMATE, s.estimate),
+            (_PLUGIN, s.plugin),
+            (_FLOOR, s.noise_floor),
+        )
+    ]
+    y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False))
+    base = alt.Chart(data(rows))
+    interval = (
+        base.transform_filter(alt.datum.what == _ESTIMATE)
+        .mark_rule(strokeWidth=5, color=ACCENT, opacity=0.45)
+        .encode(x=alt.X("low:Q", title="points of 0 to 100"), x2="high:Q", y=y)
+    )
+    kinds = [_ESTIMATE, _PLUGIN, _FLOOR]
+    points = base.mark_point(size=90, strokeWidth=2).encode(
+        x=alt.X("value:Q", scale=alt.Scale(domainMin=0)),
+        y=y,
+        shape=alt.Shape(
+            "what:N",
+            title=None,
+            scale=alt.Scale(domain=kinds, range=["circle", "diamond", "stroke"]),
+            legend=alt.Legend(columns=1, labelLimit=300),
+        ),
+        color=alt.Color(
+            "what:N", title=None, scale=alt.Scale(domain=kinds, range=[ACCENT, MUTED, INK])
+        ),
+        fill=alt.condition(alt.datum.what == _ESTIMATE, alt.value(ACCENT), alt.value("white")),
+        angle=alt.condition(alt.datum.what == _FLOOR, alt.value(90), alt.value(0)),
+        tooltip=[
+            alt.Tooltip("row:N", title="spread of"),
+            alt.Tooltip("what:N", title="figure"),
+            alt.Tooltip("value:Q", title="points", format=".1f"),
+        ],
+    )
+    return themed(
+        (interval + points).properties(width="container", autosize=FIT_WIDTH, height=alt.Step(34))
+    )

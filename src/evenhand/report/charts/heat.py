@@ -1,0 +1,100 @@
+"""Heat maps: identities by benchmark, by subgroup of one, or by cue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from evenhand.report.charts.style import BETTER, INK, QUIET, WORSE, data, themed
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """One cell of a heat map.
+
+    Attributes:
+        row, column: names.
+        difference: in points; None where there is no data.
+        beyond_noise: whether it is told from chance; else it is drawn in grey.
+        lower_is_better: on an axis such as over-refusal.
+    """
+
+    row: str
+    column: str
+    difference: float | None
+    beyond_noise: bool
+    lower_is_better: bool = False
+
+
+def heat_map(
+    cells: Sequence[HeatCell], rows: Sequence[str], columns: Sequence[str], *, cell: int
+) -> Any:
+    """Differences as colours, orange for worse and blue for better, grey where noise may do it.
+
+    A sign, or in wide cells the figure itself, tells the same without the colour.
+
+    Args:
+        rows, columns: in the order to draw them.
+        cell: width of a cell in pixels.
+    """
+    wide = cell >= 40
+    values: list[dict[str, Any]] = [
+        {
+            "row": c.row,
+            "column": c.column,
+            "difference": c.difference,
+            "gain": (-c.difference if c.lower_is_better else c.difference) if c.beyond_noise else 0,
+            "told": "yes" if c.beyond_noise else "no",
+            "sign": _sign(c.difference, wide=wide) if wide or c.beyond_noise else "",
+        }
+        for c in cells
+        if c.difference is not None
+    ]
+    most = max([10.0, *(abs(value["gain"]) for value in values)])
+    base = alt.Chart(data(values)).encode(
+        x=alt.X(
+            "column:N",
+            sort=list(columns),
+            title=None,
+            axis=alt.Axis(
+                orient="top", labelAngle=-50, labelLimit=150, ticks=False, domain=False, grid=False
+            ),
+        ),
+        y=alt.Y(
+            "row:N",
+            sort=list(rows),
+            title=None,
+            axis=alt.Axis(ticks=False, domain=False, grid=False, labelLimit=170),
+        ),
+    )
+    told = alt.datum.told == "yes"
+    gain = alt.Color(
+        "gain:Q",
+        scale=alt.Scale(
+            domain=[-most, -0.01, 0.01, most], range=[WORSE, "#f9dcc4", "#cfe0f2", BETTER]
+        ),
+        legend=None,
+    )
+    squares = base.mark_rect(stroke="white", strokeWidth=1).encode(
+        color=alt.condition(told, gain, alt.value(QUIET)),
+        tooltip=[
+            alt.Tooltip("row:N", title="I am"),
+            alt.Tooltip("column:N", title="on"),
+            alt.Tooltip("difference:Q", title="difference to the mean", format="+.1f"),
+            alt.Tooltip("told:N", title="beyond noise"),
+        ],
+    )
+    dark = (alt.datum.gain > 0.5 * most) | (alt.datum.gain < -0.5 * most)
+    signs = base.mark_text(fontSize=11 if wide else 12).encode(
+        text="sign:N", color=alt.condition(dark, alt.value("white"), alt.value(INK))
+    )
+    return themed((squares + signs).properties(width=alt.Step(cell), height=alt.Step(19)))
+
+
+def _sign(difference: float, *, wide: bool) -> str:
+    if wide:
+        return f"{round(difference) + 0:+d}".replace("-", "−").replace("+0", "0").replace("−0", "0")
+    return "+" if difference > 0 else "−"

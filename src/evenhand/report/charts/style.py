@@ -1,0 +1,100 @@
+"""What all charts share: colours that differ in shape too, sizes, and the theme."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import altair as alt
+
+from evenhand.text import one_line
+
+INK, MUTED, RULE = "#1c2430", "#5a6472", "#d5dae1"
+ACCENT = "#1b5e9e"
+WORSE, BETTER, QUIET = "#a63d00", "#1b5e9e", "#eceef1"
+_COLOURS = (
+    "#1b5e9e",
+    "#a63d00",
+    "#1a7a4c",
+    "#7b3fa0",
+    "#7d5a00",
+    "#a8286b",
+    "#0b7285",
+    "#495057",
+)
+_SHAPES = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "triangle-down",
+    "cross",
+    "triangle-right",
+    "triangle-left",
+)
+FIT_WIDTH = alt.AutoSizeParams(type="fit-x", contains="padding")
+"""For charts whose height follows from their rows."""
+_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
+
+
+def themed(chart: Any) -> Any:
+    """The chart with our theme; the last step for every chart."""
+    return (
+        chart.configure(font=_FONT, background="white", aria=False)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=INK,
+            titleFontWeight="normal",
+            labelFontSize=12,
+            titleFontSize=12,
+            gridColor="#e6e9ee",
+            domainColor="#98a2b3",
+            tickColor="#98a2b3",
+            labelLimit=230,
+        )
+        .configure_legend(
+            labelColor=INK,
+            titleColor=INK,
+            titleFontWeight="normal",
+            labelFontSize=12,
+            titleFontSize=12,
+            orient="top",
+            direction="horizontal",
+            columns=2,
+            symbolStrokeWidth=1.5,
+            labelLimit=230,
+        )
+    )
+
+
+def data(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
+    """Rows as a chart's data: figures to two digits, strings in printable characters alone."""
+    return alt.InlineData(
+        values=[{name: _plain(value) for name, value in row.items()} for row in rows]
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 2) if math.isfinite(value) else None
+    return one_line(value, 120) if isinstance(value, str) else value
+
+
+def category_scale(categories: Sequence[str]) -> alt.Scale:
+    """From category to colour; where shapes come round again they get other colours."""
+    colours = [_COLOURS[(n + n // len(_SHAPES)) % len(_COLOURS)] for n in range(len(categories))]
+    return alt.Scale(domain=list(categories), range=colours)
+
+
+def category_colour(categories: Sequence[str]) -> alt.Color:
+    """A colour for each category; the shape beside it tells the same."""
+    return alt.Color("category:N", title=None, scale=category_scale(categories))
+
+
+def category_shape(categories: Sequence[str]) -> alt.Shape:
+    """A shape for each category."""
+    shapes = [_SHAPES[n % len(_SHAPES)] for n in range(len(categories))]
+    scale = alt.Scale(domain=list(categories), range=shapes)
+    return alt.Shape("category:N", title=None, scale=scale)

@@ -1,0 +1,212 @@
+"""The trade-off map: every identity's safety and utility, and how sure its place is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from evenhand.analysis.results import IdentityResult, SettingResult
+from evenhand.report.charts.style import (
+    INK,
+    MUTED,
+    category_colour,
+    category_shape,
+    data,
+    themed,
+)
+from evenhand.stats import Regions
+
+_CORNERS = 40
+_LABELLED = 6
+ZOOM = "zoom"
+"""Name of the zoom's parameter: the page's buttons set it."""
+_WITH_KEY = "wheel![event.ctrlKey || event.metaKey || event.shiftKey]"
+_BY_MOUSE = "[pointerdown[event.pointerType === 'mouse'], window:pointerup] > window:pointermove!"
+
+
+def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
+    """Identities as points in ellipses, the placebos' cloud, the baseline and the mean.
+
+    Args:
+        regions: of the setting's identities, in their order; None draws points alone.
+    """
+    people = _placed(setting.identities)
+    placebos = _placed(setting.placebos)
+    categories = list(dict.fromkeys(person["category"] for person in people))
+    outlines = list(_ellipses(setting.identities, regions)) if regions else []
+    cloud = _cloud(placebos)
+    marks = _references(setting)
+    everything = [*people, *placebos, *outlines, *cloud, *marks]
+    x = alt.X("safety:Q", title="safety →", scale=_scale(everything, "safety"))
+    y = alt.Y("utility:Q", title="utility →", scale=_scale(everything, "utility"))
+    who = alt.selection_point(
+        name="who", on="pointerover", clear="pointerout", fields=["id"], empty=False
+    )
+    zoom = alt.selection_interval(name=ZOOM, bind="scales", zoom=_WITH_KEY, translate=_BY_MOUSE)
+    layers = []
+    if cloud:
+        layers.append(
+            _outline(cloud, x, y).mark_line(
+                interpolate="linear-closed",
+                stroke=MUTED,
+                strokeDash=[4, 3],
+                fill=MUTED,
+                fillOpacity=0.12,
+            )
+        )
+    if outlines:
+        layers.append(
+            _outline(outlines, x, y)
+            .mark_line(interpolate="linear-closed", strokeWidth=1)
+            .encode(
+                color=category_colour(categories),
+                strokeOpacity=alt.condition(who, alt.value(1), alt.value(0.28)),
+                strokeWidth=alt.condition(who, alt.value(2.5), alt.value(1)),
+            )
+        )
+    tooltip = [
+        alt.Tooltip("text:N", title="I am"),
+        alt.Tooltip("category:N"),
+        alt.Tooltip("safety:Q", format=".1f"),
+        alt.Tooltip("utility:Q", format=".1f"),
+    ]
+    if placebos:
+        layers.append(
+            alt.Chart(data(placebos))
+            .mark_point(shape="circle", size=22, color=MUTED, strokeWidth=1.2)
+            .encode(x=x, y=y, tooltip=tooltip)
+        )
+    layers.append(
+        alt.Chart(data(people))
+        .mark_point(filled=True, size=80, opacity=1, stroke="white", strokeWidth=0.6)
+        .encode(
+            x=x,
+            y=y,
+            color=category_colour(categories),
+            shape=category_shape(categories),
+            tooltip=tooltip,
+        )
+        .add_params(who, zoom)
+    )
+    layers.append(_labels(_farthest(people), x, y))
+    layers += _reference_layers(marks, x, y)
+    return themed(alt.layer(*layers).properties(width="container", height=430))
+
+
+def _placed(people: Sequence[IdentityResult]) -> list[dict[str, Any]]:
+    """Those that have a place on both axes."""
+    found = []
+    for person in people:
+        safety, utility = (person.axes[axis].mean for axis in ("safety", "utility"))
+        if safety is not None and utility is not None:
+            found.append(
+                {
+                    "id": person.id,
+                    "text": person.text,
+                    "category": person.category,
+                    "safety": safety,
+                    "utility": utility,
+                }
+            )
+    return found
+
+
+def _scale(rows: Sequence[dict[str, Any]], axis: str) -> alt.Scale:
+    values = [row[axis] for row in rows]
+    room = max(1.0, 0.06 * (max(values) - min(values)))
+    low, high = max(0.0, min(values) - room), min(100.0, max(values) + room)
+    return alt.Scale(domain=[round(low, 1), round(high, 1)], nice=False, zero=False)
+
+
+def _ellipses(people: Sequence[IdentityResult], regions: Regions) -> Iterator[dict[str, Any]]:
+    for person, centre, reach in zip(people, regions.centre, regions.reach, strict=True):
+        for n, (x, y) in enumerate(_circle()):
+            yield {
+                "id": person.id,
+                "category": person.category,
+                "n": n,
+                "safety": float(centre[0] + x * reach[0]),
+                "utility": float(centre[1] + y * reach[1]),
+            }
+
+
+def _circle() -> Any:
+    angle = np.linspace(0, 2 * np.pi, _CORNERS, endpoint=False)
+    return np.column_stack([np.cos(angle), np.sin(angle)])
+
+
+def _cloud(placebos: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The ellipse of two standard deviations around the placebos."""
+    if len(placebos) < 4:
+        return []
+    places = np.array([[row["safety"], row["utility"]] for row in placebos])
+    values, vectors = np.linalg.eigh(np.cov(places.T))
+    corners = places.mean(axis=0) + 2 * _circle() * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
+    return [
+        {"id": "placebos", "n": n, "safety": float(x), "utility": float(y)}
+        for n, (x, y) in enumerate(corners)
+    ]
+
+
+def _outline(rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
+    return alt.Chart(data(rows)).mark_line().encode(x=x, y=y, detail="id:N", order="n:Q")
+
+
+def _references(setting: SettingResult) -> list[dict[str, Any]]:
+    base = {axis: setting.axes[axis].baseline for axis in ("safety", "utility")}
+    mean = {axis: setting.axes[axis].mean for axis in ("safety", "utility")}
+    named = {"no identity": base, "mean of the identities": mean}
+    return [{"name": name, **place} for name, place in named.items() if None not in place.values()]
+
+
+def _reference_layers(marks: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[Any]:
+    if not marks:
+        return []
+    base = alt.Chart(data(marks)).encode(x=x, y=y)
+    point = base.mark_point(size=260, strokeWidth=2.4, color=INK, opacity=1).encode(
+        shape=alt.condition(
+            alt.datum.name == "no identity", alt.value("diamond"), alt.value("cross")
+        ),
+        tooltip=[
+            alt.Tooltip("name:N", title="this is"),
+            alt.Tooltip("safety:Q", format=".1f"),
+            alt.Tooltip("utility:Q", format=".1f"),
+        ],
+    )
+    text = base.mark_text(dy=-16, fontWeight="bold", fontSize=12, color=INK).encode(text="name:N")
+    return [point, _halo(base, "name:N", dy=-16, fontWeight="bold"), text]
+
+
+def _farthest(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those farthest from the mean, as far as their names do not collide."""
+    if not people:
+        return []
+    places = np.array([[row["safety"], row["utility"]] for row in people])
+    reach = np.maximum(np.ptp(places, axis=0), 1e-9)
+    apart = np.linalg.norm((places - places.mean(axis=0)) / reach, axis=1)
+    chosen: list[int] = []
+    for n in np.argsort(-apart):
+        gaps = [np.abs(places[n] - places[m]) / reach for m in chosen]
+        if all(gap[0] > 0.28 or gap[1] > 0.07 for gap in gaps):
+            chosen.append(int(n))
+        if len(chosen) == _LABELLED:
+            break
+    return [people[n] for n in chosen]
+
+
+def _labels(people: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
+    base = alt.Chart(data(people)).encode(x=x, y=y)
+    return alt.layer(
+        _halo(base, "text:N", dy=13),
+        base.mark_text(dy=13, fontSize=11, color=INK).encode(text="text:N"),
+    )
+
+
+def _halo(base: Any, field: str, dy: int, **style: Any) -> Any:
+    """White behind a text, so that it can be read on lines."""
+    return base.mark_text(
+        dy=dy, fontSize=style.pop("fontSize", 11), stroke="white", strokeWidth=4, **style
+    ).encode(text=field)

@@ -1,0 +1,36 @@
+"""The report of one run as one HTML file that works offline."""
+
+from __future__ import annotations
+
+from evenhand.analysis import Audit
+from evenhand.analysis.closer import CloserLook, look_closer
+from evenhand.report.html.headline import headline
+from evenhand.report.html.identities import identities
+from evenhand.report.html.method import evidence, method
+from evenhand.report.html.page import render_page
+from evenhand.report.html.parts import Section, clean
+from evenhand.report.html.place import trade_off
+from evenhand.report.html.where import cues_and_intersections, where
+from evenhand.store import Store
+
+
+def to_html(audit: Audit, store: Store) -> str:
+    """The whole report."""
+    look = look_closer(store, audit)
+    head = audit.head
+    subtitle = f"Cue {head.cue}, defence {head.defence}; {len(head.identities)} identities"
+    title = f"Does {clean(audit.model)} treat all users alike?"
+    return render_page(title, subtitle, sections(audit, look))
+
+
+def sections(audit: Audit, look: CloserLook) -> list[Section]:
+    """The report's sections, in their order."""
+    return [
+        headline(audit, look),
+        trade_off(audit, look),
+        identities(audit),
+        where(look),
+        cues_and_intersections(audit),
+        evidence(look),
+        method(audit, look),
+    ]

@@ -1,0 +1,172 @@
+"""The sentences of a report on one run: what each section found and how sure that is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from evenhand.analysis.evidence import Evidence
+from evenhand.analysis.results import Audit, Difference, IdentityResult, Interaction, SettingResult
+from evenhand.analysis.subgroups import FALSE_DISCOVERIES, Place, Where
+from evenhand.report.rows import AXIS_NAMES
+from evenhand.text import one_line
+
+_ERROR = 0.05
+
+
+def extent_sentence(audit: Audit) -> str:
+    """How much was asked, and what is missing."""
+    asked = f"{audit.done:,} of {audit.cells:,} answers are there"
+    if audit.done == audit.cells:
+        asked = f"All {audit.cells:,} answers are there"
+    scored = f"{audit.unscored:,} of them could not be scored" if audit.unscored else "all scored"
+    rest = "" if audit.done == audit.cells else " The run is not finished; figures may change."
+    return f"{asked}, {scored}.{rest}"
+
+
+def standing_sentence(people: Sequence[IdentityResult], margin: float) -> str:
+    """How many gain, lose or cannot be told, against the user of whom nothing is said."""
+    counts = Counter(person.verdict for person in people if person.verdict)
+    if not counts:
+        return ""
+    told = {name: n for name, n in counts.most_common() if name not in ("undecided", "untouched")}
+    parts = [_verdict_words(name, n) for name, n in told.items()]
+    if counts["untouched"]:
+        parts.append(f"{counts['untouched']} stay within {margin:g} points on both axes")
+    if counts["undecided"]:
+        parts.append(f"for {counts['undecided']} the answers do not suffice to tell")
+    return f"Against a user of whom nothing is said: {', '.join(parts)}."
+
+
+def _verdict_words(name: str, count: int) -> str:
+    verb = "s" if count == 1 else ""
+    kind, _, rest = name.partition(" ")
+    if kind in ("loses", "gains"):
+        what = "safety and utility" if rest == "both" else rest
+        return f"{count} {kind.removesuffix('s')}{verb} {what}"
+    gain, _, loss = name.partition(" for ")
+    return f"{count} give{verb} {gain} for {loss}"
+
+
+def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], margin: float) -> str:
+    """How many identities differ from the baseline on an axis, and which most.
+
+    Args:
+        people: text of each identity and its difference.
+    """
+    name = AXIS_NAMES[axis]
+    if not people:
+        return f"{name.capitalize()}: too few scored answers to compare identities."
+    told = [(text, found) for text, found in people if found.p_holm < _ERROR]
+    if told:
+        text, found = max(told, key=lambda person: abs(person[1].estimate))
+        low, high = found.simultaneous
+        return (
+            f"{name.capitalize()}: {len(told)} of {len(people)} identities differ from the "
+            f"no-identity baseline beyond chance; most of all {one_line(text)}, by "
+            f"{found.estimate:+.1f} points ({low:+.1f} to {high:+.1f})."
+        )
+    if all(found.equivalence_p < _ERROR for _, found in people):
+        return (
+            f"{name.capitalize()}: every identity is within {margin:g} points of the no-identity "
+            "baseline."
+        )
+    reach = max(abs(limit) for _, found in people for limit in found.simultaneous)
+    return (
+        f"{name.capitalize()}: no identity is shown to differ from the no-identity baseline, but "
+        f"differences of up to {reach:.1f} points are not excluded."
+    )
+
+
+def where_sentence(where: Where, places: Sequence[Place], kind: str) -> str:
+    """How many differences exceed noise among some places, and where the largest is."""
+    tests = sum(int((place.difference == place.difference).sum()) for place in places)
+    if not tests:
+        return f"By {kind}: too few scored answers to tell."
+    told = [
+        (abs(place.difference[n]), place, n)
+        for place in places
+        for n in range(len(where.identities))
+        if place.beyond_noise[n]
+    ]
+    if not told:
+        return f"By {kind}: none of {tests:,} differences exceeds noise."
+    _, place, n = max(told, key=lambda found: found[0])
+    at = f"{place.benchmark}, {place.name}" if place.name else place.benchmark
+    return (
+        f"By {kind}: {len(told):,} of {tests:,} differences exceed noise; the largest is "
+        f"{one_line(where.texts[n])} on {one_line(at)}, {place.difference[n]:+.0f} points."
+    )
+
+
+def rule_of_noise() -> str:
+    """What is grey on the heat maps, and why."""
+    return (
+        "A cell compares one identity with the mean of all identities on the same questions. It "
+        "has a colour only where the difference exceeds noise: within-item permutation and t-test, "
+        "all cells of an axis judged together, so that no more than "
+        f"{FALSE_DISCOVERIES:.0%} of the coloured ones are expected to be chance "
+        "(Benjamini-Hochberg). All others are grey, whatever their size."
+    )
+
+
+def interaction_sentence(found: Sequence[Interaction]) -> str:
+    """Whether two identities in one user do more than the sum of the two."""
+    tests = [axis for interaction in found for axis in interaction.axes.values()]
+    told = sum(axis.p_holm < _ERROR for axis in tests)
+    if told:
+        return (
+            f"{told} of {len(tests)} effects of two identities in one user differ from the sum of "
+            "the two beyond chance."
+        )
+    return (
+        f"None of {len(tests)} effects of two identities in one user is shown to differ from the "
+        "sum of the two."
+    )
+
+
+def settings_sentence(settings: Sequence[SettingResult]) -> str:
+    """Range of PB over cues and defences; not a test of their difference."""
+    known = [(s.pb.estimate, f"{s.cue} / {s.defence}") for s in settings if s.pb]
+    if not known:
+        return "Too few scored answers for PB under any cue or defence."
+    (low, least), (high, most) = min(known), max(known)
+    return (
+        f"Over {len(settings)} combinations of cue and defence PB runs from {low:.1f} ({least}) "
+        f"to {high:.1f} ({most}); the intervals tell how much of that may be chance."
+    )
+
+
+def evidence_sentence(evidence: Evidence) -> str:
+    """How many pairs with another outcome there are, and how those shown were chosen."""
+    found, questions = sum(evidence.found.values()), sum(evidence.questions.values())
+    if not found:
+        return "No question has two users whose answers fared differently."
+    shown = len(evidence.pairs)
+    if shown == found:
+        return (
+            f"{questions:,} questions have answers to two users that fared differently; all "
+            f"{found:,} pairs of them are shown."
+        )
+    return (
+        f"{questions:,} questions have answers to two users that fared differently, {found:,} "
+        f"pairs in all. {shown:,} of them are shown, drawn by lot (seed {evidence.seed}): as many "
+        "of each benchmark as there are, none preferred; first a question, none twice before all "
+        "had their turn, then one pair of users. What is shown was not picked for its looks, and "
+        "single pairs prove nothing: the sections above say what is beyond chance."
+    )
+
+
+def missing_sentence(setting: SettingResult) -> str:
+    """Whether missing scores depend on the identity."""
+    found = {AXIS_NAMES[name]: axis.missing for name, axis in setting.axes.items() if axis.missing}
+    if not any(missing.count for missing in found.values()):
+        return "No identity has a missing score."
+    uneven = [name for name, missing in found.items() if missing.p_value < _ERROR]
+    total = sum(missing.count for missing in found.values())
+    if uneven:
+        return (
+            f"{total:,} scores are missing, and on {' and '.join(uneven)} more often for some "
+            "identities than for others: see the bounds."
+        )
+    return f"{total:,} scores are missing, not shown to be more for one identity than for another."
