@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.cue import Message
+from evenhand.engines import adapter
 from evenhand.engines.engine import Decoding, Request, Response
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected
 from evenhand.text import one_line
@@ -27,7 +28,7 @@ class HFEngine:
     """A causal language model of the transformers library.
 
     Args:
-        path: a folder with weights, or an id on the Hugging Face hub.
+        path: a folder with weights or with an adapter, or an id on the Hugging Face hub.
         decoding: how the model picks its words.
         name: what to call the model in messages; `hf/{path}` if None.
         batch_size: conversations per forward pass; halved when memory runs out.
@@ -64,16 +65,19 @@ class HFEngine:
 
     @property
     def address(self) -> str:
-        """The folder and a fingerprint of its files; for a model of the hub, its commit."""
-        folder = Path(self._path)
-        if not folder.is_dir():
-            return f"{self._path}@{getattr(self._net.config, '_commit_hash', None)}"
-        digest = blake2b(digest_size=4)
-        for file in sorted(path for path in folder.iterdir() if path.is_file()):
-            digest.update(f"{file.name} {file.stat().st_size}".encode())
-            with file.open("rb") as content:
-                digest.update(content.read(_LOOKED_AT))
-        return f"{self._path}#{digest.hexdigest()}"
+        """The folder and a fingerprint of its files; for a model of the hub, its commit.
+
+        An adapter is followed by the address of its base model.
+        """
+        if adapter.is_adapter(self._path):
+            base = self._address_of(adapter.base_model(self._path))
+            return f"{self._address_of(self._path)} on {base}"
+        return self._address_of(self._path)
+
+    def _address_of(self, path: str) -> str:
+        if not Path(path).is_dir():
+            return f"{path}@{getattr(self._net.config, '_commit_hash', None)}"
+        return f"{path}#{_fingerprint(Path(path))}"
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it.
@@ -82,7 +86,7 @@ class HFEngine:
             RequestRejected: the chat template takes no such conversation.
         """
         if self._tokenizer.chat_template is None:
-            return _plain(messages)
+            return transcript(messages)
         try:
             return str(
                 self._tokenizer.apply_chat_template(
@@ -216,17 +220,31 @@ def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
     quiet(transformers)
     if path.startswith(("/", ".", "~")) and not Path(path).is_dir():
         raise ModelNotFound(f"cannot load {path}: there is no such folder")
+    tuned = adapter.is_adapter(path)
+    weights = adapter.base_model(path) if tuned else path
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, padding_side="left")
         spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
-        net = transformers.AutoModelForCausalLM.from_pretrained(path, dtype="auto", **spread)
+        net = transformers.AutoModelForCausalLM.from_pretrained(weights, dtype="auto", **spread)
     except (OSError, ValueError) as error:
         raise ModelNotFound(f"cannot load {path}: {first_line(error)}") from None
+    if tuned:
+        net = adapter.with_adapter(net, path, torch)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not spread:
         net = net.to(device(torch))
     return tokenizer, net.eval()
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of the files that make the model; what is written about it may change."""
+    digest = blake2b(digest_size=4)
+    for file in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".md"):
+        digest.update(f"{file.name} {file.stat().st_size}".encode())
+        with file.open("rb") as content:
+            digest.update(content.read(_LOOKED_AT))
+    return digest.hexdigest()
 
 
 def quiet(transformers: Any) -> None:
@@ -248,7 +266,7 @@ def device(torch: Any) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _plain(messages: list[Message]) -> str:
+def transcript(messages: Sequence[Message]) -> str:
     """For base models without a chat template: a transcript for the model to continue."""
     turns = [f"{message['role'].capitalize()}: {message['content']}" for message in messages]
     return "\n\n".join([*turns, "Assistant:"])

@@ -1,0 +1,170 @@
+"""Preference pairs: to one conversation, the answer wanted and the answer not wanted.
+
+A file of pairs is .jsonl, one object a line, in the forms that preference sets on the Hugging
+Face hub have:
+
+    {"prompt": "...", "chosen": "...", "rejected": "..."}          texts; "question" for "prompt"
+    {"system": "...", "prompt": "...", ...}                        with a system message
+    {"prompt": [{"role": "user", "content": "..."}],               conversational: lists of
+     "chosen": [{"role": "assistant", "content": "..."}], ...}     messages, system one first
+    {"chosen": [user, assistant], "rejected": [user, assistant]}   the prompt is what both share
+
+Other fields (ids, scores) are passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evenhand.benchmarks.records import records
+from evenhand.cue import Message
+from evenhand.errors import BenchmarkError, PairsError
+from evenhand.text import one_line
+
+_PROMPTS = ("prompt", "question", "instruction")
+_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One preference.
+
+    Attributes:
+        messages: the conversation up to the answer; a system message is its first.
+        chosen: the answer to prefer.
+        rejected: the answer to prefer it to. Equal to `chosen` only where a recipe says so: then
+            the preference loss has no gradient, and only a supervised loss learns from it.
+    """
+
+    messages: tuple[Message, ...]
+    chosen: str
+    rejected: str
+
+    @property
+    def question(self) -> str:
+        """The user's last message."""
+        return self.messages[-1]["content"]
+
+    def row(self) -> dict[str, list[Message]]:
+        """The conversational row that TRL takes; the system message is inside `prompt`."""
+        return {
+            "prompt": [*self.messages],
+            "chosen": [{"role": "assistant", "content": self.chosen}],
+            "rejected": [{"role": "assistant", "content": self.rejected}],
+        }
+
+
+class BadPairError(Exception):
+    """What is wrong with one record; whoever reads it adds the place."""
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """All pairs of a .jsonl file, in its order.
+
+    Raises:
+        PairsError: the file is not there, not UTF-8, or a line is no pair; with file and line.
+    """
+    if path.suffix != ".jsonl":
+        raise PairsError(f"{path}: a file of pairs ends in .jsonl")
+    pairs = []
+    try:
+        for line, record in records(path):
+            try:
+                pairs.append(pair_of(record))
+            except BadPairError as complaint:
+                raise PairsError(f"{path}:{line}: {one_line(str(complaint))}") from None
+    except BenchmarkError as error:  # of the file's own form
+        raise PairsError(str(error)) from None
+    if not pairs:
+        raise PairsError(f"{path}: there are no pairs in the file")
+    return pairs
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write pairs as `read_pairs` reads them."""
+    lines = [json.dumps(pair.row(), ensure_ascii=False) for pair in pairs]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def pair_of(record: dict[str, Any]) -> Pair:
+    """The pair of a record in one of the forms above.
+
+    Raises:
+        BadPairError: a field is missing, empty or of the wrong kind, or both answers are equal.
+    """
+    for field in ("chosen", "rejected"):
+        if not record.get(field):
+            raise BadPairError(f'"{field}" is missing or empty')
+    before, chosen = _answer(record["chosen"], "chosen")
+    others, rejected = _answer(record["rejected"], "rejected")
+    if before != others:
+        raise BadPairError("chosen and rejected answer different conversations")
+    messages = _prompt(record, before)
+    if chosen.strip() == rejected.strip():
+        raise BadPairError("chosen and rejected are equal")
+    return Pair(tuple(messages), chosen, rejected)
+
+
+def _prompt(record: dict[str, Any], before: Sequence[Message]) -> list[Message]:
+    """The conversation up to the answer, of the prompt or of what stands before the answer."""
+    field = next((name for name in _PROMPTS if record.get(name)), None)
+    prompt = record[field] if field else None
+    if before:  # chosen and rejected are whole conversations, and the prompt but repeats them
+        messages = list(before)
+    elif prompt is None:
+        raise BadPairError('"prompt" is missing or empty')
+    elif isinstance(prompt, str):
+        messages = [{"role": "user", "content": _filled(prompt, str(field))}]
+    else:
+        messages = _messages(prompt, str(field))
+    system = record.get("system")
+    if system and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": _filled(system, "system")})
+    _check_turns(messages)
+    return messages
+
+
+def _answer(value: object, field: str) -> tuple[list[Message], str]:
+    """What stands before the answer, and the answer."""
+    if isinstance(value, str):
+        return [], _filled(value, field)
+    messages = _messages(value, field)
+    if messages[-1]["role"] != "assistant":
+        raise BadPairError(f'"{field}" must end with a message of the assistant')
+    return messages[:-1], messages[-1]["content"]
+
+
+def _messages(value: object, field: str) -> list[Message]:
+    if not isinstance(value, list) or not value:
+        raise BadPairError(f'"{field}" must be a text or a list of messages')
+    found: list[Message] = []
+    for turn in value:
+        role = turn.get("role") if isinstance(turn, dict) else None
+        if role not in _ROLES:
+            raise BadPairError(f'"{field}": each message has a role, one of {", ".join(_ROLES)}')
+        found.append({"role": role, "content": _filled(turn.get("content"), f"{field}: content")})
+    return found
+
+
+def _filled(value: object, field: str) -> str:
+    if not isinstance(value, str):
+        raise BadPairError(f'"{field}" must be a text')
+    if not value.strip():
+        raise BadPairError(f'"{field}" is empty')
+    return value
+
+
+def _check_turns(messages: Sequence[Message]) -> None:
+    """One system message at most, in front; then user and assistant by turns; the user last."""
+    roles = [message["role"] for message in messages]
+    turns = roles[1:] if roles[0] == "system" else roles
+    expected = ["assistant" if n % 2 else "user" for n in range(len(turns))]
+    if turns != expected or not turns or turns[-1] != "user":
+        raise BadPairError(
+            "the prompt must be a system message at most, then user and assistant by turns, and "
+            "end with the user"
+        )
