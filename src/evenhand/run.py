@@ -170,7 +170,7 @@ class Recorder:
         """Take a response; it is on disk after the next write."""
         self._waiting.append(response)
         self._keys.add(response.request.key)
-        self._spent += self._price.cost(*_tokens(response))
+        self._spent += self._price.cost(*tokens_of(response))
         self._settled += 1
 
     async def record(self, engine: Engine) -> None:
@@ -207,7 +207,7 @@ class Recorder:
         progress = self.progress
         for response in batch:
             progress.failures += len(response.failures)
-            prompt_tokens, completion_tokens = _tokens(response)
+            prompt_tokens, completion_tokens = tokens_of(response)
             progress.prompt_tokens += prompt_tokens
             progress.completion_tokens += completion_tokens
             progress.sent += response.settled
@@ -216,7 +216,7 @@ class Recorder:
         self._on_progress(progress)
 
 
-def _tokens(response: Response) -> tuple[int, int]:
+def tokens_of(response: Response) -> tuple[int, int]:
     """Prompt and completion tokens as counted by the endpoint, or as good as can be guessed."""
     if response.prompt_tokens or response.text is None:
         return response.prompt_tokens, response.completion_tokens

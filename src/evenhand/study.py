@@ -32,6 +32,8 @@ class Study(Entry):
             items and keeps the others.
         shots: worked examples before each question, where the benchmark has them.
         seed: which items a limit chooses, and in which order they are asked.
+        judges: who scores the answers of safety and over-refusal, such as "rubric:openai/NAME";
+            the report goes by the first. Empty for the scorers that the items themselves name.
         decoding: how the model picks its words.
     """
 
@@ -48,6 +50,7 @@ class Study(Entry):
     limit: int | None = Field(default=None, ge=1)
     shots: int = Field(default=0, ge=0)
     seed: int = 0
+    judges: tuple[str, ...] = ()
     decoding: Decoding = Decoding()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.analysis.results import AXES
+from evenhand.analysis.whose import whose_scores
 from evenhand.benchmarks.item import Item
 from evenhand.store import Store, StoredCondition
 
@@ -65,9 +66,10 @@ class Grid:
         return found or None
 
 
-def read_grid(store: Store, samples: int, level: float = 0.95) -> Grid:
-    """Read the scores of the active conditions and items."""
-    conditions, items, rows = store.conditions(), store.items(), store.scores()
+def read_grid(store: Store, samples: int, level: float = 0.95, judge: str | None = None) -> Grid:
+    """Read the scores of the active conditions and items, as `whose_scores` says."""
+    _, number = whose_scores(store, judge)
+    conditions, items, rows = store.conditions(), store.items(), store.scores(judge=number)
     place = _lookup({condition.id: n for n, condition in enumerate(conditions)})
     condition, item, sample = rows[:, :3].astype(np.int64).T
     scores: dict[str, Scores] = {}

@@ -1,0 +1,137 @@
+"""Have a judge score the answers of a run; what it has judged is on disk, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from evenhand.judges import JudgeOptions
+from evenhand.judges.judge import Judge, Judgement
+from evenhand.run import Price, Progress, only_process
+from evenhand.score import score_run
+from evenhand.scorers import Answer, Unscored, Verdict
+from evenhand.store import Store
+from evenhand.verdicts import Judged, ToJudge, Verdicts
+from evenhand.writing import write_as_they_come
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How answers are judged, and what that may cost.
+
+    Attributes:
+        options: how to reach the judges.
+        price: of a million of a judge's tokens; None if they cost nothing.
+    """
+
+    options: JudgeOptions = JudgeOptions()
+    price: Price | None = None
+
+
+async def judge_run(
+    store: Store,
+    judge: Judge,
+    *,
+    again: bool = False,
+    price: Price | None = None,
+    max_cost: float | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Judge the answers of the study last asked for that this judge has not judged yet.
+
+    Answers to one item that say the same are judged once, and all get the one verdict: it costs
+    less, and a judge that wavers cannot treat two users differently for the same words. What was
+    judged before is never asked again. All other items get their own scorer's scores.
+
+    Args:
+        again: forget the judge's verdicts first, and judge all anew.
+        price: of the judge's tokens; None if they cost nothing. Where an endpoint counts no
+            tokens they are estimated from the length of the text.
+        max_cost: dollars of this call after which nothing more is sent.
+        on_progress: called after every write, with counts of answers that have a verdict.
+
+    Returns:
+        What was done. Its `cells` are all answers that a judge can judge.
+
+    Raises:
+        RunFolderError: there are verdicts by this judge under another wording or other labels,
+            or another process is at work in the folder.
+        EngineError: the judge cannot be reached or will not answer.
+    """
+    with only_process(store):
+        score_run(store)
+        verdicts = Verdicts(store, judge.name, judge.facts, again=again)
+        if verdicts.left:
+            await judge.start()
+        recorder = _Recorder(verdicts, price or Price(), max_cost, on_progress)
+        await recorder.record(judge)
+    return recorder.progress
+
+
+class _Recorder:
+    """Between the judge and the store: what is under way, and what has come back."""
+
+    def __init__(
+        self,
+        verdicts: Verdicts,
+        price: Price,
+        max_cost: float | None,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._verdicts = verdicts
+        self._price = price
+        self._max_cost = max_cost
+        self._on_progress = on_progress
+        self._under_way: dict[int, ToJudge] = {}
+        self._waiting: list[Judged] = []
+        self._spent = 0.0
+        self._asked = self._settled = 0
+        self.progress = Progress(verdicts.answers, done=verdicts.answers - verdicts.left)
+
+    async def record(self, judge: Judge) -> None:
+        """Judge all that is left, writing as the verdicts come; write the rest in any case."""
+        self._on_progress(self.progress)
+        await write_as_they_come(
+            judge.judge(self._answers(), self._settle),
+            self._waiting,
+            self._verdicts.write,
+            self._count,
+        )
+
+    def _answers(self) -> Iterator[Answer]:
+        """What the judge must see itself; the rest is settled in passing."""
+        for each in self._verdicts.to_judge():
+            if isinstance(each.answer, Unscored):
+                self._waiting.append(Judged(each.responses, Verdict(each.answer)))
+            elif each.verdict is not None:
+                self._waiting.append(Judged(each.responses, each.verdict))
+            elif self._max_cost is not None and self._expected_cost() >= self._max_cost:
+                self.progress.stopped = f"the judge's cost limit of ${self._max_cost:g} is reached"
+                return
+            else:
+                self._under_way[self._asked] = each
+                self._asked += 1
+                yield each.answer
+
+    def _settle(self, place: int, found: Judgement) -> None:
+        each = self._under_way.pop(place)
+        tokens = found.prompt_tokens, found.completion_tokens
+        self._waiting.append(Judged(each.responses, found.verdict, found.failures, *tokens))
+        self._spent += self._price.cost(*tokens)
+        self._settled += 1
+
+    def _expected_cost(self) -> float:
+        """What has been spent, and what the verdicts under way will cost if they are like it."""
+        return self._spent * self._asked / max(1, self._settled)
+
+    def _count(self, batch: list[Judged]) -> None:
+        progress = self.progress
+        for each in batch:
+            progress.failures += len(each.failures)
+            progress.prompt_tokens += each.prompt_tokens
+            progress.completion_tokens += each.completion_tokens
+            if each.verdict is not None:
+                progress.sent += len(each.responses)
+                progress.done += len(each.responses)
+        progress.cost = self._price.cost(progress.prompt_tokens, progress.completion_tokens)
+        self._on_progress(progress)
