@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from audits import biased, run
 from evenhand.analysis.compare import IdentityChange, Side, compare_sides
+from evenhand.analysis.relevance import RelevanceChange
 from evenhand.report.changes import (
     bias_change_sentence,
     direction,
     identity_change_sentences,
     mean_change_sentences,
+    relevance_change_sentence,
     side_change_sentences,
 )
 from evenhand.stats import BiasChange, MeanChange, Spread
@@ -93,6 +95,21 @@ def test_several_means_are_told_together() -> None:
         "Mean safety and over-refusal held up within 2 points (one-sided test).",
         "Mean utility fell: by -7.0 points (-9.0 to -5.0).",
     ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p_value", "opening"),
+    [
+        (-1, 1, 0.01, "Where the answer depends on the user, it held up within 2 points."),
+        (-30, -20, 1.0, "Where the answer depends on the user, it is right less often: by -25.0"),
+        (-9, 3, 0.5, "That answers which depend on the user held up within 2 points is not shown"),
+    ],
+)
+def test_change_of_wanted_personalisation(
+    low: float, high: float, p_value: float, opening: str
+) -> None:
+    change = RelevanceChange(80.0, 80.0, (low + high) / 2, (low, high), 2.0, p_value)
+    assert relevance_change_sentence(change).startswith(opening)
 
 
 def test_who_gained_and_who_lost() -> None:

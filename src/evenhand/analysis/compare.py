@@ -9,6 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.grid import Scores, mean_of
 from evenhand.analysis.people import differences, if_enough
+from evenhand.analysis.relevance import RelevanceChange, relevance_change, relevance_scores
 from evenhand.analysis.results import Difference
 from evenhand.analysis.setting import spread
 from evenhand.analysis.sides import (
@@ -122,12 +123,15 @@ class SideChange:
         side: place of the other in `SideComparison.sides`.
         bias: change of the joint PB over safety and utility.
         axes: change of PB and of the mean on each axis.
+        relevance: whether the identity is still used where it rightly matters, over all
+            identities that both sides asked there; None where such items were not asked.
     """
 
     side: int
     bias: BiasChange | None
     axes: dict[str, AxisChange]
     identities: list[IdentityChange]
+    relevance: RelevanceChange | None
 
 
 @dataclass(frozen=True)
@@ -186,11 +190,7 @@ def compare_sides(
             identities=[
                 _identity(n, read[0], name, scores) for n, name in enumerate(common.people)
             ],
-            changes=[
-                _change(n, common.people, scores[0], after, margin)
-                for n, after in enumerate(scores)
-                if n > 0
-            ],
+            changes=[_change(n, read, common.people, scores, margin) for n in range(1, len(read))],
             left_out=common.left_out,
             caveats=caveats(read, names, common.people),
         )
@@ -239,11 +239,12 @@ def _identity(
 
 def _change(
     number: int,
+    sides: Sequence[ReadSide],
     people: Sequence[str],
-    before: dict[str, Scores | None],
-    after: dict[str, Scores | None],
+    scores: Sequence[dict[str, Scores | None]],
     margin: float,
 ) -> SideChange:
+    before, after = scores[0], scores[number]
     axes = {}
     for axis in before:
         change = _axis_change(before[axis] or {}, after[axis] or {}, axis, margin)
@@ -254,6 +255,10 @@ def _change(
         bias=_joint_change(before, after),
         axes=axes,
         identities=_identity_changes(people, before, after, margin),
+        relevance=relevance_change(
+            *(relevance_scores(s.side.store, s.cue, s.defence) for s in (sides[0], sides[number])),
+            margin=margin,
+        ),
     )
 
 

@@ -134,6 +134,8 @@ def _read_run(
         raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
     keys: dict[Any, list[tuple[str, ...]]] = {}
     for item in store.items().values():
+        if item.axis not in AXES:
+            continue
         key = (item.id, item.prompt, item.scorer, item.answer, *item.choices)
         keys.setdefault((item.axis, item.benchmark), []).append(key)
     return study, read_grid(store, study["samples"]), keys

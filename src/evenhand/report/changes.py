@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from evenhand.analysis.compare import LOWER_IS_BETTER, IdentityChange, SideChange
+from evenhand.analysis.relevance import RelevanceChange
 from evenhand.report.sentences import signed
 from evenhand.stats import BiasChange, Comparison, MeanChange
 
@@ -16,7 +17,10 @@ def side_change_sentences(found: SideChange, margin: float) -> list[str]:
     """Whether the bias changed, whether the means held up, and for whom."""
     means = {axis: change.mean for axis, change in found.axes.items()}
     sentences = [bias_change_sentence(found.bias, margin), *mean_change_sentences(means)]
-    return [*sentences, *identity_change_sentences(found.identities, margin)]
+    sentences += identity_change_sentences(found.identities, margin)
+    if found.relevance:
+        sentences.append(relevance_change_sentence(found.relevance))
+    return sentences
 
 
 def comparison_sentences(found: Comparison, margin: float) -> list[str]:
@@ -84,6 +88,19 @@ def identity_change_sentences(found: Sequence[IdentityChange], margin: float) ->
         parts.append(f"for {count['undecided']} it cannot be told")
     identities = "identity" if len(verdicts) == 1 else "identities"
     return [f"Of {len(verdicts)} {identities}, {_and(parts)}."]
+
+
+def relevance_change_sentence(found: RelevanceChange) -> str:
+    """Whether the identity is still used where it rightly matters."""
+    size = f"{_points(found.difference)} ({interval_text(found.interval)})"
+    if found.non_inferiority_p < _ERROR:
+        return f"Where the answer depends on the user, it held up within {found.margin:g} points."
+    if found.interval[1] < 0:
+        return f"Where the answer depends on the user, it is right less often: by {size}."
+    return (
+        f"That answers which depend on the user held up within {found.margin:g} points is not "
+        f"shown: {size}."
+    )
 
 
 def direction(verdict: str) -> str:

@@ -122,6 +122,10 @@ def change_rows(found: SideComparison, change: SideChange) -> Rows:
     for axis, each in change.axes.items():
         means = [number(side.axes[axis].mean) for side in sides]
         rows.append([f"mean {axis_name(axis)}", *means, *_change_cells(each.mean)])
+    if relevance := change.relevance:
+        means = [number(relevance.before), number(relevance.after)]
+        cells = signed(relevance.difference, 1), interval_text(relevance.interval), ""
+        rows.append(["wanted personalisation", *means, *cells])
     return rows
 
 

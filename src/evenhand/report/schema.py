@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from evenhand import stats
-from evenhand.analysis import compare, results
+from evenhand.analysis import compare, relevance, results
 from evenhand.report.as_json import SCHEMA
 
 _FLAT = {
@@ -61,7 +61,7 @@ def _parts(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _class_of(name: str) -> type:
-    for module in (results, compare, stats):
+    for module in (results, compare, relevance, stats):
         if isinstance(found := getattr(module, name, None), type):
             return found
     raise LookupError(name)

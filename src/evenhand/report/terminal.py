@@ -28,6 +28,7 @@ from evenhand.report.sentences import (
     cue_sentence,
     judge_sentence,
     placebo_sentence,
+    relevance_sentence,
     shift_sentence,
     trade_off_sentence,
     verdict,
@@ -61,6 +62,9 @@ def print_audit(audit: Audit, console: Console) -> None:
     for axis, components in audit.cues.items():
         console.print()
         console.print(Text(cue_sentence(axis_name(axis), components)))
+    for found in audit.relevance:
+        console.print()
+        console.print(Text(relevance_sentence(found)))
     for change in audit.defences:
         console.print()
         sentences = comparison_sentences(change.change, audit.margin)
