@@ -15,6 +15,8 @@ from evenhand.errors import UsageError
 if TYPE_CHECKING:
     from evenhand.analysis import Audit
     from evenhand.engines.engine import Engine
+    from evenhand.judges import Judge
+    from evenhand.judging import Judging
     from evenhand.plan import Plan
     from evenhand.run import Price, Progress
     from evenhand.study import Study
@@ -31,10 +33,11 @@ class RunOptions:
         timeout: seconds for one attempt.
         batch_size: conversations per forward pass of local weights.
         price: of a million tokens; None if they cost nothing.
-        max_cost: dollars of this call after which nothing more is sent.
+        max_cost: dollars of this call, judges included, after which nothing more is sent.
         precision: stop when the interval of PB reaches no farther than so many points to either
             side; None to ask all items.
         offline: never download a benchmark.
+        judging: how the study's judges are reached, and their price.
     """
 
     base_urls: Sequence[str] = ()
@@ -45,11 +48,12 @@ class RunOptions:
     max_cost: float | None = None
     precision: float | None = None
     offline: bool = False
+    judging: Judging | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.base_urls, str):
             raise UsageError(f'base_urls is a list: ["{self.base_urls}"]')
-        if self.max_cost is not None and self.price is None:
+        if self.max_cost is not None and not (self.price or (self.judging and self.judging.price)):
             raise UsageError("a cost limit needs the price of the tokens, such as 0.15/0.60")
 
 
@@ -108,15 +112,25 @@ async def audit_plan(
     options: RunOptions,
     engine: Engine | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    *,
+    judges: Sequence[Judge] | None = None,
+    on_judging: Callable[[str, Progress], None] = lambda _name, _progress: None,
 ) -> Audit:
-    """The same for a plan, from asynchronous code."""
+    """The same for a plan, from asynchronous code.
+
+    Args:
+        judges: who scores, instead of the judges that the study names.
+        on_judging: called with a judge's name and a `Progress` after every write of verdicts.
+    """
     from evenhand.analysis import analyse
     from evenhand.engines import make_engine
+    from evenhand.judging import Bench
     from evenhand.looks import run_in_looks
     from evenhand.run import run
-    from evenhand.score import score_run
     from evenhand.store import Store
 
+    # First the judges: what is missing there must show before anything is paid.
+    bench = Bench.of(plan.study, options.judging, judges, options.max_cost, on_judging)
     engine = engine or make_engine(
         plan.study.model,
         plan.study.decoding,
@@ -127,12 +141,14 @@ async def audit_plan(
     )
     store = Store.create(out)
     try:
+        await bench.start(store, plan.cells)
         ask = partial(run, price=options.price, max_cost=options.max_cost, on_progress=on_progress)
         if options.precision is not None:
-            return await run_in_looks(plan, engine, store, ask, options.precision)
-        await ask(plan, engine, store)
-        score_run(store)
+            return await run_in_looks(plan, engine, store, ask, bench, options.precision)
+        progress = await ask(plan, engine, store)
+        await bench.score(store, progress.cost)
         return analyse(store)
     finally:
+        await bench.close()
         await engine.close()
         store.close()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
-from evenhand.judges import JudgeOptions
+from evenhand.judges import JudgeOptions, make_judge
 from evenhand.judges.judge import Judge, Judgement
 from evenhand.run import Price, Progress, only_process
 from evenhand.score import score_run
 from evenhand.scorers import Answer, Unscored, Verdict
 from evenhand.store import Store
+from evenhand.study import Study
 from evenhand.verdicts import Judged, ToJudge, Verdicts
 from evenhand.writing import write_as_they_come
 
@@ -24,8 +26,90 @@ class Judging:
         price: of a million of a judge's tokens; None if they cost nothing.
     """
 
-    options: JudgeOptions = JudgeOptions()
+    options: JudgeOptions = field(default_factory=JudgeOptions)
     price: Price | None = None
+
+
+class Bench:
+    """The judges of a study, at work after its answers have come.
+
+    Attributes:
+        progress: of each judge that has been at work.
+    """
+
+    def __init__(
+        self,
+        judges: Sequence[Judge],
+        price: Price | None,
+        max_cost: float | None,
+        on_progress: Callable[[str, Progress], None],
+    ) -> None:
+        self._judges = judges
+        self._price = price
+        self._max_cost = max_cost
+        self._on_progress = on_progress
+        self._spent = 0.0
+        self.progress: dict[str, Progress] = {}
+
+    @classmethod
+    def of(
+        cls,
+        study: Study,
+        judging: Judging | None,
+        judges: Sequence[Judge] | None,
+        max_cost: float | None,
+        on_progress: Callable[[str, Progress], None],
+    ) -> Bench:
+        """The judges that a study names, or others in their place.
+
+        Raises:
+            UsageError, EngineError: one of them cannot be had.
+        """
+        judging = judging or Judging()
+        if judges is None:
+            judges = [make_judge(name, judging.options) for name in study.judges]
+        return cls(judges, judging.price, max_cost, on_progress)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the cost limit has stopped one of them."""
+        return any(progress.stopped for progress in self.progress.values())
+
+    async def start(self, store: Store, cells: int) -> None:
+        """See that every judge answers, unless all cells have been asked already.
+
+        Raises:
+            EngineError: one of them does not.
+        """
+        if sum(tally.responses for tally in store.tallies().values()) < cells:
+            for judge in self._judges:
+                await judge.start()
+
+    async def score(self, store: Store, asking_cost: float) -> None:
+        """Score all that has been answered: by the items' own scorers, then by each judge.
+
+        Args:
+            asking_cost: dollars that the answers have cost; the cost limit covers both.
+        """
+        score_run(store)
+        for judge in self._judges:
+            left = None
+            if self._max_cost is not None and self._price is not None:
+                left = max(0.0, self._max_cost - asking_cost - self._spent)
+            progress = await judge_run(
+                store,
+                judge,
+                price=self._price,
+                max_cost=left,
+                on_progress=partial(self._on_progress, judge.name),
+            )
+            self._spent += progress.cost
+            self.progress[judge.name] = progress
+
+    async def close(self) -> None:
+        """Release what the judges hold."""
+        for judge in self._judges:
+            await judge.close()
 
 
 async def judge_run(

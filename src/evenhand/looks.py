@@ -17,9 +17,9 @@ from evenhand.analysis import Audit, analyse
 from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Engine
 from evenhand.errors import UsageError
+from evenhand.judging import Bench
 from evenhand.plan import Plan
 from evenhand.run import Progress
-from evenhand.score import score_run
 from evenhand.stats import Spread, plan_looks
 from evenhand.store import Store
 
@@ -41,12 +41,13 @@ class Ask(Protocol):
 
 
 async def run_in_looks(
-    plan: Plan, engine: Engine, store: Store, ask: Ask, precision: float
+    plan: Plan, engine: Engine, store: Store, ask: Ask, bench: Bench, precision: float
 ) -> Audit:
     """Run the plan look by look until the interval of PB reaches no farther than wanted.
 
     Args:
         ask: runs a part of the plan.
+        bench: scores what has been answered.
         precision: half the width that the interval of PB may have, in points, > 0.
 
     Raises:
@@ -58,7 +59,7 @@ async def run_in_looks(
     looks = plan_looks()
     progress = None
     for number, share in enumerate(looks.shares, 1):
-        items = _first_of_each(plan.items, share)
+        items = first_of_each(plan.items, share)
         look = {
             "look": number,
             "of": len(looks.shares),
@@ -69,14 +70,19 @@ async def run_in_looks(
         }
         part = replace(plan, items=items)
         progress = await ask(part, engine, store, look=look, earlier=progress)
-        score_run(store)
+        await bench.score(store, progress.cost)
         audit = analyse(store)
-        if progress.stopped or audit.done < audit.cells or _is_precise(audit.pb, precision):
+        if (
+            progress.stopped
+            or bench.stopped
+            or audit.done < audit.cells
+            or _is_precise(audit.pb, precision)
+        ):
             break
     return audit
 
 
-def _first_of_each(items: Sequence[Item], share: float) -> tuple[Item, ...]:
+def first_of_each(items: Sequence[Item], share: float) -> tuple[Item, ...]:
     """The first items of every benchmark, in their order; two of each at least."""
     sizes = Counter((item.axis, item.benchmark) for item in items)
     left = {key: max(2, ceil(share * size)) for key, size in sizes.items()}
