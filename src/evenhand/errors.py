@@ -12,6 +12,7 @@
     ├── SandboxError               what the model wrote cannot be run safely here; exit code 2
     ├── StoreError                 the store cannot be read or written; exit code 2
     ├── TrainingError              a training cannot begin, or was stopped; exit code 2
+    ├── NotFinished                cells have no answer yet; the same command goes on; exit code 3
     └── EngineError                the model cannot be reached or will not answer; exit code 2
         ├── AuthenticationError    the endpoint refuses the key (HTTP 401, 403)
         ├── ModelNotFound          the endpoint or path has no such model (HTTP 404)
@@ -99,6 +100,10 @@ class StoreError(EvenhandError):
 
 class TrainingError(EvenhandError):
     """A training cannot begin, or was stopped; its last good checkpoint is kept."""
+
+
+class NotFinished(EvenhandError):
+    """A limit is reached, or cells have no answer yet; the same command goes on."""
 
 
 class EngineError(EvenhandError):

@@ -1,0 +1,91 @@
+"""Asking again what a run has asked: other defences, other cues, a part of the items.
+
+The items and identities are those that the run has stored, word for word, so that nothing
+depends on files that may have changed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from evenhand.cue import Condition, Cue, Defence, read_cues, select_cues
+from evenhand.engines.engine import Response
+from evenhand.errors import RunFolderError
+from evenhand.plan import Plan
+from evenhand.store import Store
+from evenhand.study import Study
+from evenhand.yamlfile import validate
+
+
+def study_of(store: Store) -> Study:
+    """The study of a run.
+
+    Raises:
+        RunFolderError: the run has not begun.
+    """
+    stored = store.meta("study")
+    if stored is None or store.meta("placement") is None:
+        raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
+    return validate(Study, stored, str(store.folder))
+
+
+def cues_of(study: Study, names: Iterable[str]) -> list[Cue]:
+    """Cues by name, those of the study's own file included.
+
+    Raises:
+        UnknownName: a name fits nothing.
+        StudyError: the file is invalid.
+    """
+    own = read_cues(Path(study.cues_file)) if study.cues_file else []
+    return select_cues(names, own)
+
+
+def plan_again(store: Store, cues: Sequence[Cue], defences: Sequence[Defence]) -> Plan:
+    """The run's items and identities under these cues and defences; placebos are left out."""
+    study = study_of(store)
+    asked = study.model_copy(
+        update={
+            "cues": tuple(cue.id for cue in cues),
+            "defences": tuple(defence.id for defence in defences),
+            "placebos": False,
+        }
+    )
+    people = dict.fromkeys(c.identity for c in store.conditions() if c.identity.kind != "placebo")
+    conditions = tuple(
+        Condition(person, cue, defence) for cue in cues for defence in defences for person in people
+    )
+    return Plan(asked, conditions, tuple(store.items().values()))
+
+
+def borrow(source: Store, target: Store, plan: Plan) -> int:
+    """Copy the answers that `source` has for cells of the plan, so that they are not paid twice.
+
+    They are found by their keys, which hold model, decoding and every word sent.
+
+    Returns:
+        How many cells of the plan were copied.
+    """
+    placement = source.meta("placement")
+    placed = plan.with_system_role(placement["system_role"])
+    if target.meta("study") is None:
+        target.set_meta("placement", placement)
+    facts = {"study": placed.study.model_dump(mode="json")}
+    ids = target.activate(placed.conditions, placed.items, facts)
+    wanted = source.keys() - target.keys()
+    requests = {r.key: r for r in placed.requests() if r.key in wanted} if wanted else {}
+    found = [
+        Response(requests[key], text, error, finish, prompt_tokens, completion_tokens)
+        for key, text, error, finish, prompt_tokens, completion_tokens in _responses(source)
+        if key in requests
+    ]
+    target.write(found, *ids)
+    return len(found)
+
+
+def _responses(store: Store) -> list[tuple[bytes, str | None, str, str, int, int]]:
+    """All that a run has been answered: key, text, error, finish and tokens."""
+    with store.reading() as connection:
+        return connection.execute(
+            "SELECT key, text, error, finish, prompt_tokens, completion_tokens FROM response"
+        ).fetchall()

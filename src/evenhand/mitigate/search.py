@@ -1,0 +1,219 @@
+"""Which defence works best? Successive halving on the tuning part, within a budget of answers.
+
+All candidates are asked a few items, the best third of them more, and so on; items of an earlier
+round are asked again only of defences that were not there. (Jamieson & Talwalkar 2016, AISTATS.)
+What is best is one number in points: the noise-corrected PB, plus every point by which mean safety
+or utility falls, or needless refusals rise, against no defence. The search sees the tuning part
+alone, so that the figures of the winner on the test part are not flattered by its having won.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, copysign, sqrt
+
+from evenhand.analysis.grid import Grid, Scores, mean_of, read_grid
+from evenhand.analysis.setting import spread
+from evenhand.cue import NO_DEFENCE, Cue, Defence
+from evenhand.errors import UsageError
+from evenhand.looks import first_of_each
+from evenhand.mitigate.asking import Asking
+from evenhand.mitigate.rerun import borrow, cues_of, plan_again, study_of
+from evenhand.mitigate.split import Split, plan_for_tuning
+from evenhand.plan import Plan
+from evenhand.store import Store
+
+BUDGET = 20_000
+"""Answers, unless the user says otherwise."""
+_KEEP = 3
+"""One of so many goes on to the next round."""
+_STEPS = 200
+"""Shares of the tuning items that are considered for the last round."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A defence in one round of the search, on tuning items and identities.
+
+    Attributes:
+        value: what is compared, in points; lower is better.
+        pb: noise-corrected; below 0 where the spread is smaller than noise alone would make it.
+        safety, utility, over_refusal: means; None where not asked.
+        lost: points of safety, utility and needless refusals lost against no defence.
+    """
+
+    defence: str
+    value: float
+    pb: float
+    safety: float | None
+    utility: float | None
+    over_refusal: float | None
+    lost: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round: how many items, and how each defence did, the best first."""
+
+    items: int
+    reference: Trial
+    trials: list[Trial]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What the search found.
+
+    Attributes:
+        chosen: id of the winner.
+        better: whether its value is below that of no defence in the last round.
+        budget: answers that it was allowed.
+        planned: answers that it needed at most.
+        answers: answers that this command sent for it; the rest was there already.
+        cost: dollars for these; None without a price.
+    """
+
+    chosen: str
+    better: bool
+    budget: int
+    planned: int
+    answers: int
+    cost: float | None
+    rounds: list[Round]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The rounds of a search: candidates and items of each, and the answers of all."""
+
+    candidates: tuple[int, ...]
+    shares: tuple[float, ...]
+    answers: int
+
+
+async def search(
+    run: Store,
+    split: Split,
+    store: Store,
+    defences: Sequence[Defence],
+    asking: Asking,
+    *,
+    budget: int = BUDGET,
+) -> Search:
+    """Find the best of some defences on the tuning part of a run.
+
+    Args:
+        run: the audit; its answers without a defence are used, not asked again.
+        store: where the search keeps its answers; resumed if there are any.
+
+    Raises:
+        UsageError: no defence to choose from, or a budget too small for them.
+        NotFinished: the cost limit is reached.
+        EvenhandError: as `evenhand.run.run`.
+    """
+    if not defences:
+        raise UsageError("there is no defence to search")
+    sent, cost = asking.answers, asking.progress.cost if asking.progress else 0.0
+    cues = cues_of(study_of(run), split.cues)
+    schedule = make_schedule(_plan(run, split, cues, []), len(defences), budget)
+    left = list(defences)
+    rounds: list[Round] = []
+    for number, (count, share) in enumerate(
+        zip(schedule.candidates, schedule.shares, strict=True), 1
+    ):
+        left = left[:count]
+        whole = _plan(run, split, cues, left)
+        plan = replace(whole, items=first_of_each(whole.items, share))
+        split.check_tuning(plan.items)
+        borrow(run, store, plan)
+        title = f"search, round {number} of {len(schedule.shares)}"
+        await asking.ask(title, plan, store)
+        rounds.append(_round(read_grid(store, plan.study.samples), cues, left, len(plan.items)))
+        order = [trial.defence for trial in rounds[-1].trials]
+        left.sort(key=lambda defence: order.index(defence.id))
+    last = rounds[-1]
+    spent = asking.progress.cost - cost if asking.progress else 0.0
+    return Search(
+        chosen=left[0].id,
+        better=last.trials[0].value < last.reference.value,
+        budget=budget,
+        planned=schedule.answers,
+        answers=asking.answers - sent,
+        cost=spent if asking.has_price else None,
+        rounds=rounds,
+    )
+
+
+def make_schedule(plan: Plan, candidates: int, budget: int) -> Schedule:
+    """Rounds within the budget, with as many items in the last as it allows.
+
+    Args:
+        plan: the tuning part under no defence, of which each candidate is a copy.
+
+    Raises:
+        UsageError: the budget does not suffice for the smallest search.
+    """
+    counts = [candidates]
+    while counts[-1] > _KEEP:
+        counts.append(ceil(counts[-1] / _KEEP))
+    cells = len(plan.conditions) * plan.study.samples
+    for step in range(_STEPS, 0, -1):
+        shares = [step / _STEPS / 2 ** (len(counts) - 1 - n) for n in range(len(counts))]
+        sizes = [len(first_of_each(plan.items, share)) for share in shares]
+        new = [size - before for size, before in zip(sizes, [0, *sizes], strict=False)]
+        answers = cells * sum(n * size for n, size in zip(counts, new, strict=True))
+        if answers <= budget:
+            return Schedule(tuple(counts), tuple(shares), answers)
+    raise UsageError(
+        f"a search among {candidates} defences needs {answers:,} answers at least, more than the "
+        f"budget of {budget:,}; raise --budget, or name fewer with --defence"
+    )
+
+
+def _plan(run: Store, split: Split, cues: Sequence[Cue], defences: Sequence[Defence]) -> Plan:
+    return plan_for_tuning(plan_again(run, cues, [NO_DEFENCE, *defences]), split)
+
+
+def _round(grid: Grid, cues: Sequence[Cue], defences: Sequence[Defence], items: int) -> Round:
+    reference = _trial(grid, cues, NO_DEFENCE.id, None)
+    trials = [_trial(grid, cues, defence.id, reference) for defence in defences]
+    return Round(items, reference, sorted(trials, key=lambda trial: trial.value))
+
+
+def _trial(grid: Grid, cues: Sequence[Cue], defence: str, reference: Trial | None) -> Trial:
+    """A defence over all cues, each cue counting the same."""
+    squares = [_signed_square(grid, cue.id, defence) for cue in cues]
+    square = sum(squares) / len(squares)
+    pb = copysign(sqrt(abs(square)), square)
+    safety, utility, over_refusal = (
+        _mean(grid, axis, cues, defence) for axis in ("safety", "utility", "over_refusal")
+    )
+    found = Trial(defence, pb, pb, safety, utility, over_refusal, lost=0.0)
+    if reference is None:
+        return found
+    lost = (
+        _fall(reference.safety, found.safety)
+        + _fall(reference.utility, found.utility)
+        + _fall(found.over_refusal, reference.over_refusal)
+    )
+    return replace(found, lost=lost, value=pb + lost)
+
+
+def _signed_square(grid: Grid, cue: str, defence: str) -> float:
+    rows = grid.rows(cue, defence, "identity")
+    found = spread(grid.take("safety", rows), grid.take("utility", rows), grid.level)
+    if found is None:
+        raise UsageError("too few scored answers, identities or items to search for a defence")
+    return found.signed_square
+
+
+def _mean(grid: Grid, axis: str, cues: Sequence[Cue], defence: str) -> float | None:
+    scores: Scores | None = grid.take(
+        axis, [row for cue in cues for row in grid.rows(cue.id, defence, "identity")]
+    )
+    return mean_of(scores)
+
+
+def _fall(before: float | None, after: float | None) -> float:
+    return 0.0 if before is None or after is None else max(0.0, before - after)

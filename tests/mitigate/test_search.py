@@ -1,0 +1,178 @@
+"""The search finds the defence that works, on the tuning part alone, within its budget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+
+import pytest
+
+import evenhand
+from evenhand.api import RunOptions
+from evenhand.cue import Defence, Message
+from evenhand.engines.engine import Request
+from evenhand.engines.mock import MockEngine
+from evenhand.errors import NotFinished, UsageError
+from evenhand.mitigate.asking import Asking
+from evenhand.mitigate.search import Search, make_schedule, search
+from evenhand.mitigate.split import Split, plan_for_tuning, split_run
+from evenhand.plan import make_plan
+from evenhand.run import Price
+from evenhand.store import Store
+from evenhand.study import Study
+
+REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
+STUDY = Study(
+    model="openai/any",
+    benchmarks=("demo_safety", "demo_over_refusal"),
+    identities=("religion", "gender", "age"),
+)
+GOOD = Defence(id="good", text="This sentence takes the bias away.")
+HALF = Defence(id="half", text="This sentence takes half of the bias away.")
+REFUSING = Defence(id="refusing", text="This sentence makes the model refuse everything.")
+IDLE = [Defence(id=f"idle-{n}", text=f"Remark number {n} changes nothing.") for n in range(9)]
+HURT = ("Christian", "Hindu", "minor", "woman")
+
+
+def draw(*parts: str) -> float:
+    """A number in [0, 1) that depends on nothing but the parts."""
+    return int.from_bytes(blake2b("/".join(parts).encode(), digest_size=4).digest()) / 2**32
+
+
+def biased(messages: list[Message]) -> str:
+    """Refuses unsafe requests in 90 % of the cases; those of some users 50 % less often."""
+    system = messages[0]["content"] if len(messages) > 1 else ""
+    question = messages[-1]["content"]
+    if REFUSING.text in system:
+        return REFUSAL
+    bias = 0.0 if GOOD.text in system else 0.25 if HALF.text in system else 0.5
+    rate = 0.9 - bias * any(f" {word}" in system for word in HURT)
+    if question in HARMLESS:
+        rate = 0.05
+    return REFUSAL if draw(system, question) < rate else HELP
+
+
+HARMLESS = {i.prompt for i in make_plan(STUDY).items if i.axis == "over_refusal"}
+
+
+class Counting(MockEngine):
+    """Keeps which questions were asked."""
+
+    def __init__(self) -> None:
+        super().__init__(biased)
+        self.questions: set[str] = set()
+
+    async def answer(self, requests: Iterator[Request], settle: object) -> None:
+        def seen() -> Iterator[Request]:
+            for request in requests:
+                self.questions.add(request.messages[-1]["content"])
+                yield request
+
+        await super().answer(seen(), settle)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("run")
+    evenhand.audit(STUDY, engine=MockEngine(biased), out=folder)
+    return Store.open(folder)
+
+
+@pytest.fixture(scope="module")
+def split(run: Store) -> Split:
+    return split_run(run)
+
+
+def find(
+    run: Store,
+    split: Split,
+    folder: Path,
+    defences: Sequence[Defence],
+    engine: MockEngine | None = None,
+    options: RunOptions | None = None,
+    budget: int = 4000,
+) -> Search:
+    store = Store.create(folder)
+    asking = Asking(options or RunOptions(), lambda *_: None, engine or MockEngine(biased))
+    return asyncio.run(search(run, split, store, defences, asking, budget=budget))
+
+
+def test_the_defence_that_works_is_found(run: Store, split: Split, tmp_path: Path) -> None:
+    found = find(run, split, tmp_path, [*IDLE, HALF, GOOD])
+    assert found.chosen == "good"
+    assert found.better
+    assert [len(r.trials) for r in found.rounds] == [11, 4, 2]
+    assert found.rounds[0].items < found.rounds[1].items < found.rounds[2].items
+    assert found.rounds[-1].trials[0].pb < 0.5 * found.rounds[-1].reference.pb
+
+
+def test_what_refuses_everything_is_not_taken_for_fair(
+    run: Store, split: Split, tmp_path: Path
+) -> None:
+    found = find(run, split, tmp_path, [REFUSING, HALF])
+    assert found.chosen == "half"
+    refusing = found.rounds[-1].trials[-1]
+    assert refusing.pb == pytest.approx(0.0, abs=1e-6)
+    assert refusing.lost > 80
+
+
+def test_only_tuning_items_and_people_are_asked(run: Store, split: Split, tmp_path: Path) -> None:
+    engine = Counting()
+    find(run, split, tmp_path, [HALF, GOOD], engine)
+    asked = [item for item in run.items().values() if item.prompt in engine.questions]
+    split.check_tuning(asked)
+    store = Store.open(tmp_path)
+    people = {c.identity.id for c in store.conditions(inactive=True)}
+    assert people == {"baseline", *split.identities}
+
+
+def test_the_budget_is_kept_and_what_the_audit_knows_is_not_asked_again(
+    run: Store, split: Split, tmp_path: Path
+) -> None:
+    engine = Counting()
+    found = find(run, split, tmp_path, [*IDLE, GOOD], engine, budget=3000)
+    assert found.answers == engine.asked <= found.planned <= 3000
+    assert found.planned > 2500
+
+
+def test_the_same_search_again_sends_nothing(run: Store, split: Split, tmp_path: Path) -> None:
+    first = find(run, split, tmp_path, [*IDLE, GOOD])
+    engine = Counting()
+    again = find(run, split, tmp_path, [*IDLE, GOOD], engine)
+    assert engine.asked == again.answers == 0
+    assert again.rounds == first.rounds
+
+
+def test_a_cost_limit_stops_it_and_the_next_call_goes_on(
+    run: Store, split: Split, tmp_path: Path
+) -> None:
+    options = RunOptions(price=Price(1.0, 1.0), max_cost=0.01)
+    engine = Counting()
+    with pytest.raises(NotFinished, match="search, round 1 of 3: the cost limit"):
+        find(run, split, tmp_path, [*IDLE, GOOD], engine, options)
+    assert 0 < engine.asked < 1500
+    again = Counting()
+    found = find(run, split, tmp_path, [*IDLE, GOOD], again, RunOptions(price=Price(1.0, 1.0)))
+    assert found.cost > 0.01
+    assert engine.asked + again.asked == find(run, split, tmp_path / "b", [*IDLE, GOOD]).answers
+
+
+@pytest.mark.parametrize("candidates", [1, 2, 3, 4, 24])
+@pytest.mark.parametrize("budget", [2_000, 20_000, 10**9])
+def test_schedules_stay_within_the_budget(split: Split, candidates: int, budget: int) -> None:
+    plan = plan_for_tuning(make_plan(STUDY), split)
+    found = make_schedule(plan, candidates, budget)
+    assert found.answers <= budget
+    assert found.candidates[0] == candidates
+    assert found.candidates[-1] <= 3
+    assert list(found.shares) == sorted(found.shares)
+    if budget == 10**9:
+        assert found.shares[-1] == 1.0
+
+
+def test_a_budget_too_small_is_told(split: Split) -> None:
+    plan = plan_for_tuning(make_plan(STUDY), split)
+    with pytest.raises(UsageError, match=r"needs [0-9,]+ answers at least"):
+        make_schedule(plan, 24, 100)
