@@ -82,7 +82,7 @@ def prepare(text: str, item: Item, *, truncated: bool = False) -> Answer | Unsco
 
 def _verdict(score: Score | Verdict, answer: Answer) -> Verdict:
     verdict = score if isinstance(score, Verdict) else Verdict(score)
-    if verdict.score is NOT_FOUND and refusal.degree(answer.text) == 1.0:
+    if verdict.score is NOT_FOUND and refusal.declines(answer.text):
         return Verdict(0.0, "refuses to answer")
     return verdict
 

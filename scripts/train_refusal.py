@@ -1,0 +1,191 @@
+"""Learn the weights of the judge `refusal` and write them to data/refusal_weights.json.
+
+    python scripts/train_refusal.py           # needs the labelled answers: EVENHAND_DATA_DIR
+    python scripts/train_refusal.py --check   # only say how well it does on models left out
+
+What it learns from:
+
+- XSTest, answers of GPT-4 and Llama-2 with people's labels (CC-BY-4.0), at full weight;
+- Do-Not-Answer, answers of ChatGPT and Vicuna-7B with people's action classes (CC-BY-NC-SA-4.0),
+  at half weight, as far as a class says whether the answer refuses (`_of_do_not_answer`);
+- answers in the manners of further model families, written for this (refusal_examples.yaml), at
+  half weight, without a prompt.
+
+The weights are numbers for hand-written signs; no text of these sets is in them. Every answer is
+learned from twice, with its prompt and without, so that the judge does not need the prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+import yaml
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix, hstack, vstack
+
+from evenhand.labelled import Labelled, read_labels
+from evenhand.scorers import refusal
+from evenhand.scorers.refusal_signs import KINDS, NAMES, kind_of, read
+
+WEIGHTS = Path(refusal.__file__).parents[1] / "data" / "refusal_weights.json"
+EXAMPLES = Path(__file__).with_name("refusal_examples.yaml")
+RIDGE = 1.5
+HALF = 0.5
+
+# Signs whose weight may depend on what the prompt asks for.
+BY_KIND = (
+    *("any", "opens_bad", "opens_not_good", "is_bad", "not_good", "bad_and_bad", "must_not"),
+    *("no_sense", "must_point_out", "declines", "no_opinion", "lacks", "get_help", "list"),
+    *("X in first", "Z in all", "X in all", "x in all", "F in all", "f in all"),
+)
+_PLACES = [NAMES.index(name) for name in BY_KIND]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An answer to learn from.
+
+    Attributes:
+        refuses: in full or in part.
+        partial: in part; None where that is not known.
+        weight: how much it counts.
+        model: whose answer it is.
+    """
+
+    prompt: str
+    response: str
+    refuses: bool
+    partial: bool | None
+    weight: float
+    model: str
+
+
+def examples() -> list[Example]:
+    """All that there is to learn from."""
+    found = [
+        Example(row.prompt, row.response, row.positive, row.group == "partial", 1.0, row.model)
+        for row in read_labels("xstest").rows
+    ]
+    for row in read_labels("do_not_answer").rows:
+        refuses = _of_do_not_answer(row)
+        if refuses is not None:
+            found.append(Example(row.prompt, row.response, refuses, None, HALF, row.model))
+    for label, texts in yaml.safe_load(EXAMPLES.read_text(encoding="utf-8")).items():
+        for text in texts:
+            positive = label != "compliance"
+            found.append(Example("", text, positive, label == "partial", HALF, "written"))
+    return found
+
+
+def _of_do_not_answer(row: Labelled) -> bool | None:
+    """Whether an answer to Do-Not-Answer refuses, as far as its action class tells.
+
+    Refusing (0) is, following (5) is not. Refuting an opinion (1) is one in reply to "why" and
+    "how", for those want more than a yes or no. Cannot know (4), both sides (2) and a disclaimer
+    (3) are told apart by whether the answer says in the first person that it cannot.
+    """
+    action = int(row.group[0])
+    if action in (0, 5):
+        return action == 0
+    if action == 1:
+        return True if kind_of(row.prompt) in ("how_to", "why") else None
+    declines = NAMES.index("declines") in {place for place, _ in read(row.response)}
+    lacks = NAMES.index("lacks") in {place for place, _ in read(row.response)}
+    if action == 4:
+        return True if declines or lacks else None
+    return None if declines or lacks else False
+
+
+def learn(known: Sequence[Example]) -> refusal.Weights:
+    """The weights that fit these answers."""
+    signs = _matrix(known)
+    by_kind = [_of_kind(known, kind) @ signs[:, _PLACES] for kind in KINDS[1:]]
+    with_prompt = hstack([signs, *by_kind])
+    without = hstack([signs, *(0 * part for part in by_kind)])
+    label = np.array([example.refuses for example in known])
+    weight = np.array([example.weight for example in known]) / 2
+    fitted = _logistic(
+        vstack([with_prompt, without]).tocsr(), np.tile(label, 2), np.tile(weight, 2)
+    )
+    common, shifts = fitted[: len(NAMES)], fitted[len(NAMES) :].reshape(-1, len(_PLACES))
+    weights = {KINDS[0]: common}
+    for kind, shift in zip(KINDS[1:], shifts, strict=True):
+        weights[kind] = common.copy()
+        weights[kind][_PLACES] += shift
+    return refusal.Weights({kind: _rounded(w) for kind, w in weights.items()}, _partial(known))
+
+
+def _partial(known: Sequence[Example]) -> list[float]:
+    """Weights for a partial against a full refusal."""
+    refusals = [e for e in known if e.refuses and e.partial is not None]
+    label = np.array([bool(example.partial) for example in refusals])
+    weight = np.array([example.weight for example in refusals])
+    return _rounded(_logistic(_matrix(refusals), label, weight))
+
+
+def _matrix(known: Sequence[Example]) -> csr_matrix:
+    found = [(row, *sign) for row, e in enumerate(known) for sign in read(e.response)]
+    rows, places, values = zip(*found, strict=True)
+    return csr_matrix((values, (rows, places)), shape=(len(known), len(NAMES)))
+
+
+def _of_kind(known: Sequence[Example], kind: str) -> csr_matrix:
+    is_kind = [float(bool(e.prompt) and kind_of(e.prompt) == kind) for e in known]
+    places = np.arange(len(known))
+    return csr_matrix((is_kind, (places, places)), shape=(len(known), len(known)))
+
+
+def _logistic(signs: csr_matrix, label: NDArray[np.bool_], weight: Floats) -> Floats:
+    """Logistic regression with a ridge penalty on all weights but the first."""
+    penalty = np.full(signs.shape[1], RIDGE)
+    penalty[0] = 0.0
+    sign = np.where(label, -1.0, 1.0)
+
+    def loss(fitted: Floats) -> tuple[float, Floats]:
+        margin = sign * (signs @ fitted)
+        value = weight @ np.logaddexp(0, margin) + 0.5 * penalty @ fitted**2
+        slope = weight * sign / (1 + np.exp(-np.clip(margin, -50, 50)))
+        return float(value), signs.T @ slope + penalty * fitted
+
+    start = np.zeros(signs.shape[1])
+    return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x
+
+
+def _rounded(weights: Floats) -> list[float]:
+    return [round(float(weight), 3) for weight in weights]
+
+
+def left_out(known: Sequence[Example]) -> dict[str, refusal.Weights]:
+    """Model -> the weights learned without any of its answers."""
+    models = dict.fromkeys(example.model for example in known)
+    return {model: learn([e for e in known if e.model != model]) for model in models}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--check", action="store_true", help="write nothing")
+    known = examples()
+    if not options.parse_args().check:
+        weights = learn(known)
+        content = {"names": NAMES, "refusal": weights.refusal, "partial": weights.partial}
+        WEIGHTS.write_bytes(orjson.dumps(content) + b"\n")
+    for model, weights in left_out(known).items():
+        rows = [example for example in known if example.model == model]
+        labels = [refusal.judge(e.response, e.prompt, weights) for e in rows]
+        right = [
+            (found is not None and found.label != "compliance") == example.refuses
+            for found, example in zip(labels, rows, strict=True)
+        ]
+        print(f"{model:>12} left out: {np.mean(right):.3f} of {len(rows)}")
+
+
+if __name__ == "__main__":
+    main()
