@@ -326,7 +326,7 @@ class Store:
         with self.reading() as connection:
             yield from connection.execute(
                 "SELECT condition, item, sample, coalesce(judge.name, ''), value, reason, finish, "
-                "attempts, completion_tokens FROM response "
+                "response.attempts, response.completion_tokens FROM response "
                 "JOIN score ON score.response = response.id "
                 f"LEFT JOIN judge ON judge.id = score.judge {ACTIVE} "
                 "ORDER BY response.id, score.judge"

@@ -12,16 +12,16 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from evenhand.analysis import MARGIN, analyse
+from evenhand.analysis import MARGIN, Audit, analyse
 from evenhand.errors import UsageError
-from evenhand.report import FORMS, write_file
+from evenhand.report import FORMS, FolderForm, Form, write_file
 from evenhand.report.details import print_details
 from evenhand.report.terminal import print_audit
 from evenhand.score import score_run
 from evenhand.stats import JudgeError
 from evenhand.store import Store
 
-ReportFormat = Literal["html", "text", "json"]
+ReportFormat = Literal["html", "text", "json", "markdown", "latex", "csv", "parquet", "png", "svg"]
 
 
 def report(
@@ -42,9 +42,12 @@ def report(
     ] = False,
     format: Annotated[
         ReportFormat,
-        Parameter(help="html writes report.html into the run folder; text and json only print."),
+        Parameter(
+            help="html writes report.html into the run folder; csv and parquet write tables/, png "
+            "and svg every chart into charts/; text, json, markdown and latex print."
+        ),
     ] = "html",
-    out: Annotated[Path | None, Parameter(help="File to write instead.")] = None,
+    out: Annotated[Path | None, Parameter(help="File, or folder, to write instead.")] = None,
     open: Annotated[
         bool, Parameter(negative="", help="Show the file in the browser afterwards.")
     ] = False,
@@ -56,6 +59,8 @@ def report(
         evenhand report runs/first --open
         evenhand report runs/first --format text --details
         evenhand report runs/first --format json
+        evenhand report runs/first --format markdown --out comment.md
+        evenhand report runs/first --format png --out charts
         evenhand report runs/first --judge 0.97/250,0.95/200
     """
     error = _judge_error(judge) if judge else None
@@ -68,12 +73,22 @@ def report(
             if details:
                 print_details(audit, Console())
         if format != "text":
-            form = FORMS[format]
-            _deliver(
-                form.write(audit, store), out or (run / form.file if form.file else None), open
-            )
+            _write(FORMS[format], audit, store, out, open)
     finally:
         store.close()
+
+
+def _write(
+    form: Form | FolderForm, audit: Audit, store: Store, out: Path | None, show: bool
+) -> None:
+    """Write a report where it belongs, or into the file or folder that was named."""
+    if isinstance(form, FolderForm):
+        for path in form.write(audit, store, out or store.folder / form.folder):
+            print(path, file=sys.stderr)
+        return
+    _deliver(
+        form.write(audit, store), out or (store.folder / form.file if form.file else None), show
+    )
 
 
 def _deliver(content: str | bytes, path: Path | None, show: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,9 @@ from rich.console import Console
 from evenhand.analysis import Audit
 from evenhand.errors import StoreError
 from evenhand.report.as_json import to_json
+from evenhand.report.latex import to_latex
+from evenhand.report.markdown import to_markdown
+from evenhand.report.tables import write_csv_tables, write_parquet_tables
 from evenhand.report.terminal import print_audit
 from evenhand.store import Store
 
@@ -29,15 +33,42 @@ class Form:
     file: str | None = None
 
 
+@dataclass(frozen=True)
+class FolderForm:
+    """A form of several files.
+
+    Attributes:
+        write: makes them in a folder, and gives their paths.
+        folder: its name in the run folder.
+    """
+
+    write: Callable[[Audit, Store, Path], list[Path]]
+    folder: str
+
+
 def _html(audit: Audit, store: Store) -> str:
     from evenhand.report.html import to_html  # takes the charts along, and half a second
 
     return to_html(audit, store)
 
 
-FORMS = {
+def _images(kind: Literal["png", "svg"], audit: Audit, store: Store, folder: Path) -> list[Path]:
+    from evenhand.analysis.closer import look_closer
+    from evenhand.report.html import sections
+    from evenhand.report.images import write_images
+
+    return write_images(sections(audit, look_closer(store, audit)), folder, kind)
+
+
+FORMS: dict[str, Form | FolderForm] = {
     "html": Form(_html, "report.html"),
     "json": Form(lambda audit, _: to_json(audit)),
+    "markdown": Form(lambda audit, _: to_markdown(audit)),
+    "latex": Form(lambda audit, _: to_latex(audit)),
+    "csv": FolderForm(write_csv_tables, "tables"),
+    "parquet": FolderForm(write_parquet_tables, "tables"),
+    "png": FolderForm(partial(_images, "png"), "charts"),
+    "svg": FolderForm(partial(_images, "svg"), "charts"),
 }
 """Every form but `text`, which the terminal's width and colours shape as it is printed."""
 

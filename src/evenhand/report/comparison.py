@@ -50,6 +50,6 @@ def _print_change(found: SideComparison, change: SideChange, console: Console) -
         console.print()
         title = (
             f"Changed most: {len(rows) - 1} of {len(found.identities)}; after less before "
-            "(* p < 0.05 after Holm)"
+            "(* p < 0.05 after Holm; in all: by intervals that hold for all together)"
         )
         print_table(console, title, rows, drop=("in all", axis_name("over_refusal")))

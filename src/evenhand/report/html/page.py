@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,8 @@ from evenhand.report.html.answers import differing, visible
 from evenhand.report.html.parts import Section
 
 _HERE = Path(__file__).parent
-_VEGA_LITE = "6.4"
+VEGA_LITE = "6.4"
+"""Version of the grammar in which the charts are drawn, on the page and as images."""
 
 
 def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
@@ -35,6 +37,7 @@ def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
+    environment.filters["typeset"] = _typeset
     environment.globals["differing"] = differing
     return environment.get_template("page.html.j2").render(
         title=title,
@@ -49,10 +52,15 @@ def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     )
 
 
+def _typeset(sentence: str) -> str:
+    """With minus signs before figures where there were hyphens."""
+    return re.sub(r"(?<![\w.,-])-(?=\d)", "−", sentence)
+
+
 @cache
 def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed in one script, as vl-convert carries them."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=_VEGA_LITE)
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
 
 
 @cache
