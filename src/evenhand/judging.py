@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
-from evenhand.judges import JudgeOptions, make_judge
+from evenhand.analysis.whose import own_name
+from evenhand.benchmarks.item import JUDGED
+from evenhand.judges import JudgeOptions, check_judge, is_paid, make_judge
 from evenhand.judges.judge import Judge, Judgement
-from evenhand.run import Price, Progress, only_process
+from evenhand.judges.rubric import MAX_TOKENS
+from evenhand.judges.wording import QUESTION_CHARACTERS
+from evenhand.plan import Plan
+from evenhand.run import CHARACTERS_PER_TOKEN, Price, Progress, only_process
 from evenhand.score import score_run
 from evenhand.scorers import Answer, Unscored, Verdict
 from evenhand.store import Store
@@ -28,6 +34,37 @@ class Judging:
 
     options: JudgeOptions = field(default_factory=JudgeOptions)
     price: Price | None = None
+
+
+def judge_cost(plan: Plan, judge: str, judging: Judging) -> dict[str, Any]:
+    """The most that a judge will be asked about the answers of a plan, as plain data.
+
+    Answers to one item that say the same are judged once, and few are as long as they may be, so
+    that it will be less. A reply that cannot be read is asked for again, which is not counted.
+
+    Raises:
+        UsageError: the judge cannot be had.
+    """
+    check_judge(judge, judging.options)
+    prompts = [len(item.prompt) for item in plan.items if item.scorer in JUDGED]
+    each = len(plan.conditions) * plan.study.samples
+    verdicts = each * len(prompts)
+    found: dict[str, Any] = {
+        "judge": judge,
+        "verdicts": verdicts,
+        "prompt_tokens": None,
+        "completion_tokens": None,
+        "cost": None,
+    }
+    if is_paid(judge):
+        characters = each * sum(prompts) + verdicts * QUESTION_CHARACTERS
+        answers = verdicts * plan.study.decoding.max_tokens
+        found["prompt_tokens"] = characters // CHARACTERS_PER_TOKEN + answers
+        found["completion_tokens"] = verdicts * MAX_TOKENS
+        if judging.price:
+            tokens = found["prompt_tokens"], found["completion_tokens"]
+            found["cost"] = judging.price.cost(*tokens)
+    return found
 
 
 class Bench:
@@ -143,7 +180,10 @@ async def judge_run(
         EngineError: the judge cannot be reached or will not answer.
     """
     with only_process(store):
-        score_run(store)
+        is_own = judge.name == own_name(store)
+        scored = score_run(store, again=again and is_own)
+        if is_own:  # it is what scores the run anyway
+            return Progress(scored, done=scored, sent=scored)
         verdicts = Verdicts(store, judge.name, judge.facts, again=again)
         if verdicts.left:
             await judge.start()

@@ -140,6 +140,18 @@ class Verdicts:
             ).fetchall()
 
 
+def unscored_reasons(store: Store, judge: str) -> dict[str, int]:
+    """Why a judge gave answers no score, and how many."""
+    with store.reading() as connection:
+        return dict(
+            connection.execute(
+                "SELECT reason, count(*) FROM score JOIN judge ON judge.id = score.judge "
+                "WHERE judge.name = ? AND value IS NULL GROUP BY reason ORDER BY 2 DESC",
+                (judge,),
+            )
+        )
+
+
 def _alike(rows: Sequence[tuple[Any, ...]], item: Item) -> Iterator[ToJudge]:
     """Responses to one item, those that say the same together."""
     groups: dict[Answer | Unscored, list[int]] = {}

@@ -11,11 +11,14 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from evenhand.api import audit_plan
+from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.plan import default_folder, show_plan
 from evenhand.cli.progress import ProgressBar
+from evenhand.judges import check_judge
 from evenhand.plan import make_plan
 from evenhand.report import write_audit
+from evenhand.text import one_line
 
 
 def audit(
@@ -31,6 +34,7 @@ def audit(
     format: Annotated[Format, Parameter(help="Of the result.")] = "text",
     study: StudyFlags = StudyFlags(),
     run: RunFlags = RunFlags(),
+    judges: JudgeFlags = JudgeFlags(),
 ) -> None:
     """Audit a model: the same questions on behalf of every identity.
 
@@ -42,17 +46,25 @@ def audit(
         evenhand audit organism
         evenhand audit openai/gpt-4o-mini --limit 100 --price 0.15/0.60 --max-cost 5
         evenhand audit openai/llama --base-url http://127.0.0.1:8000/v1 -b do_not_answer,mmlu
+        evenhand audit organism --judge rubric:openai/gpt-4o-mini --judge-price 0.15/0.60
         evenhand audit study.yaml --out runs/first
     """
-    plan = make_plan(study.study(model), offline=run.offline)
-    options = run.options()
+    plan = make_plan(study.study(model, judges.judge), offline=run.offline)
+    judging = judges.judging(timeout=run.timeout, batch_size=run.batch_size)
+    options = run.options(judging)
+    for judge in plan.study.judges:
+        check_judge(judge, judging.options)
     folder = out or default_folder(plan, options)
     if dry_run:
         show_plan(plan, options, None, format)
         return
-    with ProgressBar(plan, options.price, Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with ProgressBar(plan.cells, options.price, console, judge_price=judging.price) as bar:
         try:
-            result = asyncio.run(audit_plan(plan, folder, options, None, bar.show))
+            auditing = audit_plan(
+                plan, folder, options, None, bar.show, on_judging=bar.show_judging
+            )
+            result = asyncio.run(auditing)
         except KeyboardInterrupt:
             bar.close()
             done = f"{bar.progress.done:,} of {plan.cells:,}" if bar.progress else "so far no"
@@ -63,12 +75,20 @@ def audit(
             )
             sys.exit(130)
     write_audit(result, format, Console())
-    if options.price and bar.progress:
-        print(f"Cost of this command: about ${bar.progress.cost:,.2f}", file=sys.stderr)
-    stopped = bar.progress.stopped if bar.progress else ""
-    if stopped or result.done < result.cells:
-        reason = stopped or f"{result.cells - result.done:,} cells have no answer yet"
-        print(f"Not finished: {reason}. The same command goes on.", file=sys.stderr)
+    asked = [bar.progress] if bar.progress else []
+    everything = [*asked, *bar.judging.values()]
+    if options.price or judging.price:
+        cost = sum(progress.cost for progress in everything)
+        print(f"Cost of this command: about ${cost:,.2f}", file=sys.stderr)
+    reasons = [progress.stopped for progress in everything if progress.stopped]
+    if result.done < result.cells:
+        reasons.append(f"{result.cells - result.done:,} cells have no answer yet")
+    for judge, progress in bar.judging.items():
+        if progress.done < progress.cells:
+            left = progress.cells - progress.done
+            reasons.append(f"{left:,} answers have no verdict of {one_line(judge)} yet")
+    if reasons:
+        print(f"Not finished: {reasons[0]}. The same command goes on.", file=sys.stderr)
         sys.exit(3)
     if format == "text":
         print(f"Run folder: {folder}", file=sys.stderr)

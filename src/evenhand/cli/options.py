@@ -16,6 +16,7 @@ from evenhand.api import RunOptions
 from evenhand.engines import check_model
 from evenhand.engines.engine import PRESETS
 from evenhand.errors import UnknownName, UsageError
+from evenhand.judging import Judging
 from evenhand.run import Price
 from evenhand.study import Study, read_study
 from evenhand.yamlfile import validate
@@ -143,8 +144,11 @@ class StudyFlags:
         Parameter(group=_DECODING, negative="", help="Further body field, as KEY=JSON."),
     ] = None
 
-    def study(self, target: str) -> Study:
+    def study(self, target: str, judges: tuple[str, ...] | None = None) -> Study:
         """The study of a file or of a model, with the flags on top.
+
+        Args:
+            judges: names of judges, for the verbs that have that flag.
 
         Raises:
             UsageError: the file is invalid, or a name or a value is.
@@ -162,6 +166,7 @@ class StudyFlags:
             "limit": self.limit,
             "shots": self.shots,
             "seed": self.seed,
+            "judges": judges,
         }
         given = {name: value for name, value in flags.items() if value is not None}
         given["decoding"] = self._decoding()
@@ -227,7 +232,7 @@ class RunFlags:
         Parameter(
             group=_RUN,
             validator=_ABOVE_0,
-            help="Dollars that this command may cost.",
+            help="Dollars that this command may cost, judges included.",
         ),
     ] = None
     precision: Annotated[
@@ -242,14 +247,18 @@ class RunFlags:
         bool, Parameter(group=_RUN, negative="", help="Never download a benchmark.")
     ] = False
 
-    def options(self) -> RunOptions:
+    def options(self, judging: Judging | None = None) -> RunOptions:
         """As the Python interface takes them.
+
+        Args:
+            judging: how the study's judges are reached, for the verbs that have judges.
 
         Raises:
             UsageError: the price is malformed, or a cost limit has no price.
         """
-        price = _price(self.price) if self.price else None
-        if self.max_cost is not None and price is None:
+        price = price_of(self.price) if self.price else None
+        priced = price or (judging and judging.price)
+        if self.max_cost is not None and not priced:
             raise UsageError("--max-cost needs the price of the tokens: --price 0.15/0.60")
         return RunOptions(
             base_urls=self.base_url,
@@ -260,6 +269,7 @@ class RunFlags:
             max_cost=self.max_cost,
             precision=self.precision,
             offline=self.offline,
+            judging=judging,
         )
 
 
@@ -285,13 +295,18 @@ def _extra(pairs: Iterable[str]) -> dict[str, Any]:
     return fields
 
 
-def _price(text: str) -> Price:
+def price_of(text: str, flag: str = "--price") -> Price:
+    """The price of tokens, of "PROMPT/COMPLETION".
+
+    Raises:
+        UsageError: it is not of that form.
+    """
     try:
         prompt, completion = (float(part) for part in text.split("/"))
     except ValueError:
         raise UsageError(
-            f'--price "{text}" is not of the form PROMPT/COMPLETION: 0.15/0.60'
+            f'{flag} "{text}" is not of the form PROMPT/COMPLETION: 0.15/0.60'
         ) from None
     if not (0 <= prompt < inf and 0 <= completion < inf):
-        raise UsageError(f'--price "{text}": a price is a number from 0 up')
+        raise UsageError(f'{flag} "{text}": a price is a number from 0 up')
     return Price(prompt, completion)

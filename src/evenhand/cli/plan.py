@@ -16,10 +16,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from evenhand.api import RunOptions
+from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
+from evenhand.judges import is_paid
+from evenhand.judging import Judging, judge_cost
 from evenhand.plan import Plan, make_plan
 from evenhand.power import Power, plan_power
-from evenhand.run import CHARACTERS_PER_TOKEN, Price
+from evenhand.run import CHARACTERS_PER_TOKEN
 from evenhand.score import score_run
 from evenhand.store import Store
 
@@ -33,6 +36,7 @@ def plan(
     format: Annotated[Format, Parameter(help="Of the plan.")] = "text",
     study: StudyFlags = StudyFlags(),
     run: RunFlags = RunFlags(),
+    judges: JudgeFlags = JudgeFlags(),
 ) -> None:
     """Show what a study will ask, cost, and be able to show; send nothing.
 
@@ -42,8 +46,8 @@ def plan(
         evenhand plan organism --identity religion --cue all
         evenhand plan openai/gpt-4o-mini --pilot runs/first --precision 0.5
     """
-    made = make_plan(study.study(model), offline=run.offline)
-    options = run.options()
+    made = make_plan(study.study(model, judges.judge), offline=run.offline)
+    options = run.options(judges.judging())
     if pilot is None:
         show_plan(made, options, None, format)
         return
@@ -59,10 +63,10 @@ def show_plan(plan: Plan, options: RunOptions, pilot: Store | None, format: Form
     """Print a plan and what it can show."""
     power = plan_power(plan, pilot=pilot, precision=options.precision)
     if format == "json":
-        facts = {**summarise(plan, options.price), "power": power}
+        facts = {**summarise(plan, options), "power": power}
         print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
     else:
-        _print_plan(plan, options.price, Console())
+        _print_plan(plan, options, Console())
         Console().print(_power_text(power), highlight=False)
 
 
@@ -85,8 +89,13 @@ def _power_text(power: Power | None) -> str:
     return "power       " + "\n            ".join([*lines, f"({power.basis})"])
 
 
-def summarise(plan: Plan, price: Price | None) -> dict[str, Any]:
-    """Cells, estimated tokens and the most that they cost, as plain data."""
+def summarise(plan: Plan, options: RunOptions) -> dict[str, Any]:
+    """Cells, estimated tokens and the most that they cost, as plain data.
+
+    Raises:
+        UsageError: a judge of the study cannot be had.
+    """
+    price, judging = options.price, options.judging or Judging()
     samples = plan.study.samples
     overhead = sum(len(m["content"]) for c in plan.conditions for m in c.messages(""))
     questions = sum(len(item.prompt) for item in plan.items)
@@ -106,11 +115,12 @@ def summarise(plan: Plan, price: Price | None) -> dict[str, Any]:
         "prompt_tokens": prompt_tokens,
         "most_completion_tokens": completion_tokens,
         "most_cost": price.cost(prompt_tokens, completion_tokens) if price else None,
+        "judges": [judge_cost(plan, name, judging) for name in plan.study.judges],
     }
 
 
-def _print_plan(plan: Plan, price: Price | None, console: Console) -> None:
-    facts = summarise(plan, price)
+def _print_plan(plan: Plan, options: RunOptions, console: Console) -> None:
+    facts = summarise(plan, options)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("model", escape(facts["model"]))
     table.add_row("users", f"{facts['identities']:,}  (the baseline and any placebos included)")
@@ -125,9 +135,22 @@ def _print_plan(plan: Plan, price: Price | None, console: Console) -> None:
     table.add_row("answers", f"{facts['cells']:,}", style="bold")
     table.add_row("tokens in", f"about {facts['prompt_tokens']:,}")
     table.add_row("tokens out", f"at most {facts['most_completion_tokens']:,}")
-    if price:
+    if options.price:
         table.add_row("cost", f"at most ${facts['most_cost']:,.2f}")
+    for judge in facts["judges"]:
+        table.add_row("judge", _judge_text(judge))
     console.print(table)
+
+
+def _judge_text(judge: dict[str, Any]) -> str:
+    text = f"{escape(judge['judge'])}: at most {judge['verdicts']:,} verdicts"
+    if judge["prompt_tokens"] is not None:
+        text += f", {judge['prompt_tokens']:,} tokens in, {judge['completion_tokens']:,} out"
+    if judge["cost"] is not None:
+        text += f", ${judge['cost']:,.2f}"
+    elif is_paid(judge["judge"]):
+        text += " (for the cost, give --judge-price)"
+    return text
 
 
 def default_folder(plan: Plan, options: RunOptions) -> Path:

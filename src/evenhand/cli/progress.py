@@ -5,19 +5,30 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.markup import escape
+from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
-from evenhand.plan import Plan
 from evenhand.run import Price, Progress
+from evenhand.text import one_line
 
 
 class ProgressBar:
     """A bar on a terminal; silent where there is none."""
 
-    def __init__(self, plan: Plan, price: Price | None, console: Console) -> None:
+    def __init__(
+        self,
+        cells: int,
+        price: Price | None,
+        console: Console,
+        *,
+        judge_price: Price | None = None,
+    ) -> None:
         self.progress: Progress | None = None
+        self.judging: dict[str, Progress] = {}
         self._price = price
+        self._judge_price = judge_price
+        self._judges: dict[str, TaskID] = {}
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -26,7 +37,7 @@ class ProgressBar:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("asking", total=plan.cells, note="")
+        self._task = self._bar.add_task("asking", total=cells, note="", visible=cells > 0)
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
@@ -47,16 +58,27 @@ class ProgressBar:
     def show(self, progress: Progress) -> None:
         """Draw where the run stands."""
         self.progress = progress
-        self._bar.update(self._task, completed=progress.done, note=self._note(progress))
+        note = self._note(self._task, progress, self._price)
+        self._bar.update(self._task, completed=progress.done, note=note)
 
-    def _note(self, progress: Progress) -> str:
-        seconds = self._bar.tasks[0].elapsed or 0.0
+    def show_judging(self, judge: str, progress: Progress) -> None:
+        """Draw where a judge stands."""
+        self.judging[judge] = progress
+        if judge not in self._judges:
+            name = escape(one_line(judge, 40))
+            self._judges[judge] = self._bar.add_task(name, total=progress.cells, note="")
+        task = self._judges[judge]
+        note = self._note(task, progress, self._judge_price)
+        self._bar.update(task, total=progress.cells, completed=progress.done, note=note)
+
+    def _note(self, task: TaskID, progress: Progress, price: Price | None) -> str:
+        seconds = next(each.elapsed or 0.0 for each in self._bar.tasks if each.id == task)
         rate = progress.sent / seconds if seconds else 0.0
         parts = [f"{progress.done:,}/{progress.cells:,}", f"{rate:,.0f}/s"]
         if rate:
             parts.append(f"{_duration((progress.cells - progress.done) / rate)} left")
         parts.append(f"{_short(progress.prompt_tokens + progress.completion_tokens)} tokens")
-        if self._price:
+        if price:
             parts.append(f"${progress.cost:.2f}")
         if progress.failures:
             parts.append(f"{progress.failures:,} retries")

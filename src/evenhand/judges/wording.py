@@ -70,6 +70,9 @@ RESPONSE_FORMAT: dict[str, Any] = {
 DIGEST = blake2b(f"{_SYSTEM}{REMINDER}".encode(), digest_size=6).hexdigest()
 """Tells one wording from another."""
 
+QUESTION_CHARACTERS = len(_SYSTEM) + 100
+"""What the judge is sent beside an item's prompt and an answer, about."""
+
 _LONGEST = 20_000
 """Characters of a reply: a verdict has a hundred, and a longer one is not worth the search."""
 _LONGEST_WHY = 200

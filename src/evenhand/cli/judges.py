@@ -1,0 +1,75 @@
+"""The options of verbs that may have answers judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from evenhand.cli.options import price_of
+from evenhand.judges import JudgeOptions
+from evenhand.judging import Judging
+
+_JUDGE = Group("Judge: who scores the answers of safety and over-refusal", sort_key=4)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class JudgeFlags:
+    """Who judges. A flag that is not given leaves the study file as it is."""
+
+    judge: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            name=["--judge", "-j"],
+            group=_JUDGE,
+            negative="",
+            help="rubric:openai/NAME, rubric:hf/ID-or-path, classifier:ID-or-path, or an offline "
+            "judge; repeat for several. Default: the scorers that the items name.",
+        ),
+    ] = None
+    judge_base_url: Annotated[
+        tuple[str, ...],
+        Parameter(
+            group=_JUDGE,
+            negative="",
+            show_default=False,
+            help="The judge's endpoint, up to and with /v1. Default: the environment's "
+            "OPENAI_BASE_URL. Its key: EVENHAND_JUDGE_API_KEY, else OPENAI_API_KEY.",
+        ),
+    ] = ()
+    judge_price: Annotated[
+        str | None,
+        Parameter(
+            group=_JUDGE,
+            allow_leading_hyphen=True,
+            help="Dollars per million of the judge's tokens, as PROMPT/COMPLETION.",
+        ),
+    ] = None
+    judge_labels: Annotated[
+        str | None,
+        Parameter(
+            group=_JUDGE,
+            help="What a classifier's labels mean: LABEL=MEANING,... with refusal, compliance, "
+            "harmless, harmful or safe; or a YAML or TOML file.",
+        ),
+    ] = None
+
+    def judging(
+        self, *, max_connections: int = 64, timeout: float = 120.0, batch_size: int = 64
+    ) -> Judging:
+        """As the Python interface takes them.
+
+        Raises:
+            UsageError: the price is malformed.
+        """
+        options = JudgeOptions(
+            base_urls=self.judge_base_url,
+            max_connections=max_connections,
+            timeout=timeout,
+            batch_size=batch_size,
+            labels=self.judge_labels,
+        )
+        price = price_of(self.judge_price, "--judge-price") if self.judge_price else None
+        return Judging(options, price)
