@@ -19,6 +19,7 @@ from evenhand.benchmarks.do_not_answer import DO_NOT_ANSWER
 from evenhand.benchmarks.gsm8k import GSM8K
 from evenhand.benchmarks.harmbench import HARMBENCH
 from evenhand.benchmarks.item import Axis, Item, ScorerName
+from evenhand.benchmarks.mbpp import MBPP, MBPP_ALL
 from evenhand.benchmarks.mmlu import MMLU, MMLU_TEST
 from evenhand.benchmarks.own import read_own
 from evenhand.benchmarks.records import ENDINGS
@@ -53,6 +54,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         MMLU_TEST,
         GSM8K,
         BBH,
+        MBPP,
+        MBPP_ALL,
         RELEVANCE,
         *DEMO,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from evenhand.benchmarks.item import Item, ScorerName
-from evenhand.scorers import choice, number, refusal, text
+from evenhand.scorers import choice, code, number, refusal, text
 from evenhand.scorers.final import CUT_OFF, EMPTY, NOT_FOUND
 from evenhand.scorers.score import Answer, Score, Unscored, Verdict
 
@@ -33,7 +33,7 @@ SCORERS: dict[ScorerName, Scorer] = {
     "number": number.score,
     "text": text.score,
 }
-BATCH_SCORERS: dict[ScorerName, BatchScorer] = {}
+BATCH_SCORERS: dict[ScorerName, BatchScorer] = {"code": code.score_batch}
 
 
 def score(text: str, item: Item, *, truncated: bool = False) -> Score:

@@ -1,0 +1,185 @@
+"""The tests' side: run tests whose functions live in another process.
+
+Here are the tests, what they expect, and the comparison. What the candidate defines is in a
+sandbox of its own and is called by message; only plain data comes back (`codec`), so nothing that
+the candidate wrote ever runs here. A value that is no plain data stays there: the test holds a
+`Remote`, which equals nothing but itself, whatever its class says.
+
+One of these processes serves many programs: each is tested in a fork, from which nothing
+remains.
+
+Messages in:  J job    A answer of the candidate    X the candidate is gone
+Messages out: R ready  C call for the candidate     V verdict      D the fork died
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import sys
+
+from evenhand.sandbox.inside.codec import decode, encode, receive, send
+from evenhand.sandbox.inside.limit import limit
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_IN, _OUT = 10, 11
+
+
+def main(cpu: str, memory: str, file_size: str) -> None:
+    """Serve jobs until there are no more."""
+    os.dup2(0, _IN)
+    os.dup2(1, _OUT)
+    os.dup2(2, 1)  # what a test prints is no message
+    send(_OUT, b"R")
+    while True:
+        try:
+            _, job = receive(_IN)
+        except EOFError:
+            return
+        child = os.fork()
+        if not child:
+            limit(int(cpu), int(memory), int(file_size))
+            send(_OUT, b"V", _verdict(job))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status:
+            send(_OUT, b"D")
+
+
+def _verdict(job: bytes) -> bytes:
+    try:
+        _test(*decode(job, _no_object))
+    except _GoneError:
+        failed = "the candidate is gone"
+    except AssertionError as error:
+        failed = f"a test failed: {error}" if str(error) else "a test failed"
+    except BaseException as error:
+        failed = f"{type(error).__name__}: {error}"
+    else:
+        failed = ""
+    return encode(failed[:500], _no_number)
+
+
+def _test(before: str, names: list[str], setup: str, tests: list[str]) -> None:
+    """Run the tests.
+
+    Args:
+        before: code that is run before the candidate's names are there.
+        names: what the candidate may define; all other names are the tests' own.
+        setup: code that is run with them.
+        tests: each passes if it raises nothing.
+    """
+    sys.modules["tests"] = module = type(sys)("tests")
+    held = module.__dict__
+    _execute(before, held)
+    found = _ask("names", names)
+    held.update({name: found[name] for name in names if name in found})
+    _execute(setup, held)
+    for test in tests:
+        _execute(test, held)
+
+
+def _execute(source: str, names: dict[str, Any]) -> None:
+    exec(compile(source, "<tests>", "exec", dont_inherit=True), names)
+
+
+class _GoneError(BaseException):
+    """The candidate is gone; no test may catch this."""
+
+
+class RaisedError(Exception):
+    """The candidate raised an exception of a class that is not built in."""
+
+
+class Remote:
+    """Something in the candidate's process."""
+
+    __slots__ = ("_number",)
+    _number: int
+
+    def __init__(self, number: int) -> None:
+        object.__setattr__(self, "_number", number)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Remote) and other._number == self._number
+
+    def __hash__(self) -> int:
+        return hash(self._number)
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        return _ask("call", self, list(args), kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _ask("get", self, name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        _ask("set", self, name, value)
+
+    def __getitem__(self, key: object) -> Any:
+        return _ask("item", self, key)
+
+    def __iter__(self) -> Iterator[Any]:
+        found = _ask("iter", self)
+        return found if isinstance(found, Remote) else iter(found)
+
+    def __next__(self) -> Any:
+        return _ask("next", self)
+
+    def __len__(self) -> int:
+        return int(_ask("len", self))
+
+    def __bool__(self) -> bool:
+        return _ask("bool", self) is True
+
+    def __str__(self) -> str:
+        return str(_ask("str", self))
+
+
+def _ask(operation: str, *arguments: Any) -> Any:
+    """Have the candidate do something."""
+    send(_OUT, b"C", encode((operation, *arguments), _number_of))
+    letter, answer = receive(_IN)
+    if letter == b"X":
+        raise _GoneError
+    result = decode(answer, Remote)
+    if type(result) is tuple and len(result) == 3:
+        raise _exception(result[0])(result[1])
+    value, changed = result
+    if operation == "call" and value is None:
+        for index, content in changed:
+            _replace(arguments[1][index], content)
+    return value
+
+
+def _replace(held: Any, content: Any) -> None:
+    """Give an argument the content that the candidate's copy of it has now."""
+    if type(held) is not type(content):
+        raise TypeError("an argument changed its type")
+    held.clear()
+    (held.extend if type(held) is list else held.update)(content)
+
+
+def _exception(name: object) -> type[Exception]:
+    found = getattr(builtins, name, None) if isinstance(name, str) else None
+    known = isinstance(found, type) and issubclass(found, Exception)
+    return found if known else RaisedError  # type: ignore[return-value]
+
+
+def _number_of(held: object) -> int:
+    if isinstance(held, Remote):
+        return held._number
+    raise TypeError(f"a test gives the candidate a {type(held).__name__}, which is no plain data")
+
+
+def _no_number(held: object) -> int:
+    raise TypeError(type(held).__name__)
+
+
+def _no_object(number: int) -> object:
+    raise ValueError(number)

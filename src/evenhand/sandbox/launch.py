@@ -1,0 +1,179 @@
+"""Start a process in a sandbox: bubblewrap, a container, or none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+import orjson
+
+from evenhand.errors import SandboxError
+from evenhand.sandbox import bwrap, container
+from evenhand.sandbox.outcome import Kind, Limits
+from evenhand.sandbox.seccomp import filter_program
+from evenhand.text import one_line
+
+_INSIDE = Path(__file__).parent / "inside"
+_PACKAGE = "evenhand.sandbox.inside"
+_BOOT = """
+import sys
+for name, source in {modules!r}:
+    module = type(sys)(name)
+    sys.modules[name] = module
+    exec(compile(source, name, "exec"), module.__dict__)
+module.main(*sys.argv[1:])
+"""
+# No site packages, no folder of the user's on the path, no compiled files.
+_FLAGS = ("-S", "-s", "-P", "-B")
+
+
+@dataclass
+class Launched:
+    """A process, and how to reach and end it.
+
+    Attributes:
+        process: the sandbox tool; its pipes are those of the program inside.
+        info: where bubblewrap tells the number of its first process; None for the others.
+        name: of the container; empty for the others.
+    """
+
+    kind: Kind
+    process: subprocess.Popen[bytes]
+    info: int | None = None
+    name: str = ""
+    _first: int | None = None
+
+    def pipes(self) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+        """Standard input, output and error of the program inside."""
+        process = self.process
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        return process.stdin, process.stdout, process.stderr
+
+    def first(self) -> int | None:
+        """Number of the process that all others in the sandbox end with; None if not known."""
+        if self._first is None and self.info is not None:
+            told = b""
+            while part := os.read(self.info, 4096):
+                told += part
+                if b"}" in part:
+                    break
+            os.close(self.info)
+            self.info = None
+            with suppress(orjson.JSONDecodeError, KeyError, TypeError):
+                self._first = int(orjson.loads(told)["child-pid"])
+        return self._first
+
+    def close(self) -> None:
+        """Forget it, once it has ended."""
+        if self.info is not None:
+            os.close(self.info)
+            self.info = None
+
+    def kill(self) -> None:
+        """End every process in the sandbox."""
+        if self.kind == "bwrap" and (first := self.first()):
+            with suppress(ProcessLookupError):
+                os.kill(first, 9)
+        elif self.kind == "none":
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, 9)
+        elif self.name:
+            container.kill(self.kind, self.name)
+            self.process.kill()
+        else:
+            self.process.kill()
+
+
+def launch(
+    kind: Kind, module: str, arguments: Sequence[str], limits: Limits, *, processes: bool = False
+) -> Launched:
+    """Start `main` of a module of `inside` in a sandbox.
+
+    Args:
+        processes: whether it may start further processes.
+
+    Raises:
+        SandboxError: the sandbox tool is not there or cannot be started.
+    """
+    own = (*_FLAGS, "-c", _source(module), *arguments)
+    try:
+        if kind == "bwrap":
+            return _in_bubblewrap((bwrap.python(), *own), limits, processes)
+        if kind == "none":
+            return _bare((bwrap.python(), *own))
+        name = f"evenhand-{uuid4().hex[:12]}"
+        argv = container.command(kind, name, ("python", *own), limits)
+        return Launched(kind, _popen(argv), name=name)
+    except OSError as error:
+        raise SandboxError(f"cannot start a sandbox: {error.strerror}") from None
+
+
+def failure(kind: Kind, told: str) -> SandboxError:
+    """What to say where the sandbox tool started nothing."""
+    reason = one_line(told, 200) or "it ended without a word"
+    if kind == "bwrap":
+        return SandboxError(
+            f"bubblewrap cannot make a sandbox here ({reason}); it needs user namespaces: allow "
+            "them (docs/code.md), or choose --sandbox docker or --sandbox podman"
+        )
+    return SandboxError(f"--sandbox {kind} cannot start Python ({reason})")
+
+
+def _in_bubblewrap(program: Sequence[str], limits: Limits, processes: bool) -> Launched:
+    system_calls = filter_program(processes)
+    filter_read, filter_write = os.pipe()
+    info_read, info_write = os.pipe()
+    try:
+        os.write(filter_write, system_calls)
+        os.close(filter_write)
+        argv = bwrap.command(
+            program, seccomp_fd=filter_read, info_fd=info_write, scratch_mib=limits.file_size
+        )
+        process = _popen(argv, pass_fds=(filter_read, info_write))
+    except BaseException:
+        os.close(info_read)
+        raise
+    finally:
+        os.close(filter_read)
+        os.close(info_write)
+    return Launched("bwrap", process, info_read)
+
+
+def _bare(program: Sequence[str]) -> Launched:
+    process = subprocess.Popen(
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=bwrap.ENVIRONMENT,
+        cwd=tempfile.gettempdir(),
+        start_new_session=True,
+    )
+    return Launched("none", process)
+
+
+def _popen(argv: Sequence[str], pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=pass_fds,
+    )
+
+
+@cache
+def _source(module: str) -> str:
+    names = ("codec", "limit", module)
+    sources = [(f"{_PACKAGE}.{name}", (_INSIDE / f"{name}.py").read_text()) for name in names]
+    return _BOOT.format(modules=sources)
