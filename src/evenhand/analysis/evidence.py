@@ -50,7 +50,7 @@ class Evidence:
     """Pairs of answers, drawn by lot.
 
     Attributes:
-        pairs: those drawn, benchmark by benchmark.
+        pairs: those drawn, one of each benchmark after the other.
         found: all the pairs with another outcome that there are, by benchmark.
         questions: all the questions that have such a pair, by benchmark.
         seed: of the lot.
@@ -103,9 +103,10 @@ def find_evidence(
         drawn[benchmark] = _draw(stratum, counts, most, rng)
     taken = _share_out({name: len(pairs) for name, pairs in drawn.items()}, most)
     cells = [
-        (benchmark, pair)
-        for benchmark, pairs in drawn.items()
-        for pair in pairs[: taken[benchmark]]
+        (benchmark, drawn[benchmark][n])
+        for n in range(max(taken.values(), default=0))
+        for benchmark in drawn
+        if n < taken[benchmark]
     ]
     return Evidence(_read(store, grid, rows, strata, cells), found, questions, seed)
 

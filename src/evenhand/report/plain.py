@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from evenhand.analysis.evidence import Evidence
-from evenhand.analysis.results import Audit, Difference, IdentityResult, Interaction, SettingResult
+from evenhand.analysis.results import (
+    Audit,
+    AxisResult,
+    Difference,
+    IdentityResult,
+    Interaction,
+    SettingResult,
+)
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, Place, Where
 from evenhand.report.rows import AXIS_NAMES
 from evenhand.text import one_line
@@ -137,23 +145,49 @@ def settings_sentence(settings: Sequence[SettingResult]) -> str:
     )
 
 
-def evidence_sentence(evidence: Evidence) -> str:
+def evidence_sentences(evidence: Evidence) -> list[str]:
     """How many pairs with another outcome there are, and how those shown were chosen."""
     found, questions = sum(evidence.found.values()), sum(evidence.questions.values())
     if not found:
-        return "No question has two users whose answers fared differently."
+        return ["No question has two users whose answers fared differently."]
     shown = len(evidence.pairs)
+    extent = f"On {questions:,} questions two users got answers that fared differently."
     if shown == found:
-        return (
-            f"{questions:,} questions have answers to two users that fared differently; all "
-            f"{found:,} pairs of them are shown."
-        )
+        return [extent, f"All {found:,} pairs of such answers are shown."]
+    return [
+        extent,
+        f"There are {found:,} pairs of such answers. {shown:,} are shown, drawn by lot (seed "
+        f"{evidence.seed}): the same number from each benchmark as far as it has them; within one, "
+        "questions by lot, none twice before all had their turn; of each question, one pair of "
+        "users by lot. A single pair proves nothing: the sections above say what is beyond chance.",
+    ]
+
+
+def check_sentence(audit: Audit, placement: Mapping[str, Any]) -> str:
+    """Whether the model was told who asks, and how many attempts failed."""
+    evidence = one_line(str(placement["evidence"]))
+    if "unverified" in evidence:
+        told = f"Whether the cue reached the model could not be checked ({evidence})"
+    elif placement["system_role"]:
+        told = f"The cue was checked to reach the model ({evidence})"
+    else:
+        told = f"The cue was sent in front of the user's message ({evidence})"
+    if not audit.failed_attempts:
+        return f"{told}; no attempt failed."
+    return f"{told}; {audit.failed_attempts:,} attempts failed and were repeated."
+
+
+def mean_sentence(axis: str, result: AxisResult) -> str:
+    """What saying who one is does to a mean."""
+    name, found = AXIS_NAMES[axis], result.to_baseline
+    if found is None or result.mean is None or result.baseline is None:
+        return ""
+    low, high = found.interval
+    size = f"{found.estimate:+.1f} points ({low:+.1f} to {high:+.1f})"
+    told = "" if found.p_value < _ERROR else ", which may be chance"
     return (
-        f"{questions:,} questions have answers to two users that fared differently, {found:,} "
-        f"pairs in all. {shown:,} of them are shown, drawn by lot (seed {evidence.seed}): as many "
-        "of each benchmark as there are, none preferred; first a question, none twice before all "
-        "had their turn, then one pair of users. What is shown was not picked for its looks, and "
-        "single pairs prove nothing: the sections above say what is beyond chance."
+        f"Mean {name} is {result.mean:.1f} over the identities and {result.baseline:.1f} without "
+        f"one: {size}{told}."
     )
 
 
@@ -161,12 +195,12 @@ def missing_sentence(setting: SettingResult) -> str:
     """Whether missing scores depend on the identity."""
     found = {AXIS_NAMES[name]: axis.missing for name, axis in setting.axes.items() if axis.missing}
     if not any(missing.count for missing in found.values()):
-        return "No identity has a missing score."
+        return "No score of an identity is missing."
     uneven = [name for name, missing in found.items() if missing.p_value < _ERROR]
     total = sum(missing.count for missing in found.values())
     if uneven:
         return (
-            f"{total:,} scores are missing, and on {' and '.join(uneven)} more often for some "
-            "identities than for others: see the bounds."
+            f"{total:,} scores of identities are missing, and on {' and '.join(uneven)} more often "
+            "for some than for others: see the bounds."
         )
     return f"{total:,} scores are missing, not shown to be more for one identity than for another."

@@ -49,7 +49,7 @@ def bias_chart(spreads: dict[str, Spread]) -> Any:
     )
     kinds = [_ESTIMATE, _PLUGIN, _FLOOR]
     points = base.mark_point(size=90, strokeWidth=2).encode(
-        x=alt.X("value:Q", scale=alt.Scale(domainMin=0)),
+        x=alt.X("value:Q", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=8)),
         y=y,
         shape=alt.Shape(
             "what:N",
@@ -69,5 +69,7 @@ def bias_chart(spreads: dict[str, Spread]) -> Any:
         ],
     )
     return themed(
-        (interval + points).properties(width="container", autosize=FIT_WIDTH, height=alt.Step(34))
+        (interval + points).properties(
+            width="container", autosize=FIT_WIDTH, height=34 * len(order)
+        )
     )

@@ -73,7 +73,7 @@ def forest_chart(rows: Sequence[Row], categories: Sequence[str], title: str) -> 
         ],
     )
     layers = alt.layer(zero, interval, point).add_params(pick)
-    return themed(layers.properties(width="container", autosize=FIT_WIDTH, height=alt.Step(19)))
+    return themed(layers.properties(width="container", autosize=FIT_WIDTH, height=19 * len(shown)))
 
 
 def _same(categories: Sequence[str]) -> Any:

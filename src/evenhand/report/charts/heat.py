@@ -20,6 +20,7 @@ class HeatCell:
         difference: in points; None where there is no data.
         beyond_noise: whether it is told from chance; else it is drawn in grey.
         lower_is_better: on an axis such as over-refusal.
+        group: columns of a group stand together under its name.
     """
 
     row: str
@@ -27,6 +28,7 @@ class HeatCell:
     difference: float | None
     beyond_noise: bool
     lower_is_better: bool = False
+    group: str = ""
 
 
 def heat_map(
@@ -40,6 +42,28 @@ def heat_map(
         rows, columns: in the order to draw them.
         cell: width of a cell in pixels.
     """
+    most = max([10.0, *(abs(c.difference or 0.0) for c in cells if c.beyond_noise)])
+    groups = list(dict.fromkeys(c.group for c in cells))
+    parts: list[Any] = []
+    for group in groups:
+        mine = [c for c in cells if c.group == group]
+        there = {c.column for c in mine}
+        names = [name for name in columns if name in there]
+        part = _part(mine, rows, names, most, cell, labelled=not parts)
+        parts.append(part.properties(title=group) if len(groups) > 1 else part)
+    return themed(alt.hconcat(*parts, spacing=14) if len(parts) > 1 else parts[0])
+
+
+def _part(
+    cells: Sequence[HeatCell],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    most: float,
+    cell: int,
+    *,
+    labelled: bool,
+) -> Any:
+    """The columns of one group; `most` is the difference of the strongest colour."""
     wide = cell >= 40
     values: list[dict[str, Any]] = [
         {
@@ -53,7 +77,6 @@ def heat_map(
         for c in cells
         if c.difference is not None
     ]
-    most = max([10.0, *(abs(value["gain"]) for value in values)])
     base = alt.Chart(data(values)).encode(
         x=alt.X(
             "column:N",
@@ -67,7 +90,8 @@ def heat_map(
             "row:N",
             sort=list(rows),
             title=None,
-            axis=alt.Axis(ticks=False, domain=False, grid=False, labelLimit=170),
+            scale=alt.Scale(domain=list(rows)),
+            axis=alt.Axis(ticks=False, domain=False, grid=False, labelLimit=190, labels=labelled),
         ),
     )
     told = alt.datum.told == "yes"
@@ -91,7 +115,7 @@ def heat_map(
     signs = base.mark_text(fontSize=11 if wide else 12).encode(
         text="sign:N", color=alt.condition(dark, alt.value("white"), alt.value(INK))
     )
-    return themed((squares + signs).properties(width=alt.Step(cell), height=alt.Step(19)))
+    return (squares + signs).properties(width=cell * len(columns), height=19 * len(rows))
 
 
 def _sign(difference: float, *, wide: bool) -> str:

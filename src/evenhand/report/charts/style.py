@@ -54,6 +54,7 @@ def themed(chart: Any) -> Any:
             tickColor="#98a2b3",
             labelLimit=230,
         )
+        .configure_title(fontSize=12, fontWeight="normal", orient="bottom", color=INK)
         .configure_legend(
             labelColor=INK,
             titleColor=INK,
@@ -62,7 +63,7 @@ def themed(chart: Any) -> Any:
             titleFontSize=12,
             orient="top",
             direction="horizontal",
-            columns=2,
+            columns=alt.ExprRef("width < 300 ? 2 : width < 480 ? 3 : 8"),
             symbolStrokeWidth=1.5,
             labelLimit=230,
         )

@@ -21,6 +21,7 @@ from evenhand.stats import Regions
 
 _CORNERS = 40
 _LABELLED = 6
+_TICKS = alt.Axis(tickCount=8)
 ZOOM = "zoom"
 """Name of the zoom's parameter: the page's buttons set it."""
 _WITH_KEY = "wheel![event.ctrlKey || event.metaKey || event.shiftKey]"
@@ -40,8 +41,8 @@ def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
     cloud = _cloud(placebos)
     marks = _references(setting)
     everything = [*people, *placebos, *outlines, *cloud, *marks]
-    x = alt.X("safety:Q", title="safety →", scale=_scale(everything, "safety"))
-    y = alt.Y("utility:Q", title="utility →", scale=_scale(everything, "utility"))
+    x = alt.X("safety:Q", title="safety →", scale=_scale(everything, "safety"), axis=_TICKS)
+    y = alt.Y("utility:Q", title="utility →", scale=_scale(everything, "utility"), axis=_TICKS)
     who = alt.selection_point(
         name="who", on="pointerover", clear="pointerout", fields=["id"], empty=False
     )
@@ -198,11 +199,24 @@ def _farthest(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _labels(people: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
-    base = alt.Chart(data(people)).encode(x=x, y=y)
+    base = alt.Chart(data(_aligned(people))).encode(x=x, y=y)
+    align = alt.ExprRef("datum.align")
     return alt.layer(
-        _halo(base, "text:N", dy=13),
-        base.mark_text(dy=13, fontSize=11, color=INK).encode(text="text:N"),
+        _halo(base, "text:N", dy=13, align=align),
+        base.mark_text(dy=13, fontSize=11, color=INK, align=align).encode(text="text:N"),
     )
+
+
+def _aligned(people: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Names at the edges are drawn towards the middle."""
+    places = [person["safety"] for person in people] or [0.0]
+    low, reach = min(places), max(max(places) - min(places), 1e-9)
+
+    def align(place: float) -> str:
+        where = (place - low) / reach
+        return "right" if where > 0.85 else "left" if where < 0.15 else "center"
+
+    return [{**person, "align": align(person["safety"])} for person in people]
 
 
 def _halo(base: Any, field: str, dy: int, **style: Any) -> Any:

@@ -19,9 +19,9 @@ from evenhand.report.html.parts import (
     points,
     span,
 )
-from evenhand.report.plain import extent_sentence
+from evenhand.report.plain import extent_sentence, mean_sentence
 from evenhand.report.rows import AXIS_NAMES
-from evenhand.report.sentences import p_text, placebo_sentence, shift_sentence, verdict
+from evenhand.report.sentences import p_text, placebo_sentence, verdict
 
 
 def headline(audit: Audit, look: CloserLook) -> Section:
@@ -30,11 +30,7 @@ def headline(audit: Audit, look: CloserLook) -> Section:
     sentences = [
         verdict(head.pb, audit.margin),
         placebo_sentence(head.beyond_placebo) if head.beyond_placebo else "",
-        " ".join(
-            shift_sentence(AXIS_NAMES[name], axis.to_baseline)
-            for name, axis in head.axes.items()
-            if axis.to_baseline
-        ),
+        " ".join(mean_sentence(name, axis) for name, axis in head.axes.items()).strip(),
         extent_sentence(audit),
     ]
     blocks = [_chart(head)] if named_spreads(head) else []

@@ -8,6 +8,7 @@ from evenhand.analysis.results import Audit, Difference, IdentityAxis, IdentityR
 from evenhand.report.charts import forest_chart
 from evenhand.report.html.parts import (
     Cell,
+    Choice,
     Columns,
     Figure,
     Folded,
@@ -39,8 +40,9 @@ def identities(audit: Audit) -> Section:
     ]
     charts = [_chart(people, axis, categories) for axis in axes if _differences(people, axis)]
     blocks = [
-        _table(people, axes, categories),
+        Choice("Category", categories),
         Columns(charts),
+        _table(people, axes),
         Folded("Shrunken estimates and ranks", [_ranks(people, axis) for axis in axes]),
     ]
     if any(axis.categories for axis in head.axes.values()):
@@ -64,10 +66,10 @@ def _differences(people: Sequence[IdentityResult], axis: str) -> list[tuple[str,
     return [(text, difference) for text, difference in found if difference]
 
 
-def _table(people: Sequence[IdentityResult], axes: Sequence[str], groups: Sequence[str]) -> Table:
+def _table(people: Sequence[IdentityResult], axes: Sequence[str]) -> Table:
     columns = ["I am ...", "category"]
     for axis in axes:
-        columns += [AXIS_NAMES[axis], "difference", "95 %, all together"]
+        columns += [AXIS_NAMES[axis], "difference", "95 %"]
     columns.append("verdict")
     rows = []
     for person in people:
@@ -80,7 +82,7 @@ def _table(people: Sequence[IdentityResult], axes: Sequence[str], groups: Sequen
             cells += [
                 points(person.axes[axis].mean),
                 star,
-                span(found.simultaneous if found else None),
+                span(found.simultaneous if found else None, digits=0),
             ]
         cells.append(Cell(person.verdict or "–"))
         rows.append(Row(clean(person.text), cells, clean(person.category)))
@@ -88,7 +90,7 @@ def _table(people: Sequence[IdentityResult], axes: Sequence[str], groups: Sequen
         "Differences to the no-identity baseline in points; the intervals of an axis hold all "
         "together; * p < 0.05 after Holm"
     )
-    return Table(caption, columns, rows, groups)
+    return Table(caption, columns, rows)
 
 
 def _chart(people: Sequence[IdentityResult], axis: str, categories: Sequence[str]) -> Figure:

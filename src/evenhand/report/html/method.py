@@ -15,7 +15,7 @@ from evenhand.analysis.evidence import Answer, Pair
 from evenhand.analysis.results import Audit
 from evenhand.benchmarks.item import Item
 from evenhand.report.html.parts import Cell, Facts, Folded, Row, Section, Table, Text, clean, span
-from evenhand.report.plain import evidence_sentence, missing_sentence
+from evenhand.report.plain import check_sentence, evidence_sentences, missing_sentence
 from evenhand.report.rows import AXIS_NAMES
 from evenhand.report.sentences import judge_sentence
 from evenhand.study import Study
@@ -75,7 +75,7 @@ def evidence(look: CloserLook) -> Section:
         "benchmarks": list(dict.fromkeys(pair["benchmark"] for pair in pairs)),
     }
     sentences = [
-        evidence_sentence(look.evidence),
+        *evidence_sentences(look.evidence),
         "Words that the other answer does not have there are underlined. Answers judged harmful "
         "are blurred until asked for."
         if pairs
@@ -140,7 +140,11 @@ def method(audit: Audit, look: CloserLook) -> Section:
     return Section(
         "method",
         "How it was found, and its limits",
-        [missing_sentence(audit.head), *_limits(audit)],
+        [
+            check_sentence(audit, look.placement),
+            missing_sentence(audit.head),
+            *_limits(audit),
+        ],
         [
             Facts(list(_decoding(audit, look))),
             _missing_table(audit),
@@ -232,7 +236,8 @@ def _prompts(look: CloserLook) -> list[dict[str, Any]]:
     for c in look.conditions:
         title = f"Cue {clean(c.cue)}, defence {clean(c.defence)}: {kinds[c.identity.kind]}"
         found.setdefault(
-            (c.cue, c.defence, c.identity.kind), {"title": title, "messages": c.example}
+            (c.cue, c.defence, c.identity.kind),
+            {"title": title, "messages": c.example, "open": c.identity.kind == "identity"},
         )
     return list(found.values())
 
@@ -252,4 +257,7 @@ def _repeat(look: CloserLook) -> Iterator[str]:
             if value != usual["decoding"].get(name)
         }
     yield f"evenhand audit study.yaml --out {Path(look.folder).name}-again"
-    yield "# study.yaml\n" + yaml.safe_dump(study, sort_keys=False, allow_unicode=True).strip()
+    yield (
+        f"# study.yaml, evenhand {__version__}\n"
+        + yaml.safe_dump(study, sort_keys=False, allow_unicode=True).strip()
+    )

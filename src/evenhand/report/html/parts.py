@@ -33,7 +33,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table; `group` is what the page's filter chooses by."""
+    """A row of a table; `group` is what a `Choice` limits rows to."""
 
     head: str
     cells: Sequence[Cell]
@@ -47,14 +47,12 @@ class Table:
     Attributes:
         caption: what it shows.
         columns: their names, that of the rows' heads first.
-        groups: what a reader can choose rows by; empty for no choice.
     """
 
     kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[str]
     rows: Sequence[Row]
-    groups: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Figure:
         table: its figures; None where a table on the page has them already.
         note: how to read it.
         zoom: whether it has buttons to zoom.
-        groups: what the page's filter by category can choose.
+        groups: whether a `Choice` limits it, too.
     """
 
     kind: ClassVar[str] = "figure"
@@ -94,6 +92,15 @@ class Columns:
 
     kind: ClassVar[str] = "columns"
     figures: Sequence[Figure]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the rows and charts of a section can be limited to."""
+
+    kind: ClassVar[str] = "choice"
+    label: str
+    groups: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,7 @@ def where(look: CloserLook) -> Section:
     if found.subgroups:
         sentences.append(where_sentence(found, found.subgroups, "subgroup"))
     sentences.append(rule_of_noise())
-    blocks: list[Any] = [
-        _heat("where", "By benchmark", found, found.benchmarks, _over_refusal_apart)
-    ]
+    blocks: list[Any] = [_heat("where", "By benchmark", found, found.benchmarks, _whole)]
     by_benchmark: dict[tuple[str, str], list[Place]] = {}
     for place in found.subgroups:
         by_benchmark.setdefault((place.axis, place.benchmark), []).append(place)
@@ -60,8 +58,8 @@ def where(look: CloserLook) -> Section:
     return Section("where", "Where it happens", sentences, blocks)
 
 
-def _over_refusal_apart(place: Place) -> str:
-    return f"{clean(place.benchmark, 40)}, {AXIS_NAMES[place.axis]}"
+def _whole(place: Place) -> str:
+    return clean(place.benchmark, 40)
 
 
 def _heat(name: str, title: str, found: Where, places: Sequence[Place], label: Any) -> Figure:
@@ -75,6 +73,7 @@ def _heat(name: str, title: str, found: Where, places: Sequence[Place], label: A
             _known(place.difference[n]),
             bool(place.beyond_noise[n]),
             lower_is_better=place.axis == "over_refusal",
+            group=AXIS_NAMES[place.axis],
         )
         for column, place in zip(columns, places, strict=True)
         for n in range(len(texts))
@@ -134,7 +133,7 @@ def _known(value: Any) -> float | None:
 
 def cues_and_intersections(audit: Audit) -> Section:
     """Other cues, defences and intersections, where they were asked."""
-    title = "Other ways of telling, and two identities at once"
+    title = "Cues and intersections"
     sentences: list[str] = []
     blocks: list[Any] = []
     if len(audit.settings) > 1:
@@ -154,8 +153,8 @@ def cues_and_intersections(audit: Audit) -> Section:
         blocks.append(Folded("Intersections as a table", [_interaction_table(interactions)]))
     if not sentences:
         sentences.append(
-            "The run asked one cue and no intersections, so it cannot tell how far the wording "
-            "matters; --cue all and -i 'religion*age' ask more."
+            "Not asked: this run has one cue and no intersections of two identities, so it cannot "
+            "tell how far other ways of telling, or two identities at once, matter."
         )
     return Section("cues", title, sentences, blocks)
 
