@@ -298,3 +298,12 @@ def test_comparison_needs_both_sides() -> None:
         compare_audits()
     with pytest.raises(ValueError, match="margin"):
         compare_audits(before_safety=x, after_safety=x, margin=0)
+
+
+def test_trade_off_without_any_noise_is_a_point() -> None:
+    # One identity loses all of one axis, another all of the other: nothing varies between items.
+    safety, utility = np.ones((5, 10)), np.ones((5, 12))
+    safety[0], utility[1] = 0.0, 0.0
+    result = trade_off(safety, utility)
+    assert result.correlation == pytest.approx(-0.25)
+    assert result.interval == pytest.approx((-0.25, -0.25), abs=0.001)

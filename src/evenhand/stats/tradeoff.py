@@ -112,7 +112,8 @@ def _fieller(
     cross = root * (y @ v2 @ x / a + y @ w2 @ x / b)
     variance = np.maximum(var_cov + r**2 * var_root - 2 * r * cross, 0.0)
     reach = float(ndtri((1 + level) / 2)) * np.sqrt(variance)
-    inside = r[np.abs(covariance - r * root) <= reach]
+    # Half a step of the grid: where nearly nothing varies, the interval falls between two points.
+    inside = r[np.abs(covariance - r * root) <= reach + root * (r[1] - r[0]) / 2]
     return float(inside[0]), float(inside[-1])
 
 
