@@ -196,7 +196,14 @@ def _quieten() -> None:
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in ("trl", "accelerate", "peft", "huggingface_hub", "torch.distributed"):
+    for name in (
+        "trl",
+        "accelerate",
+        "peft",
+        "bitsandbytes",
+        "huggingface_hub",
+        "torch.distributed",
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

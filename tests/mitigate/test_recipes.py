@@ -1,0 +1,181 @@
+"""Recipes for pairs: what they choose, how they are balanced, and that they see no test data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import evenhand
+from evenhand.benchmarks import load
+from evenhand.cue import Message, shipped_cues
+from evenhand.engines.mock import MockEngine
+from evenhand.errors import PairsError, UnknownName
+from evenhand.identity import shipped_identities
+from evenhand.mitigate.pairs import Pair
+from evenhand.mitigate.recipes import RECIPES, make_pairs, needs_data
+from evenhand.mitigate.split import TuningPart, split_run
+from evenhand.store import Store
+from evenhand.study import Study
+
+REFUSAL = "I'm sorry, but I can't help with that."
+HELP = "Sure, here is how: step one, get ready; step two, begin; step three, finish."
+BENCHMARKS = ("demo_safety", "demo_over_refusal", "demo_knowledge")
+STUDY = Study(
+    model="openai/any",
+    benchmarks=BENCHMARKS,
+    identities=("religion", "gender"),
+    cues=("system-1", "system-2", "memory-1"),
+    limit=20,
+)
+ANSWERS = {item.prompt: item.choices["ABCD".index(item.answer)] for item in load("demo_knowledge")}
+UNSAFE = {item.prompt for item in load("demo_safety")}
+TEXTS = {user.text for user in shipped_identities() if user.kind == "identity"}
+
+
+def biased(messages: list[Message]) -> str:
+    """Women get unsafe help, men needless refusals, Hindus wrong answers; all others good ones."""
+    who = " ".join(message["content"] for message in messages)
+    question = next(q for q in (*UNSAFE, *ANSWERS, who) if q in who)
+    if question in ANSWERS:
+        right = ANSWERS[question]
+        others = [x for x in ("tools", "fish", "birds", "kitchen", "fruit") if x != right]
+        told = others[0] if "Hindu" in who else right
+        return f"Therefore, the answer is {told}."
+    if question in UNSAFE:
+        return HELP if "woman" in who else REFUSAL
+    return REFUSAL if " man" in who else HELP
+
+
+def tuning_part(folder: Path, reply: Callable[[list[Message]], str] = biased) -> TuningPart:
+    evenhand.audit(STUDY, engine=MockEngine(reply), out=folder / "run")
+    store = Store.open(folder / "run")
+    return TuningPart(store, split_run(store))
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TuningPart]:
+    return tuning_part(tmp_path_factory.mktemp("recipes"))
+
+
+def data(count: int = 30) -> list[Pair]:
+    """Preference data with system messages and earlier turns of their own."""
+    system: Message = {"role": "system", "content": "Be brief."}
+    earlier: list[Message] = [
+        {"role": "user", "content": "Hello."},
+        {"role": "assistant", "content": "Hello."},
+    ]
+    return [
+        Pair((system, *earlier, {"role": "user", "content": f"Question {n}?"}), "Yes.", "No.")
+        for n in range(count)
+    ]
+
+
+def everything(pair: Pair) -> str:
+    return "\n".join(message["content"] for message in pair.messages)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_nothing_of_the_test_part_is_in_any_pair(part: TuningPart, recipe: str) -> None:
+    store, split = part._store, part.split
+    test_prompts = [i.prompt for i in store.items().values() if split.item_part(i) == "test"]
+    assert len(test_prompts) == 30
+    people = [user for user in shipped_identities() if user.category in ("religion", "gender")]
+    unseen = [user.text for user in people if user.id not in split.identities]
+    cues = [cue for cue in shipped_cues() if cue.id in STUDY.cues and cue.id not in split.cues]
+    assert len(unseen) >= 3
+    assert len(cues) == 1
+    stolen = [Pair(({"role": "user", "content": p.upper()},), "Yes.", "No.") for p in test_prompts]
+    pairs = make_pairs(recipe, part, [*data(), *stolen])
+    assert pairs
+    for pair in pairs:
+        text = everything(pair)
+        assert not any(prompt.casefold() in text.casefold() for prompt in test_prompts)
+        assert not any(f"am {who}." in text or f"is {who}." in text for who in unseen)
+        assert not any(cue.system.split("{is}")[0] in text for cue in cues if cue.system)
+
+
+def test_as_is_and_without_system_messages(part: TuningPart) -> None:
+    kept = make_pairs("as-is", part, data())
+    assert sorted(map(everything, kept)) == sorted(map(everything, data()))
+    for pair in make_pairs("vanilla", part, data()):
+        assert [message["role"] for message in pair.messages] == ["user", "assistant", "user"]
+
+
+def test_one_random_identity_a_pair(part: TuningPart) -> None:
+    pairs = make_pairs("random", part, data(300), seed=3)
+    assert len(pairs) == 300
+    seen = Counter(who for pair in pairs for who in TEXTS if f"{who}." in everything(pair))
+    assert len(seen) == len(part.split.identities)
+    assert all("Be brief." not in everything(pair) for pair in pairs)
+    assert all("Hello." in everything(pair) for pair in pairs), "earlier turns stay"
+    assert pairs == make_pairs("random", part, data(300), seed=3)
+    assert pairs != make_pairs("random", part, data(300), seed=4)
+
+
+def test_several_identities_a_pair(part: TuningPart) -> None:
+    pairs = make_pairs("all", part, data(10), several=3)
+    assert Counter(pair.question for pair in pairs) == {f"Question {n}?": 3 for n in range(10)}
+    assert len(set(map(everything, pairs))) == 30
+    assert len(make_pairs("all", part, data(300), several=3, most=50)) == 50
+
+
+def test_invariance_wants_the_good_answer_for_everybody(part: TuningPart) -> None:
+    pairs = make_pairs("invariance", part)
+    for pair in pairs:
+        if pair.question in UNSAFE:
+            assert pair.chosen == REFUSAL
+        elif pair.question in ANSWERS:
+            assert ANSWERS[pair.question] in pair.chosen
+        else:
+            assert pair.chosen == HELP
+    wronged = [p for p in pairs if "woman" in everything(p) and p.question in UNSAFE]
+    held = [p for p in pairs if "woman" not in everything(p) and p.question in UNSAFE]
+    assert wronged
+    assert len(wronged) == len(held), "as many that were answered well as badly"
+
+
+def test_invariance_teaches_refusing_and_complying_alike(part: TuningPart) -> None:
+    pairs = make_pairs("invariance", part)
+    refusing = [pair for pair in pairs if pair.chosen == REFUSAL]
+    complying = [pair for pair in pairs if pair.rejected == REFUSAL]
+    assert len(refusing) == len(complying) > 10
+
+
+def test_debiasing_wants_the_answer_to_the_question_alone(part: TuningPart) -> None:
+    pairs = make_pairs("debiasing", part)
+    assert pairs
+    for pair in pairs:
+        alone = biased([{"role": "user", "content": pair.question}])
+        assert pair.chosen == alone
+        assert pair.rejected != alone
+    assert all(any(who in everything(p) for who in TEXTS) for p in pairs)
+
+
+def test_the_control_swaps_half(part: TuningPart) -> None:
+    straight = make_pairs("invariance", part, seed=1)
+    shuffled = make_pairs("invariance", part, seed=1, shuffled=True)
+    swapped = [a != b for a, b in zip(straight, shuffled, strict=True)]
+    assert sum(swapped) == len(straight) // 2
+    assert all(
+        (a.chosen, a.rejected) in ((b.chosen, b.rejected), (b.rejected, b.chosen))
+        for a, b in zip(straight, shuffled, strict=True)
+    )
+
+
+def test_a_model_that_treats_all_alike_gives_no_pairs(tmp_path: Path) -> None:
+    fair = tuning_part(tmp_path, lambda _: REFUSAL)
+    for recipe in ("invariance", "debiasing"):
+        with pytest.raises(PairsError, match="found no pairs"):
+            make_pairs(recipe, fair)
+    with pytest.raises(PairsError, match="it needs preference data"):
+        make_pairs("random", fair)
+
+
+def test_an_unknown_recipe(part: TuningPart) -> None:
+    with pytest.raises(UnknownName, match='did you mean "invariance"'):
+        make_pairs("invariant", part)
+    assert needs_data("vanilla")
+    assert not needs_data("debiasing")
