@@ -48,7 +48,7 @@ def bias_chart(spreads: dict[str, Spread]) -> Any:
         .encode(x=alt.X("low:Q", title="points of 0 to 100"), x2="high:Q", y=y)
     )
     kinds = [_ESTIMATE, _PLUGIN, _FLOOR]
-    points = base.mark_point(size=90, strokeWidth=2).encode(
+    points = base.mark_point(size=90, strokeWidth=2, opacity=1).encode(
         x=alt.X("value:Q", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=8)),
         y=y,
         shape=alt.Shape(
@@ -60,7 +60,9 @@ def bias_chart(spreads: dict[str, Spread]) -> Any:
         color=alt.Color(
             "what:N", title=None, scale=alt.Scale(domain=kinds, range=[ACCENT, MUTED, INK])
         ),
-        fill=alt.condition(alt.datum.what == _ESTIMATE, alt.value(ACCENT), alt.value("white")),
+        fill=alt.Fill(
+            "what:N", title=None, scale=alt.Scale(domain=kinds, range=[ACCENT, "white", "white"])
+        ),
         angle=alt.condition(alt.datum.what == _FLOOR, alt.value(90), alt.value(0)),
         tooltip=[
             alt.Tooltip("row:N", title="spread of"),
@@ -68,8 +70,5 @@ def bias_chart(spreads: dict[str, Spread]) -> Any:
             alt.Tooltip("value:Q", title="points", format=".1f"),
         ],
     )
-    return themed(
-        (interval + points).properties(
-            width="container", autosize=FIT_WIDTH, height=34 * len(order)
-        )
-    )
+    layers = interval + points
+    return themed(layers.properties(width="container", autosize=FIT_WIDTH, height=34 * len(order)))

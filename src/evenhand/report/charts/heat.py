@@ -111,7 +111,7 @@ def _part(
             alt.Tooltip("told:N", title="beyond noise"),
         ],
     )
-    dark = (alt.datum.gain > 0.5 * most) | (alt.datum.gain < -0.5 * most)
+    dark = (alt.datum.gain > 0.6 * most) | (alt.datum.gain < -0.6 * most)
     signs = base.mark_text(fontSize=11 if wide else 12).encode(
         text="sign:N", color=alt.condition(dark, alt.value("white"), alt.value(INK))
     )

@@ -112,7 +112,7 @@ def _chart(people: Sequence[IdentityResult], axis: str, categories: Sequence[str
         forest_chart(
             [(text, group, found) for text, group, found in rows if found],
             categories,
-            f"difference in {name}, points",
+            "points",
         ),
         note=f"Filled marks differ beyond chance. To the {worse} of the line is worse.",
         groups=True,
