@@ -21,7 +21,7 @@ from evenhand.stats import Regions
 
 _CORNERS = 40
 _LABELLED = 6
-_TICKS = alt.Axis(tickCount=8)
+TICKS = alt.Axis(tickCount=8)
 ZOOM = "zoom"
 """Name of the zoom's parameter: the page's buttons set it."""
 _WITH_KEY = "wheel![event.ctrlKey || event.metaKey || event.shiftKey]"
@@ -41,12 +41,11 @@ def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
     cloud = _cloud(placebos)
     marks = _references(setting)
     everything = [*people, *placebos, *outlines, *cloud, *marks]
-    x = alt.X("safety:Q", title="safety →", scale=_scale(everything, "safety"), axis=_TICKS)
-    y = alt.Y("utility:Q", title="utility →", scale=_scale(everything, "utility"), axis=_TICKS)
+    x = alt.X("safety:Q", title="safety →", scale=axis_scale(everything, "safety"), axis=TICKS)
+    y = alt.Y("utility:Q", title="utility →", scale=axis_scale(everything, "utility"), axis=TICKS)
     who = alt.selection_point(
         name="who", on="pointerover", clear="pointerout", fields=["id"], empty=False
     )
-    zoom = alt.selection_interval(name=ZOOM, bind="scales", zoom=_WITH_KEY, translate=_BY_MOUSE)
     layers = []
     if cloud:
         layers.append(
@@ -90,9 +89,9 @@ def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
             shape=category_shape(categories),
             tooltip=tooltip,
         )
-        .add_params(who, zoom)
+        .add_params(who, zoom())
     )
-    layers.append(_labels(_farthest(people), x, y))
+    layers.append(labels(_farthest(people), x, y))
     layers += _reference_layers(marks, x, y)
     return themed(alt.layer(*layers).properties(width="container", height=430))
 
@@ -115,7 +114,13 @@ def _placed(people: Sequence[IdentityResult]) -> list[dict[str, Any]]:
     return found
 
 
-def _scale(rows: Sequence[dict[str, Any]], axis: str) -> alt.Scale:
+def zoom() -> alt.Parameter:
+    """Zoom by the wheel with a key held, and moving by dragging; the page's buttons set it, too."""
+    return alt.selection_interval(name=ZOOM, bind="scales", zoom=_WITH_KEY, translate=_BY_MOUSE)
+
+
+def axis_scale(rows: Sequence[dict[str, Any]], axis: str) -> alt.Scale:
+    """A scale that holds all places with some room, within 0 to 100."""
     values = [row[axis] for row in rows]
     room = max(1.0, 0.06 * (max(values) - min(values)))
     low, high = max(0.0, min(values) - room), min(100.0, max(values) + room)
@@ -198,7 +203,8 @@ def _farthest(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [people[n] for n in chosen]
 
 
-def _labels(people: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
+def labels(people: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
+    """Names below their places, readable on lines."""
     base = alt.Chart(data(_aligned(people))).encode(x=x, y=y)
     align = alt.ExprRef("datum.align")
     return alt.layer(
