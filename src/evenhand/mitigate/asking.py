@@ -8,9 +8,9 @@ from evenhand.api import RunOptions
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished
+from evenhand.judging import Bench
 from evenhand.plan import Plan
 from evenhand.run import Progress, run
-from evenhand.score import score_run
 from evenhand.store import Store
 from evenhand.study import Study
 
@@ -25,6 +25,7 @@ class Asking:
 
     Attributes:
         progress: of the last plan; answers sent, tokens and cost count all plans.
+        judging: dollars that judges have cost so far.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Asking:
         engine: Engine | None = None,
     ) -> None:
         self.progress: Progress | None = None
+        self.judging = 0.0
         self._options = options
         self._on_progress = on_progress
         self._engines: dict[str, Engine] = {}
@@ -49,6 +51,11 @@ class Asking:
         """Sent in all."""
         return self.progress.sent if self.progress else 0
 
+    @property
+    def cost(self) -> float:
+        """Dollars in all, judges included."""
+        return (self.progress.cost if self.progress else 0.0) + self.judging
+
     async def ask(self, title: str, plan: Plan, store: Store) -> None:
         """Ask what the store has no answer for yet, and score it.
 
@@ -56,29 +63,49 @@ class Asking:
             NotFinished: the cost limit is reached, or some cells have no answer.
             EvenhandError: as `evenhand.run.run`.
         """
-        self.progress = await run(
-            plan,
-            self._engine(plan.study),
-            store,
-            price=self._options.price,
-            max_cost=self._options.max_cost,
-            on_progress=lambda progress: self._on_progress(title, progress),
-            earlier=self.progress,
+        options = self._options
+        limit = None if options.max_cost is None else max(0.0, options.max_cost - self.judging)
+        bench = Bench.of(
+            plan.study,
+            options.judging,
+            None,
+            limit,
+            lambda judge, progress: self._on_progress(f"{title}, {judge}", progress),
         )
-        score_run(store)
-        left = self.progress.cells - self.progress.done
-        if self.progress.stopped or left:
-            reason = self.progress.stopped or f"{left:,} cells have no answer yet"
-            raise NotFinished(f"{title}: {reason}")
+        try:
+            await bench.start(store, plan.cells)
+            self.progress = await run(
+                plan,
+                self._engine(plan.study),
+                store,
+                price=options.price,
+                max_cost=limit,
+                on_progress=lambda progress: self._on_progress(title, progress),
+                earlier=self.progress,
+            )
+            await bench.score(store, self.progress.cost)
+        finally:
+            await bench.close()
+            self.judging += sum(progress.cost for progress in bench.progress.values())
+        self._check_done(title, [self.progress, *bench.progress.values()])
 
-    def forget(self, model: str) -> None:
-        """Let go of a model, and of the memory it takes."""
-        self._engines.pop(model, None)
+    async def forget(self, model: str) -> None:
+        """Let go of a model, and of what it holds."""
+        engine = self._engines.pop(model, None)
+        if engine is not None:
+            await engine.close()
 
     async def close(self) -> None:
         """Release what the engines hold."""
-        for engine in self._engines.values():
-            await engine.close()
+        for model in list(self._engines):
+            await self.forget(model)
+
+    def _check_done(self, title: str, found: list[Progress]) -> None:
+        for progress in found:
+            left = progress.cells - progress.done
+            if progress.stopped or left:
+                reason = progress.stopped or f"{left:,} cells have no answer yet"
+                raise NotFinished(f"{title}: {reason}")
 
     def _engine(self, study: Study) -> Engine:
         if self._given is not None and study.model not in self._engines:

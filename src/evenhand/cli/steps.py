@@ -1,0 +1,92 @@
+"""Progress of a mitigation: which step it is at, and how far."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as RichProgress
+
+from evenhand.run import Price, Progress
+from evenhand.text import one_line
+
+_QUIET = 10.0
+"""Seconds between two lines of the same step where there is no terminal."""
+
+
+class Steps:
+    """One bar on a terminal, for step after step; elsewhere a line for each step."""
+
+    def __init__(self, price: Price | None, console: Console) -> None:
+        self._price = price
+        self._console = console
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=None, note="")
+        self._title = ""
+        self._told = 0.0
+
+    def __enter__(self) -> Steps:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        self._bar.stop()
+
+    def title(self, text: str) -> None:
+        """Tell what begins."""
+        self.show(text, None)
+
+    def show(self, text: str, progress: Progress | None) -> None:
+        """Draw where a step stands.
+
+        Args:
+            text: what is being done.
+            progress: how many answers are there; None for a step that asks nothing.
+        """
+        title = one_line(text)
+        note = _note(progress, self._price) if progress else ""
+        self._bar.update(
+            self._task,
+            description=escape(title),
+            total=progress.cells if progress else None,
+            completed=progress.done if progress else 0,
+            note=note,
+        )
+        if not self._console.is_terminal:
+            self._tell(title, note)
+
+    def _tell(self, title: str, note: str) -> None:
+        step = title.partition(":")[0]
+        now = time.monotonic()
+        if step == self._title and now - self._told < _QUIET:
+            return
+        self._title, self._told = step, now
+        self._console.print(f"{title}  {note}".rstrip(), markup=False, highlight=False)
+
+
+def _note(progress: Progress, price: Price | None) -> str:
+    parts = [f"{progress.done:,}/{progress.cells:,}"]
+    if price:
+        parts.append(f"${progress.cost:.2f}")
+    if progress.failures:
+        parts.append(f"{progress.failures:,} retries")
+    return "  ".join(parts)

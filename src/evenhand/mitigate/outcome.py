@@ -1,0 +1,47 @@
+"""What is written at the end of a mitigation: summary, cards, comparison page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+
+from evenhand.errors import StoreError
+from evenhand.mitigate.results import Mitigation
+from evenhand.report.mitigation import markdown
+
+FORMAT = "evenhand mitigation 1"
+
+
+def to_json(found: Mitigation) -> str:
+    """The whole result; `format` names its form."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
+    return orjson.dumps({"format": FORMAT, **_plain(found)}, option=options).decode()
+
+
+def write_outcome(found: Mitigation, out: Path) -> Path | None:
+    """Write OUT/summary.json and the cards of the tuned models.
+
+    Returns:
+        The comparison page, where there is one.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    try:
+        (out / "summary.json").write_text(to_json(found), encoding="utf-8")
+        if found.trainings:
+            from evenhand.mitigate.train_card import write_card
+
+            for training in found.trainings:
+                names = {training.name, "none"} | {
+                    side.name for side in found.head.sides if training.recipe in side.name
+                }
+                write_card(Path(training.model.removeprefix("hf/")), markdown(found, sorted(names)))
+    except OSError as error:
+        raise StoreError(f"cannot write to {out}: {error.strerror}") from None
+    return None
+
+
+def _plain(found: Mitigation) -> dict[str, object]:
+    return {name: getattr(found, name) for name in found.__dataclass_fields__}
