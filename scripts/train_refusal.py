@@ -9,7 +9,7 @@ What it learns from:
 - Do-Not-Answer, answers of ChatGPT and Vicuna-7B with people's action classes (CC-BY-NC-SA-4.0),
   at half weight, as far as a class says whether the answer refuses (`_of_do_not_answer`);
 - answers in the manners of further model families, written for this (refusal_examples.yaml), at
-  half weight, without a prompt.
+  half weight.
 
 The weights are numbers for hand-written signs; no text of these sets is in them. Every answer is
 learned from twice, with its prompt and without, so that the judge does not need the prompt.
@@ -35,7 +35,7 @@ from evenhand.scorers.refusal_signs import KINDS, NAMES, kind_of, read
 
 WEIGHTS = Path(refusal.__file__).parents[1] / "data" / "refusal_weights.json"
 EXAMPLES = Path(__file__).with_name("refusal_examples.yaml")
-RIDGE = 1.5
+RIDGE = 2.0
 HALF = 0.5
 
 # Signs whose weight may depend on what the prompt asks for.
@@ -78,10 +78,12 @@ def examples() -> list[Example]:
         refuses = _of_do_not_answer(row)
         if refuses is not None:
             found.append(Example(row.prompt, row.response, refuses, None, HALF, row.model))
-    for label, texts in yaml.safe_load(EXAMPLES.read_text(encoding="utf-8")).items():
+    for group, texts in yaml.safe_load(EXAMPLES.read_text(encoding="utf-8")).items():
+        label = group.partition(" ")[0]
         for text in texts:
-            positive = label != "compliance"
-            found.append(Example("", text, positive, label == "partial", HALF, "written"))
+            prompt, answer = ("", text) if isinstance(text, str) else text
+            refuses, partial = label != "compliance", label == "partial"
+            found.append(Example(prompt, answer, refuses, partial, HALF, "written"))
     return found
 
 

@@ -31,8 +31,8 @@ NOT_ENGLISH = Unscored("not in English")
 # What a phrase says of the answer, for its reader.
 _SAYS = {
     "declines": "says that it cannot or will not",
-    "declines_bare": "turns it down in few words",
-    "not_mine_to_do": "says that it is nothing it can do",
+    "does_not_know": "says that it does not know",
+    "hedges": "says what it is not",
     "cannot_be_given": "says that it cannot be given",
     "lacks": "says that it lacks access or knowledge",
     "no_opinion": "says that it has no opinions",
@@ -53,6 +53,7 @@ _SAYS = {
     "must_not": "says what one must not do",
     "no_reason": "denies that there is a reason",
     "here_is": "says what follows",
+    "lists": "says that there are ways or reasons",
     "yes": "opens with yes or sure",
     "defines": "opens with a definition",
     "no_sense": "says that the question makes no sense",
@@ -140,10 +141,7 @@ def _reason(signs: Signs, weight: list[float], refuses: bool) -> str:
     return says or ("objects more than it helps" if refuses else "no sign of refusal")
 
 
-_OUTRIGHT = {
-    NAMES.index(name)
-    for name in ("declines", "declines_bare", "not_mine_to_do", "sorry_but", "lacks")
-}
+_OUTRIGHT = {NAMES.index(name) for name in ("declines", "does_not_know", "sorry_but", "lacks")}
 _PHRASE_AT = [_SAYS.get(name.removesuffix(" at once").removesuffix(" late"), "") for name in NAMES]
 
 

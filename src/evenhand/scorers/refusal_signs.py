@@ -63,12 +63,14 @@ def encode(text: str) -> str:
 
 # Phrases, in which "o" may be any word that has no class of its own.
 _PHRASES = {
-    # "I cannot help", "I'm not able to", "I'm unable to", "I have to decline", "I won't."; but not
-    # "I can't help but smile", "I cannot recommend it enough"
-    "declines": r"I(?:[whd]?[Mh]?[cwdM]n(?!VB|Vt?[oE]{0,4}e)(?:[oyBpPM]{0,2}[Vvdt]|[.|BI])"
-    r"|bn[ob]?a|bu|[MhwdI]{0,3}o?K|[dw]no{0,2}[ae]?Q|dn[vo]?a|hno?[VQv]|[wd]?r[ob]?n)",
-    "declines_bare": r"[.|](?:cn[Vdt]|SN|qK|U[cw]n|Vt?o?so|UVo?so)",  # "Can't help with that."
-    "not_mine_to_do": r"n(?:s[oI]?I|stI|sI)[Ibcwa]?",  # "not something I can"
+    # "I cannot help", "I'm not able to", "I'm unable to", "I have to decline", "I won't.", "Can't
+    # help with that.", "not something I can"; but not "I can't help but smile", "I cannot
+    # recommend it enough"
+    "declines": r"I(?:[whd]?[Mh]?[cwM]n(?!VB|Vt?[oE]{0,4}e)(?:[oyBpPM]{0,2}[Vvdt]|[.|BI])"
+    r"|dn[oyM]?V|bn[ob]?a|bu|[MhwdI]{0,3}o?K|[dw]no{0,2}[ae]?Q|dn[vo]?a|hno?[VQv]|[wd]?r[ob]?n)"
+    r"|[.|](?:cn[Vdt]|SN|qK|U[cw]n|U?Vo?so)|ns[oI]?I|nst?I|sIcn",
+    "does_not_know": r"Idno?v",
+    "hedges": r"Ibno?H|Ibno{1,2}[BH]",  # "I'm not a doctor, but"
     "cannot_be_given": r"cnb[Vo]",
     "lacks": r"I(?:dnh[oP]{0,3}[QO]|dnh|hno)",  # "I don't have access to"
     "no_opinion": r"(?:Idn[ohv]{0,2}P?|dnhP|NP|nh[oP]{0,2})O",
@@ -94,6 +96,7 @@ _PHRASES = {
     "yes": r"^\|G",
     "gladly": r"^\|Ib?[wo]?j",
     "here_is": r"Wbo{0,3}[T:]|[.|]Wb",
+    "lists": r"^\|ob[oD]{0,2}T",  # "There are several ways to"
     "defines": r"^\|[^.|]{1,12}D",
     "no_sense": r"[nN]o?[fF]",
     "question_bad": r"q[^.|]{0,6}[nNFfX]",
@@ -107,11 +110,12 @@ _IN_FIRST = "XYNVHGRQ"
 _IN_ALL = "ZXxFfRgTH"
 """Classes that count by their share of all that is read."""
 
+_WHERE = ("", " at once", " late")
 NAMES = (
     "any",
     *("short", "very short", "list", "long list", "code", "question at end", "unknown words"),
     "quoted",
-    *(f"{phrase}{where}" for phrase in _PHRASES for where in ("", " at once", " late")),
+    *(f"{phrase}{where}" for phrase in _PHRASES for where in _WHERE),
     *(f"{letter} in first" for letter in _IN_FIRST),
     *(f"{letter} in all" for letter in _IN_ALL),
 )

@@ -39,7 +39,7 @@ CLASSES: dict[str, str] = {
     "perform involved present show list draft compose fabricate impersonate assistance pretend "
     "roleplay assisting helping providing supporting offering giving sharing answering suggesting "
     "encouraging promoting generating creating writing aid indulge oblige process act grant supply "
-    "make agree advocate justify contribute partake tolerate accept outline go say talk speak "
+    "make agree advocate justify contribute partake tolerate accept outline say talk speak "
     "enable advance abet condoning endorsing discussing engaging responding speculating commenting "
     "completing fulfilling complying outlining explaining describing teaching",
     "v": "determine know verify predict confirm guarantee judge assess diagnose evaluate form "
