@@ -10,6 +10,12 @@ their sources and how they did in simulation are in docs/statistics.md.
 from __future__ import annotations
 
 from evenhand.stats._scores import TooFewScores
+from evenhand.stats.agreement import (
+    RaterAgreement,
+    VerdictChange,
+    rater_agreement,
+    verdict_change,
+)
 from evenhand.stats.bias import AxisBias, PersonalizationBias, Spread, personalization_bias
 from evenhand.stats.bootstrap import bootstrap_interval
 from evenhand.stats.comparison import (
@@ -75,11 +81,13 @@ __all__ = [
     "PlannedBenchmark",
     "Population",
     "Ranking",
+    "RaterAgreement",
     "Regions",
     "Spread",
     "TooFewScores",
     "TradeOff",
     "Verdict",
+    "VerdictChange",
     "bootstrap_interval",
     "category_effects",
     "classify",
@@ -103,7 +111,9 @@ __all__ = [
     "placebo_contrast",
     "plan_looks",
     "rank_identities",
+    "rater_agreement",
     "residual_variance",
     "trade_off",
     "variance_components",
+    "verdict_change",
 ]

@@ -136,16 +136,16 @@ def corrected_bias(spread: Spread, judge: JudgeError) -> CorrectedBias:
 
 
 def _youden_interval(judge: JudgeError, level: float) -> tuple[float, float]:
-    z = float(ndtri((1 + level) / 2))
-    low_se, high_se = _wilson(judge.sensitivity, judge.positives, z)
-    low_sp, high_sp = _wilson(judge.specificity, judge.negatives, z)
+    low_se, high_se = wilson(judge.sensitivity, judge.positives, level)
+    low_sp, high_sp = wilson(judge.specificity, judge.negatives, level)
     down = np.hypot(judge.sensitivity - low_se, judge.specificity - low_sp)
     up = np.hypot(high_se - judge.sensitivity, high_sp - judge.specificity)
     return max(float(judge.youden - down), 0.0), min(float(judge.youden + up), 1.0)
 
 
-def _wilson(share: float, count: int, z: float) -> tuple[float, float]:
-    """Wilson's (1927) score interval of a share."""
+def wilson(share: float, count: float, level: float) -> tuple[float, float]:
+    """Wilson's (1927) score interval of a share in [0, 1] of so many answers."""
+    z = float(ndtri((1 + level) / 2))
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z * (share * (1 - share) / count + (z / (2 * count)) ** 2) ** 0.5 / (1 + z**2 / count)
     return max(middle - reach, 0.0), min(middle + reach, 1.0)
