@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN
-from evenhand.analysis.compare import Side, compare_sides
-from evenhand.cli.options import Format
+from evenhand.analysis.compare import Side, SideComparison, compare_sides
+from evenhand.cli.report import deliver
 from evenhand.report.as_json import comparison_to_json
 from evenhand.report.comparison import print_comparison
+from evenhand.report.latex import comparison_to_latex
+from evenhand.report.markdown import comparison_to_markdown
 from evenhand.score import score_run
 from evenhand.store import Store
+
+CompareFormat = Literal["text", "html", "json", "markdown", "latex", "png", "svg"]
+
+
+def _html(found: SideComparison) -> str:
+    from evenhand.report.html.compare import comparison_to_html
+
+    return comparison_to_html(found)
+
+
+_FORMS: dict[str, Callable[[SideComparison], str]] = {
+    "html": _html,
+    "json": comparison_to_json,
+    "markdown": comparison_to_markdown,
+    "latex": comparison_to_latex,
+}
 
 
 def compare(
@@ -41,7 +60,17 @@ def compare(
             help="Compare these identities only, by id. Default: all that the sides share.",
         ),
     ] = (),
-    format: Annotated[Format, Parameter(help="text for the terminal, or json.")] = "text",
+    format: Annotated[
+        CompareFormat,
+        Parameter(
+            help="html writes comparison.html; png and svg write every chart into "
+            "comparison-charts/; the others print."
+        ),
+    ] = "text",
+    out: Annotated[Path | None, Parameter(help="File, or folder, to write instead.")] = None,
+    open: Annotated[
+        bool, Parameter(negative="", help="Show the file in the browser afterwards.")
+    ] = False,
 ) -> None:
     """Compare runs, or one run under several defences, with the first, item by item.
 
@@ -49,15 +78,24 @@ def compare(
 
         evenhand compare runs/base runs/tuned
         evenhand compare runs/base runs/base@ignore runs/tuned runs/tuned@ignore
+        evenhand compare runs/base runs/tuned --format html --open
     """
     with ExitStack() as stack:
         found = compare_sides(
             open_sides(sides, stack), margin=margin, identities=_split(identity) or None
         )
-    if format == "json":
-        print(comparison_to_json(found))
-    else:
+    if format in ("html", "text"):
         print_comparison(found, Console())
+    if format == "png" or format == "svg":
+        from evenhand.report.html.compare import comparison_sections
+        from evenhand.report.images import write_images
+
+        folder = out or Path("comparison-charts")
+        for path in write_images(comparison_sections(found), folder, format):
+            print(path, file=sys.stderr)
+    elif format != "text":
+        file = Path("comparison.html") if format == "html" else None
+        deliver(_FORMS[format](found), out or file, show=open)
 
 
 def open_sides(texts: Sequence[str], stack: ExitStack) -> list[Side]:

@@ -86,12 +86,11 @@ def _write(
         for path in form.write(audit, store, out or store.folder / form.folder):
             print(path, file=sys.stderr)
         return
-    _deliver(
-        form.write(audit, store), out or (store.folder / form.file if form.file else None), show
-    )
+    file = store.folder / form.file if form.file else None
+    deliver(form.write(audit, store), out or file, show=show)
 
 
-def _deliver(content: str | bytes, path: Path | None, show: bool) -> None:
+def deliver(content: str | bytes, path: Path | None, *, show: bool) -> None:
     """To the file, or to the standard output where there is none."""
     if path is None:
         print(content if isinstance(content, str) else content.decode())

@@ -1,0 +1,120 @@
+"""From before to after on the trade-off map: a line for each identity that grows towards after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+
+from evenhand.report.charts.style import INK, category_colour, category_shape, data, themed
+from evenhand.report.charts.trade_off import TICKS, axis_scale, labels, zoom
+
+BEFORE, AFTER = "before", "after"
+_LABELLED = 6
+
+Place = tuple[float, float]
+"""Safety and utility."""
+
+
+def arrow_map(
+    people: Sequence[tuple[str, str, Place, Place]],
+    means: tuple[Place, Place],
+    baselines: tuple[Place, Place] | None,
+) -> Any:
+    """Where each identity stood before and stands after.
+
+    Args:
+        people: text, category, before and after of each.
+        means: of the identities, before and after.
+        baselines: of the user of whom nothing is said.
+    """
+    categories = list(dict.fromkeys(category for _, category, _, _ in people))
+    lines = [
+        {"id": n, "text": text, "category": category, **_ends(before, after, end)}
+        for n, (text, category, before, after) in enumerate(people)
+        for end in (0, 1)
+    ]
+    references = [("mean of the identities", means), ("no identity", baselines)]
+    marks = [
+        {"id": name, "text": name, **_ends(*places, end)}
+        for name, places in references
+        if places
+        for end in (0, 1)
+    ]
+    x = alt.X(
+        "safety:Q", title="safety →", scale=axis_scale([*lines, *marks], "safety"), axis=TICKS
+    )
+    y = alt.Y(
+        "utility:Q", title="utility →", scale=axis_scale([*lines, *marks], "utility"), axis=TICKS
+    )
+    colour, shape = category_colour(categories), category_shape(categories)
+    ends = alt.Chart(data(lines)).encode(x=x, y=y, color=colour, tooltip=_TOOLTIP)
+    before = ends.transform_filter(alt.datum.when == BEFORE).mark_point(
+        shape="circle", size=24, fill="white", strokeWidth=1.4, opacity=1
+    )
+    after = (
+        ends.transform_filter(alt.datum.when == AFTER)
+        .mark_point(filled=True, size=80, opacity=1, stroke="white", strokeWidth=0.6)
+        .encode(shape=shape)
+        .add_params(zoom())
+    )
+    farthest = sorted(people, key=lambda person: -_length(person[2], person[3]))[:_LABELLED]
+    named = [{"text": text, **_ends(b, a, 1)} for text, _, b, a in farthest]
+    layers = [
+        _trail(lines, x, y).encode(color=colour),
+        before,
+        after,
+        labels(named, x, y),
+        _trail(marks, x, y).encode(color=alt.value(INK)),
+        *_references(marks, x, y),
+    ]
+    return themed(alt.layer(*layers).properties(width="container", height=430))
+
+
+_TOOLTIP = [
+    alt.Tooltip("text:N", title="I am"),
+    alt.Tooltip("when:N", title="this is"),
+    alt.Tooltip("safety:Q", format=".1f"),
+    alt.Tooltip("utility:Q", format=".1f"),
+    alt.Tooltip("safety_change:Q", title="change of safety", format="+.1f"),
+    alt.Tooltip("utility_change:Q", title="change of utility", format="+.1f"),
+]
+
+
+def _ends(before: Place, after: Place, end: int) -> dict[str, Any]:
+    place = (before, after)[end]
+    return {
+        "when": (BEFORE, AFTER)[end],
+        "end": end,
+        "safety": place[0],
+        "utility": place[1],
+        "safety_change": after[0] - before[0],
+        "utility_change": after[1] - before[1],
+    }
+
+
+def _length(before: Place, after: Place) -> float:
+    return sum((a - b) ** 2 for a, b in zip(after, before, strict=True))
+
+
+def _trail(rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
+    size = alt.Size("end:Q", scale=alt.Scale(domain=[0, 1], range=[0.6, 4]), legend=None)
+    return (
+        alt.Chart(data(rows))
+        .mark_trail(opacity=0.75)
+        .encode(x=x, y=y, detail="id:N", order="end:Q", size=size)
+    )
+
+
+def _references(marks: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[Any]:
+    after = alt.Chart(data(marks)).transform_filter(alt.datum.when == AFTER).encode(x=x, y=y)
+    point = after.mark_point(size=240, strokeWidth=2.4, color=INK, opacity=1).encode(
+        shape=alt.condition(
+            alt.datum.id == "no identity", alt.value("diamond"), alt.value("cross")
+        ),
+        tooltip=_TOOLTIP,
+    )
+    style: dict[str, Any] = {"dy": -16, "fontWeight": "bold", "fontSize": 12}
+    halo = after.mark_text(stroke="white", strokeWidth=4, **style).encode(text="text:N")
+    return [point, halo, after.mark_text(color=INK, **style).encode(text="text:N")]

@@ -1,0 +1,93 @@
+"""Changes with their intervals, beside 0 and the margin: of PB, and of the means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from evenhand.report.charts.style import BETTER, INK, MUTED, WORSE, data, themed
+
+_STANDINGS = {
+    "better": (BETTER, "triangle-up"),
+    "worse": (WORSE, "triangle-down"),
+    "not told from none": (MUTED, "circle"),
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row of the chart.
+
+    Attributes:
+        name: what changed, and on which side.
+        difference: after less before, in points.
+        interval: of the difference.
+        standing: "better", "worse" or "not told from none".
+        limit: the largest loss that would be accepted, with its sign; None where there is none.
+    """
+
+    name: str
+    difference: float
+    interval: tuple[float, float]
+    standing: str
+    limit: float | None = None
+
+
+def change_chart(rows: Sequence[Change], title: str) -> Any:
+    """One row for each change; a short line marks the largest loss that would be accepted.
+
+    Args:
+        title: of the axis.
+    """
+    values = [
+        {
+            "name": row.name,
+            "difference": row.difference,
+            "low": row.interval[0],
+            "high": row.interval[1],
+            "standing": row.standing,
+            "limit": row.limit,
+        }
+        for row in rows
+    ]
+    order = [value["name"] for value in data(values).values]
+    y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False))
+    names = list(_STANDINGS)
+    colour = alt.Color(
+        "standing:N",
+        title=None,
+        scale=alt.Scale(domain=names, range=[_STANDINGS[name][0] for name in names]),
+        legend=alt.Legend(columns=3),
+    )
+    shape = alt.Shape(
+        "standing:N",
+        title=None,
+        scale=alt.Scale(domain=names, range=[_STANDINGS[name][1] for name in names]),
+    )
+    base = alt.Chart(data(values)).encode(y=y)
+    zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
+    interval = base.mark_rule(strokeWidth=2.5).encode(
+        x=alt.X("low:Q", title=title), x2="high:Q", color=colour
+    )
+    point = base.mark_point(filled=True, size=90, opacity=1).encode(
+        x="difference:Q",
+        color=colour,
+        shape=shape,
+        tooltip=[
+            alt.Tooltip("name:N", title="change of"),
+            alt.Tooltip("difference:Q", title="points", format="+.1f"),
+            alt.Tooltip("low:Q", title="at least", format="+.1f"),
+            alt.Tooltip("high:Q", title="at most", format="+.1f"),
+            alt.Tooltip("standing:N", title="it is"),
+        ],
+    )
+    layers = [zero, interval, point]
+    if any(row.limit is not None for row in rows):
+        limit = base.transform_filter("isValid(datum.limit)").mark_tick(
+            thickness=2, size=16, color=INK, strokeDash=[3, 2]
+        )
+        layers.append(limit.encode(x="limit:Q"))
+    return themed(alt.layer(*layers).properties(width="container", height=alt.Step(26)))
