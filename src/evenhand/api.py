@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,7 +104,7 @@ def _run(auditing: Coroutine[Any, Any, Audit]) -> Audit:
     except RuntimeError:
         return asyncio.run(auditing)
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, auditing).result()
+        return thread.submit(copy_context().run, asyncio.run, auditing).result()
 
 
 async def audit_plan(
@@ -127,9 +128,11 @@ async def audit_plan(
     from evenhand.judging import Bench
     from evenhand.looks import run_in_looks
     from evenhand.run import run
+    from evenhand.sandbox import require
     from evenhand.store import Store
 
-    # First the judges: what is missing there must show before anything is paid.
+    # First the sandbox and the judges: what is missing there must show before anything is paid.
+    require(plan.items)
     bench = Bench.of(plan.study, options.judging, judges, options.max_cost, on_judging)
     engine = engine or make_engine(
         plan.study.model,

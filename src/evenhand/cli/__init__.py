@@ -31,6 +31,7 @@ for _verb, _summary in {
     "compare": "Show what changed from one run to another.",
     "mitigate": "Bring the bias down by prompt, by tuning, or by both, and prove it.",
     "score": "Score the answers of a run anew.",
+    "calibrate": "Hold a judge against answers that people have labelled.",
     "sandbox": "Run one program as those of a model are run.",
     "fetch": "Download the benchmarks' files ahead of a run.",
     "identities": "List who the user can say to be.",
@@ -62,5 +63,6 @@ def _show_examples(verb: str) -> None:
     if verb in app:
         text = inspect.getdoc(app[verb].default_command) or ""
         description, _, examples = text.partition("Examples:\n")
-        app[verb].help = description
-        app[verb].help_epilogue = f"Examples:\n{examples}"
+        if examples:
+            app[verb].help = description
+            app[verb].help_epilogue = f"Examples:\n{examples}"

@@ -15,6 +15,7 @@ from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.plan import default_folder, show_plan
 from evenhand.cli.progress import ProgressBar
+from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import check_judge
 from evenhand.plan import make_plan
 from evenhand.report import write_audit
@@ -35,6 +36,7 @@ def audit(
     study: StudyFlags = StudyFlags(),
     run: RunFlags = RunFlags(),
     judges: JudgeFlags = JudgeFlags(),
+    sandbox: SandboxFlags = SandboxFlags(),
 ) -> None:
     """Audit a model: the same questions on behalf of every identity.
 
@@ -59,7 +61,8 @@ def audit(
         show_plan(plan, options, None, format)
         return
     console = Console(stderr=True)
-    with ProgressBar(plan.cells, options.price, console, judge_price=judging.price) as bar:
+    bar = ProgressBar(plan.cells, options.price, console, judge_price=judging.price)
+    with sandbox.using(), bar:
         try:
             auditing = audit_plan(
                 plan, folder, options, None, bar.show, on_judging=bar.show_judging

@@ -18,11 +18,13 @@ from rich.table import Table
 from evenhand.api import RunOptions
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
+from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import is_paid
 from evenhand.judging import Judging, judge_cost
 from evenhand.plan import Plan, make_plan
 from evenhand.power import Power, plan_power
 from evenhand.run import CHARACTERS_PER_TOKEN
+from evenhand.sandbox import require as require_sandbox
 from evenhand.score import score_run
 from evenhand.store import Store
 
@@ -37,6 +39,7 @@ def plan(
     study: StudyFlags = StudyFlags(),
     run: RunFlags = RunFlags(),
     judges: JudgeFlags = JudgeFlags(),
+    sandbox: SandboxFlags = SandboxFlags(),
 ) -> None:
     """Show what a study will ask, cost, and be able to show; send nothing.
 
@@ -48,15 +51,17 @@ def plan(
     """
     made = make_plan(study.study(model, judges.judge), offline=run.offline)
     options = run.options(judges.judging())
-    if pilot is None:
-        show_plan(made, options, None, format)
-        return
-    store = Store.open(pilot)
-    try:
-        score_run(store)
-        show_plan(made, options, store, format)
-    finally:
-        store.close()
+    with sandbox.using():
+        require_sandbox(made.items)
+        if pilot is None:
+            show_plan(made, options, None, format)
+            return
+        store = Store.open(pilot)
+        try:
+            score_run(store)
+            show_plan(made, options, store, format)
+        finally:
+            store.close()
 
 
 def show_plan(plan: Plan, options: RunOptions, pilot: Store | None, format: Format) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.progress import ProgressBar
+from evenhand.cli.sandbox import SandboxFlags
 from evenhand.errors import UsageError
 from evenhand.judges import Judge, make_judge
 from evenhand.judging import judge_run
@@ -43,6 +44,7 @@ def score(
         float, Parameter(validator=Number(gt=0), help="Seconds for one attempt.")
     ] = 120.0,
     batch_size: Annotated[int, Parameter(validator=_AT_LEAST_1, help="For local weights.")] = 64,
+    sandbox: SandboxFlags = SandboxFlags(),
 ) -> None:
     """Score all answers of a run anew, as after an update of evenhand; or have judges score them.
 
@@ -65,7 +67,8 @@ def score(
     store = Store.open(run)
     try:
         if not judges.judge:
-            print(f"{score_run(store, again=True):,} answers scored")
+            with sandbox.using():
+                print(f"{score_run(store, again=True):,} answers scored")
             return
         at_work = [make_judge(name, judging.options) for name in judges.judge]
         sys.exit(_judge(store, at_work, judging.price, max_cost, again) or None)

@@ -11,13 +11,14 @@ What is contained, and how: docs/code.md.
 from __future__ import annotations
 
 from evenhand.sandbox.choice import CHOICES, chosen, require, using
-from evenhand.sandbox.outcome import Kind, Limits, Ran, Status, Tested, Tests
+from evenhand.sandbox.outcome import DEFAULT_LIMITS, Kind, Limits, Ran, Status, Tested, Tests
 from evenhand.sandbox.pool import Pool
 from evenhand.sandbox.process import kill_all
 from evenhand.sandbox.running import Tester, check, run_program
 
 __all__ = [
     "CHOICES",
+    "DEFAULT_LIMITS",
     "Kind",
     "Limits",
     "Pool",

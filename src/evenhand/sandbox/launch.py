@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -150,25 +150,25 @@ def _in_bubblewrap(program: Sequence[str], limits: Limits, processes: bool) -> L
 
 
 def _bare(program: Sequence[str]) -> Launched:
-    process = subprocess.Popen(
-        program,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=bwrap.ENVIRONMENT,
-        cwd=tempfile.gettempdir(),
-        start_new_session=True,
-    )
-    return Launched("none", process)
+    return Launched("none", _popen(program, env=bwrap.ENVIRONMENT, cwd=tempfile.gettempdir()))
 
 
-def _popen(argv: Sequence[str], pass_fds: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+def _popen(
+    argv: Sequence[str],
+    *,
+    pass_fds: Sequence[int] = (),
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         argv,
+        env=env,
+        cwd=cwd,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         pass_fds=pass_fds,
+        process_group=0,  # Ctrl-C is for us to handle; what runs here must not end before us
     )
 
 

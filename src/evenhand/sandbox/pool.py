@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYetError
 from types import TracebackType
 
 from evenhand.sandbox.outcome import DEFAULT_LIMITS, Kind, Limits, Tested, Tests
 from evenhand.sandbox.process import kill_all
 from evenhand.sandbox.running import Tester
+
+_NOTICE = 0.2
 
 
 class Pool:
@@ -38,7 +42,7 @@ class Pool:
     def test(self, programs: Iterable[tuple[Sequence[str], Tests]]) -> list[Tested]:
         """Test programs, each given as for `Tester.test`; results in the same order."""
         futures = [self._threads.submit(self._test, *program) for program in programs]
-        return [future.result() for future in futures]
+        return [_result(future) for future in futures]
 
     def _test(self, programs: Sequence[str], tests: Tests) -> Tested:
         if not hasattr(self._own, "tester"):
@@ -63,3 +67,25 @@ class Pool:
         self._threads.shutdown(cancel_futures=True)
         for tester in self._testers:
             tester.close()
+
+
+def _result(future: Future[Tested]) -> Tested:
+    while True:
+        try:
+            return future.result(_NOTICE)
+        except NotYetError:
+            if _is_cancelled():
+                raise asyncio.CancelledError from None
+
+
+def _is_cancelled() -> bool:
+    """Whether this is within a task that has been cancelled.
+
+    A first Ctrl-C is no KeyboardInterrupt within asyncio.run: it cancels the task, which would
+    not notice before its next `await`.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no task at all
+        return False
+    return task is not None and task.cancelling() > 0

@@ -104,7 +104,7 @@ class Process:
             self.close()
             raise
         self._started = True
-        self._waited = 0.0
+        self._waited = self._looked = 0.0
 
     def begin_anew(self) -> None:
         """Count its time and its output from here, for it has something new to do."""
