@@ -18,6 +18,9 @@ added below it, "(A) Paris" and so on, unless the prompt already shows each with
 How to answer is for the prompt to say; answers are found best where it asks to end with
 "Therefore, the answer is ...".
 
+A programming task has other fields, those of HumanEval (`evenhand.benchmarks.humaneval`), and
+only in .jsonl.
+
 The benchmark has the name of the file without its ending.
 """
 
@@ -31,6 +34,7 @@ from string import ascii_uppercase
 from typing import Any, TypeVar, get_args
 
 from evenhand.benchmarks.answers import number_of
+from evenhand.benchmarks.humaneval import is_humaneval, read_humaneval
 from evenhand.benchmarks.item import Axis, Item, ScorerName, letters_by_identity
 from evenhand.benchmarks.prompts import lettered
 from evenhand.benchmarks.records import FIELDS, REQUIRED, Record, records
@@ -82,6 +86,8 @@ def read_own(path: Path, benchmark: str) -> list[Item]:
 
 
 def _item(record: Record, benchmark: str) -> Item:
+    if is_humaneval(record):
+        return _programming(record, benchmark)
     for field in record:
         if field not in FIELDS:
             raise _BadRecordError(str(UnknownName("field", field, FIELDS)))
@@ -105,6 +111,13 @@ def _item(record: Record, benchmark: str) -> Item:
         choices=choices,
         subgroup=_text(record, "subgroup"),
     )
+
+
+def _programming(record: Record, benchmark: str) -> Item:
+    try:
+        return read_humaneval(record, benchmark)
+    except ValueError as error:
+        raise _BadRecordError(str(error)) from None
 
 
 def _text(record: Record, field: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -118,6 +119,8 @@ def check(kind: Kind) -> None:
     Raises:
         SandboxError: they cannot; the message says what to do.
     """
+    if sys.platform != "linux":
+        raise SandboxError("code that the model writes can be run on Linux only")
     ran = run_program("print(6 * 7)", kind)
     if ran.stdout != "42\n":
         raise SandboxError(f"--sandbox {kind} does not run Python: {one_line(ran.stderr, 200)}")

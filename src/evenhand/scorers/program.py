@@ -22,6 +22,7 @@ _PYTHON = {"", "python", "py", "python3", "python2", "py3", "ipython", "pycon", 
 _TAGS = re.compile(r"^[ \t]*\[/?(?:BEGIN|DONE|PYTHON|CODE|ANSWER)\][ \t]*$", re.M | re.I)
 _PROMPT = re.compile(r"^[ \t]*(?:>>>|\.\.\.)(?: |$)")
 _OPENS = re.compile(r"(?:(?:async def|def|class|import|from)\b|@\w)")
+_CONTINUES = re.compile(r"^\s*(?:return|yield|for|while|if|with|try)\b", re.M)
 _CODE_LINE = re.compile(
     r"\s|#|@|[)\]}]|(?:async|def|class|import|from|if|elif|else|for|while|try|except|finally|with"
     r"|return|raise|assert|global|pass|del|match)\b(?=[^.,;]*[\w:()\]'\"]$|.*:$|.*\()"
@@ -60,6 +61,8 @@ def _readings(text: str, task: Task) -> Iterator[str]:
             yield from _bare_readings(bare, task)
         for block in reversed(blocks):
             yield from _bare_readings(block, task)
+        if task.stub and not blocks and not bare and _CONTINUES.search(text):
+            yield f"{task.stub}\n    {text.lstrip()}"  # the answer's own indentation is cut off
 
 
 def _bare_readings(code: str, task: Task) -> Iterator[str]:
@@ -117,7 +120,7 @@ def _without_prose(text: str) -> str:
         return _plain([line for line in lines if _PROMPT.match(line)])
     first = next((i for i, line in enumerate(lines) if _OPENS.match(line.lstrip())), None)
     if first is None:
-        return textwrap.dedent(text) if text[:1].isspace() and "return" in text else ""
+        return ""
     code = textwrap.dedent("\n".join(lines[first:])).split("\n")
     return "\n".join(line for line in code if not line.strip() or _CODE_LINE.match(line))
 
