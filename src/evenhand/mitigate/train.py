@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -33,7 +34,14 @@ if TYPE_CHECKING:
     from evenhand.mitigate.train_watch import TrainingProgress
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_SPACE_WORDS = ("no space left", "quota exceeded", "file too large", "failed writing file")
+# The last two are torch's, whose writer knows nothing of errno.
+_NO_SPACE_WORDS = (
+    "no space left",
+    "quota exceeded",
+    "file too large",
+    "failed writing file",
+    "inline_container",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,8 @@ def train(out: Path, on_progress: Callable[[TrainingProgress], None] = lambda _:
 
 def launch_command(out: Path, devices: int) -> str:
     """The command that runs a prepared training on several devices of this machine."""
-    return f"accelerate launch --num_processes {devices} -m evenhand.mitigate.train {out}"
+    where = shlex.quote(str(out))
+    return f"accelerate launch --num_processes {devices} -m evenhand.mitigate.train {where}"
 
 
 def _trainer(job: Job, files: Files, watch: Any) -> Any:

@@ -1,0 +1,354 @@
+"""Training on the organism: resumed after a kill, stopped by bad numbers and full disks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+pytest.importorskip("peft")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from evenhand.cue import Message  # noqa: E402
+from evenhand.errors import StudyError, TrainingError, UsageError  # noqa: E402
+from evenhand.mitigate.pairs import Pair  # noqa: E402
+from evenhand.mitigate.train import Trained, launch_command, main, train  # noqa: E402
+from evenhand.mitigate.train_card import write_card  # noqa: E402
+from evenhand.mitigate.train_job import prepare  # noqa: E402
+from evenhand.mitigate.train_settings import Training, training_for  # noqa: E402
+
+torch.set_num_threads(1)
+
+SHORT: dict[str, Any] = {
+    "steps": 12,
+    "batch_size": 4,
+    "accumulation": 1,
+    "save_every": 4,
+    "learning_rate": 1e-3,
+    "max_length": 128,
+}
+ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def pairs(count: int = 48) -> list[Pair]:
+    told: Message = {"role": "system", "content": "You are a helpful assistant. I am a man."}
+    return [
+        Pair((told, {"role": "user", "content": f"How do I boil {n} eggs?"}), "Boil them.", "No.")
+        for n in range(count)
+    ]
+
+
+def prepared(out: Path, **settings: Any) -> Path:
+    training = Training.model_validate({**SHORT, **settings})
+    prepare("organism", pairs(), out, training, recipe="invariance")
+    return out
+
+
+def weights(out: Path) -> dict[str, Any]:
+    return dict(load_file(out / "adapter_model.safetensors"))
+
+
+def in_a_process(out: Path, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "evenhand.mitigate.train", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ALONE,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return train(prepared(tmp_path_factory.mktemp("trained") / "out"))
+
+
+def test_it_learns_the_preference(trained: Trained) -> None:
+    assert [step["step"] for step in trained.steps] == list(range(1, 13))
+    assert trained.steps[0]["loss"] == pytest.approx(0.693, abs=0.001)
+    assert trained.steps[-1]["loss"] < 0.4
+    assert trained.steps[-1]["accuracy"] == 1
+    assert trained.steps[-1]["margin"] > 0.5
+
+
+def test_what_is_left_when_it_is_done(trained: Trained) -> None:
+    found = {path.name for path in trained.out.iterdir()}
+    assert found == {
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "chat_template.jinja",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training",
+    }
+    assert {path.name for path in (trained.out / "training").iterdir()} == {
+        "job.json",
+        "pairs.jsonl",
+        "training.json",
+    }
+    written = json.loads((trained.out / "training" / "training.json").read_text())
+    assert written["finished"]
+    assert written["steps"] == trained.steps
+    assert written["settings"]["seed"] == 0
+
+
+def test_done_is_done(trained: Trained) -> None:
+    before = (trained.out / "adapter_model.safetensors").stat().st_mtime_ns
+    assert train(trained.out).steps == trained.steps
+    assert (trained.out / "adapter_model.safetensors").stat().st_mtime_ns == before
+
+
+def test_the_same_seed_gives_the_same_weights_another_other_ones(
+    trained: Trained, tmp_path: Path
+) -> None:
+    again = weights(train(prepared(tmp_path / "again")).out)
+    other = weights(train(prepared(tmp_path / "other", seed=1)).out)
+    for name, tensor in weights(trained.out).items():
+        assert torch.equal(tensor, again[name])
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in again.items())
+
+
+def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
+    lines: list[str] = []
+    train(prepared(tmp_path / "out", steps=3), lambda progress: lines.append(progress.line()))
+    assert [line.split("  ")[0] for line in lines] == ["step 1/3", "step 2/3", "step 3/3"]
+    assert lines[-1].endswith("preferences right 100%  0:00 left")
+
+
+def test_killed_and_run_again_it_ends_with_the_same_weights(
+    trained: Trained, tmp_path: Path
+) -> None:
+    out = prepared(tmp_path / "out")
+    process = in_a_process(out)
+    second = out / "training" / "checkpoints" / "checkpoint-8" / "whole"
+    deadline = time.monotonic() + 120
+    while not second.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not (out / "adapter_model.safetensors").exists()
+    finished, told = in_a_process(out), "Trained, from step 8 on."
+    stdout, stderr = finished.communicate(timeout=120)
+    assert finished.returncode == 0, stderr
+    assert stdout.startswith(told)
+    steps = json.loads((out / "training" / "training.json").read_text())["steps"]
+    assert [step["step"] for step in steps] == list(range(1, 13))
+    for name, tensor in weights(trained.out).items():
+        assert torch.equal(tensor, weights(out)[name])
+
+
+def test_resumed_it_computes_no_reference_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import DPOTrainer
+
+    calls: list[int] = []
+    compute = DPOTrainer.compute_ref_log_probs
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return compute(*arguments)
+
+    def stop(progress: Any) -> None:
+        if progress.step.step == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", counted)
+    out = prepared(tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        train(out, stop)
+    assert calls
+    calls.clear()
+    assert train(out).resumed_from == 4
+    assert not calls
+
+
+def test_a_loss_that_is_no_number_stops_it_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trl import DPOTrainer
+
+    compute = DPOTrainer.compute_loss
+
+    def broken(trainer: Any, *arguments: Any, **named: Any) -> Any:
+        loss = compute(trainer, *arguments, **named)
+        return loss * float("nan") if trainer.state.global_step >= 7 else loss
+
+    out = prepared(tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(DPOTrainer, "compute_loss", broken)
+        with pytest.raises(TrainingError) as error:
+            train(out)
+    message = str(error.value)
+    assert "broke down at step 8" in message
+    assert "lower learning rate" in message
+    assert "The checkpoint of step 4 is kept" in message
+    assert "\n" not in message
+    # Step 8 was to be saved as well: its broken weights are nowhere.
+    kept = list((out / "training" / "checkpoints").glob("checkpoint-*"))
+    assert [path.name for path in kept] == ["checkpoint-4"]
+    assert all(torch.isfinite(t).all() for t in weights(kept[0]).values())
+    written = json.loads((out / "training" / "training.json").read_text())
+    assert not written["finished"]
+    assert len(written["steps"]) == 8
+    assert train(out).resumed_from == 4, "the checkpoint is good to go on from"
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from evenhand.mitigate import train
+def limit(progress):
+    if progress.step.step == int(sys.argv[2]):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
+train._print_line = limit
+sys.exit(train.main([sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("most", [0, 100_000, 700_000], ids=["nothing", "adapter", "optimizer"])
+def test_a_full_disk_stops_it_and_keeps_the_last_good_checkpoint(tmp_path: Path, most: int) -> None:
+    out = prepared(tmp_path / "out")
+    # From step 6 on no file can grow beyond so many bytes; step 8 is to be saved.
+    ended = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(out), "6", str(most)],
+        capture_output=True,
+        text=True,
+        env=ALONE,
+        timeout=120,
+    )
+    assert ended.returncode == 2, ended.stderr
+    told = [line for line in ended.stderr.splitlines() if line.startswith("evenhand: ")]
+    assert len(told) == 1
+    assert "free some space" in told[0]
+    assert "The checkpoint of step 4 is kept" in told[0]
+    assert "Traceback" not in ended.stderr
+    kept = list((out / "training" / "checkpoints").glob("checkpoint-*"))
+    assert [path.name for path in kept] == ["checkpoint-4"]
+    assert train(out).resumed_from == 4
+
+
+def test_full_training_gives_a_whole_model(tmp_path: Path) -> None:
+    out = train(prepared(tmp_path / "out", method="full", steps=2)).out
+    assert (out / "model.safetensors").exists()
+    assert not (out / "adapter_config.json").exists()
+    assert "library_name: transformers" in (out / "README.md").read_text()
+
+
+def test_a_supervised_loss_adds_to_the_preference_loss(tmp_path: Path) -> None:
+    plain = train(prepared(tmp_path / "plain", steps=2)).steps
+    both = train(prepared(tmp_path / "both", steps=2, sft_weight=1.0)).steps
+    assert both[0]["loss"] > plain[0]["loss"] + 0.5
+
+
+def test_the_card_carries_settings_and_audit(trained: Trained) -> None:
+    assert "Not audited yet." in (trained.out / "README.md").read_text()
+    write_card(trained.out, "PB fell from 11.6 to 0.4 points.")
+    card = (trained.out / "README.md").read_text()
+    front = card.split("---")[1]
+    assert "library_name: peft" in front
+    assert "base_model: " in front
+    assert "PB fell from 11.6 to 0.4 points." in card
+    assert "Not audited" not in card
+    for line in ("| lora_r | 16 |", "| seed | 0 |", "| learning_rate | 0.001 |", "48 pairs"):
+        assert line in card
+
+
+def test_a_folder_with_another_training_is_left_alone(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="holds another training"):
+        prepared(trained.out, steps=13)
+    (tmp_path / "note.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="holds other files"):
+        prepared(tmp_path)
+
+
+def test_the_same_training_is_prepared_twice(tmp_path: Path) -> None:
+    prepared(tmp_path / "out")
+    prepared(tmp_path / "out")
+
+
+def test_what_cannot_be_trained(tmp_path: Path, trained: Trained) -> None:
+    training = Training.model_validate(SHORT)
+    for model, complaint, kind in (
+        ("openai/any", "only local weights", UsageError),
+        (f"hf/{tmp_path / 'nowhere'}", "cannot load", TrainingError),
+        (f"hf/{trained.out}", "is an adapter; merge it", TrainingError),
+    ):
+        with pytest.raises(kind, match=complaint):
+            prepare(model, pairs(), tmp_path / "out", training, recipe="random")
+    with pytest.raises(TrainingError, match="no training in"):
+        train(tmp_path / "nowhere")
+
+
+def test_the_module_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert "evenhand: no training in" in capsys.readouterr().err
+    assert main([str(prepared(tmp_path / "out", steps=2))]) == 0
+    assert f"evenhand audit hf/{tmp_path / 'out'}" in capsys.readouterr().out
+
+
+LAUNCHERS = {
+    "accelerate": (1, ["-m", "accelerate.commands.launch", "--cpu"]),
+    # What accelerate launches for several devices; it has no way of its own for several CPUs.
+    "torch, two processes": (2, ["-m", "torch.distributed.run", "--nproc_per_node", "2"]),
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_it_runs_under_launchers(tmp_path: Path, launcher: str) -> None:
+    devices, launch = LAUNCHERS[launcher]
+    out = prepared(tmp_path / "out", steps=4, batch_size=2)
+    told = launch_command(out, devices).split()
+    assert told[:2] == ["accelerate", "launch"]
+    ended = subprocess.run(
+        [sys.executable, *launch, *told[told.index("-m") :]],
+        capture_output=True,
+        text=True,
+        env=ALONE,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.stdout.count("Trained.") == 1
+    written = json.loads((out / "training" / "training.json").read_text())
+    assert written["devices"] == devices
+    assert len(written["steps"]) == 4
+    assert len(weights(out)) > 10
+
+
+def test_settings_of_recipes_and_of_the_organism() -> None:
+    paper = training_for("random", "hf/any", {})
+    assert (paper.lora_r, paper.lora_alpha, paper.learning_rate) == (16, 16, 5e-6)
+    assert (paper.beta, paper.steps, paper.method, paper.four_bit) == (0.1, 100, "lora", None)
+    assert paper.sft_weight == 0
+    assert training_for("invariance", "hf/any", {}).sft_weight == 1
+    assert training_for("invariance", "hf/any", {"sft_weight": 0.5}).sft_weight == 0.5
+    assert training_for("random", "organism", {}).learning_rate > 1e-4
+    assert training_for("random", "organism", {"learning_rate": 1e-5}).learning_rate == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"stepz": 5}, 'did you mean "steps"'),
+        ({"steps": 0}, "steps: Input should be greater than or equal to 1"),
+        ({"method": "magic"}, "method: "),
+        ({"learning_rate": float("nan")}, "learning_rate: "),
+    ],
+)
+def test_settings_that_are_none(given: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(StudyError, match=complaint):
+        training_for("random", "hf/any", given)
