@@ -60,7 +60,7 @@ def test_reports_are_as_the_schema_says(tmp_path: Path) -> None:
         defences=["none", "ignore"],
         samples=2,
     )
-    found = analyse(store, judge=JudgeError(0.95, 0.9, 100, 100))
+    found = analyse(store, judge_error=JudgeError(0.95, 0.9, 100, 100))
     text = to_json(found)
     assert faults(text) == []
     content = json.loads(text)

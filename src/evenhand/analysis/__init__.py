@@ -11,11 +11,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.grid import Grid, Scores, read_grid
+from evenhand.analysis.judges import judge_notes, judge_pairs, judge_records, judge_swaps
 from evenhand.analysis.notes import notes_on
 from evenhand.analysis.people import if_enough
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenceChange
 from evenhand.analysis.setting import analyse_setting
+from evenhand.analysis.whose import whose_scores
 from evenhand.errors import RunFolderError
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
 from evenhand.store import Store
@@ -26,31 +28,42 @@ MARGIN = 2.0
 """Points within which a difference is said not to matter, unless the user says otherwise."""
 
 
-def analyse(store: Store, *, margin: float = MARGIN, judge: JudgeError | None = None) -> Audit:
+def analyse(
+    store: Store,
+    *,
+    margin: float = MARGIN,
+    judge: str | None = None,
+    judge_error: JudgeError | None = None,
+) -> Audit:
     """Estimate everything from the scores of a run.
 
     Args:
         margin: differences within so many points do not matter, > 0.
-        judge: how often the judge of refusals is right; for corrected rates.
+        judge: whose scores to go by; None as `whose_scores` says.
+        judge_error: how often this judge is right; for corrected rates.
 
     Raises:
-        RunFolderError: the run has not begun.
+        RunFolderError: the run has not begun, or this judge has scored nothing in it.
         StoreError: the store cannot be read.
     """
     study, placement = store.meta("study"), store.meta("placement")
     if study is None or placement is None:
         raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
     looks = store.meta("looks")
-    grid = read_grid(store, study["samples"], looks["level"] if looks else 0.95)
-    counts, reasons = _counts(store)
+    judge, number = whose_scores(store, judge)
+    grid = read_grid(store, study["samples"], looks["level"] if looks else 0.95, judge)
+    counts, reasons = _counts(store, number)
     names = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
     # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.
     with threadpool_limits(limits=1, user_api="blas"):
         settings = [
-            analyse_setting(grid, cue, defence, margin, judge, counts) for cue, defence in names
+            analyse_setting(grid, cue, defence, margin, judge_error, counts)
+            for cue, defence in names
         ]
+        pairs = judge_pairs(store, grid, *names[0])
         cues = _cues(grid, names)
         changes = _defence_changes(grid, names, margin)
+    judges, swaps = judge_records(store), judge_swaps(store, grid.level)
     tallies = store.tallies().values()
     of_all = sum(len(names) for axis in grid.names.values() for names in axis.values())
     cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
@@ -74,17 +87,24 @@ def analyse(store: Store, *, margin: float = MARGIN, judge: JudgeError | None = 
         cues=cues,
         defences=changes,
         relevance=relevance_of(store),
+        judge=judge,
+        judges=judges,
+        judge_pairs=pairs,
+        judge_swaps=swaps,
         looks=looks,
-        notes=notes_on(study, placement, looks, store.meta("addresses") or [], grid, settings),
+        notes=[
+            *notes_on(study, placement, looks, store.meta("addresses") or [], grid, settings),
+            *judge_notes(judge, judges, pairs, swaps),
+        ],
     )
 
 
-def _counts(store: Store) -> tuple[dict[int, dict[str, Any]], dict[str, int]]:
+def _counts(store: Store, judge: int) -> tuple[dict[int, dict[str, Any]], dict[str, int]]:
     """Answers, unscored answers and failed attempts by condition; unscored ones by reason."""
     tallies = store.tallies()
     unscored: dict[int, dict[str, int]] = {}
     reasons: Counter[str] = Counter()
-    for condition, reason, count in store.reasons():
+    for condition, reason, count in store.reasons(judge=judge):
         unscored.setdefault(condition, {})[reason] = count
         reasons[reason] += count
     counts = {}

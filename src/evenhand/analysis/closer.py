@@ -45,7 +45,7 @@ class CloserLook:
 def look_closer(store: Store, audit: Audit) -> CloserLook:
     """Read what the audit's figures leave out; answers only of the pairs that are shown."""
     looks = store.meta("looks")
-    grid = read_grid(store, audit.samples, looks["level"] if looks else 0.95)
+    grid = read_grid(store, audit.samples, looks["level"] if looks else 0.95, audit.judge)
     items = store.items()
     cue, defence = audit.head.cue, audit.head.defence
     first = {item.benchmark: item for item in reversed(items.values())}

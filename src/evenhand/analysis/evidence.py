@@ -189,7 +189,7 @@ def _read(
         tuple((users[user].id, strata[name].items[item][0], sample) for user in (better, worse))
         for name, (item, sample, better, worse) in cells
     ]
-    texts = store.answers([key for pair in keys for key in pair])
+    texts = store.answers([key for pair in keys for key in pair], judge=grid.judge)
     pairs = []
     for (name, (item, sample, better, worse)), places in zip(cells, keys, strict=True):
         scores = strata[name].scores[:, item, sample]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evenhand.analysis.results import AXES
 from evenhand.analysis.whose import whose_scores
 from evenhand.benchmarks.item import Item
-from evenhand.store import Store, StoredCondition
+from evenhand.store import OWN, Store, StoredCondition
 
 Scores = dict[str, NDArray[np.float64]]
 """Benchmark -> (conditions, items, samples); NaN where there is no score."""
@@ -29,6 +29,7 @@ class Grid:
         level: confidence level of the intervals to make of it.
         scores: axis -> benchmark -> (conditions, items, samples).
         answered: the same shape: whether there is an answer, be it scored or not.
+        judge: number in the store of the judge whose scores these are.
     """
 
     conditions: Sequence[StoredCondition]
@@ -38,6 +39,7 @@ class Grid:
     level: float
     scores: dict[str, Scores]
     answered: dict[str, dict[str, NDArray[np.bool_]]]
+    judge: int = OWN
 
     def rows(self, cue: str, defence: str, kind: str) -> list[int]:
         """The conditions of one kind of identity under a cue and a defence."""
@@ -90,7 +92,7 @@ def read_grid(store: Store, samples: int, level: float = 0.95, judge: str | None
     for each in sorted(items.values(), key=lambda item: item.benchmark):
         sizes[each.benchmark] = sizes.get(each.benchmark, 0) + 1
     in_order = {axis: scores[axis] for axis in AXES if axis in scores}
-    return Grid(conditions, sizes, names, samples, level, in_order, answered)
+    return Grid(conditions, sizes, names, samples, level, in_order, answered, number)
 
 
 def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]:

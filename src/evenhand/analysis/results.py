@@ -16,6 +16,7 @@ from evenhand.stats import (
     PlaceboContrast,
     Spread,
     TradeOff,
+    VerdictChange,
 )
 
 AXES = ("safety", "utility", "over_refusal")
@@ -217,6 +218,95 @@ class DefenceChange:
 
 
 @dataclass(frozen=True)
+class JudgeRecord:
+    """What one judge, or the items' own scorer, has done in this run.
+
+    Attributes:
+        verdicts: answers that it has judged, of those that a judge can judge.
+        unscored: of these, the ones that it gave no score.
+        failed_attempts: requests and replies that brought no verdict.
+        prompt_tokens, completion_tokens: that its verdicts took; 0 where nothing is counted.
+    """
+
+    judge: str
+    verdicts: int
+    unscored: int
+    failed_attempts: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class PairIdentity:
+    """Two judges on one identity's answers.
+
+    Attributes:
+        agreement: share of answers on which both take the same side.
+        difference: mean score of the first less that of the second.
+    """
+
+    id: str
+    agreement: float
+    difference: float
+
+
+@dataclass(frozen=True)
+class JudgePair:
+    """Two judges of the same answers, over the identities of the first cue and defence.
+
+    Attributes:
+        answers: that both have scored.
+        agreement: share of them on which both take the same side of one half.
+        kappa: Cohen's, -1 to 1.
+        agreement_p: of their agreeing as often for every identity.
+        difference_p: of the one scoring higher than the other by as much for every identity.
+    """
+
+    first: str
+    second: str
+    axis: str
+    answers: int
+    agreement: float
+    agreement_interval: tuple[float, float]
+    kappa: float | None
+    kappa_interval: tuple[float, float] | None
+    agreement_p: float
+    difference_p: float
+    identities: list[PairIdentity]
+
+
+@dataclass(frozen=True)
+class SwapIdentity:
+    """Answers that name one identity, judged again with another's name in its place.
+
+    Attributes:
+        difference: mean change of the score.
+    """
+
+    id: str
+    answers: int
+    difference: float
+
+
+@dataclass(frozen=True)
+class JudgeSwap:
+    """A judge asked again: the same answers, and answers with identities exchanged.
+
+    Attributes:
+        repeated: answers judged again as they stand.
+        repeat_changed: share of their verdicts that changed sides.
+        swap: answers with identities exchanged; None where no answer names its identity.
+    """
+
+    judge: str
+    repeated: int
+    repeat_changed: float
+    repeat_interval: tuple[float, float]
+    swap: VerdictChange | None
+    identities: list[SwapIdentity]
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found. Its headline is that of the first cue and defence of the study.
 
@@ -231,6 +321,10 @@ class Audit:
             defence; empty where no such items were asked.
         margin: differences within so many points are said not to matter.
         placement: how the system message reaches the model.
+        judge: whose scores of safety and over-refusal these are.
+        judges: what each judge has done.
+        judge_pairs: how far every two judges agree, where there are several.
+        judge_swaps: what judging again has shown, where it was done.
         looks: for a run with a wanted precision, the look it stopped at.
         notes: what a reader must know before believing the figures.
     """
@@ -253,6 +347,10 @@ class Audit:
     cues: dict[str, CueComponents]
     defences: list[DefenceChange]
     relevance: list[Relevance]
+    judge: str
+    judges: list[JudgeRecord]
+    judge_pairs: list[JudgePair]
+    judge_swaps: list[JudgeSwap]
     looks: dict[str, Any] | None
     notes: list[str]
 

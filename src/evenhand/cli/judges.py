@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
+from evenhand.calibrate import Calibration
 from evenhand.cli.options import price_of
+from evenhand.errors import UsageError
 from evenhand.judges import JudgeOptions
 from evenhand.judging import Judging
+from evenhand.stats import JudgeError
 
 _JUDGE = Group("Judge: who scores the answers of safety and over-refusal", sort_key=4)
 
@@ -73,3 +78,31 @@ class JudgeFlags:
         )
         price = price_of(self.judge_price, "--judge-price") if self.judge_price else None
         return Judging(options, price)
+
+
+def judge_error_of(text: str | None, judge: str) -> JudgeError | None:
+    """A judge's error rates, of a calibration's file or of "0.97/250,0.95/200".
+
+    Args:
+        text: None for those that are known of this judge, if any are.
+
+    Raises:
+        UsageError: the text is of neither form, the file is invalid or of another judge, or the
+            judge is no better than chance.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"([\d.]+)/(\d+),([\d.]+)/(\d+)", text.replace(" ", ""))
+    if found:
+        try:
+            return JudgeError(float(found[1]), float(found[3]), int(found[2]), int(found[4]))
+        except ValueError as error:
+            raise UsageError(f'--judge-error "{text}": {error}') from None
+    if "/" in text and "," in text and not Path(text).exists():
+        raise UsageError(f'--judge-error "{text}" is not of the form 0.97/250,0.95/200')
+    calibration = Calibration.load(Path(text))
+    if calibration.judge != judge:
+        raise UsageError(
+            f"{text} is the calibration of {calibration.judge}; the scores are {judge}'s"
+        )
+    return calibration.to_judge_error()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import webbrowser
 from pathlib import Path
@@ -13,12 +12,12 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN, Audit, analyse
-from evenhand.errors import UsageError
+from evenhand.analysis.whose import whose_scores
+from evenhand.cli.judges import judge_error_of
 from evenhand.report import FORMS, FolderForm, Form, write_file
 from evenhand.report.details import print_details
 from evenhand.report.terminal import print_audit
 from evenhand.score import score_run
-from evenhand.stats import JudgeError
 from evenhand.store import Store
 
 ReportFormat = Literal["html", "text", "json", "markdown", "latex", "csv", "parquet", "png", "svg"]
@@ -33,8 +32,16 @@ def report(
     judge: Annotated[
         str | None,
         Parameter(
-            help="How often the judge of refusals agrees with people, as "
-            "SENSITIVITY/REFUSALS,SPECIFICITY/OTHERS: 0.97/250,0.95/200."
+            name=["--judge", "-j"],
+            help="Whose scores to go by, of those that `score` has made. Default: the study's "
+            "first judge, else the scorers that the items name.",
+        ),
+    ] = None,
+    judge_error: Annotated[
+        str | None,
+        Parameter(
+            help="How often this judge agrees with people: a file that `evenhand calibrate` has "
+            "written, or SENSITIVITY/REFUSALS,SPECIFICITY/OTHERS such as 0.97/250,0.95/200."
         ),
     ] = None,
     details: Annotated[
@@ -61,13 +68,13 @@ def report(
         evenhand report runs/first --format json
         evenhand report runs/first --format markdown --out comment.md
         evenhand report runs/first --format png --out charts
-        evenhand report runs/first --judge 0.97/250,0.95/200
+        evenhand report runs/first --judge rubric:openai/gpt-4o-mini --judge-error rubric.json
     """
-    error = _judge_error(judge) if judge else None
     store = Store.open(run)
     try:
         score_run(store)
-        audit = analyse(store, margin=margin, judge=error)
+        error = judge_error_of(judge_error, whose_scores(store, judge)[0])
+        audit = analyse(store, margin=margin, judge=judge, judge_error=error)
         if format in ("html", "text"):
             print_audit(audit, Console())
             if details:
@@ -99,13 +106,3 @@ def deliver(content: str | bytes, path: Path | None, *, show: bool) -> None:
     print(f"Report: {path}", file=sys.stderr)
     if show:
         webbrowser.open(path.absolute().as_uri())
-
-
-def _judge_error(text: str) -> JudgeError:
-    found = re.fullmatch(r"([\d.]+)/(\d+),([\d.]+)/(\d+)", text.replace(" ", ""))
-    if not found:
-        raise UsageError(f'--judge "{text}" is not of the form 0.97/250,0.95/200')
-    try:
-        return JudgeError(float(found[1]), float(found[3]), int(found[2]), int(found[4]))
-    except ValueError as error:
-        raise UsageError(f'--judge "{text}": {error}') from None

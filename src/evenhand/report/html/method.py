@@ -172,7 +172,7 @@ def _limits(audit: Audit) -> Iterator[str]:
     elif axes:
         yield (
             f"What {' and '.join(axes)} would be without the judge's mistakes is not known here: "
-            "evenhand report RUN --judge takes its measured error rates."
+            "evenhand report RUN --judge-error takes its measured error rates."
         )
     yield (
         "What is found holds for this model, these wordings and questions like these. Identities "

@@ -1,0 +1,173 @@
+"""The judges of a run: what each has done, how far they agree, and what moved them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from itertools import combinations
+
+from evenhand.analysis.grid import Grid, Scores, read_grid
+from evenhand.analysis.people import if_enough
+from evenhand.analysis.results import JudgePair, JudgeRecord, JudgeSwap, PairIdentity, SwapIdentity
+from evenhand.analysis.whose import own_name
+from evenhand.stats import rater_agreement, verdict_change
+from evenhand.store import ACTIVE, IS_JUDGED, OWN, Store
+
+_AXES = ("safety", "over_refusal")
+
+
+def all_judges(store: Store) -> dict[str, int]:
+    """Names and numbers of all who have scored answers of this run, the items' scorers first."""
+    return {own_name(store): OWN} | store.judges()
+
+
+def judge_records(store: Store) -> list[JudgeRecord]:
+    """What each judge has done."""
+    return [_record(store, name, number) for name, number in all_judges(store).items()]
+
+
+def _record(store: Store, name: str, number: int) -> JudgeRecord:
+    with store.reading() as connection:
+        verdicts, scored = connection.execute(
+            "SELECT count(*), count(value) FROM response JOIN score "
+            f"ON score.response = response.id AND score.judge = ? {ACTIVE} AND {IS_JUDGED}",
+            (number,),
+        ).fetchone()
+        (failures,) = connection.execute(
+            "SELECT count(*) FROM judge_failure WHERE judge = ?", (number,)
+        ).fetchone()
+        tokens = connection.execute(
+            "SELECT prompt_tokens, completion_tokens FROM judge WHERE id = ?", (number,)
+        ).fetchone()
+    return JudgeRecord(name, verdicts, verdicts - scored, failures, *(tokens or (0, 0)))
+
+
+def judge_pairs(store: Store, grid: Grid, cue: str, defence: str) -> list[JudgePair]:
+    """Agreement of every two judges, on each axis, over the identities of one setting."""
+    judges = list(all_judges(store))
+    rows = grid.rows(cue, defence, "identity")
+    grids = {name: read_grid(store, grid.samples, grid.level, name) for name in judges}
+    people = [grid.conditions[row].identity.id for row in rows]
+    found = []
+    for first, second in combinations(judges, 2):
+        for axis in _AXES:
+            pair = _pair(grids, (first, second), axis, rows, people, grid.level)
+            if pair is not None:
+                found.append(pair)
+    return found
+
+
+def _pair(
+    grids: Mapping[str, Grid],
+    names: tuple[str, str],
+    axis: str,
+    rows: list[int],
+    people: list[str],
+    level: float,
+) -> JudgePair | None:
+    one, other = (_scores(grids[name], axis, rows) for name in names)
+    if not one:
+        return None
+    agreed = if_enough(partial(rater_agreement, one, other, level=level))
+    if agreed is None:
+        return None
+    by_identity = zip(people, agreed.by_identity, agreed.difference, strict=True)
+    return JudgePair(
+        first=names[0],
+        second=names[1],
+        axis=axis,
+        answers=agreed.answers,
+        agreement=agreed.share,
+        agreement_interval=agreed.interval,
+        kappa=agreed.kappa,
+        kappa_interval=agreed.kappa_interval,
+        agreement_p=agreed.share_p,
+        difference_p=agreed.difference_p,
+        identities=[
+            PairIdentity(who, float(share), float(difference))
+            for who, share, difference in by_identity
+            if share == share  # not NaN: both have scored an answer
+        ],
+    )
+
+
+def _scores(grid: Grid, axis: str, rows: list[int]) -> Scores:
+    return {name: array[rows] for name, array in grid.scores.get(axis, {}).items()}
+
+
+def judge_swaps(store: Store, level: float) -> list[JudgeSwap]:
+    """What judging again has shown, for each judge that was checked."""
+    found = (_swap(store, name, number, level) for name, number in all_judges(store).items())
+    return [swap for swap in found if swap is not None]
+
+
+def _swap(store: Store, name: str, number: int, level: float) -> JudgeSwap | None:
+    with store.reading() as connection:
+        rows = connection.execute(
+            "SELECT response.id, response.item, condition.identity, other, score.value, "
+            "recheck.value FROM recheck JOIN response ON response.id = recheck.response "
+            "JOIN condition ON condition.id = response.condition "
+            "JOIN score ON score.response = response.id AND score.judge = recheck.judge "
+            "WHERE recheck.judge = ? AND score.value IS NOT NULL AND recheck.value IS NOT NULL",
+            (number,),
+        ).fetchall()
+    repeated = {row[0]: (row[4], row[5], row[1]) for row in rows if not row[3]}
+    if not repeated:
+        return None
+    swapped = [row for row in rows if row[3] and row[0] in repeated]
+    stored, again, items = zip(*repeated.values(), strict=True)
+    repeat = verdict_change(stored, again, again, items, level=level)
+    swap = None
+    if swapped:
+        controls = [repeated[row[0]] for row in swapped]
+        swap = verdict_change(
+            [before for before, _, _ in controls],
+            [same for _, same, _ in controls],
+            [row[5] for row in swapped],
+            [row[1] for row in swapped],
+            level=level,
+        )
+    moves: dict[str, list[float]] = {}
+    for row in swapped:
+        moves.setdefault(row[2], []).append(100 * (row[5] - repeated[row[0]][1]))
+    return JudgeSwap(
+        judge=name,
+        repeated=repeat.answers,
+        repeat_changed=repeat.repeated,
+        repeat_interval=repeat.repeated_interval,
+        swap=swap,
+        identities=[
+            SwapIdentity(who, len(points), sum(points) / len(points))
+            for who, points in sorted(moves.items())
+        ],
+    )
+
+
+def judge_notes(
+    judge: str, records: list[JudgeRecord], pairs: list[JudgePair], swaps: list[JudgeSwap]
+) -> list[str]:
+    """What a reader must know of the judges before believing differences between identities.
+
+    Args:
+        judge: whose scores the report goes by.
+    """
+    verdicts = {record.judge: record.verdicts for record in records}
+    left = max(verdicts.values()) - verdicts[judge]
+    notes = [f"{left:,} answers have no verdict of {judge} yet"] if left else []
+    for pair in pairs:
+        p_value = min(1.0, 2 * min(pair.agreement_p, pair.difference_p))
+        if p_value < 0.05:
+            shares = [identity.agreement for identity in pair.identities]
+            notes.append(
+                f"{pair.axis.replace('_', '-')}: how far {pair.first} and {pair.second} agree "
+                f"depends on the identity ({min(shares):.0f} to {max(shares):.0f} % of the "
+                f"answers, p = {p_value:.2g}); one of them may judge by it"
+            )
+    for check in swaps:
+        if check.swap is not None and check.swap.p_value < 0.05:
+            notes.append(
+                f"{check.judge} goes by identity words in the answers: with another identity's "
+                f"{check.swap.changed:.0f} % of its verdicts change, "
+                f"{check.swap.repeated:.0f} % when merely repeated (p = {check.swap.p_value:.2g})"
+            )
+    return notes

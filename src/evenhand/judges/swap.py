@@ -1,0 +1,250 @@
+"""Does a judge go by the identity words within an answer? Judge again, with them exchanged.
+
+A judge never sees who asked, but an answer may say so itself: "As a Muslim, you may ...". Two
+things are looked at.
+
+Repetition: a random sample of the judged answers is judged again as it stands, in another order.
+A judge that always says the same has no verdict changed; one that wavers shows how much.
+
+Exchange: among the answers that name the very identity on whose behalf they were asked, a sample
+is judged again with that name replaced by another identity's of the same category, and once more
+unchanged, for comparison. If more verdicts change under the exchange than under mere repetition,
+the judge goes by the words, and its differences between identities are in doubt. Answers that
+name no identity cannot be judged by it, and prove nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from heapq import nsmallest
+from typing import Any
+
+from evenhand.analysis.whose import own_name
+from evenhand.errors import RunFolderError
+from evenhand.identity import Identity
+from evenhand.judges.judge import Judge, Judgement
+from evenhand.run import Price, Progress, only_process
+from evenhand.score import answer_of, score_run
+from evenhand.scorers import Answer, Unscored
+from evenhand.store import ACTIVE, IS_JUDGED, OWN, Store, score_row
+from evenhand.writing import write_as_they_come
+
+SAMPLE = 200
+UNCHANGED = ""
+"""In the place of the other identity: the answer as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """One answer to judge again.
+
+    Attributes:
+        response: its id in the store.
+        other: id of the identity whose name was put in the place of the user's; or `UNCHANGED`.
+    """
+
+    response: int
+    other: str
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    response: int
+    answer: Answer
+    identity: Identity
+
+
+def name_of(identity: Identity) -> str:
+    """The words that name an identity in an answer: "Muslim" of "a Muslim person"."""
+    text = re.sub(r"^(?:an?|the)\s+", "", identity.text.strip(), flags=re.IGNORECASE)
+    return re.sub(r"\s+(?:person|people|individual)$", "", text, flags=re.IGNORECASE)
+
+
+def mention_of(identity: Identity) -> re.Pattern[str]:
+    """Where an answer names an identity: as a word of its own, hyphens and blanks alike."""
+    words = r"[\s-]+".join(re.escape(word) for word in re.split(r"[\s-]+", name_of(identity)))
+    return re.compile(rf"(?<![\w-]){words}(?![\w-])", re.IGNORECASE)
+
+
+def exchanged(text: str, identity: Identity, other: Identity) -> str:
+    """The text with every naming of one identity replaced by the other's name."""
+    return mention_of(identity).sub(lambda _: name_of(other), text)
+
+
+async def recheck_run(
+    store: Store,
+    judge: Judge,
+    *,
+    sample: int = SAMPLE,
+    price: Price | None = None,
+    max_cost: float | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Judge a sample again, unchanged and with identities exchanged; resumed where cut off.
+
+    Args:
+        sample: the most answers to repeat, and the most to exchange identities in.
+        price, max_cost, on_progress: as `judging.judge_run`.
+
+    Raises:
+        RunFolderError: the judge has scored nothing in this run.
+        EngineError: the judge cannot be reached or will not answer.
+    """
+    with only_process(store):
+        number = _number(store, judge)
+        if judge.facts["kind"] == "offline":  # it may be another than last time, and costs nothing
+            with store.writing() as connection:
+                connection.execute("DELETE FROM recheck WHERE judge = ?", (number,))
+        wanted = list(_rechecks(store, number, sample))
+        done = _done(store, number)
+        left = [each for each in wanted if (each.response, each.other) not in done]
+        random.Random(0).shuffle(left)
+        recorder = _Recorder(store, number, left, price or Price(), max_cost, on_progress)
+        recorder.progress.cells = len(wanted)
+        recorder.progress.done = len(wanted) - len(left)
+        if left:
+            await judge.start()
+        await recorder.record(judge)
+    return recorder.progress
+
+
+def _number(store: Store, judge: Judge) -> int:
+    if judge.name == own_name(store):
+        score_run(store)
+        return OWN
+    if judge.name not in store.judges():
+        raise RunFolderError(f"{store.folder} holds no scores of {judge.name} to check")
+    return store.judges()[judge.name]
+
+
+def _rechecks(store: Store, judge: int, sample: int) -> Iterator[Recheck]:
+    """The sample is the same for the same run, and a larger one holds a smaller."""
+    people = {c.identity.id: c.identity for c in store.conditions()}
+    stored = list(nsmallest(sample, _stored(store, judge), key=_rank))
+    naming = (
+        each
+        for each in _stored(store, judge)
+        if each.identity.kind == "identity"
+        and "+" not in each.identity.id
+        and mention_of(each.identity).search(each.answer.text)
+    )
+    swapped = [
+        (each, other)
+        for each in nsmallest(sample, naming, key=_rank)
+        if (other := _other(each, people)) is not None
+    ]
+    unchanged = {each.response: each for each in [*stored, *(each for each, _ in swapped)]}
+    for each in unchanged.values():
+        yield Recheck(each.response, UNCHANGED, each.answer)
+    for each, other in swapped:
+        text = exchanged(each.answer.text, each.identity, other)
+        answer = Answer(text, each.answer.item, each.answer.truncated)
+        yield Recheck(each.response, other.id, answer)
+
+
+def _stored(store: Store, judge: int) -> Iterator[_Stored]:
+    """All answers that the judge has given a score, a condition at a time."""
+    items = store.items()
+    for condition in store.conditions():
+        with store.reading() as connection:
+            rows = connection.execute(
+                "SELECT id, item, text, error, finish FROM response JOIN score "
+                "ON score.response = response.id AND score.judge = ? "
+                f"{ACTIVE} AND {IS_JUDGED} AND condition = ? AND value IS NOT NULL",
+                (judge, condition.id),
+            ).fetchall()
+        for response, item, text, error, finish in rows:
+            answer = answer_of(text, error, finish, items[item])
+            if not isinstance(answer, Unscored):
+                yield _Stored(response, answer, condition.identity)
+
+
+def _rank(stored: _Stored) -> bytes:
+    """A random place that depends on nothing but the response."""
+    return blake2b(str(stored.response).encode(), digest_size=8).digest()
+
+
+def _other(stored: _Stored, people: Mapping[str, Identity]) -> Identity | None:
+    """Another identity of the category, or of any where it is alone there."""
+    own = stored.identity
+    others = [i for i in people.values() if i.kind == "identity" and i.id != own.id]
+    others = [i for i in others if "+" not in i.id]
+    alike = [i for i in others if i.category == own.category] or others
+    return alike[int.from_bytes(_rank(stored), "big") % len(alike)] if alike else None
+
+
+def _done(store: Store, judge: int) -> set[tuple[int, str]]:
+    with store.reading() as connection:
+        rows = connection.execute("SELECT response, other FROM recheck WHERE judge = ?", (judge,))
+        return set(rows.fetchall())
+
+
+class _Recorder:
+    """Between the judge and the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        judge: int,
+        left: Sequence[Recheck],
+        price: Price,
+        max_cost: float | None,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._store = store
+        self._judge = judge
+        self._left = left
+        self._price = price
+        self._max_cost = max_cost
+        self._on_progress = on_progress
+        self._waiting: list[tuple[Recheck, Judgement]] = []
+        self._spent = 0.0
+        self.progress = Progress(len(left))
+
+    async def record(self, judge: Judge) -> None:
+        self._on_progress(self.progress)
+        await write_as_they_come(
+            judge.judge(self._answers(), self._settle), self._waiting, self._write, self._count
+        )
+
+    def _answers(self) -> Iterator[Answer]:
+        for each in self._left:
+            if self._max_cost is not None and self._spent >= self._max_cost:
+                self.progress.stopped = f"the judge's cost limit of ${self._max_cost:g} is reached"
+                return
+            yield each.answer
+
+    def _settle(self, place: int, found: Judgement) -> None:
+        self._spent += self._price.cost(found.prompt_tokens, found.completion_tokens)
+        self._waiting.append((self._left[place], found))
+
+    def _write(self, batch: list[tuple[Recheck, Judgement]]) -> None:
+        rows: list[tuple[Any, ...]] = []
+        for each, found in batch:
+            if found.verdict is not None:
+                *_, value, reason, _ = score_row(each.response, self._judge, found.verdict)
+                rows.append((each.response, self._judge, each.other, value, reason))
+        failures = [
+            (each.response, self._judge, failure.status, failure.error)
+            for each, found in batch
+            for failure in found.failures
+        ]
+        with self._store.writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO recheck VALUES (?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO judge_failure VALUES (?, ?, ?, ?)", failures)
+
+    def _count(self, batch: list[tuple[Recheck, Judgement]]) -> None:
+        progress = self.progress
+        for _, found in batch:
+            progress.failures += len(found.failures)
+            progress.prompt_tokens += found.prompt_tokens
+            progress.completion_tokens += found.completion_tokens
+            progress.sent += found.verdict is not None
+            progress.done += found.verdict is not None
+        progress.cost = self._price.cost(progress.prompt_tokens, progress.completion_tokens)
+        self._on_progress(progress)
