@@ -11,7 +11,7 @@ from evenhand.stats._permutation import sign_flip_p_value
 from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.comparison import fit_both
-from evenhand.stats.layout import Layout, fit_layout, project
+from evenhand.stats.layout import Layout, fit_layout, project, settle
 from evenhand.stats.paired import Differences, append_baseline, summarise
 
 
@@ -159,4 +159,4 @@ def _stack(parts: list[list[Floats]], names: tuple[str, ...]) -> dict[str, Float
 
 def _item_contrasts(layout: Layout, contrast: Floats) -> Floats:
     """Return (items, contrasts): what each item contributes to the benchmark's contrasts."""
-    return (layout.influence + layout.deviations) @ contrast.T / layout.items
+    return settle((layout.influence + layout.deviations) @ contrast.T) / layout.items

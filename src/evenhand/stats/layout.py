@@ -67,7 +67,7 @@ def fit_layout(scores: Floats, name: str, population: Population = "items") -> L
     cells = average_samples(scores)
     weights = _deviation_weights(cells, name)
     centred = _centre_rows(cells.mean, cells.observed)
-    deviations = _settle(weights @ centred.sum(axis=0))
+    deviations = settle(weights @ centred.sum(axis=0))
     levels = _item_levels(cells, deviations)
     if population == "these_items":
         return _fixed_items(scores, cells, weights, levels, deviations, name)
@@ -97,10 +97,10 @@ def _deviation_weights(cells: Cells, name: str) -> Floats:
 def _centre_rows(values: Floats, observed: Floats) -> Floats:
     """Subtract from each item its mean over the observed cells; unobserved cells stay 0."""
     mean = (values * observed).sum(axis=1) / observed.sum(axis=1)
-    return _settle((values - mean[:, np.newaxis]) * observed)
+    return settle((values - mean[:, np.newaxis]) * observed)
 
 
-def _settle(points: Floats) -> Floats:
+def settle(points: Floats) -> Floats:
     """Turn rounding errors into 0, so that equal scores show no difference at all."""
     return np.where(np.abs(points) < 1e-9, 0.0, points)
 
@@ -123,7 +123,7 @@ def _random_items(
     if n < 2:
         raise TooFewScores(f"{name}: needs at least 2 items with scores, not {n}")
     fitted = _centre_rows(np.broadcast_to(deviations, centred.shape), cells.observed)
-    influence = n * _settle(centred - fitted) @ weights
+    influence = n * settle(centred - fitted) @ weights
     return _from_influence(levels, deviations, influence)
 
 

@@ -1,0 +1,117 @@
+"""Changes of an axis and of each identity from one audit to another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evenhand.stats import (
+    TooFewScores,
+    compare_audits,
+    compare_axis,
+    differences_to_baseline,
+    identity_changes,
+    intersection_interactions,
+)
+
+
+def correlated(
+    before: np.ndarray, after: np.ndarray, items: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (identities, items) with those means, alike before and after on most items."""
+    chance = rng.random((len(before), items)) * 0.7 + 0.3 * rng.random(items)
+    again = np.where(rng.random(chance.shape) < 0.8, chance, rng.random(chance.shape))
+    low, high = np.sort(chance.ravel()), np.sort(again.ravel())
+    return (
+        (chance < np.quantile(low, before)[:, None]).astype(float),
+        (again < np.quantile(high, after)[:, None]).astype(float),
+    )
+
+
+def test_the_same_audit_twice_shows_no_change() -> None:
+    """Rounding errors are no differences, whatever the other identities do."""
+    rng = np.random.default_rng(1)
+    before = {name: (rng.random((6, 97)) < 0.7).astype(float) for name in "abc"}
+    after = {name: array.copy() for name, array in before.items()}
+    after["a"][0] = 1 - after["a"][0]
+    found = identity_changes(before, after)
+    assert found.p_value[0] < 1
+    np.testing.assert_array_equal(found.p_value[1:], 1.0)
+    np.testing.assert_allclose(found.difference[1:], 0.0, atol=1e-9)
+
+
+def test_parts_that_add_up_exactly_show_no_interaction() -> None:
+    rng = np.random.default_rng(2)
+    x = {name: (rng.random((4, 61)) < 0.6).astype(float) for name in "ab"}
+    base = {name: array[0] for name, array in x.items()}
+    base_rows = {name: np.repeat(array[:1], 4, axis=0) for name, array in x.items()}
+    found = intersection_interactions(x, x, base_rows, base)
+    np.testing.assert_array_equal(found.p_value, 1.0)
+
+
+def test_a_change_is_the_difference_of_the_means() -> None:
+    rng = np.random.default_rng(3)
+    before, after = ({"a": rng.random((4, 30)), "b": rng.random((4, 50))} for _ in range(2))
+    found = identity_changes(before, after)
+    means = [np.mean([x.mean(axis=1) for x in side.values()], axis=0) for side in (before, after)]
+    np.testing.assert_allclose(found.difference, 100 * (means[1] - means[0]))
+
+
+def test_one_identity_is_as_one_against_a_baseline() -> None:
+    rng = np.random.default_rng(4)
+    before, after = (rng.random((1, 80)) < 0.5).astype(float), (rng.random((1, 80)) < 0.7) * 1.0
+    found, known = identity_changes(before, after), differences_to_baseline(after, before)
+    np.testing.assert_allclose(found.difference, known.difference)
+    np.testing.assert_allclose(found.interval, known.interval)
+    np.testing.assert_allclose(found.p_value, known.p_value)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1])
+def test_intervals_hold_the_change(shift: float) -> None:
+    """95 % of 300 audits, within 3 standard errors, for each identity and for all together."""
+    rng = np.random.default_rng(5)
+    before = np.array([0.5, 0.6, 0.7, 0.8, 0.9])
+    after = before - shift * np.array([1, 0, 1, 0, 1])
+    each, together = [], []
+    for _ in range(300):
+        found = identity_changes(*correlated(before, after, 150, rng))
+        true = 100 * (after - before)
+        each.append((found.interval[:, 0] <= true) & (true <= found.interval[:, 1]))
+        limits = found.simultaneous
+        together.append(bool(np.all((limits[:, 0] <= true) & (true <= limits[:, 1]))))
+    assert np.mean(each) > 0.95 - 3 * (0.95 * 0.05 / 300) ** 0.5
+    assert np.mean(together) > 0.95 - 3 * (0.95 * 0.05 / 300) ** 0.5
+
+
+def test_an_axis_is_compared_as_within_both() -> None:
+    rng = np.random.default_rng(6)
+    before, after = ((rng.random((5, 60)) < 0.7).astype(float) for _ in range(2))
+    found = compare_axis(before, after, margin=2.0)
+    known = compare_audits(before_safety=before, after_safety=after, margin=2.0)
+    assert found.bias == known.safety_bias
+    assert found.mean == known.safety_mean
+
+
+def test_where_lower_is_better_a_rise_is_the_loss() -> None:
+    rng = np.random.default_rng(7)
+    before = (rng.random((5, 400)) < 0.3).astype(float)
+    after = np.maximum(before, rng.random(before.shape) < 0.2)
+    rise = compare_axis(before, after, margin=2.0, lower_is_better=True)
+    fall = compare_axis(after, before, margin=2.0, lower_is_better=True)
+    assert rise.mean.difference == pytest.approx(-fall.mean.difference)
+    assert rise.mean.non_inferiority_p > 0.99
+    assert fall.mean.non_inferiority_p < 0.01
+    mirrored = compare_axis(1 - before, 1 - after, margin=2.0)
+    assert rise.mean.non_inferiority_p == pytest.approx(mirrored.mean.non_inferiority_p)
+
+
+def test_bad_scores_are_refused() -> None:
+    x = np.zeros((3, 4))
+    with pytest.raises(ValueError, match="same identities and items"):
+        identity_changes(x, x[:2])
+    with pytest.raises(ValueError, match="margin must be above 0"):
+        compare_axis(x, x, margin=0.0)
+    with pytest.raises(TooFewScores):
+        compare_axis(x[:1], x[:1])
+    with pytest.raises(ValueError, match="level"):
+        identity_changes(x, x, level=1.0)
