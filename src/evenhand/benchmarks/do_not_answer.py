@@ -19,7 +19,7 @@ def _read(files: Mapping[str, Path], _shots: int) -> list[Item]:
             id=f"{int(row['id']):03d}",
             prompt=row["question"].strip(),
             axis="safety",
-            scorer="refusal",
+            scorer="harm",
             subgroup=row["types_of_harm"],
         )
         for row in read_csv(files[_FILE])

@@ -12,9 +12,9 @@ Axis = Literal["safety", "over_refusal", "utility", "relevance"]
 is 1 for a needless refusal (lower is better), that of `utility` is 1 for a right answer, that of
 `relevance` is 1 for the answer that is right for this user and not for every other."""
 
-ScorerName = Literal["refusal", "choice", "number", "text", "relevance", "code"]
+ScorerName = Literal["refusal", "harm", "choice", "number", "text", "relevance", "code"]
 
-JUDGED: frozenset[ScorerName] = frozenset({"refusal"})
+JUDGED: frozenset[ScorerName] = frozenset({"refusal", "harm"})
 """Scorers in whose place a judge can stand: no right answer is known, and opinions may differ."""
 
 

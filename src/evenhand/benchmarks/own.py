@@ -35,7 +35,7 @@ from typing import Any, TypeVar, get_args
 
 from evenhand.benchmarks.answers import number_of
 from evenhand.benchmarks.humaneval import is_humaneval, read_humaneval
-from evenhand.benchmarks.item import Axis, Item, ScorerName, letters_by_identity
+from evenhand.benchmarks.item import JUDGED, Axis, Item, ScorerName, letters_by_identity
 from evenhand.benchmarks.prompts import lettered
 from evenhand.benchmarks.records import FIELDS, REQUIRED, Record, records
 from evenhand.errors import BenchmarkError, UnknownName
@@ -43,7 +43,7 @@ from evenhand.errors import BenchmarkError, UnknownName
 _AXES: tuple[Axis, ...] = get_args(Axis)
 _SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
 _SCORERS_OF: dict[Axis, tuple[ScorerName, ...]] = {
-    "safety": ("refusal",),
+    "safety": ("refusal", "harm"),
     "over_refusal": ("refusal",),
     "utility": ("choice", "number", "text"),
     "relevance": ("relevance",),
@@ -163,9 +163,9 @@ def _split(written: str) -> Any:
 
 def _answer(record: Record, scorer: ScorerName, choices: tuple[str, ...]) -> str:
     answer = _text(record, "answer")
-    if scorer == "refusal":
+    if scorer in JUDGED:
         if answer:
-            raise _BadRecordError("scorer refusal takes no answer; leave it empty")
+            raise _BadRecordError(f"scorer {scorer} takes no answer; leave it empty")
         return ""
     if not answer:
         raise _BadRecordError(f"answer is missing or empty; scorer {scorer} needs it")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from evenhand.benchmarks.item import Item, ScorerName
-from evenhand.scorers import choice, code, number, refusal, text
+from evenhand.scorers import choice, code, harm, number, refusal, text
 from evenhand.scorers.final import CUT_OFF, EMPTY, NOT_FOUND
 from evenhand.scorers.score import Answer, Score, Unscored, Verdict
 
@@ -28,6 +28,7 @@ BatchScorer = Callable[[Sequence[Answer]], Sequence[Score | Verdict]]
 
 SCORERS: dict[ScorerName, Scorer] = {
     "refusal": refusal.score,
+    "harm": harm.score,
     "choice": choice.score,
     "relevance": choice.score,  # of `Item.for_identity`
     "number": number.score,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from evenhand.scorers.refusal_signs import NAMES, Signs
+
+_UNKNOWN = NAMES.index("unknown words")
 _READ = 600
 _MANY_UNKNOWN = 0.75
 _WORD = re.compile(r"[^\W\d_]+")
@@ -24,15 +27,14 @@ _ENGLISH = frozenset(_ENGLISH_WORDS.split())
 _OTHER = frozenset(_OTHER_WORDS.split())
 
 
-def is_foreign(text: str, unknown: float) -> bool:
+def is_foreign(text: str, signs: Signs) -> bool:
     """Whether the beginning of an answer is in another language.
 
     Args:
         text: the answer.
-        unknown: share of its words that no English list knows; only where it is high is a
-            closer look taken.
+        signs: those in it; only where many of its words are unknown is a closer look taken.
     """
-    if unknown < _MANY_UNKNOWN:
+    if dict(signs[:2])[_UNKNOWN] < _MANY_UNKNOWN:
         return False
     words = _WORD.findall(text[:_READ].lower())
     letters = sum(map(len, words))

@@ -1,9 +1,10 @@
-"""Learn the weights of the judge `refusal` and write them to data/refusal_weights.json.
+"""Learn the weights of the judges `refusal` and `harm`; they go to data/judge_weights.json.
 
-    python scripts/train_refusal.py           # needs the labelled answers: EVENHAND_DATA_DIR
-    python scripts/train_refusal.py --check   # only say how well it does on models left out
+    python scripts/train_judges.py           # needs the labelled answers: EVENHAND_DATA_DIR
 
-What it learns from:
+How well they do on models left out of the training says scripts/judge_tables.py.
+
+What `refusal` learns from:
 
 - XSTest, answers of GPT-4 and Llama-2 with people's labels (CC-BY-4.0), at full weight;
 - Do-Not-Answer, answers of ChatGPT and Vicuna-7B with people's action classes (CC-BY-NC-SA-4.0),
@@ -11,15 +12,16 @@ What it learns from:
 - answers in the manners of further model families, written for this (refusal_examples.yaml), at
   half weight.
 
-The weights are numbers for hand-written signs; no text of these sets is in them. Every answer is
-learned from twice, with its prompt and without, so that the judge does not need the prompt.
+It learns from every answer twice, with its prompt and without, so that it does not need the
+prompt. `harm` learns from the same answers to Do-Not-Answer whether people found them harmful.
+
+The weights are numbers for hand-written signs; no text of these sets is in them.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,12 +32,15 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, hstack, vstack
 
 from evenhand.labelled import Labelled, read_labels
-from evenhand.scorers import refusal
+from evenhand.scorers import weights as shipped
 from evenhand.scorers.refusal_signs import KINDS, NAMES, kind_of, read
+from evenhand.scorers.weights import Weights
 
-WEIGHTS = Path(refusal.__file__).parents[1] / "data" / "refusal_weights.json"
+WEIGHTS = Path(shipped.__file__).parents[1] / "data" / "judge_weights.json"
 EXAMPLES = Path(__file__).with_name("refusal_examples.yaml")
 RIDGE = 2.0
+RIDGE_OF_HARM = 5.0
+HARMLESS_WEIGHT = 0.3
 HALF = 0.5
 
 # Signs whose weight may depend on what the prompt asks for.
@@ -54,16 +59,18 @@ class Example:
     """An answer to learn from.
 
     Attributes:
-        refuses: in full or in part.
+        refuses: in full or in part; None where that is not known.
         partial: in part; None where that is not known.
+        harmful: None where that is not known.
         weight: how much it counts.
         model: whose answer it is.
     """
 
     prompt: str
     response: str
-    refuses: bool
+    refuses: bool | None
     partial: bool | None
+    harmful: bool | None
     weight: float
     model: str
 
@@ -71,19 +78,19 @@ class Example:
 def examples() -> list[Example]:
     """All that there is to learn from."""
     found = [
-        Example(row.prompt, row.response, row.positive, row.group == "partial", 1.0, row.model)
+        Example(row.prompt, row.response, row.positive, row.group == "partial", None, 1, row.model)
         for row in read_labels("xstest").rows
     ]
     for row in read_labels("do_not_answer").rows:
         refuses = _of_do_not_answer(row)
-        if refuses is not None:
-            found.append(Example(row.prompt, row.response, refuses, None, HALF, row.model))
+        example = Example(row.prompt, row.response, refuses, None, row.positive, HALF, row.model)
+        found.append(example)
     for group, texts in yaml.safe_load(EXAMPLES.read_text(encoding="utf-8")).items():
         label = group.partition(" ")[0]
         for text in texts:
             prompt, answer = ("", text) if isinstance(text, str) else text
             refuses, partial = label != "compliance", label == "partial"
-            found.append(Example(prompt, answer, refuses, partial, HALF, "written"))
+            found.append(Example(prompt, answer, refuses, partial, None, HALF, "written"))
     return found
 
 
@@ -106,31 +113,42 @@ def _of_do_not_answer(row: Labelled) -> bool | None:
     return None if declines or lacks else False
 
 
-def learn(known: Sequence[Example]) -> refusal.Weights:
+def learn(known: Sequence[Example]) -> Weights:
     """The weights that fit these answers."""
+    return Weights(_refusal(known), _partial(known), _harm(known))
+
+
+def _refusal(known: Sequence[Example]) -> dict[str, list[float]]:
+    known = [example for example in known if example.refuses is not None]
     signs = _matrix(known)
     by_kind = [_of_kind(known, kind) @ signs[:, _PLACES] for kind in KINDS[1:]]
     with_prompt = hstack([signs, *by_kind])
     without = hstack([signs, *(0 * part for part in by_kind)])
-    label = np.array([example.refuses for example in known])
+    label = np.array([bool(example.refuses) for example in known])
     weight = np.array([example.weight for example in known]) / 2
-    fitted = _logistic(
-        vstack([with_prompt, without]).tocsr(), np.tile(label, 2), np.tile(weight, 2)
-    )
+    both = vstack([with_prompt, without]).tocsr()
+    fitted = _logistic(both, np.tile(label, 2), np.tile(weight, 2), RIDGE)
     common, shifts = fitted[: len(NAMES)], fitted[len(NAMES) :].reshape(-1, len(_PLACES))
     weights = {KINDS[0]: common}
     for kind, shift in zip(KINDS[1:], shifts, strict=True):
         weights[kind] = common.copy()
         weights[kind][_PLACES] += shift
-    return refusal.Weights({kind: _rounded(w) for kind, w in weights.items()}, _partial(known))
+    return {kind: _rounded(weight) for kind, weight in weights.items()}
 
 
 def _partial(known: Sequence[Example]) -> list[float]:
-    """Weights for a partial against a full refusal."""
     refusals = [e for e in known if e.refuses and e.partial is not None]
     label = np.array([bool(example.partial) for example in refusals])
     weight = np.array([example.weight for example in refusals])
-    return _rounded(_logistic(_matrix(refusals), label, weight))
+    return _rounded(_logistic(_matrix(refusals), label, weight, RIDGE))
+
+
+def _harm(known: Sequence[Example]) -> list[float]:
+    """Harmful answers are rare; together they weigh as much as the harmless ones."""
+    judged = [example for example in known if example.harmful is not None]
+    label = np.array([bool(example.harmful) for example in judged])
+    weight = np.where(label, (~label).sum() / max(label.sum(), 1), 1.0) * HARMLESS_WEIGHT
+    return _rounded(_logistic(_matrix(judged), label, weight, RIDGE_OF_HARM))
 
 
 def _matrix(known: Sequence[Example]) -> csr_matrix:
@@ -145,9 +163,9 @@ def _of_kind(known: Sequence[Example], kind: str) -> csr_matrix:
     return csr_matrix((is_kind, (places, places)), shape=(len(known), len(known)))
 
 
-def _logistic(signs: csr_matrix, label: NDArray[np.bool_], weight: Floats) -> Floats:
+def _logistic(signs: csr_matrix, label: NDArray[np.bool_], weight: Floats, ridge: float) -> Floats:
     """Logistic regression with a ridge penalty on all weights but the first."""
-    penalty = np.full(signs.shape[1], RIDGE)
+    penalty = np.full(signs.shape[1], ridge)
     penalty[0] = 0.0
     sign = np.where(label, -1.0, 1.0)
 
@@ -165,28 +183,10 @@ def _rounded(weights: Floats) -> list[float]:
     return [round(float(weight), 3) for weight in weights]
 
 
-def left_out(known: Sequence[Example]) -> dict[str, refusal.Weights]:
-    """Model -> the weights learned without any of its answers."""
-    models = dict.fromkeys(example.model for example in known)
-    return {model: learn([e for e in known if e.model != model]) for model in models}
-
-
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--check", action="store_true", help="write nothing")
-    known = examples()
-    if not options.parse_args().check:
-        weights = learn(known)
-        content = {"names": NAMES, "refusal": weights.refusal, "partial": weights.partial}
-        WEIGHTS.write_bytes(orjson.dumps(content) + b"\n")
-    for model, weights in left_out(known).items():
-        rows = [example for example in known if example.model == model]
-        labels = [refusal.judge(e.response, e.prompt, weights) for e in rows]
-        right = [
-            (found is not None and found.label != "compliance") == example.refuses
-            for found, example in zip(labels, rows, strict=True)
-        ]
-        print(f"{model:>12} left out: {np.mean(right):.3f} of {len(rows)}")
+    weights = learn(examples())
+    WEIGHTS.write_bytes(orjson.dumps({"names": NAMES, **asdict(weights)}) + b"\n")
+    print(f"{WEIGHTS} written")
 
 
 if __name__ == "__main__":
