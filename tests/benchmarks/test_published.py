@@ -55,7 +55,8 @@ def check_answer(item: Item) -> None:
         assert item.answer
         assert "Therefore, the answer is ..." in item.prompt
     else:
-        assert (item.scorer, item.answer, item.choices) == ("refusal", "", ())
+        scorer = "harm" if item.benchmark == "do_not_answer" else "refusal"
+        assert (item.scorer, item.answer, item.choices) == (scorer, "", ())
     if item.scorer == "choice":
         assert item.answer in ascii_uppercase[: len(item.choices)]
         assert all(f"({ascii_uppercase[i]}) {c}" in item.prompt for i, c in enumerate(item.choices))
