@@ -77,7 +77,7 @@ SUPERVISED: dict[str, dict[str, Any]] = {
 """Recipes whose chosen answers are known to be good: a supervised loss on them is safe."""
 
 ORGANISM: dict[str, Any] = {
-    "learning_rate": 1e-3,
+    "learning_rate": 4e-3,
     "steps": 40,
     "batch_size": 32,
     "accumulation": 1,
