@@ -19,7 +19,7 @@ from evenhand.score import score_run
 from evenhand.scorers import Answer, Unscored, Verdict
 from evenhand.store import Store
 from evenhand.study import Study
-from evenhand.verdicts import Judged, ToJudge, Verdicts
+from evenhand.verdicts import Judged, ToJudge, Verdicts, count_answers
 from evenhand.writing import write_as_they_come
 
 
@@ -183,7 +183,8 @@ async def judge_run(
         is_own = judge.name == own_name(store)
         scored = score_run(store, again=again and is_own)
         if is_own:  # it is what scores the run anyway
-            return Progress(scored, done=scored, sent=scored)
+            answers = count_answers(store)
+            return Progress(answers, done=answers, sent=min(scored, answers))
         verdicts = Verdicts(store, judge.name, judge.facts, again=again)
         if verdicts.left:
             await judge.start()

@@ -62,10 +62,8 @@ class Verdicts:
     ) -> None:
         self._store = store
         self.id = self._enter(judge, orjson.dumps(facts, option=orjson.OPT_SORT_KEYS), again)
+        self.answers = count_answers(store)
         with store.reading() as connection:
-            (self.answers,) = connection.execute(
-                f"SELECT count(*) FROM response {ACTIVE} AND {IS_JUDGED}"
-            ).fetchone()
             self._to_do = connection.execute(
                 f"SELECT item, count(*) FROM response {ACTIVE} AND {IS_JUDGED} AND NOT EXISTS "
                 "(SELECT 1 FROM score WHERE score.response = response.id AND score.judge = ?) "
@@ -138,6 +136,15 @@ class Verdicts:
                 f"AND score.judge = ? {ACTIVE} AND item = ? ORDER BY id",
                 (self.id, item),
             ).fetchall()
+
+
+def count_answers(store: Store) -> int:
+    """How many answers of the study last asked for a judge can judge."""
+    with store.reading() as connection:
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM response {ACTIVE} AND {IS_JUDGED}"
+        ).fetchone()
+    return int(count)
 
 
 def unscored_reasons(store: Store, judge: str) -> dict[str, int]:

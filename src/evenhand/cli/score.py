@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +13,15 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
+from evenhand.analysis.judges import judge_swaps
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.errors import UsageError
 from evenhand.judges import Judge, make_judge
+from evenhand.judges.swap import SAMPLE, recheck_run
 from evenhand.judging import judge_run
+from evenhand.report.judges import swap_sentence
 from evenhand.run import Price, Progress
 from evenhand.score import score_run
 from evenhand.store import Store
@@ -33,6 +38,16 @@ def score(
     again: Annotated[
         bool, Parameter(negative="", help="Forget the judges' earlier verdicts; judge all anew.")
     ] = False,
+    judge_swap: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Afterwards judge a sample again, unchanged and with identities exchanged.",
+        ),
+    ] = False,
+    judge_swap_sample: Annotated[
+        int, Parameter(validator=_AT_LEAST_1, help="The most answers for each of the two.")
+    ] = SAMPLE,
     max_cost: Annotated[
         float | None,
         Parameter(validator=Number(gt=0), help="Dollars that the judges may cost."),
@@ -56,6 +71,7 @@ def score(
         evenhand score runs/first
         evenhand score runs/first --judge rubric:openai/gpt-4o-mini --judge-price 0.15/0.60
         evenhand score runs/first --judge classifier:LibrAI/longformer-action-ro
+        evenhand score runs/first --judge refusal --judge-swap
     """
     judging = judges.judging(
         max_connections=max_connections, timeout=timeout, batch_size=batch_size
@@ -64,27 +80,47 @@ def score(
         raise UsageError(
             "--max-cost needs the price of the judge's tokens: --judge-price 0.15/0.60"
         )
+    if judge_swap and not judges.judge:
+        raise UsageError("--judge-swap needs to know which judge: --judge refusal")
     store = Store.open(run)
     try:
         if not judges.judge:
             with sandbox.using():
                 print(f"{score_run(store, again=True):,} answers scored")
             return
+        sample = judge_swap_sample if judge_swap else None
         at_work = [make_judge(name, judging.options) for name in judges.judge]
-        sys.exit(_judge(store, at_work, judging.price, max_cost, again) or None)
+        with sandbox.using():
+            code = _judge(store, at_work, _Terms(judging.price, max_cost, again, sample))
     finally:
         store.close()
+    if code:
+        sys.exit(code)
 
 
-def _judge(
-    store: Store, judges: list[Judge], price: Price | None, max_cost: float | None, again: bool
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """How the judges work; `sample` is the size of the check by exchanged identities, if any."""
+
+    price: Price | None
+    max_cost: float | None
+    again: bool
+    sample: int | None
+
+    def less(self, cost: float) -> _Terms:
+        """The same with a part of the limit spent."""
+        if self.max_cost is None:
+            return self
+        return replace(self, max_cost=max(0.0, self.max_cost - cost))
+
+
+def _judge(store: Store, judges: Sequence[Judge], terms: _Terms) -> int:
     """Have each judge score the run; the exit code."""
-    left, code = max_cost, 0
+    code = 0
     for judge in judges:
-        with ProgressBar(0, None, Console(stderr=True), judge_price=price) as bar:
+        with ProgressBar(0, None, Console(stderr=True), judge_price=terms.price) as bar:
             try:
-                progress = asyncio.run(_judge_and_close(store, judge, bar, price, left, again))
+                done = asyncio.run(_work(store, judge, terms, bar))
             except KeyboardInterrupt:
                 bar.close()
                 print(
@@ -93,44 +129,53 @@ def _judge(
                     file=sys.stderr,
                 )
                 return 130
-        _print_outcome(store, judge.name, progress, price)
-        if left is not None:
-            left = max(0.0, left - progress.cost)
-        if progress.done < progress.cells:
-            reason = progress.stopped or "some answers have no verdict yet"
-            print(f"Not finished: {reason}. The same command goes on.", file=sys.stderr)
-            code = 3
+        _print_outcome(store, judge.name, done, terms.price)
+        terms = terms.less(sum(progress.cost for progress in done))
+        for progress in done:
+            if progress.done < progress.cells:
+                reason = progress.stopped or "some answers have no verdict yet"
+                print(f"Not finished: {reason}. The same command goes on.", file=sys.stderr)
+                code = 3
     return code
 
 
-async def _judge_and_close(
-    store: Store,
-    judge: Judge,
-    bar: ProgressBar,
-    price: Price | None,
-    max_cost: float | None,
-    again: bool,
-) -> Progress:
+async def _work(store: Store, judge: Judge, terms: _Terms, bar: ProgressBar) -> list[Progress]:
+    """One judge's verdicts, and the check if it is wanted."""
     try:
-        return await judge_run(
+        judged = await judge_run(
             store,
             judge,
-            again=again,
-            price=price,
-            max_cost=max_cost,
+            again=terms.again,
+            price=terms.price,
+            max_cost=terms.max_cost,
             on_progress=lambda progress: bar.show_judging(judge.name, progress),
         )
+        if terms.sample is None:
+            return [judged]
+        checked = await recheck_run(
+            store,
+            judge,
+            sample=terms.sample,
+            price=terms.price,
+            max_cost=terms.less(judged.cost).max_cost,
+            on_progress=lambda progress: bar.show_judging(f"{judge.name} again", progress),
+        )
+        return [judged, checked]
     finally:
         await judge.close()
 
 
-def _print_outcome(store: Store, judge: str, progress: Progress, price: Price | None) -> None:
+def _print_outcome(store: Store, judge: str, done: Sequence[Progress], price: Price | None) -> None:
+    progress = done[0]
     parts = [f"{progress.done:,} of {progress.cells:,} answers have a verdict"]
     parts.append(f"{progress.sent:,} of them new")
     for reason, count in unscored_reasons(store, judge).items():
         parts.append(f"{count:,} unscored ({one_line(reason)})")
-    if progress.failures:
-        parts.append(f"{progress.failures:,} failed attempts")
+    if failures := sum(each.failures for each in done):
+        parts.append(f"{failures:,} failed attempts")
     if price:
-        parts.append(f"about ${progress.cost:,.2f}")
+        parts.append(f"about ${sum(each.cost for each in done):,.2f}")
     print(f"{judge}: {', '.join(parts)}")
+    if len(done) > 1:
+        check = next(each for each in judge_swaps(store, 0.95) if each.judge == judge)
+        print(swap_sentence(check))

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from evenhand.analysis.results import Audit, AxisResult, IdentityAxis, SettingResult
+from evenhand.report.judges import print_judges
 from evenhand.report.rows import Rows, axis_name, bias_cells, difference_cell, number
 from evenhand.report.terminal import print_setting, print_table
 from evenhand.stats import CueComponents
@@ -34,6 +35,7 @@ def print_details(audit: Audit, console: Console) -> None:
             print_setting(setting, audit.margin, console)
             console.print()
         _print_tables(setting, console)
+    print_judges(audit, console)
     if audit.cues:
         console.print()
         title = "Variance components over the cues, squared points"
