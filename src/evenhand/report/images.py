@@ -59,7 +59,7 @@ def draw(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     chart = figure.chart.to_dict()
     if chart.get("width") == "container":
         chart["width"] = _WIDTH
-    chart["title"] = {"text": figure.title, "anchor": "start", "fontSize": 15, "offset": 12}
+    chart["title"] = {"text": figure.title, "anchor": "start", "orient": "top", "fontSize": 15}
     if kind == "svg":
         return vl_convert.vegalite_to_svg(chart, vl_version=VEGA_LITE).encode()
     return vl_convert.vegalite_to_png(chart, vl_version=VEGA_LITE, scale=_SCALE)

@@ -8,10 +8,9 @@ from typing import Any
 import altair as alt
 
 from evenhand.report.charts.style import INK, category_colour, category_shape, data, themed
-from evenhand.report.charts.trade_off import TICKS, axis_scale, labels, zoom
+from evenhand.report.charts.trade_off import TICKS, axis_scale, farthest, labels, zoom
 
 BEFORE, AFTER = "before", "after"
-_LABELLED = 6
 
 Place = tuple[float, float]
 """Safety and utility."""
@@ -59,13 +58,12 @@ def arrow_map(
         .encode(shape=shape)
         .add_params(zoom())
     )
-    farthest = sorted(people, key=lambda person: -_length(person[2], person[3]))[:_LABELLED]
-    named = [{"text": text, **_ends(b, a, 1)} for text, _, b, a in farthest]
+    named = [{"text": text, **_ends(b, a, 0)} for text, _, b, a in people]
     layers = [
         _trail(lines, x, y).encode(color=colour),
         before,
         after,
-        labels(named, x, y),
+        labels(farthest(named), x, y),
         _trail(marks, x, y).encode(color=alt.value(INK)),
         *_references(marks, x, y),
     ]
@@ -92,10 +90,6 @@ def _ends(before: Place, after: Place, end: int) -> dict[str, Any]:
         "safety_change": after[0] - before[0],
         "utility_change": after[1] - before[1],
     }
-
-
-def _length(before: Place, after: Place) -> float:
-    return sum((a - b) ** 2 for a, b in zip(after, before, strict=True))
 
 
 def _trail(rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from evenhand.report.charts.style import BETTER, INK, MUTED, WORSE, data, themed
+from evenhand.report.charts.style import BETTER, FIT_WIDTH, INK, MUTED, WORSE, data, themed
 
 _STANDINGS = {
     "better": (BETTER, "triangle-up"),
@@ -90,4 +90,6 @@ def change_chart(rows: Sequence[Change], title: str) -> Any:
             thickness=2, size=16, color=INK, strokeDash=[3, 2]
         )
         layers.append(limit.encode(x="limit:Q"))
-    return themed(alt.layer(*layers).properties(width="container", height=alt.Step(26)))
+    return themed(
+        alt.layer(*layers).properties(width="container", autosize=FIT_WIDTH, height=28 * len(rows))
+    )

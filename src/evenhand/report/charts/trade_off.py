@@ -91,7 +91,7 @@ def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
         )
         .add_params(who, zoom())
     )
-    layers.append(labels(_farthest(people), x, y))
+    layers.append(labels(farthest(people), x, y))
     layers += _reference_layers(marks, x, y)
     return themed(alt.layer(*layers).properties(width="container", height=430))
 
@@ -186,7 +186,7 @@ def _reference_layers(marks: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[A
     return [point, _halo(base, "name:N", dy=-16, fontWeight="bold"), text]
 
 
-def _farthest(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def farthest(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those farthest from the mean, as far as their names do not collide."""
     if not people:
         return []
