@@ -1,0 +1,9 @@
+"""Short limits and small tests for programs in the sandbox."""
+
+from __future__ import annotations
+
+from evenhand.sandbox import Limits, Tests
+
+LIMITS = Limits(cpu=1, memory=256)
+ADD = Tests(("assert add(1, 2) == 3", "assert add(-1, 1) == 0"), ("add",))
+"""The tests of most programs here; what they expect is nowhere in a program's sandbox."""
