@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from difflib import SequenceMatcher
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 HEAD, TAIL = 900, 500
 """Characters shown of a longer answer's beginning, and of its end, where its result stands."""
 
-_PIECES = re.compile(r"\w+|\s+|[^\w\s]")
+_WORDS = re.compile(r"\s*\S+|\s+$")
 _UNSEEN = {
     **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"},
     0x7F: "␡",
@@ -48,13 +48,13 @@ def differing(text: str, other: str) -> Markup:
 
 
 def _marked(text: str, other: str) -> Markup:
-    pieces, others = _PIECES.findall(text), _PIECES.findall(other)
-    matcher = SequenceMatcher(None, pieces, others, autojunk=False)
+    words, others = _WORDS.findall(text), [word.strip() for word in _WORDS.findall(other)]
+    matcher = SequenceMatcher(None, [word.strip() for word in words], others, autojunk=False)
     found = []
     for kind, start, end, _, _ in matcher.get_opcodes():
-        words = escape(visible("".join(pieces[start:end])))
-        if kind == "equal" or not words.strip():
-            found.append(words)
-        else:
-            found.append(Markup("<mark>{}</mark>").format(words))
+        part = "".join(words[start:end])
+        bare = part.lstrip()
+        blank = part[: len(part) - len(bare)]
+        mark = "{}{}" if kind == "equal" or not bare else "{}<mark>{}</mark>"
+        found.append(Markup(mark).format(visible(blank), visible(bare)))
     return Markup("").join(found)

@@ -13,6 +13,8 @@
     // ast: expressions are interpreted, so that the page's policy can forbid `eval`.
     const options = { ast: true, renderer: "svg", actions: false, tooltip: { theme: "light" } };
     const result = await vegaEmbed(chart, spec, options);
+    // The label of the chart says what it shows; the table behind it has the figures.
+    chart.querySelector("svg").setAttribute("aria-hidden", "true");
     views.set(chart, result.view);
   }
 
@@ -20,7 +22,6 @@
     for (const chart of all(".chart")) {
       if (!chart.closest("details:not([open])")) await draw(chart);
     }
-    document.documentElement.dataset.drawn = all(".chart svg").length;
   }
 
   // Fires for a click on the heading, for the keyboard, and for find-in-page.
