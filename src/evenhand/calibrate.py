@@ -96,7 +96,7 @@ class Agreement:
         """Intervals of accuracy, kappa, sensitivity and specificity.
 
         Wilson's (1927) for shares; for kappa the large-sample one of Fleiss, Cohen & Everitt
-        (1969, Psychol. Bull. 72), cut to [-1, 1].
+        (1969, Psychol. Bull. 72), cut to [-1, 1]; where all agree, by that of the accuracy.
         """
         right = self.true_positives + self.true_negatives
         return {
@@ -131,7 +131,10 @@ class Agreement:
             table[j, k] * (judge[j] + people[k]) ** 2 for j, k in ((0, 1), (1, 0))
         )
         variance = same + other - (kappa - expected * (1 - kappa)) ** 2
-        reach = float(ndtri((1 + level) / 2)) * (max(variance, 0.0) / n) ** 0.5 / (1 - expected)
+        if variance <= 0:  # all agree: as far as the accuracy may be off
+            low, high = _wilson(self.true_positives + self.true_negatives, n, level) or (0.0, 1.0)
+            return max((low - expected) / (1 - expected), -1.0), (high - expected) / (1 - expected)
+        reach = float(ndtri((1 + level) / 2)) * (variance / n) ** 0.5 / (1 - expected)
         return max(kappa - reach, -1.0), min(kappa + reach, 1.0)
 
 
@@ -219,6 +222,17 @@ class Calibration:
         except orjson.JSONDecodeError:
             raise UsageError(f"{path}: not JSON; `evenhand calibrate --out` writes it") from None
         return _from_json(path, content)
+
+
+def shipped_calibration(judge: str) -> Calibration | None:
+    """What is known of one of evenhand's own judges; None for any other.
+
+    Every model that it is held against was left out of its training; written by
+    scripts/judge_tables.py.
+    """
+    if judge not in ("refusal", "harm"):
+        return None
+    return Calibration.load(Path(__file__).parent / "data" / "calibrations" / f"{judge}.json")
 
 
 def agreement(people: Sequence[bool], scores: Sequence[Score], positive_score: int) -> Agreement:
