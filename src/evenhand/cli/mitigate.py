@@ -180,7 +180,7 @@ def mitigate(
                 seed=split_seed,
                 unit=split_by,
                 cues=None if test_cue is None else [c for c in _split(test_cue) if c != "none"],
-                relevance=run != "organism" if relevance is None else relevance,
+                relevance=relevance,
                 margin=margin,
                 tuning=Tuning(
                     recipes=_split(recipe), data=data, weights=weights, settings=_settings(set)

@@ -69,7 +69,8 @@ class Wanted:
         budget: answers that the search may need.
         seed, unit: of the split; None for that of the run, or the defaults.
         cues: to test on beside those tuned on; None for `UNSEEN_CUES`.
-        relevance: whether to test wanted personalisation, too.
+        relevance: whether to test wanted personalisation, too; None: yes, but not of the
+            organism, which knows nothing of it.
         margin: losses of so many points do not matter, > 0.
         tuning: recipes and settings of the training.
     """
@@ -81,7 +82,7 @@ class Wanted:
     seed: int | None = None
     unit: Unit | None = None
     cues: Sequence[str] | None = None
-    relevance: bool = True
+    relevance: bool | None = None
     margin: float = MARGIN
     tuning: Tuning = field(default_factory=Tuning)
 
@@ -246,7 +247,10 @@ async def _ask_again(
     stack: ExitStack,
 ) -> list[_Condition]:
     """Every condition on the test part; the first is the model as it was."""
-    extra = load("relevance") if wanted.relevance else []
+    tested = wanted.relevance
+    if tested is None:
+        tested = study_of(audit).model != "organism"
+    extra = load("relevance") if tested else []
     methods = set(wanted.methods)
     named: dict[str, Defence] = {"none": NO_DEFENCE}
     if chosen and "prompt" in methods:
