@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from evenhand.calibrate import Calibration
+from evenhand.calibrate import Calibration, shipped_calibration
 from evenhand.cli.options import price_of
 from evenhand.errors import UsageError
 from evenhand.judges import JudgeOptions
@@ -81,17 +81,22 @@ class JudgeFlags:
 
 
 def judge_error_of(text: str | None, judge: str) -> JudgeError | None:
-    """A judge's error rates, of a calibration's file or of "0.97/250,0.95/200".
+    """A judge's error rates: known ones, of a calibration's file, or "0.97/250,0.95/200".
 
     Args:
-        text: None for those that are known of this judge, if any are.
+        text: "known" for what evenhand knows of its own judge; None for no correction.
 
     Raises:
-        UsageError: the text is of neither form, the file is invalid or of another judge, or the
-            judge is no better than chance.
+        UsageError: the text is of no such form, nothing is known of this judge, the file is
+            invalid or of another judge, or the judge is no better than chance.
     """
     if text is None:
         return None
+    if text == "known":
+        calibration = shipped_calibration(judge)
+        if calibration is None:
+            raise UsageError(f"--judge-error known: evenhand knows none of {judge}; calibrate it")
+        return calibration.to_judge_error()
     found = re.fullmatch(r"([\d.]+)/(\d+),([\d.]+)/(\d+)", text.replace(" ", ""))
     if found:
         try:
