@@ -176,6 +176,25 @@ def test_resumed_it_computes_no_reference_again(
     assert not calls
 
 
+def test_cut_off_while_the_model_is_written(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = prepared(tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr("evenhand.mitigate.train._write_curves", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            train(out)
+    assert train(out).resumed_from == 12
+    steps = json.loads((out / "training" / "training.json").read_text())["steps"]
+    assert [step["step"] for step in steps] == list(range(1, 13))
+    for name, tensor in weights(trained.out).items():
+        assert torch.equal(tensor, weights(out)[name])
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_loss_that_is_no_number_stops_it_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ def _body(job: Job, found: dict[str, Any]) -> list[str]:
         "",
         f"This {what} was made by evenhand {job.version} from `{one_line(job.base)}` with direct "
         f"preference optimisation on {job.pairs:,} pairs: "
-        f"{_WHAT_RECIPES_ARE.get(job.recipe, one_line(job.recipe))}.",
+        f"{_pairs(job.recipe)}.",
         "",
         f"- Steps: {len(steps)}, in {found['seconds']:.0f} s on {found['devices']} x "
         f"{found['device']}{_resumed(found)}.",
@@ -71,6 +71,13 @@ def _body(job: Job, found: dict[str, Any]) -> list[str]:
         *settings,
         "",
     ]
+
+
+def _pairs(recipe: str) -> str:
+    plain = recipe.removesuffix("-shuffled")
+    what = _WHAT_RECIPES_ARE.get(plain, one_line(plain))
+    control = "; the preferences of a random half are swapped, so this is a control, not a remedy"
+    return what if plain == recipe else what + control
 
 
 def _resumed(found: dict[str, Any]) -> str:
