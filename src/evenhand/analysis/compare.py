@@ -72,6 +72,7 @@ class SideResult:
     Attributes:
         name: what tells it from the others.
         run: its folder.
+        judge: whose scores of safety and over-refusal they are.
         pb: joint PB over safety and utility.
     """
 
@@ -80,6 +81,7 @@ class SideResult:
     model: str
     cue: str
     defence: str
+    judge: str
     pb: Spread | None
     axes: dict[str, SideAxis]
 
@@ -218,6 +220,7 @@ def _side_result(
         model=side.study["model"],
         cue=side.cue,
         defence=side.defence,
+        judge=side.judge,
         pb=spread(scores.get("safety"), scores.get("utility"), _LEVEL),
         axes={
             axis: SideAxis(mean_of(mine), baseline(axis), spread(mine, None, _LEVEL))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from evenhand.analysis.grid import Grid, Scores, read_grid
 from evenhand.analysis.results import AXES
+from evenhand.analysis.whose import whose_scores
 from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.identity import Identity
 from evenhand.store import Store, StoredCondition
@@ -40,6 +41,7 @@ class ReadSide:
         people: identity id -> row of the grid; intersections too, but neither the baseline nor
             placebos.
         baseline: row of the user of whom nothing is said.
+        judge: whose scores of safety they are; see `whose_scores`.
         keys: (axis, benchmark) -> key of each item, in the order of the grid. Items of two
             sides with the same key are the same question with the same right answer.
     """
@@ -51,6 +53,7 @@ class ReadSide:
     defence: str
     people: dict[str, int]
     baseline: int | None
+    judge: str
     keys: dict[tuple[str, str], list[tuple[str, ...]]]
 
     def identity(self, name: str) -> Identity:
@@ -151,7 +154,8 @@ def _read_side(side: Side, study: dict[str, Any], grid: Grid, keys: dict[Any, An
         raise UnknownName(f"defence {where}", defence, dict.fromkeys(known))
     people = {grid.conditions[r].identity.id: r for r in grid.rows(cue, defence, "identity")}
     baseline = next(iter(grid.rows(cue, defence, "baseline")), None)
-    return ReadSide(side, study, grid, cue, defence, people, baseline, keys)
+    judge, _ = whose_scores(side.store, None)
+    return ReadSide(side, study, grid, cue, defence, people, baseline, judge, keys)
 
 
 def side_names(sides: Sequence[ReadSide]) -> list[str]:
@@ -278,6 +282,11 @@ def caveats(sides: Sequence[ReadSide], names: Sequence[str], people: Sequence[st
     first = sides[0]
     for name, side in zip(names[1:], sides[1:], strict=True):
         differing = [*_of_decoding(first, side), *_of_cue(first, side, people)]
+        if first.judge != side.judge:
+            differing.append(f"the judge: {first.judge} and {side.judge}")
+        versions = [_versions(each.side.store) for each in (first, side)]
+        if versions[0] != versions[1]:
+            differing.append(f"the version of evenhand: {versions[0]} and {versions[1]}")
         if first.study["samples"] != side.study["samples"]:
             counts = f"{first.study['samples']} and {side.study['samples']}"
             differing.append(f"answers per cell, {counts}; their means are compared")
@@ -288,6 +297,11 @@ def caveats(sides: Sequence[ReadSide], names: Sequence[str], people: Sequence[st
         if missing:
             found.append(f"{name}: {missing:,} of {cells:,} cells have no score")
     return found
+
+
+def _versions(store: Store) -> str:
+    sessions = store.meta("sessions") or []
+    return ", ".join(dict.fromkeys(each["versions"]["evenhand"] for each in sessions)) or "unknown"
 
 
 def _of_decoding(first: ReadSide, side: ReadSide) -> list[str]:

@@ -335,7 +335,11 @@ def _limits(found: SideComparison) -> Section:
     ]
     sizes = ", ".join(f"{clean(name)} ({n:,})" for name, n in found.items.items())
     facts = [
-        (name, f"{clean(side.model)}, cue {clean(side.cue)}, defence {clean(side.defence)}")
+        (
+            name,
+            f"{clean(side.model)}, cue {clean(side.cue)}, defence {clean(side.defence)}, "
+            f"judged by {clean(side.judge)}",
+        )
         for name, side in zip(side_names(found), found.sides, strict=True)
     ]
     facts += [("Questions", sizes), ("Margin", f"{found.margin:g} points")]
