@@ -166,12 +166,14 @@ def side_names(sides: Sequence[ReadSide]) -> list[str]:
         [f"defence {s.defence}" for s in sides],
     ]
     telling = [column for column in parts if len(set(column)) > 1]
-    names = [", ".join(row) for row in zip(*telling, strict=True)] or [""] * len(sides)
-    folders = [s.side.store.folder.name or str(s.side.store.folder) for s in sides]
-    if len(set(names)) < len(names):
-        names = [", ".join(filter(None, pair)) for pair in zip(folders, names, strict=True)]
-    if len(set(names)) < len(names):
-        names = [f"{n}: {name}" for n, name in enumerate(names, 1)]
+    plain = [", ".join(row) for row in zip(*telling, strict=True)] or [""] * len(sides)
+    names = plain
+    for folders in (
+        [s.side.store.folder.name for s in sides],
+        [str(s.side.store.folder) for s in sides],
+    ):
+        if len(set(names)) < len(names):
+            names = [", ".join(filter(None, pair)) for pair in zip(folders, plain, strict=True)]
     return [s.side.name or name for s, name in zip(sides, names, strict=True)]
 
 

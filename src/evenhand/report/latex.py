@@ -64,7 +64,10 @@ def comparison_to_latex(found: SideComparison) -> str:
         f"Personalization bias (PB) and mean of each axis, in points, over {len(found.identities)} "
         f"identities; {_extent(found.items)}."
     )
-    return _table("l" + "r" * (len(heads) - 1), lines, caption, "comparison")
+    remarks = [*(f"left out: {line}" for line in found.left_out), *found.caveats]
+    return "".join(f"% {plain(line)}\n" for line in remarks) + _table(
+        "l" + "r" * (len(heads) - 1), lines, caption, "comparison"
+    )
 
 
 def _people(setting: SettingResult, axes: Sequence[str]) -> Iterator[str]:
