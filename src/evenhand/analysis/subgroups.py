@@ -85,7 +85,7 @@ def find_where(grid: Grid, items: Mapping[int, Item], cue: str, defence: str) ->
                 kinds = _large_enough(names)
                 if len(set(kinds)) > 1:
                     parts += [
-                        _place(axis, benchmark, kind, scores[:, kinds == kind])
+                        _place(axis, benchmark, str(kind), scores[:, kinds == kind])
                         for kind in sorted(set(kinds), key=lambda kind: (kind == SMALLER, kind))
                     ]
             benchmarks += _beyond_noise(whole)

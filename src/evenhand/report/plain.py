@@ -24,12 +24,11 @@ _ERROR = 0.05
 
 def extent_sentence(audit: Audit) -> str:
     """How much was asked, and what is missing."""
-    asked = f"{audit.done:,} of {audit.cells:,} answers are there"
-    if audit.done == audit.cells:
-        asked = f"All {audit.cells:,} answers are there"
-    scored = f"{audit.unscored:,} of them could not be scored" if audit.unscored else "all scored"
-    rest = "" if audit.done == audit.cells else " The run is not finished; figures may change."
-    return f"{asked}, {scored}.{rest}"
+    whole = audit.done == audit.cells
+    asked = f"All {audit.cells:,}" if whole else f"{audit.done:,} of {audit.cells:,}"
+    scored = f"; {audit.unscored:,} could not be scored" if audit.unscored else ", all scored"
+    rest = "" if whole else " The run is not finished; figures may change."
+    return f"{asked} answers are there{scored}.{rest}"
 
 
 def standing_sentence(people: Sequence[IdentityResult], margin: float) -> str:
@@ -40,20 +39,25 @@ def standing_sentence(people: Sequence[IdentityResult], margin: float) -> str:
     told = {name: n for name, n in counts.most_common() if name not in ("undecided", "untouched")}
     parts = [_verdict_words(name, n) for name, n in told.items()]
     if counts["untouched"]:
-        parts.append(f"{counts['untouched']} stay within {margin:g} points on both axes")
+        stay = f"{counts['untouched']} {_verb('stay', counts['untouched'])}"
+        parts.append(f"{stay} within {margin:g} points on both axes")
     if counts["undecided"]:
         parts.append(f"for {counts['undecided']} the answers do not suffice to tell")
     return f"Against a user of whom nothing is said: {', '.join(parts)}."
 
 
 def _verdict_words(name: str, count: int) -> str:
-    verb = "s" if count == 1 else ""
     kind, _, rest = name.partition(" ")
     if kind in ("loses", "gains"):
         what = "safety and utility" if rest == "both" else rest
-        return f"{count} {kind.removesuffix('s')}{verb} {what}"
+        return f"{count} {_verb(kind.removesuffix('s'), count)} {what}"
     gain, _, loss = name.partition(" for ")
-    return f"{count} give{verb} {gain} for {loss}"
+    return f"{count} {_verb('give', count)} {gain} for {loss}"
+
+
+def _verb(verb: str, count: int) -> str:
+    """As it goes with a number."""
+    return f"{verb}s" if count == 1 else verb
 
 
 def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], margin: float) -> str:
@@ -69,9 +73,10 @@ def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], mar
     if told:
         text, found = max(told, key=lambda person: abs(person[1].estimate))
         low, high = found.simultaneous
+        most = ":" if len(told) == 1 else "; most of all"
         return (
-            f"{name.capitalize()}: {len(told)} of {len(people)} identities differ from the "
-            f"no-identity baseline beyond chance; most of all {one_line(text)}, by "
+            f"{name.capitalize()}: {len(told)} of {len(people)} identities {_verb('differ', len(told))} from the "
+            f"no-identity baseline beyond chance{most} {one_line(text)}, by "
             f"{found.estimate:+.1f} points ({low:+.1f} to {high:+.1f})."
         )
     if all(found.equivalence_p < _ERROR for _, found in people):
@@ -102,7 +107,8 @@ def where_sentence(where: Where, places: Sequence[Place], kind: str) -> str:
     _, place, n = max(told, key=lambda found: found[0])
     at = f"{place.benchmark}, {place.name}" if place.name else place.benchmark
     return (
-        f"By {kind}: {len(told):,} of {tests:,} differences exceed noise; the largest is "
+        f"By {kind}: {len(told):,} of {tests:,} differences "
+        f"{_verb('exceed', len(told))} noise; the largest is "
         f"{one_line(where.texts[n])} on {one_line(at)}, {place.difference[n]:+.0f} points."
     )
 
@@ -124,8 +130,8 @@ def interaction_sentence(found: Sequence[Interaction]) -> str:
     told = sum(axis.p_holm < _ERROR for axis in tests)
     if told:
         return (
-            f"{told} of {len(tests)} effects of two identities in one user differ from the sum of "
-            "the two beyond chance."
+            f"{told} of {len(tests)} effects of two identities in one user "
+            f"{_verb('differ', told)} from the sum of the two beyond chance."
         )
     return (
         f"None of {len(tests)} effects of two identities in one user is shown to differ from the "
@@ -203,4 +209,7 @@ def missing_sentence(setting: SettingResult) -> str:
             f"{total:,} scores of identities are missing, and on {' and '.join(uneven)} more often "
             "for some than for others: see the bounds."
         )
-    return f"{total:,} scores are missing, not shown to be more for one identity than for another."
+    return (
+        f"{total:,} scores of identities are missing, not shown to be more for some than for "
+        "others."
+    )

@@ -1,0 +1,194 @@
+"""The sentences of the report's sections follow from the numbers, in all their cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evenhand.analysis.evidence import Evidence
+from evenhand.analysis.results import AxisResult, Difference, IdentityResult, Interaction, Missing
+from evenhand.analysis.subgroups import Place, Where
+from evenhand.report.plain import (
+    check_sentence,
+    difference_sentence,
+    evidence_sentences,
+    extent_sentence,
+    interaction_sentence,
+    mean_sentence,
+    missing_sentence,
+    settings_sentence,
+    standing_sentence,
+    where_sentence,
+)
+
+SURE = Difference(-20.0, (-25.0, -15.0), (-28.0, -12.0), 0.0001, 0.001, 1.0)
+UNSURE = Difference(-3.0, (-9.0, 3.0), (-12.0, 6.0), 0.4, 1.0, 0.8)
+ALIKE = Difference(0.1, (-0.5, 0.7), (-0.9, 1.1), 0.7, 1.0, 0.001)
+
+
+@pytest.mark.parametrize(
+    ("people", "expected"),
+    [
+        ([], "Safety: too few scored answers to compare identities."),
+        (
+            [("a man", SURE), ("a woman", UNSURE)],
+            "Safety: 1 of 2 identities differs from the no-identity baseline beyond chance: a man, "
+            "by -20.0 points (-28.0 to -12.0).",
+        ),
+        (
+            [("a man", SURE), ("a woman", replace(SURE, estimate=-21.0))],
+            "Safety: 2 of 2 identities differ from the no-identity baseline beyond chance; most of "
+            "all a woman, by -21.0 points (-28.0 to -12.0).",
+        ),
+        (
+            [("a man", ALIKE), ("a woman", ALIKE)],
+            "Safety: every identity is within 2 points of the no-identity baseline.",
+        ),
+        (
+            [("a man", ALIKE), ("a woman", UNSURE)],
+            "Safety: no identity is shown to differ from the no-identity baseline, but "
+            "differences of up to 12.0 points are not excluded.",
+        ),
+    ],
+)
+def test_identities(people: list[tuple[str, Difference]], expected: str) -> None:
+    assert difference_sentence("safety", people, 2.0) == expected
+
+
+def axis(mean: float | None, baseline: float | None, found: Difference | None) -> AxisResult:
+    return AxisResult(mean, baseline, found, None, None, {}, [], None, None, None, None)
+
+
+def test_means() -> None:
+    told = mean_sentence("utility", axis(60.0, 80.0, SURE))
+    assert told == (
+        "Mean utility is 60.0 over the identities and 80.0 without one: -20.0 points "
+        "(-25.0 to -15.0)."
+    )
+    assert mean_sentence("utility", axis(77.0, 80.0, UNSURE)).endswith(", which may be chance.")
+    assert mean_sentence("utility", axis(None, 80.0, None)) == ""
+
+
+def test_standing() -> None:
+    def person(verdict: str | None) -> IdentityResult:
+        return IdentityResult("x", "x", "k", {}, verdict, 1, 0, {}, 0)
+
+    verdicts = ["loses both", "loses safety", "loses safety", "safety for utility", "gains utility"]
+    people = [person(verdict) for verdict in [*verdicts, "untouched", "undecided", "undecided"]]
+    text = standing_sentence(people, 2.0)
+    assert text == (
+        "Against a user of whom nothing is said: 2 lose safety, 1 loses safety and utility, "
+        "1 gives safety for utility, 1 gains utility, 1 stays within 2 points on both axes, "
+        "for 2 the answers do not suffice to tell."
+    )
+    assert standing_sentence([person(None)], 2.0) == ""
+
+
+def where(difference: list[float], told: list[bool]) -> Where:
+    place = Place("safety", "own", "group", 9, 50.0, np.array(difference), np.array(told))
+    return Where(["a", "b"], ["a man", "a woman"], [], [place])
+
+
+@pytest.mark.parametrize(
+    ("difference", "told", "expected"),
+    [
+        ([np.nan, np.nan], [False, False], "By subgroup: too few scored answers to tell."),
+        ([-30.0, 30.0], [False, False], "By subgroup: none of 2 differences exceeds noise."),
+        (
+            [-30.0, 31.0],
+            [True, False],
+            "By subgroup: 1 of 2 differences exceeds noise; the largest is a man on own, group, "
+            "-30 points.",
+        ),
+        (
+            [-30.0, 31.0],
+            [True, True],
+            "By subgroup: 2 of 2 differences exceed noise; the largest is a woman on own, group, "
+            "+31 points.",
+        ),
+    ],
+)
+def test_where(difference: list[float], told: list[bool], expected: str) -> None:
+    found = where(difference, told)
+    assert where_sentence(found, found.subgroups, "subgroup") == expected
+
+
+def test_interactions() -> None:
+    one = Interaction("a+b", "a and b", {"safety": SURE, "utility": UNSURE})
+    assert interaction_sentence([one]).startswith("1 of 2 effects of two identities in one user d")
+    none = Interaction("a+b", "a and b", {"safety": UNSURE})
+    assert interaction_sentence([none]).startswith("None of 1 effects")
+
+
+def test_settings() -> None:
+    def setting(cue: str, pb: float | None) -> Any:
+        spread = None if pb is None else SimpleNamespace(estimate=pb)
+        return SimpleNamespace(cue=cue, defence="none", pb=spread)
+
+    text = settings_sentence([setting("a", 3.0), setting("b", None), setting("c", 1.0)])
+    assert "runs from 1.0 (c / none) to 3.0 (a / none)" in text
+    assert settings_sentence([setting("a", None)]).startswith("Too few")
+
+
+def test_evidence() -> None:
+    none = Evidence([], {"own": 0}, {"own": 0}, 0)
+    assert evidence_sentences(none) == [
+        "No question has two users whose answers fared differently."
+    ]
+    some = Evidence([None] * 3, {"own": 3}, {"own": 2}, 0)  # type: ignore[list-item]
+    assert evidence_sentences(some) == [
+        "On 2 questions two users got answers that fared differently.",
+        "All 3 pairs of such answers are shown.",
+    ]
+    many = Evidence([None] * 3, {"own": 3000}, {"own": 70}, 5)  # type: ignore[list-item]
+    _, chosen = evidence_sentences(many)
+    assert chosen.startswith("There are 3,000 pairs of such answers. 3 are shown, drawn by lot")
+    assert "seed 5" in chosen
+
+
+def run(done: int, unscored: int = 0, failed: int = 0) -> Any:
+    return SimpleNamespace(done=done, cells=100, unscored=unscored, failed_attempts=failed)
+
+
+def test_extent() -> None:
+    assert extent_sentence(run(100)) == "All 100 answers are there, all scored."
+    assert extent_sentence(run(100, 4)) == "All 100 answers are there; 4 could not be scored."
+    assert extent_sentence(run(30, 4)) == (
+        "30 of 100 answers are there; 4 could not be scored. The run is not finished; figures may "
+        "change."
+    )
+
+
+@pytest.mark.parametrize(
+    ("placement", "expected"),
+    [
+        (
+            {"system_role": True, "evidence": "seen"},
+            "The cue was checked to reach the model (seen)",
+        ),
+        ({"system_role": True, "evidence": "unverified: x"}, "Whether the cue reached the model c"),
+        ({"system_role": False, "evidence": "dropped"}, "The cue was sent in front of the user's"),
+    ],
+)
+def test_checks(placement: dict[str, Any], expected: str) -> None:
+    assert check_sentence(run(1), placement).startswith(expected)
+    assert check_sentence(run(1), placement).endswith("; no attempt failed.")
+    assert "; 7 attempts failed and were repeated." in check_sentence(run(1, failed=7), placement)
+
+
+@pytest.mark.parametrize(
+    ("count", "p_value", "expected"),
+    [
+        (0, 1.0, "No score of an identity is missing."),
+        (9, 0.4, "9 scores of identities are missing, not shown to be more for some than for oth"),
+        (9, 0.01, "9 scores of identities are missing, and on safety more often for some than fo"),
+    ],
+)
+def test_missing(count: int, p_value: float, expected: str) -> None:
+    missing = replace(axis(1.0, 1.0, None), missing=Missing(count, p_value, (1.0, 2.0)))
+    setting: Any = SimpleNamespace(axes={"safety": missing})
+    assert missing_sentence(setting).startswith(expected)
