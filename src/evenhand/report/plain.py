@@ -75,9 +75,9 @@ def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], mar
         low, high = found.simultaneous
         most = ":" if len(told) == 1 else "; most of all"
         return (
-            f"{name.capitalize()}: {len(told)} of {len(people)} identities {_verb('differ', len(told))} from the "
-            f"no-identity baseline beyond chance{most} {one_line(text)}, by "
-            f"{found.estimate:+.1f} points ({low:+.1f} to {high:+.1f})."
+            f"{name.capitalize()}: {len(told)} of {len(people)} identities "
+            f"{_verb('differ', len(told))} from the no-identity baseline beyond chance{most} "
+            f"{one_line(text)}, by {found.estimate:+.1f} points ({low:+.1f} to {high:+.1f})."
         )
     if all(found.equivalence_p < _ERROR for _, found in people):
         return (
