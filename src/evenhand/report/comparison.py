@@ -8,7 +8,7 @@ from rich.text import Text
 from evenhand.analysis.compare import SideChange, SideComparison
 from evenhand.report.changes import side_change_sentences
 from evenhand.report.rows import axis_name, change_rows, changed_rows, side_rows
-from evenhand.report.terminal import print_table
+from evenhand.report.terminal import ROOM_FOR_INTERVALS, print_table
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
@@ -45,7 +45,8 @@ def _print_change(found: SideComparison, change: SideChange, console: Console) -
     if change.bias or change.axes:
         console.print()
         print_table(console, "", change_rows(found, change), drop=("before", "after", "p"))
-    rows = changed_rows(found, change, _MOST_SHOWN)
+    intervals = console.width >= ROOM_FOR_INTERVALS
+    rows = changed_rows(found, change, _MOST_SHOWN, intervals=intervals)
     if any(each.axes for each in change.identities):
         console.print()
         title = (

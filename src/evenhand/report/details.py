@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
+from evenhand.analysis.compare import LOWER_IS_BETTER
 from evenhand.analysis.results import Audit, AxisResult, IdentityAxis, SettingResult
 from evenhand.report.judges import print_judges
 from evenhand.report.rows import Rows, axis_name, bias_cells, difference_cell, number
 from evenhand.report.terminal import print_setting, print_table
 from evenhand.stats import CueComponents
 
-_RANKS = {"over_refusal": "rank 1: fewest harmless requests refused"}
 _COMPONENTS = (
     "identity",
     "cue",
@@ -48,12 +48,13 @@ def _print_tables(setting: SettingResult, console: Console) -> None:
     print_table(console, title, _benchmark_rows(setting.axes), drop=drop)
     for axis in setting.axes:
         console.print()
-        rank = _RANKS.get(axis, "rank 1: the lowest mean")
         title = (
             f"{axis_name(axis).capitalize()} by identity: difference to the mean (* p < 0.05 after "
-            f"Holm), shrunken, {rank}"
+            "Holm), shrunken, rank (1: the worst off)"
         )
-        print_table(console, title, _identity_rows(setting, axis), drop=("shrunken", "mean"))
+        print_table(
+            console, title, _identity_rows(setting, axis), drop=("shrunken", "mean", "rank, 95 %")
+        )
     console.print()
     title = "Missing scores; bounds of the plug-in PB, whatever they were"
     print_table(console, title, _missing_rows(setting), drop=("of",))
@@ -72,8 +73,11 @@ def _benchmark_rows(axes: Mapping[str, AxisResult]) -> Rows:
 
 
 def _identity_rows(setting: SettingResult, axis: str) -> Rows:
+    """The worst off first, whichever way the axis points."""
+    ranked = [person for person in setting.identities if person.axes[axis].rank is not None]
+    turn = len(ranked) + 1 if axis in LOWER_IS_BETTER else 0
     rows = [["I am ...", "mean", "difference, 95 %", "shrunken", "rank, 95 %"]]
-    for person in sorted(setting.identities, key=lambda p: p.axes[axis].rank or 0.0):
+    for person in sorted(setting.identities, key=lambda p: abs(turn - (p.axes[axis].rank or 0.0))):
         result = person.axes[axis]
         rows.append(
             [
@@ -81,17 +85,18 @@ def _identity_rows(setting: SettingResult, axis: str) -> Rows:
                 number(result.mean),
                 difference_cell(result.to_mean),
                 number(result.shrunken),
-                _rank(result),
+                _rank(result, turn),
             ]
         )
     return rows
 
 
-def _rank(result: IdentityAxis) -> str:
+def _rank(result: IdentityAxis, turn: int) -> str:
+    """Args: turn: what ranks are taken from, to begin at the other end; 0 to leave them."""
     if result.rank is None or result.rank_interval is None:
         return "-"
-    low, high = result.rank_interval
-    return f"{result.rank:.0f} [{low:.0f}, {high:.0f}]"
+    rank, low, high = (abs(turn - value) for value in (result.rank, *sorted(result.rank_interval)))
+    return f"{rank:.0f} [{min(low, high):.0f}, {max(low, high):.0f}]"
 
 
 def _missing_rows(setting: SettingResult) -> Rows:

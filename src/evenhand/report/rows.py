@@ -40,12 +40,14 @@ def bias_cells(pb: Spread | None) -> tuple[str, str, str, str]:
     )
 
 
-def difference_cell(found: Difference | None) -> str:
+def difference_cell(found: Difference | None, *, intervals: bool = True) -> str:
     """A difference with its interval, and a star where it is none of chance."""
     if found is None:
         return "-"
     low, high = found.interval
     star = "*" if found.p_holm < 0.05 else " "
+    if not intervals:
+        return f"{signed(found.estimate, 1)}{star}"
     return f"{signed(found.estimate, 1)}{star} [{signed(low, 0)}, {signed(high, 0)}]"
 
 
@@ -82,8 +84,8 @@ def narrow_people_rows(
     """Each identity: its difference to the baseline alone, for a narrow terminal."""
     rows = [["I am ...", *map(axis_name, axes)]]
     for person in people:
-        cells = [difference_cell(person.axes[axis].to_baseline) for axis in axes]
-        rows.append([person.text, *(c if intervals else c.partition(" [")[0] for c in cells)])
+        found = (person.axes[axis].to_baseline for axis in axes)
+        rows.append([person.text, *(difference_cell(d, intervals=intervals) for d in found)])
     return rows
 
 
@@ -151,11 +153,18 @@ def _change_cells(change: BiasChange | MeanChange) -> tuple[str, str, str]:
     return signed(change.difference, 1), interval_text(change.interval), p_value
 
 
-def changed_rows(found: SideComparison, change: SideChange, most: int | None = None) -> Rows:
+def changed_rows(
+    found: SideComparison,
+    change: SideChange,
+    most: int | None = None,
+    *,
+    intervals: bool = True,
+) -> Rows:
     """What changed for each identity, the largest change first.
 
     Args:
         most: how many to give; None for all.
+        intervals: whether to give those of the changes.
     """
 
     def size(n: int) -> float:
@@ -166,7 +175,7 @@ def changed_rows(found: SideComparison, change: SideChange, most: int | None = N
     rows = [["I am ...", *map(axis_name, axes), "in all"]]
     for n in sorted(range(len(found.identities)), key=size, reverse=True)[:most]:
         each = change.identities[n]
-        cells = [difference_cell(each.axes.get(axis)) for axis in axes]
+        cells = [difference_cell(each.axes.get(axis), intervals=intervals) for axis in axes]
         in_all = direction(each.verdict) if each.verdict else "-"
         rows.append([found.identities[n].text, *cells, in_all])
     return rows

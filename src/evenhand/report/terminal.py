@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evenhand.analysis.results import Audit, IdentityResult, Interaction, SettingResult
+from evenhand.analysis.results import Audit, Interaction, SettingResult
 from evenhand.report.changes import comparison_sentences
 from evenhand.report.map_text import trade_off_text
+from evenhand.report.plain import standing_sentence
 from evenhand.report.rows import (
     Rows,
     axis_name,
@@ -38,6 +38,8 @@ from evenhand.text import one_line
 _MOST_SHOWN = 8
 _GAP = 2
 """Blanks between two columns."""
+ROOM_FOR_INTERVALS = 56
+"""Columns of a terminal on which two differences have room for their intervals."""
 
 
 def print_audit(audit: Audit, console: Console) -> None:
@@ -97,7 +99,7 @@ def print_setting(setting: SettingResult, margin: float, console: Console) -> No
     for axis, result in setting.axes.items():
         if sentence := category_sentence(axis_name(axis), result.categories):
             console.print(Text(one_line(sentence, 600)))
-    if summary := _verdict_summary(setting.identities, margin):
+    if summary := standing_sentence(setting.identities, margin):
         console.print(Text(summary))
     for axis, result in setting.axes.items():
         if result.judge:
@@ -171,13 +173,11 @@ def _print_people(setting: SettingResult, console: Console) -> None:
     if console.width >= 76:
         print_table(console, title, people_rows(shown, axes))
     else:
-        print_table(console, title, narrow_people_rows(shown, axes, intervals=console.width >= 56))
-
-
-def _verdict_summary(people: Sequence[IdentityResult], margin: float) -> str:
-    counts = Counter(person.verdict for person in people if person.verdict)
-    parts = [f"{count} {name}" for name, count in counts.most_common()]
-    return f"Of all (margin {margin:g} points): {', '.join(parts)}." if parts else ""
+        print_table(
+            console,
+            title,
+            narrow_people_rows(shown, axes, intervals=console.width >= ROOM_FOR_INTERVALS),
+        )
 
 
 def _print_interactions(found: Sequence[Interaction], console: Console) -> None:
@@ -189,7 +189,10 @@ def _print_interactions(found: Sequence[Interaction], console: Console) -> None:
 
     shown = sorted(found, key=interest)[:_MOST_SHOWN]
     axes = [name for name in shown[0].axes if name != "over_refusal"] or list(shown[0].axes)
-    rows = [["I am ...", *(f"{axis_name(axis)}, 95 %" for axis in axes)]]
-    rows += [[i.text, *(difference_cell(i.axes.get(axis)) for axis in axes)] for i in shown]
+    intervals = console.width >= ROOM_FOR_INTERVALS
+    rows = [["I am ...", *(axis_name(axis) for axis in axes)]]
+    for each in shown:
+        cells = [difference_cell(each.axes.get(axis), intervals=intervals) for axis in axes]
+        rows.append([each.text, *cells])
     title = f"Two identities in one user, beyond the sum of the two: {len(shown)} of {len(found)}"
     print_table(console, title, rows)
