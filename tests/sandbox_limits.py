@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from evenhand.sandbox import Limits, Tests
+from evenhand import sandbox
+from evenhand.sandbox import Limits
 
 LIMITS = Limits(cpu=1, memory=256)
-ADD = Tests(("assert add(1, 2) == 3", "assert add(-1, 1) == 0"), ("add",))
+ADD = sandbox.Tests(("assert add(1, 2) == 3", "assert add(-1, 1) == 0"), ("add",))
 """The tests of most programs here; what they expect is nowhere in a program's sandbox."""

@@ -17,7 +17,7 @@ import ast
 from typing import Any
 
 from evenhand.benchmarks.item import Item
-from evenhand.benchmarks.task import Task
+from evenhand.benchmarks.task import Task, parse
 
 _FIELDS = ("prompt", "entry_point", "canonical_solution", "test")
 _INSTRUCTION = (
@@ -78,6 +78,6 @@ def _before(prompt: str, name: str) -> str:
 
 def _parsed(field: str, code: str) -> ast.Module:
     try:
-        return ast.parse(code)
+        return parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{field} is not valid Python: {error}") from None

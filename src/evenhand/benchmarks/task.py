@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import json
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -58,8 +59,8 @@ def names_to_define(reference: str, used_by: str) -> tuple[str, ...]:
     Raises:
         SyntaxError: one of them is no Python.
     """
-    defined = {name for node in ast.parse(reference).body for name in _defined(node)}
-    nodes = [node for node in ast.walk(ast.parse(used_by)) if isinstance(node, ast.Name)]
+    defined = {name for node in parse(reference).body for name in _defined(node)}
+    nodes = [node for node in ast.walk(parse(used_by)) if isinstance(node, ast.Name)]
     own = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
     used = dict.fromkeys(node.id for node in nodes if isinstance(node.ctx, ast.Load))
     imported = {name for name in used if name in vars(builtins)} - defined
@@ -72,10 +73,21 @@ def imports_of(program: str) -> str:
     Raises:
         SyntaxError: it is no Python.
     """
-    statements = ast.parse(program).body
+    statements = parse(program).body
     return "\n".join(
         ast.unparse(s) for s in statements if isinstance(s, ast.Import | ast.ImportFrom)
     )
+
+
+def parse(code: str) -> ast.Module:
+    """The syntax tree, without warnings about code that is not the user's own.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(code)
 
 
 def _defined(node: ast.stmt) -> Iterator[str]:

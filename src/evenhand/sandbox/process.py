@@ -199,8 +199,8 @@ class Process:
         limits = self.limits
         first = self.launched.first()
         now = usage(first) if first else None
-        if now is None:  # in a container, or about to end
-            if self._waited > 2 * limits.cpu:
+        if now is None:  # in a container, where it was never seen; or about to end
+            if not self._cpu and self._waited > 2 * limits.cpu:
                 self._stop("timeout", f"it took longer than {2 * limits.cpu} s")
             return
         self._cpu = now.cpu
@@ -226,7 +226,9 @@ class Process:
 
     def _end(self) -> Ended:
         popen = self.launched.process
-        alive = not self._exited and not select.select([self._exit], [], [], 0)[0]
+        # Who says no more has ended, or is about to.
+        patience = 1.0 if self._silent() and self._stopped is None else 0.0
+        alive = not self._exited and not select.select([self._exit], [], [], patience)[0]
         if alive and (first := self.launched.first()) and (now := usage(first)):
             self._cpu = now.cpu
         if alive or self.kind == "none":  # where nothing else ends what it has left behind

@@ -22,7 +22,9 @@ _PYTHON = {"", "python", "py", "python3", "python2", "py3", "ipython", "pycon", 
 _TAGS = re.compile(r"^[ \t]*\[/?(?:BEGIN|DONE|PYTHON|CODE|ANSWER)\][ \t]*$", re.M | re.I)
 _PROMPT = re.compile(r"^[ \t]*(?:>>>|\.\.\.)(?: |$)")
 _OPENS = re.compile(r"(?:(?:async def|def|class|import|from)\b|@\w)")
-_CONTINUES = re.compile(r"^\s*(?:return|yield|for|while|if|with|try)\b", re.M)
+_BEGINS = re.compile(r"(?:(?:async def|def|class|import|from)\b|@\w)|[A-Za-z_]\w*\s*=[^=]")
+_INLINE = re.compile(r"`((?:def|class|import|from)\b[^`\n]+)`")
+_CONTINUES = re.compile(r"^[ \t]*(?:return|yield|for|while|if|with|try)\b", re.M)
 _CODE_LINE = re.compile(
     r"\s|#|@|[)\]}]|(?:async|def|class|import|from|if|elif|else|for|while|try|except|finally|with"
     r"|return|raise|assert|global|pass|del|match)\b(?=[^.,;]*[\w:()\]'\"]$|.*:$|.*\()"
@@ -57,12 +59,14 @@ def _readings(text: str, task: Task) -> Iterator[str]:
         yield block
     if not defining:
         bare = _without_prose(text)
+        if task.stub and not blocks and _CONTINUES.search(text):
+            yield f"{task.stub}\n    {text.lstrip()}"  # the answer's own indentation is cut off
+        if bare and not blocks:
+            yield from _bare_readings(text, task)
         if bare and (_defines(bare, task.names) or not blocks):
             yield from _bare_readings(bare, task)
         for block in reversed(blocks):
             yield from _bare_readings(block, task)
-        if task.stub and not blocks and not bare and _CONTINUES.search(text):
-            yield f"{task.stub}\n    {text.lstrip()}"  # the answer's own indentation is cut off
 
 
 def _bare_readings(code: str, task: Task) -> Iterator[str]:
@@ -114,13 +118,12 @@ def _mixed(lines: Sequence[str]) -> bool:
 
 def _without_prose(text: str) -> str:
     """The lines of an answer without fences that look like code; empty if none opens any."""
-    text = text.replace("```python", "").replace("```", "")
-    lines = textwrap.dedent(text).split("\n")
+    lines = textwrap.dedent(text.replace("```python", "").replace("```", "")).split("\n")
     if any(_PROMPT.match(line) for line in lines):
         return _plain([line for line in lines if _PROMPT.match(line)])
-    first = next((i for i, line in enumerate(lines) if _OPENS.match(line.lstrip())), None)
+    first = next((i for i, line in enumerate(lines) if _BEGINS.match(line.lstrip())), None)
     if first is None:
-        return ""
+        return "\n".join(_INLINE.findall(text))
     code = textwrap.dedent("\n".join(lines[first:])).split("\n")
     return "\n".join(line for line in code if not line.strip() or _CODE_LINE.match(line))
 
