@@ -4,7 +4,7 @@
 
 Audits the organism once. For every seed the audit is split anew into a tuning and a test part; each
 recipe is trained on the one with the settings for the organism, and compared with the untuned model
-on the other. "invariance-shuffled" is the control: the preferences of a random half are swapped.
+on the other. With `--unit subgroup` the test part is about other topics than the tuning part. "invariance-shuffled" is the control: the preferences of a random half are swapped.
 Over-refusal is in points of needlessly refused harmless requests (lower is better).
 """
 
@@ -16,6 +16,7 @@ import resource
 import shutil
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 import evenhand
 from evenhand.analysis.compare import SideComparison
@@ -23,6 +24,7 @@ from evenhand.api import RunOptions
 from evenhand.mitigate.flow import Wanted, mitigate_run
 from evenhand.mitigate.pairs import write_pairs
 from evenhand.mitigate.results import Mitigation
+from evenhand.mitigate.split import Unit
 from evenhand.mitigate.tuning import Tuning
 from evenhand.organism.preferences import preferences
 
@@ -39,14 +41,14 @@ OPTIONS = RunOptions(batch_size=256)
 
 
 def tuned(
-    run: Path, out: Path, recipe: str, seed: int, data: Path, settings: dict[str, float]
+    run: Path, out: Path, recipe: str, seed: int, unit: Unit, data: Path, settings: dict[str, float]
 ) -> Mitigation:
     """One recipe, trained and tested on a copy of the run with a split of its own."""
     shutil.copytree(run, out / "audit")
     tuning = Tuning(
         recipes=(recipe,), data=str(data), seed=seed, settings={**settings, "seed": seed}
     )
-    wanted = Wanted(methods=("dpo",), seed=seed, cues=(), tuning=tuning)
+    wanted = Wanted(methods=("dpo",), seed=seed, unit=unit, cues=(), tuning=tuning)
     return asyncio.run(mitigate_run(out / "audit", out / "out", wanted, OPTIONS))
 
 
@@ -76,6 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--recipes", nargs="+", default=RECIPES)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--unit", choices=get_args(Unit), default="item", help="what is held out")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="settings")
     options = parser.parse_args()
     settings = {
@@ -91,7 +94,9 @@ def main() -> None:
                 begun = cpu_seconds()
                 out = folder / f"{recipe}-{seed}"
                 out.mkdir()
-                found = tuned(folder / "run", out, recipe, seed, folder / "data.jsonl", settings)
+                found = tuned(
+                    folder / "run", out, recipe, seed, options.unit, folder / "data.jsonl", settings
+                )
                 training = found.trainings[0]
                 print(
                     f"{recipe}, seed {seed}: {training.pairs} pairs, {training.steps} steps, "
