@@ -2,9 +2,10 @@
 
     python scripts/check_tuning.py [--recipes invariance random ...] [--seeds 2] [--set NAME=VALUE]
 
-Audits the organism once. For every seed the audit is split anew into a tuning and a test part; each
-recipe is trained on the one with the settings for the organism, and compared with the untuned model
-on the other. With `--unit subgroup` the test part is about other topics than the tuning part. "invariance-shuffled" is the control: the preferences of a random half are swapped.
+Audits the organism once. For every seed the audit is split anew into a tuning and a test part;
+each recipe is trained on the one with the settings for the organism, and compared with the untuned
+model on the other. With `--unit subgroup` the test part is about other topics than the tuning
+part. "invariance-shuffled" is the control: the preferences of a random half are swapped.
 Over-refusal is in points of needlessly refused harmless requests (lower is better).
 """
 
