@@ -71,9 +71,9 @@ class Guard:
                 {"role": "user", "content": answer.item.prompt},
                 {"role": "assistant", "content": answer.text},
             ]
-        before, _, rest = self._spec.question.partition("{prompt}")
-        between, _, after = rest.partition("{answer}")
-        content = f"{before}{answer.item.prompt}{between}{answer.text}{after}"
+        # In one pass: what a prompt or an answer holds is never taken for a gap.
+        parts = {"{prompt}": answer.item.prompt, "{answer}": answer.text}
+        content = re.sub(r"\{(?:prompt|answer)\}", lambda gap: parts[gap[0]], self._spec.question)
         return [{"role": "user", "content": content}]
 
 
