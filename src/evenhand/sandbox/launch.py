@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import subprocess
 import tempfile
@@ -10,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import IO
 from uuid import uuid4
 
@@ -22,13 +24,17 @@ from evenhand.sandbox.seccomp import filter_program
 from evenhand.text import one_line
 
 _INSIDE = Path(__file__).parent / "inside"
-_PACKAGE = "evenhand.sandbox.inside"
 _BOOT = """
-import sys
-for name, source in {modules!r}:
+import marshal, os, sys
+def exactly(count):
+    read = b""
+    while len(read) < count:
+        read += os.read(0, count - len(read)) or sys.exit("cut off")
+    return read
+for name, code in marshal.loads(exactly(int.from_bytes(exactly(4), "big"))):
     module = type(sys)(name)
     sys.modules[name] = module
-    exec(compile(source, name, "exec"), module.__dict__)
+    exec(code, module.__dict__)
 module.main(*sys.argv[1:])
 """
 # No site packages, no folder of the user's on the path, no compiled files.
@@ -95,17 +101,18 @@ class Launched:
 
 
 def launch(
-    kind: Kind, module: str, arguments: Sequence[str], limits: Limits, *, processes: bool = False
+    kind: Kind, arguments: Sequence[str], limits: Limits, *, processes: bool = False
 ) -> Launched:
-    """Start `main` of a module of `inside` in a sandbox.
+    """Start Python in a sandbox, where it waits for `first_input`.
 
     Args:
+        arguments: of `main`.
         processes: whether it may start further processes.
 
     Raises:
         SandboxError: the sandbox tool is not there or cannot be started.
     """
-    own = (*_FLAGS, "-c", _source(module), *arguments)
+    own = (*_FLAGS, "-c", _BOOT, *arguments)
     try:
         if kind == "bwrap":
             return _in_bubblewrap((bwrap.python(), *own), limits, processes)
@@ -173,7 +180,14 @@ def _popen(
 
 
 @cache
-def _source(module: str) -> str:
-    names = ("codec", "limit", module)
-    sources = [(f"{_PACKAGE}.{name}", (_INSIDE / f"{name}.py").read_text()) for name in names]
-    return _BOOT.format(modules=sources)
+def first_input(kind: Kind, module: str) -> bytes:
+    """What a launched process reads first: `main`'s module, and what it imports."""
+    modules: list[tuple[str, str | CodeType]] = []
+    for name in ("codec", "limit", module):
+        full = f"evenhand.sandbox.inside.{name}"
+        source = (_INSIDE / f"{name}.py").read_text(encoding="utf-8")
+        # Compiled here once; but the Python in a container may be another, and gets the source.
+        own = kind in ("bwrap", "none")
+        modules.append((full, compile(source, full, "exec", dont_inherit=True) if own else source))
+    content = marshal.dumps(modules)
+    return len(content).to_bytes(4, "big") + content

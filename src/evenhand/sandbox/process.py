@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from evenhand.sandbox.inside.codec import MOST_BYTES
-from evenhand.sandbox.launch import Launched, failure, launch
+from evenhand.sandbox.launch import Launched, failure, first_input, launch
 from evenhand.sandbox.outcome import Kind, Limits, Status
 from evenhand.sandbox.usage import usage
 
@@ -75,7 +75,7 @@ class Process:
     ) -> None:
         self.kind = kind
         self.limits = limits
-        self.launched: Launched = launch(kind, module, arguments, limits, processes=processes)
+        self.launched: Launched = launch(kind, arguments, limits, processes=processes)
         _running.add(self)
         popen = self.launched.process
         self._stdin, self._stdout, self._stderr = self.launched.pipes()
@@ -84,7 +84,7 @@ class Process:
         self._open = {self._stdout.fileno(): bytearray(), self._stderr.fileno(): bytearray()}
         self.stdout = self._open[self._stdout.fileno()]
         self.stderr = self._open[self._stderr.fileno()]
-        self._outgoing = bytearray()
+        self._outgoing = bytearray(first_input(kind, module))
         self._most_stdout = MOST_BYTES + _CHUNK
         self._waited = self._cpu = self._looked = 0.0
         self._started = False
