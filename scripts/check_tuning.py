@@ -22,11 +22,12 @@ from typing import get_args
 import evenhand
 from evenhand.analysis.compare import SideComparison
 from evenhand.api import RunOptions
-from evenhand.mitigate.flow import Wanted, mitigate_run
+from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.pairs import write_pairs
 from evenhand.mitigate.results import Mitigation
 from evenhand.mitigate.split import Unit
 from evenhand.mitigate.tuning import Tuning
+from evenhand.mitigate.wanted import Wanted
 from evenhand.organism.preferences import preferences
 
 RECIPES = (

@@ -19,12 +19,13 @@ from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.plan import default_folder
 from evenhand.cli.steps import Steps
 from evenhand.errors import NotFinished, UsageError
-from evenhand.mitigate.flow import Wanted, mitigate_run
+from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.outcome import to_json, write_outcome
 from evenhand.mitigate.results import Mitigation
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
 from evenhand.mitigate.tuning import Tuning
+from evenhand.mitigate.wanted import Wanted
 from evenhand.plan import make_plan
 from evenhand.report.mitigation import print_mitigation
 
@@ -49,8 +50,8 @@ def mitigate(
         Parameter(
             alias="-m",
             **_NAMES,
-            help="prompt, withhold, dpo, hybrid (the tuned model with the defence); repeat, or "
-            "separate by commas. Default: prompt.",
+            help="prompt, withhold, dpo, hybrid (the model of the first recipe with the defence); "
+            "repeat, or separate by commas. Default: prompt.",
         ),
     ] = ("prompt",),
     out: Annotated[
@@ -102,6 +103,14 @@ def mitigate(
             group=_TUNING, **_NAMES, help="A setting of the training: learning_rate=1e-4; repeat."
         ),
     ] = (),
+    gpus: Annotated[
+        int,
+        Parameter(
+            group=_TUNING,
+            validator=Number(gte=1),
+            help="With more than one the training is prepared, and the command that runs it told.",
+        ),
+    ] = 1,
     split_seed: Annotated[
         int | None, Parameter(group=_TEST, help="Of the split; fixed with the first mitigation.")
     ] = None,
@@ -127,6 +136,14 @@ def mitigate(
             "but not for the organism, which knows nothing of it.",
         ),
     ] = None,
+    control: Annotated[
+        str,
+        Parameter(
+            group=_TEST,
+            show_default=False,
+            help="A sentence that must not help, tested beside the defence.",
+        ),
+    ] = "",
     margin: Annotated[
         float,
         Parameter(group=_TEST, validator=Number(gt=0), help="Loss that does not matter, points."),
@@ -180,10 +197,15 @@ def mitigate(
                 seed=split_seed,
                 unit=split_by,
                 cues=None if test_cue is None else [c for c in _split(test_cue) if c != "none"],
+                control=control,
                 relevance=relevance,
                 margin=margin,
                 tuning=Tuning(
-                    recipes=_split(recipe), data=data, weights=weights, settings=_settings(set)
+                    recipes=_split(recipe),
+                    data=data,
+                    weights=weights,
+                    settings=_settings(set),
+                    devices=gpus,
                 ),
             )
             found = asyncio.run(mitigate_run(audit, folder, wanted, options, on_step=steps.show))
@@ -235,14 +257,14 @@ def _audit(run: str, flags: StudyFlags, judges: JudgeFlags, options: Any, steps:
 _STUDIES = (".yaml", ".yml", ".toml")
 
 
-def _print(found: Mitigation, page: Path | None, format: Format) -> None:
+def _print(found: Mitigation, page: Path, format: Format) -> None:
     if format == "json":
         print(to_json(found))
         return
     print_mitigation(found, Console())
     if found.cost is not None:
         print(f"Cost of this command: about ${found.cost:,.2f}", file=sys.stderr)
-    print(f"Folder: {found.out}" + (f"; report: {page}" if page else ""), file=sys.stderr)
+    print(f"Report: {page}", file=sys.stderr)
 
 
 def _split(values: tuple[str, ...]) -> list[str]:

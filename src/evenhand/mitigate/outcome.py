@@ -8,6 +8,7 @@ import orjson
 
 from evenhand.errors import StoreError
 from evenhand.mitigate.results import Mitigation
+from evenhand.report import write_file
 from evenhand.report.mitigation import markdown
 
 FORMAT = "evenhand mitigation 1"
@@ -19,11 +20,11 @@ def to_json(found: Mitigation) -> str:
     return orjson.dumps({"format": FORMAT, **_plain(found)}, option=options).decode()
 
 
-def write_outcome(found: Mitigation, out: Path) -> Path | None:
-    """Write OUT/summary.json and the cards of the tuned models.
+def write_outcome(found: Mitigation, out: Path) -> Path:
+    """Write OUT/summary.json, OUT/report.html and the cards of the tuned models.
 
     Returns:
-        The comparison page, where there is one.
+        The page.
 
     Raises:
         StoreError: the folder cannot be written.
@@ -40,7 +41,11 @@ def write_outcome(found: Mitigation, out: Path) -> Path | None:
                 write_card(Path(training.model.removeprefix("hf/")), markdown(found, sorted(names)))
     except OSError as error:
         raise StoreError(f"cannot write to {out}: {error.strerror}") from None
-    return None
+    from evenhand.report.html.mitigation import mitigation_to_html  # takes the charts along
+
+    page = out / "report.html"
+    write_file(mitigation_to_html(found), page)
+    return page
 
 
 def _plain(found: Mitigation) -> dict[str, object]:

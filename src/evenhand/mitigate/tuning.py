@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from evenhand.errors import UsageError
+from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.recipes import make_pairs, needs_data
 from evenhand.mitigate.results import TrainingResult
 from evenhand.mitigate.split import TuningPart
@@ -28,10 +28,13 @@ class Tuning:
 
     Attributes:
         recipes: of `evenhand.mitigate.recipes`; "invariance-shuffled" is a control.
-        data: preference data for the recipes that need some: a file, a folder, an id on the hub.
+        data: preference data for the recipes that need some: a file, a folder, an id on the hub;
+            None for the organism's own, where the organism is tuned.
         weights: of the audited model, where the audit went through an endpoint: "hf/...".
         settings: fields of `Training` that are not to be the recipe's own.
         seed: of the pairs.
+        devices: on how many GPUs; with more than one the training is prepared and the command
+            that runs it is told.
     """
 
     recipes: Sequence[str] = ("invariance",)
@@ -39,6 +42,7 @@ class Tuning:
     weights: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    devices: int = 1
 
     def check(self, model: str, wanted: bool) -> None:
         """See that a training could begin, before anything is asked.
@@ -52,7 +56,8 @@ class Tuning:
         from evenhand.mitigate.train_job import base_of
 
         for recipe in self.recipes:
-            if needs_data(_plain(recipe)) and self.data is None:
+            missing = self.data is None and (self.weights or model) != "organism"
+            if needs_data(_plain(recipe)) and missing:
                 raise UsageError(f'the recipe "{recipe}" needs preference data: --data')
             self.training(recipe, model)
         try:
@@ -87,8 +92,9 @@ def tune(
     Raises:
         PairsError: the recipe finds no pairs, or the data are invalid.
         TrainingError: the training was stopped; the same call goes on.
+        NotFinished: the training is to be run on several devices.
     """
-    from evenhand.mitigate.train import train
+    from evenhand.mitigate.train import launch_command, train
     from evenhand.mitigate.train_job import Files, prepare
 
     training = tuning.training(recipe, model)
@@ -103,6 +109,9 @@ def tune(
         shuffled=recipe.endswith(CONTROL),
     )
     job = prepare(tuning.weights or model, pairs, folder, training, recipe=recipe)
+    if tuning.devices > 1 and not Files(folder).finished():
+        command = launch_command(folder, tuning.devices)
+        raise NotFinished(f"{recipe}: now run the training: {command}")
     trained = train(folder, lambda progress: on_line(f"{recipe}: {progress.line()}"))
     return TrainingResult(
         name=f"dpo {recipe}",
@@ -116,9 +125,13 @@ def tune(
 
 
 def _data(tuning: Tuning) -> list[Pair]:
+    if tuning.data is None:
+        from evenhand.organism.preferences import preferences
+
+        return preferences()
     from evenhand.mitigate.pairs_hub import load_pairs
 
-    return load_pairs(str(tuning.data)).pairs
+    return load_pairs(tuning.data).pairs
 
 
 def _plain(recipe: str) -> str:

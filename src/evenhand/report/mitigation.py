@@ -33,7 +33,7 @@ def print_mitigation(found: Mitigation, console: Console) -> None:
         )
     console.print()
     title = f"On {sum(found.head.items.values())} items that were not tuned on, all identities"
-    print_table(console, title, side_by_side(found), drop=("over-refusal", "95 %"))
+    print_table(console, title, side_by_side(found), drop=("95 %", "change", "over-refusal"))
     for sentence in losses(found.head):
         console.print(Text(f"! {sentence}", style="yellow"))
     rows = carried_over(found)

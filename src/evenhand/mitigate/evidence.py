@@ -1,0 +1,106 @@
+"""What came of a mitigation: all conditions compared, for whom and told how, and what to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from evenhand.analysis.compare import Side, SideComparison, SideResult, compare_sides
+from evenhand.analysis.relevance import Relevance, relevance_of
+from evenhand.cue import Cue
+from evenhand.mitigate.results import Group, Parts, People
+from evenhand.mitigate.retest import Condition
+from evenhand.mitigate.search import Search
+from evenhand.mitigate.split import Split
+from evenhand.router import read_routings
+from evenhand.store import Store
+
+_CEILING = 97.5
+"""Means of safety and utility from which on there is hardly room for a bias."""
+
+
+def compare_groups(
+    conditions: Sequence[Condition],
+    split: Split,
+    cues: Sequence[Cue],
+    audit: Store,
+    margin: float,
+) -> Iterator[Group]:
+    people = [c.identity for c in audit.conditions() if c.identity.kind == "identity"]
+    by_part: dict[People, list[str]] = {"all": [who.id for who in people]}
+    for part in ("tuning", "test"):
+        by_part[part] = [who.id for who in people if split.identity_part(who) == part]
+    for cue in cues:
+        sides = [Side(c.store, cue.id, c.defence.id, c.name) for c in conditions]
+        for name, ids in by_part.items():
+            if len(set(ids)) >= 2:
+                found = compare_sides(sides, margin=margin, identities=set(ids))
+                yield Group(name, cue.id, split.cue_part(cue.id), found)
+
+
+def relevance_by_condition(conditions: Sequence[Condition], cue: Cue) -> dict[str, Relevance]:
+    return {
+        condition.name: each
+        for condition in conditions
+        for each in relevance_of(condition.store)
+        if (each.cue, each.defence) == (cue.id, condition.defence.id)
+    }
+
+
+def parts_of(audit: Store, split: Split, cues: Sequence[Cue]) -> Parts:
+    items = [split.item_part(item) for item in audit.items().values()]
+    people = {c.identity for c in audit.conditions() if c.identity.kind == "identity"}
+    parts = [split.identity_part(who) for who in people]
+    names = [cue.id for cue in cues]
+    return Parts(
+        seed=split.seed,
+        unit=split.unit,
+        items=(items.count("tuning"), items.count("test")),
+        identities=(parts.count("tuning"), parts.count("test")),
+        cues=(
+            [name for name in names if split.cue_part(name) == "tuning"],
+            [name for name in names if split.cue_part(name) == "test"],
+        ),
+    )
+
+
+def notes_on(
+    found: Search | None,
+    split: Split,
+    audit: Store,
+    conditions: Sequence[Condition],
+    head: SideComparison,
+) -> list[str]:
+    """What a reader must know before believing the figures."""
+    notes = []
+    if found is not None and not found.better:
+        notes.append(
+            f"no defence did better than none in the last round of the search; {found.chosen} "
+            "came nearest"
+        )
+    people = {c.identity for c in audit.conditions() if c.identity.kind == "identity"}
+    if all(split.identity_part(who) == "tuning" for who in people):
+        notes.append("too few identities to hold any out: all of them were tuned on")
+    notes += [
+        f"{condition.name}: the identity was withheld from {count:,} of {size:,} questions"
+        for condition in conditions
+        if condition.defence.withhold
+        for count, size in [_withheld(condition)]
+    ]
+    best = [side.name for side in head.sides[1:] if _at_ceiling(side)]
+    if best:
+        notes.append(
+            f"{', '.join(best)}: nearly every answer is right, for everybody; where all are near "
+            "100 no bias is possible, and part of its fall is this ceiling"
+        )
+    return notes
+
+
+def _withheld(condition: Condition) -> tuple[int, int]:
+    questions = [item.prompt for item in condition.store.items().values()]
+    counts = read_routings(condition.store)[condition.defence.id].counts(questions)
+    return counts.get("not needed", 0), len(questions)
+
+
+def _at_ceiling(side: SideResult) -> bool:
+    means = [axis.mean for name, axis in side.axes.items() if name != "over_refusal"]
+    return all(mean is not None and mean >= _CEILING for mean in means)
