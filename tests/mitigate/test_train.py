@@ -286,6 +286,26 @@ def test_the_card_carries_settings_and_audit(trained: Trained) -> None:
         assert line in card
 
 
+def test_prompts_that_leave_no_room_for_an_answer_are_counted(tmp_path: Path) -> None:
+    told: Message = {"role": "user", "content": "Why? " * 200}
+    long = [Pair((told,), "Because.", f"No, {n}.") for n in range(3)]
+    training = Training.model_validate(SHORT | {"steps": 2})
+    with pytest.raises(TrainingError, match="no prompt fits into max_length 128"):
+        prepare("organism", long, tmp_path / "out", training, recipe="random")
+    job = prepare("organism", [*pairs(), *long], tmp_path / "out", training, recipe="random")
+    assert (job.pairs, job.too_long) == (51, 3)
+    assert len(train(tmp_path / "out").steps) == 2
+    assert "too long: 3 pairs" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("evenhand.mitigate.train._print_line", _interrupt)
+    assert main([str(prepared(tmp_path / "out"))]) == 130
+    assert "Interrupted. The same command goes on" in capsys.readouterr().err
+
+
 def test_a_folder_with_another_training_is_left_alone(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="holds another training"):
         prepared(trained.out, steps=13)

@@ -64,6 +64,19 @@ def render(tokenizer: Any, pairs: Sequence[Pair], model: str) -> Rendered:
     return Rendered([dict(pair.row()) for pair in pairs], system_role, example)
 
 
+def count_too_long(tokenizer: Any, rows: Sequence[Row], most: int) -> int:
+    """How many rows have a prompt of `most` tokens or more: no room for an answer."""
+    if tokenizer.chat_template is None:
+        prompts = [row["prompt"] for row in rows]
+    else:
+        prompts = [
+            tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+            for row in rows
+        ]
+    encoded = tokenizer(prompts, add_special_tokens=tokenizer.chat_template is None)
+    return sum(len(ids) >= most for ids in encoded["input_ids"])
+
+
 def folded(pair: Pair) -> Pair:
     """The pair with the system message in front of the user's first, then a blank line."""
     if pair.messages[0]["role"] != "system":

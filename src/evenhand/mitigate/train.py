@@ -26,7 +26,7 @@ import orjson
 
 from evenhand.errors import EvenhandError, TrainingError
 from evenhand.mitigate.train_card import write_card
-from evenhand.mitigate.train_job import Files, Job, read_job
+from evenhand.mitigate.train_job import Files, Job, read_job, write_whole
 from evenhand.mitigate.train_model import check_packages, load_tokenizer, make_trainer
 from evenhand.text import one_line
 
@@ -150,7 +150,7 @@ def _write_curves(
         "steps": steps,
     }
     if trainer.is_world_process_zero():
-        files.curves.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
+        write_whole(files.curves, found)
     return steps
 
 
@@ -230,6 +230,12 @@ def main(arguments: list[str] | None = None) -> int:
         if first:
             print(f"evenhand: {one_line(str(error), 1000)}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        if first:
+            print(
+                "Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr
+            )
+        return 130
     if first:
         went_on = f", from step {done.resumed_from} on" if done.resumed_from else ""
         print(f"Trained{went_on}. Audit it: evenhand audit hf/{out}")

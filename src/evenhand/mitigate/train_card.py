@@ -63,6 +63,10 @@ def _body(job: Job, found: dict[str, Any]) -> list[str]:
         f"{found['device']}{_resumed(found)}.",
         f"- Loss: {steps[0]['loss']:.3f} at the first step, {steps[-1]['loss']:.3f} at the last.",
         f"- Pairs of the last tenth of the steps whose chosen answer it favours: {right:.0%}.",
+        *(
+            [f"- Left out, because their prompt is too long: {job.too_long} pairs."]
+            * (job.too_long > 0)
+        ),
         "- System messages: "
         + ("in their own role." if job.system_role else "in front of the user's first message."),
         "",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -34,6 +35,7 @@ class Job(Entry):
         base: folder or hub id of its weights.
         recipe: of the pairs.
         pairs: how many there are.
+        too_long: how many of them are left out, because their prompt alone fills `max_length`.
         digest: of the rows, to tell another training in the same folder.
         system_role: False if system messages stand in front of the user's first message.
         example: the first pair as the model reads it.
@@ -45,6 +47,7 @@ class Job(Entry):
     base: str
     recipe: str
     pairs: int
+    too_long: int
     digest: str
     system_role: bool
     example: str
@@ -122,23 +125,28 @@ def prepare(
         recipe: of the pairs, for the card.
 
     Raises:
-        TrainingError: the folder holds something else, the template does not fit, or the model is
-            not there.
+        TrainingError: the folder holds something else, the template does not fit, every prompt is
+            too long, or the model is not there.
         MissingExtra: a package is not installed.
         UsageError: the model is behind an endpoint.
     """
-    from evenhand.mitigate.pairs_render import render
+    from evenhand.mitigate.pairs_render import count_too_long, render
     from evenhand.mitigate.train_model import check_packages, load_tokenizer
 
     base = base_of(model)
     check_packages(training)
-    rendered = render(load_tokenizer(base), pairs, model)
+    tokenizer = load_tokenizer(base)
+    rendered = render(tokenizer, pairs, model)
+    too_long = count_too_long(tokenizer, rendered.rows, training.max_length)
+    if too_long == len(rendered.rows):
+        raise TrainingError(f"no prompt fits into max_length {training.max_length}")
     text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rendered.rows)
     job = Job(
         model=model,
         base=base,
         recipe=recipe,
         pairs=len(rendered.rows),
+        too_long=too_long,
         digest=blake2b(text.encode(), digest_size=8).hexdigest(),
         system_role=rendered.system_role,
         example=rendered.example,
@@ -164,6 +172,13 @@ def read_job(out: Path) -> Job:
         raise TrainingError(f"{path}: cannot be read: {error}") from None
 
 
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON so that the file is the old one or the new one, and never half of it."""
+    beside = path.with_suffix(".part")
+    beside.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    beside.replace(path)
+
+
 def _write(files: Files, job: Job, rows: str) -> None:
     if files.job.exists():
         found = read_job(files.out)
@@ -176,6 +191,6 @@ def _write(files: Files, job: Job, rows: str) -> None:
         files.folder.mkdir(parents=True)
         files.rows.write_text(rows, encoding="utf-8")
         # Last: where the job is, its pairs are.
-        files.job.write_bytes(orjson.dumps(job.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+        write_whole(files.job, job.model_dump(mode="json"))
     except OSError as error:
         raise TrainingError(f"cannot write to {files.folder}: {error.strerror}") from None
