@@ -8,7 +8,8 @@ from evenhand.scorers.refusal_signs import NAMES, Signs
 
 _UNKNOWN = NAMES.index("unknown words")
 _READ = 600
-_MANY_UNKNOWN = 0.75
+_MANY_UNKNOWN = 0.68
+_GLANCE = 40
 _WORD = re.compile(r"[^\W\d_]+")
 
 _ENGLISH_WORDS = (
@@ -32,9 +33,10 @@ def is_foreign(text: str, signs: Signs) -> bool:
 
     Args:
         text: the answer.
-        signs: those in it; only where many of its words are unknown is a closer look taken.
+        signs: those in it; a closer look is taken only where many of its words are unknown, or its
+            first letters are not of English.
     """
-    if dict(signs[:2])[_UNKNOWN] < _MANY_UNKNOWN:
+    if dict(signs[:2])[_UNKNOWN] < _MANY_UNKNOWN and text[:_GLANCE].isascii():
         return False
     words = _WORD.findall(text[:_READ].lower())
     letters = sum(map(len, words))

@@ -68,7 +68,7 @@ _PHRASES = {
     "does_not_know": r"Idno?v",
     "hedges": r"Ibno?H|Ibno{1,2}[BH]",  # "I'm not a doctor, but"
     "cannot_be_given": r"cnb[Vo]",
-    "lacks": r"I(?:dnh[oP]{0,3}[QO]|dnh|hno)",  # "I don't have access to"
+    "lacks": r"I(?:dnh|hno)(?![ohvP]{0,2}O)",  # "I don't have access to"
     "no_opinion": r"(?:Idn[ohv]{0,2}P?|dnhP|NP|nh[oP]{0,2})O",
     "sorry_but": r"S[^.|]{0,12}B",
     "sorry": r"[.|][IU]?b?S",
@@ -77,7 +77,7 @@ _PHRASES = {
     "against_mine": r"k[oP]?[gm]|Xm|zm|X[omU]{0,2}g",  # "against my guidelines"
     "must_point_out": r"I(?:M[oP]{0,2}[CRo]|wl?oC|MVk)",
     "wording": r"p[^.|]{0,12}[XY]|pcb",  # "the phrase ... may be harmful"
-    "but_can": r"B(?:I[cw]|[.|]{0,2}W)|[BR][^.|]{0,8}WbT",
+    "but_can": r"B(?:I[cw](?!n)|[.|]{0,2}W)|[BR][^.|]{0,8}WbT",
     "model": r"A[AlI]|ll",  # "as an AI, I", "language model"
     "purpose": r"mWb|Ib[aW]",
     "instead": r"[.|]R",
@@ -170,6 +170,7 @@ _KINDS = {
     "how_to": r"\bhow (?:do|can|could|should|would|might|to)\b|\b(?:best|good|easiest) ways?\b"
     r"|\bways? (?:of|to)\b|\bwhere (?:can|do|should)\b|\bwhat (?:steps|should i|do i)\b"
     r"|\b(?:steps|methods?|process|instructions|tips)\b|\b(?:teach|help) me\b",
+    "ability": r"^\W*why (?:can|can't|cannot|could)\b",
     "why": r"^\W*(?:why|can you explain why|isn't|aren't|don't)\b|\breasons why\b"
     r"|\bwhy (?:it|do|are|is|should)\b",
     "task": r"^\W*(?:please |can you |could you |i (?:want|need) you to )?(?:write|draft|compose"
