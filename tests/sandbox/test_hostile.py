@@ -197,6 +197,17 @@ print(os.getuid(), dict(os.environ).get("HOME"), os.listdir("/tmp"))
     assert (ran.status, ran.stdout) == ("ok", "thread\n65534 None []\n"), ran
 
 
+def test_traceback_is_that_of_the_program() -> None:
+    ran = run_program("def f():\n    return 1 / 0\nf()", limits=LIMITS)
+    assert ran.stderr.splitlines() == [
+        "Traceback (most recent call last):",
+        '  File "<program>", line 3, in <module>',
+        '  File "<program>", line 2, in f',
+        "ZeroDivisionError: division by zero",
+    ]
+    assert (ran.status, ran.exit_code) == ("error", 1)
+
+
 def test_programs_do_not_see_each_other() -> None:
     limits = Limits(cpu=1)
     run_program("open('/tmp/left', 'w').write('x')", limits=limits)

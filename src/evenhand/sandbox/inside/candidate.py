@@ -58,7 +58,7 @@ def _run(program: str) -> None:
         traceback = error.__traceback__  # without the two frames that are ours
         for _ in range(2):
             traceback = traceback.tb_next if traceback else None
-        sys.excepthook(type(error), error, traceback)
+        sys.excepthook(type(error), error.with_traceback(traceback), traceback)
         sys.exit(1)
 
 
