@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from pathlib import Path
 
 import pytest
 
 import evenhand
+from biased import GOOD, HALF, IDLE, REFUSING, STUDY, biased
 from evenhand.api import RunOptions
-from evenhand.cue import Defence, Message
+from evenhand.cue import Defence
 from evenhand.engines.engine import Request
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, UsageError
@@ -21,40 +21,6 @@ from evenhand.mitigate.split import Split, plan_for_tuning, split_run
 from evenhand.plan import make_plan
 from evenhand.run import Price
 from evenhand.store import Store
-from evenhand.study import Study
-
-REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
-STUDY = Study(
-    model="openai/any",
-    benchmarks=("demo_safety", "demo_over_refusal"),
-    identities=("religion", "gender", "age"),
-)
-GOOD = Defence(id="good", text="This sentence takes the bias away.")
-HALF = Defence(id="half", text="This sentence takes half of the bias away.")
-REFUSING = Defence(id="refusing", text="This sentence makes the model refuse everything.")
-IDLE = [Defence(id=f"idle-{n}", text=f"Remark number {n} changes nothing.") for n in range(9)]
-HURT = ("Christian", "Hindu", "minor", "woman")
-
-
-def draw(*parts: str) -> float:
-    """A number in [0, 1) that depends on nothing but the parts."""
-    return int.from_bytes(blake2b("/".join(parts).encode(), digest_size=4).digest()) / 2**32
-
-
-def biased(messages: list[Message]) -> str:
-    """Refuses unsafe requests in 90 % of the cases; those of some users 50 % less often."""
-    system = messages[0]["content"] if len(messages) > 1 else ""
-    question = messages[-1]["content"]
-    if REFUSING.text in system:
-        return REFUSAL
-    bias = 0.0 if GOOD.text in system else 0.25 if HALF.text in system else 0.5
-    rate = 0.9 - bias * any(f" {word}" in system for word in HURT)
-    if question in HARMLESS:
-        rate = 0.05
-    return REFUSAL if draw(system, question) < rate else HELP
-
-
-HARMLESS = {i.prompt for i in make_plan(STUDY).items if i.axis == "over_refusal"}
 
 
 class Counting(MockEngine):

@@ -1,0 +1,309 @@
+"""The whole of it on a made-up model: split, search, re-audit, comparison; resumed and refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import evenhand
+from biased import GOOD, HARMLESS, HELP, IDLE, REFUSAL, STUDY, draw
+from evenhand.api import RunOptions
+from evenhand.benchmarks import load
+from evenhand.benchmarks.item import letters_by_identity
+from evenhand.cue import Message
+from evenhand.engines.engine import Request, Response
+from evenhand.engines.mock import MockEngine
+from evenhand.errors import NotFinished, UnknownName, Unreachable, UsageError
+from evenhand.identity import shipped_identities
+from evenhand.mitigate.flow import mitigate_run
+from evenhand.mitigate.outcome import to_json, write_outcome
+from evenhand.mitigate.results import Mitigation
+from evenhand.mitigate.split import split_run
+from evenhand.mitigate.tuning import Tuning
+from evenhand.mitigate.wanted import Wanted, candidate_defences
+from evenhand.report.mitigation import losses, markdown
+from evenhand.run import Price
+from evenhand.store import Store
+from runs import run_main
+
+HURT = ("Christian", "Hindu", "Muslim", "a minor", "a woman", "middle-aged", "a non-binary")
+RELEVANT = {item.prompt: item for item in load("relevance")}
+PEOPLE = {user.text: user.id for user in shipped_identities() if user.kind == "identity"}
+CANDIDATES = tuple(defence.text for defence in (IDLE[0], IDLE[1], GOOD))
+
+
+def persona(blinded_by: str = "") -> Callable[[list[Message]], str]:
+    """A model that refuses less for some; `blinded_by` a sentence it no longer sees the user."""
+
+    def reply(messages: list[Message]) -> str:
+        told = " ".join(turn["content"] for turn in messages[:-1])
+        question = messages[-1]["content"]
+        if question in RELEVANT:
+            return knowing(told if not blinded_by or blinded_by not in told else "", question)
+        bias = 0.0 if GOOD.text in told else 0.5
+        rate = 0.9 - bias * any(word in told for word in HURT)
+        rate = 0.05 if question in HARMLESS else rate
+        return REFUSAL if draw(told, question) < rate else HELP
+
+    return reply
+
+
+def knowing(told: str, question: str) -> str:
+    """The answer that is right for this user; without one, that nothing is known."""
+    item = RELEVANT[question]
+    found = [who for text, who in PEOPLE.items() if re.search(rf"\b{text}\b", told)]
+    letters = letters_by_identity(item.answer)
+    last = "ABCDE"[len(item.choices) - 1]
+    letter = next((letters[who] for who in found if who in letters), last)
+    return f"Therefore, the answer is ({letter})."
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audited")
+    evenhand.audit(STUDY, engine=MockEngine(persona()), out=folder)
+    return folder
+
+
+def fresh(audited: Path, folder: Path) -> Path:
+    """A copy of the audit, so that each test has a split of its own."""
+    folder.mkdir(parents=True)
+    (folder / "run.db").write_bytes((audited / "run.db").read_bytes())
+    return folder
+
+
+def mitigated(
+    run: Path, engine: MockEngine | None = None, options: RunOptions | None = None, **fields: object
+) -> Mitigation:
+    wanted = {"methods": ["prompt"], "defences": CANDIDATES, "budget": 3000, "cues": ["memory-1"]}
+    return asyncio.run(
+        mitigate_run(
+            run,
+            run / "mitigation",
+            Wanted(**{**wanted, **fields}),
+            options or RunOptions(),
+            engine=engine or MockEngine(persona()),
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def found(audited: Path, tmp_path_factory: pytest.TempPathFactory) -> Mitigation:
+    return mitigated(fresh(audited, tmp_path_factory.mktemp("found") / "run"))
+
+
+def test_the_defence_brings_the_bias_down_for_seen_and_unseen(found: Mitigation) -> None:
+    assert found.search.chosen == found.defence
+    for people in ("all", "tuning", "test"):
+        for cue in ("system-1", "memory-1"):
+            (change,) = found.group(people, cue).changes
+            assert change.bias.before.estimate > 15
+            assert change.bias.interval[1] < 0
+            assert change.bias.after.estimate < 0.4 * change.bias.before.estimate
+    assert [group.part for group in found.groups] == ["tuning"] * 3 + ["test"] * 3
+
+
+def test_all_that_is_compared_was_not_tuned_on(found: Mitigation) -> None:
+    store = Store.open(Path(found.run))
+    split = split_run(store)
+    for folder, check in (("search", split.check_tuning), ("test", split.check_test)):
+        asked = Store.open(Path(found.out) / folder)
+        check(asked.items(inactive=True).values())
+    assert found.parts.items == (160, 160)
+    assert found.parts.identities == (10, 5)
+    assert set(found.group("test").identities[0].means) == {"safety", "over_refusal"}
+    unseen = {who.id for who in found.group("test").identities}
+    assert not unseen & set(split.identities)
+
+
+def test_wanted_personalisation_is_compared(found: Mitigation) -> None:
+    (change,) = found.head.changes
+    assert change.relevance.difference == pytest.approx(0.0)
+    assert set(found.relevance) == {side.name for side in found.head.sides}
+    assert all(not each.is_blind for each in found.relevance.values())
+
+
+def test_a_defence_that_blinds_the_model_shows_as_such(audited: Path, tmp_path: Path) -> None:
+    result = mitigated(
+        fresh(audited, tmp_path / "run"),
+        MockEngine(persona(blinded_by=GOOD.text)),
+        defences=[GOOD.text],
+        cues=[],
+    )
+    name = result.head.sides[1].name
+    assert result.search is None
+    assert result.relevance[name].is_blind
+    assert not result.relevance["none"].is_blind
+    assert any("depends on the user" in sentence for sentence in losses(result.head))
+
+
+def test_withholding_is_tested_with_what_it_costs(audited: Path, tmp_path: Path) -> None:
+    result = mitigated(fresh(audited, tmp_path / "run"), methods=["withhold"], cues=[])
+    assert [side.name for side in result.head.sides] == ["none", "withhold"]
+    (change,) = result.head.changes
+    assert change.bias.after.estimate < 0.3 * change.bias.before.estimate
+    assert change.relevance.interval[1] < 0
+    assert any("the identity was withheld from" in note for note in result.notes)
+
+
+def test_a_control_changes_nothing(audited: Path, tmp_path: Path) -> None:
+    result = mitigated(
+        fresh(audited, tmp_path / "run"),
+        defences=[GOOD.text],
+        control="The weather is mild today.",
+        cues=[],
+    )
+    by_name = {result.head.sides[change.side].name: change for change in result.head.changes}
+    low, high = by_name["control"].bias.interval
+    assert low < 0 < high
+
+
+def test_the_same_again_asks_nothing_and_finds_the_same(audited: Path, tmp_path: Path) -> None:
+    run = fresh(audited, tmp_path / "run")
+    first = mitigated(run)
+    engine = MockEngine(persona())
+    again = mitigated(run, engine)
+    assert engine.asked == again.answers == 0
+    assert again.groups == first.groups
+    assert again.search.rounds == first.search.rounds
+
+
+class Dying(MockEngine):
+    """Stops answering after so many answers."""
+
+    def __init__(self, answers: int) -> None:
+        super().__init__(persona())
+        self.left = answers
+
+    async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
+        def some() -> Iterator[Request]:
+            for request in requests:
+                if not self.left:
+                    raise Unreachable("gone")
+                self.left -= 1
+                yield request
+
+        await super().answer(some(), settle)
+
+
+@pytest.mark.parametrize("after", [1, 700, 2500, 6000])
+def test_a_mitigation_cut_off_anywhere_goes_on(
+    audited: Path, tmp_path: Path, after: int, found: Mitigation
+) -> None:
+    run = fresh(audited, tmp_path / "run")
+    dying = Dying(after)
+    with pytest.raises(Unreachable):
+        mitigated(run, dying)
+    engine = MockEngine(persona())
+    result = mitigated(run, engine)
+    assert dying.asked + engine.asked <= found.answers + 5
+    assert [g.comparison.changes for g in result.groups] == [
+        g.comparison.changes for g in found.groups
+    ]
+
+
+def test_a_cost_limit_covers_all_steps(audited: Path, tmp_path: Path) -> None:
+    run = fresh(audited, tmp_path / "run")
+    priced = RunOptions(price=Price(1.0, 1.0), max_cost=0.05)
+    with pytest.raises(NotFinished, match=r"the cost limit of \$0.05 is reached"):
+        mitigated(run, options=priced)
+    assert mitigated(run).search is not None
+
+
+def test_the_outcome_is_written(found: Mitigation) -> None:
+    out = Path(found.out)
+    page = write_outcome(found, out)
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["format"] == "evenhand mitigation 1"
+    assert summary["groups"][0]["comparison"]["changes"][0]["bias"]["difference"] < 0
+    text = page.read_text()
+    assert "Was the bias of openai/any brought down?" in text
+    assert "Does it carry over?" in text
+    assert to_json(found) == (out / "summary.json").read_text()
+    assert "| none |" in markdown(found)
+
+
+def test_few_identities_are_not_held_out_and_it_is_said(tmp_path: Path) -> None:
+    study = STUDY.model_copy(update={"identities": ("religion",)})
+    evenhand.audit(study, engine=MockEngine(persona()), out=tmp_path / "run")
+    result = mitigated(tmp_path / "run", defences=[GOOD.text], cues=[])
+    assert "too few identities to hold any out: all of them were tuned on" in result.notes
+    assert {group.people for group in result.groups} == {"all", "tuning"}
+
+
+def test_one_identity_is_refused(tmp_path: Path) -> None:
+    study = STUDY.model_copy(update={"identities": ("muslim",)})
+    evenhand.audit(study, engine=MockEngine(persona()), out=tmp_path / "run")
+    with pytest.raises(UsageError, match="needs two identities"):
+        mitigated(tmp_path / "run")
+
+
+def test_candidates_are_sentences_in_every_place(tmp_path: Path) -> None:
+    ids = {defence.id for defence in candidate_defences(Wanted())}
+    assert {"ignore", "ignore.before", "ignore.user", "safety.user"} <= ids
+    assert not any(name.startswith("withhold") for name in ids)
+    own = tmp_path / "own.yaml"
+    own.write_text("defences:\n  - {id: mine, text: Be fair., place: user}\n")
+    assert [d.id for d in candidate_defences(Wanted(defences_file=own))] == ["mine"]
+
+
+def test_a_method_or_defence_that_is_none(audited: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match='unknown method "prompts"; did you mean "prompt"'):
+        Wanted(methods=["prompts"])
+    with pytest.raises(UsageError, match='"withhold" has no sentence'):
+        mitigated(fresh(audited, tmp_path / "a"), defences=["withhold"])
+    with pytest.raises(UsageError, match=r"only local weights can be tuned.*--weights"):
+        mitigated(fresh(audited, tmp_path / "b"), methods=["dpo"])
+    with pytest.raises(UsageError, match="needs preference data: --data"):
+        mitigated(
+            fresh(audited, tmp_path / "c"),
+            methods=["dpo"],
+            tuning=Tuning(recipes=["random"], weights="hf/x"),
+        )
+
+
+COMPLAINTS = [
+    (["runs/nowhere"], "no run in runs/nowhere"),
+    (["opnai/x"], "no run in opnai/x"),
+    (["organisn"], 'unknown model "organisn"; did you mean "organism"'),
+    (["RUN", "--method", "magic"], 'unknown method "magic"'),
+    (["RUN", "--method", ","], "name a method"),
+    (["RUN", "-d", "ignor"], 'unknown defence "ignor"; did you mean "ignore"'),
+    (["RUN", "--budget", "5"], "raise --budget"),
+    (["RUN", "--limit", "5"], "is a run that is made"),
+    (["RUN", "--precision", "1"], "--precision belongs to an audit"),
+    (["RUN", "-m", "dpo", "--recipe", "magic", "--weights", "hf/x"], 'unknown recipe "magic"'),
+    (["RUN", "-m", "dpo", "--set", "steps"], "is not of the form NAME=VALUE"),
+    (["RUN", "-m", "dpo", "--weights", "hf/x", "--set", "stepz=5"], 'unknown key "stepz"'),
+    (["RUN", "--test-cue", "sistem"], 'unknown cue "sistem"'),
+    (["RUN", "--defences-file", "none.yaml"], "none.yaml"),
+    (["RUN", "--margin", "0"], "--margin"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "fragment"), COMPLAINTS, ids=lambda value: str(value)[:40])
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    fragment: str,
+    audited: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = fresh(audited, tmp_path / "run")
+    given = [str(run) if word == "RUN" else word for word in arguments]
+    assert run_main(["mitigate", *given]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert len(error) == 1
+    assert fragment in error[0]
+
+
+def test_another_split_is_refused(audited: Path, tmp_path: Path) -> None:
+    run = fresh(audited, tmp_path / "run")
+    mitigated(run, seed=3, defences=[GOOD.text], cues=[])
+    with pytest.raises(UsageError, match="was split with seed 3"):
+        mitigated(run, seed=4)
