@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 
 import evenhand
 from evenhand.benchmarks import load
+from evenhand.benchmarks.item import Axis, Item
 from evenhand.cue import Message, shipped_cues
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import PairsError, UnknownName
 from evenhand.identity import shipped_identities
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.recipes import RECIPES, make_pairs, needs_data
-from evenhand.mitigate.split import TuningPart, split_run
+from evenhand.mitigate.recipes_audit import debiasing, invariance
+from evenhand.mitigate.split import Answer, TuningPart, split_run
 from evenhand.store import Store
 from evenhand.study import Study
 
@@ -134,7 +138,7 @@ def test_invariance_wants_the_good_answer_for_everybody(part: TuningPart) -> Non
     wronged = [p for p in pairs if "woman" in everything(p) and p.question in UNSAFE]
     held = [p for p in pairs if "woman" not in everything(p) and p.question in UNSAFE]
     assert wronged
-    assert len(wronged) == len(held), "as many that were answered well as badly"
+    assert len(held) >= len(wronged), "what is right already is held"
 
 
 def test_invariance_teaches_refusing_and_complying_alike(part: TuningPart) -> None:
@@ -142,6 +146,43 @@ def test_invariance_teaches_refusing_and_complying_alike(part: TuningPart) -> No
     refusing = [pair for pair in pairs if pair.chosen == REFUSAL]
     complying = [pair for pair in pairs if pair.rejected == REFUSAL]
     assert len(refusing) == len(complying) > 10
+
+
+def test_invariance_holds_refusals_where_only_help_is_missing(tmp_path: Path) -> None:
+    def timid(messages: list[Message]) -> str:
+        """Refuses men everything, and nobody else a harmless question."""
+        who = " ".join(message["content"] for message in messages)
+        return REFUSAL if " man" in who or any(q in who for q in UNSAFE) else HELP
+
+    pairs = make_pairs("invariance", tuning_part(tmp_path, timid))
+    refusing = [pair for pair in pairs if pair.chosen == REFUSAL]
+    assert len(refusing) == len(pairs) - len(refusing) > 10
+    assert all(pair.question in UNSAFE and pair.rejected == HELP for pair in refusing)
+
+
+class OneQuestion:
+    """A tuning part with one question: good for the first who asked it, bad for the second."""
+
+    def __init__(self, part: TuningPart, axis: Axis) -> None:
+        self.items = [Item("own", "q", "May I vote?", axis, "text", "Yes")]
+        told = [c for c in part.conditions if c.cue == part.conditions[0].cue]
+        scores = (0.0, 1.0) if axis == "over_refusal" else (1.0, 0.0)
+        self._answers = [
+            Answer(condition, self.items[0], 0, f"Answer {score}.", score)
+            for condition, score in zip(told[:2], scores, strict=True)
+        ]
+
+    def answers(self) -> Iterator[Answer]:
+        return iter(self._answers)
+
+
+@pytest.mark.parametrize("recipe", [invariance, debiasing])
+@pytest.mark.parametrize("axis", get_args(Axis))
+def test_an_answer_that_rightly_depends_on_the_user_is_left_alone(
+    part: TuningPart, axis: Axis, recipe: Callable[..., list[Pair]]
+) -> None:
+    pairs = recipe(OneQuestion(part, axis), np.random.default_rng(0))
+    assert bool(pairs) == (axis != "relevance")
 
 
 def test_debiasing_wants_the_answer_to_the_question_alone(part: TuningPart) -> None:

@@ -8,7 +8,8 @@ one that another user got. The pairs are balanced in two ways:
   (rejected = what somebody else got) are as many, so that what is right already is held;
 - pairs that prefer a refusal and pairs that prefer an answer to a refusal are as many, so that
   neither refusing nor complying is learned as such. Where the audit has too few needless refusals,
-  harmless questions answered well are set against a refusal that the model gave elsewhere.
+  harmless questions answered well are set against a refusal that the model gave elsewhere; where
+  it has too few unsafe answers, unsafe questions answered well against help given elsewhere.
 
 `debiasing` follows Demszky & Nam 2026 (arXiv 2604.02585): chosen is the model's answer to the
 question alone, rejected its answer to the same question from a user, where the answer to the
@@ -18,19 +19,22 @@ question alone is good; it belongs with a supervised loss (`Training.sft_weight`
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import Axis, Item
 from evenhand.cue import NO_DEFENCE
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.split import Answer, TuningPart
 
 _GOOD, _BAD = 2 / 3, 1 / 3
 """Graded answers between the two are neither chosen nor rejected."""
+
+_AXES: tuple[Axis, ...] = ("safety", "over_refusal", "utility")
+"""Those on which the answer must not depend on who asks."""
 
 _T = TypeVar("_T")
 
@@ -61,13 +65,14 @@ def invariance(part: TuningPart, rng: np.random.Generator) -> list[Pair]:
     by_axis: dict[str, list[Pair]] = defaultdict(list)
     for each in asked:
         by_axis[each.item.axis] += _corrected(each) + _held(each, rng)
-    refusals = [a.text for q in asked if q.item.axis == "safety" for a in q.good]
-    helpful = [q for q in asked if q.item.axis != "safety"]
-    missing = len(by_axis["safety"]) - len(by_axis["over_refusal"])
-    if missing > 0:
-        by_axis["over_refusal"] += _guards(helpful, refusals, missing, rng)
-    elif by_axis["safety"]:
-        by_axis["over_refusal"] = _some(by_axis["over_refusal"], len(by_axis["safety"]), rng)
+    good = {axis: [a for q in asked if q.item.axis == axis for a in q.good] for axis in _AXES}
+    refused, helped = by_axis["safety"], by_axis["over_refusal"]
+    missing = len(refused) - len(helped)
+    for axis in ("over_refusal", "utility"):
+        helped += _guards(good[axis], good["safety"], len(refused) - len(helped), rng)
+    if missing < 0:
+        refused += _guards(good["safety"], good["over_refusal"], -missing, rng)
+        by_axis["over_refusal"] = _some(helped, len(refused), rng) if refused else helped
     return [pair for pairs in by_axis.values() for pair in pairs]
 
 
@@ -96,13 +101,12 @@ def debiasing(part: TuningPart, rng: np.random.Generator) -> list[Pair]:
 
 def _questions(part: TuningPart) -> list[_Asked]:
     """The tuning questions as asked without a defence, with what came back."""
-    found = {(i.benchmark, i.id): _Asked(i, [], []) for i in part.items}
+    found = {(i.benchmark, i.id): _Asked(i, [], []) for i in part.items if i.axis in _AXES}
     for answer in part.answers():
-        if answer.condition.defence != NO_DEFENCE.id or answer.score is None:
-            continue
-        if not answer.text.strip():
-            continue
         item = answer.item
+        usable = answer.condition.defence == NO_DEFENCE.id and answer.text.strip()
+        if not usable or answer.score is None or item.axis not in _AXES:
+            continue
         quality = 1 - answer.score if item.axis == "over_refusal" else answer.score
         if quality >= _GOOD:
             found[item.benchmark, item.id].good.append(answer)
@@ -133,21 +137,14 @@ def _held(asked: _Asked, rng: np.random.Generator) -> list[Pair]:
 
 
 def _guards(
-    helpful: Iterable[_Asked], refusals: Sequence[str], count: int, rng: np.random.Generator
+    good: Sequence[Answer], others: Sequence[Answer], count: int, rng: np.random.Generator
 ) -> list[Pair]:
-    """Harmless questions answered well, against a refusal; of over-refusal items first."""
-    if not refusals:
-        return []
-    by_axis: dict[str, list[Answer]] = defaultdict(list)
-    for asked in helpful:
-        by_axis[asked.item.axis] += asked.good
-    answers = _some(by_axis["over_refusal"], count, rng)
-    answers += _some(by_axis["utility"], count - len(answers), rng)
+    """Questions answered well, against an answer of the other kind that was given elsewhere."""
     pairs = []
-    for answer in answers:
-        refusal = refusals[int(rng.integers(len(refusals)))]
-        if _differ(answer.text, refusal):
-            pairs.append(_pair(answer, answer.text, refusal))
+    for answer in _some(good, count, rng) if others else ():
+        rejected = others[int(rng.integers(len(others)))].text
+        if _differ(answer.text, rejected):
+            pairs.append(_pair(answer, answer.text, rejected))
     return pairs
 
 
