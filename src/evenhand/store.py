@@ -182,6 +182,12 @@ class Store:
             ).fetchall()
         return {row[0]: item_of(*row[1:]) for row in rows}
 
+    def scorers(self) -> set[str]:
+        """What the active items are scored by."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT DISTINCT scorer FROM item WHERE active").fetchall()
+        return {scorer for (scorer,) in rows}
+
     # Responses
 
     def keys(self) -> set[bytes]:
@@ -311,10 +317,10 @@ class Store:
                 "SELECT condition, item, sample, value FROM response "
                 f"JOIN score ON {_of(judge)} {ACTIVE}"
             )
-            flat = np.fromiter(
-                (np.nan if field is None else field for row in rows for field in row), np.float64
-            )
-        return flat.reshape(-1, 4)
+            chunks = [np.empty((0, 4))]
+            while chunk := rows.fetchmany(50_000):  # an array makes NaN of None
+                chunks.append(np.array(chunk, dtype=np.float64))
+        return np.concatenate(chunks)
 
     def every_score(self) -> Iterator[tuple[int, int, int, str, float | None, str, str, int, int]]:
         """Every judge's scores of the active cells, one row after another.

@@ -157,7 +157,9 @@ def _draw(
             if pair not in seen:
                 seen.add(pair)
                 drawn.append(pair)
-    return drawn[:most]
+            if len(drawn) == most:
+                return drawn
+    return drawn
 
 
 def _one_pair(stratum: _Stratum, item: int, sample: int, rng: np.random.Generator) -> Place:

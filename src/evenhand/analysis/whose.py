@@ -34,5 +34,5 @@ def whose_scores(store: Store, judge: str | None = None) -> tuple[str, int]:
 
 def own_name(store: Store) -> str:
     """The name of the scorers in whose place a judge stands: "refusal"."""
-    scorers = {item.scorer for item in store.items().values()} & JUDGED
+    scorers = store.scorers() & JUDGED
     return "+".join(sorted(scorers or JUDGED))

@@ -77,7 +77,7 @@ def _part(
         for c in cells
         if c.difference is not None
     ]
-    base = alt.Chart(data(values)).encode(
+    base = alt.Chart().encode(
         x=alt.X(
             "column:N",
             sort=list(columns),
@@ -115,7 +115,9 @@ def _part(
     signs = base.mark_text(fontSize=11 if wide else 12).encode(
         text="sign:N", color=alt.condition(dark, alt.value("white"), alt.value(INK))
     )
-    return (squares + signs).properties(width=cell * len(columns), height=19 * len(rows))
+    # The data are given last: Altair copies a chart's with every step.
+    size = {"width": cell * len(columns), "height": 19 * len(rows)}
+    return alt.layer(squares, signs, data=data(values), **size)
 
 
 def _sign(difference: float, *, wide: bool) -> str:

@@ -83,7 +83,7 @@ class Figure:
     @property
     def json(self) -> Markup:
         """The chart's specification, with nothing in it that could end a script element."""
-        return Markup(script_json(self.chart.to_dict()))
+        return Markup(script_json(self.chart.to_dict(validate=False)))
 
 
 @dataclass(frozen=True)

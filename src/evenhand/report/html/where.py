@@ -141,7 +141,7 @@ def cues_and_intersections(audit: Audit) -> Section:
         blocks.append(_settings_table(audit.settings))
     if audit.cues:
         sentences += [cue_sentence(AXIS_NAMES[axis], found) for axis, found in audit.cues.items()]
-        blocks += _cue_maps(audit)
+        blocks.append(Columns(list(_cue_maps(audit))))
         blocks.append(Folded("Variance components over the cues", [_components(audit.cues)]))
     for found in audit.defences:
         words = bias_change_sentence(found.change.bias, audit.margin)
@@ -243,7 +243,7 @@ def _interaction_charts(found: Sequence[Interaction]) -> Iterator[Figure]:
             f"beyond-{axis.replace('_', '-')}",
             f"{name.capitalize()}: two identities beyond the sum of the two",
             f"{len(rows)} intersections. Beyond chance: {', '.join(told) or 'none'}.",
-            forest_chart(rows, ["intersection"], f"{name} beyond the sum, points"),
+            forest_chart(rows, ["intersection"], "points"),
         )
 
 
