@@ -70,7 +70,7 @@ def change_chart(rows: Sequence[Change], title: str) -> Any:
     base = alt.Chart(data(values)).encode(y=y)
     zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
     interval = base.mark_rule(strokeWidth=2.5).encode(
-        x=alt.X("low:Q", title=title), x2="high:Q", color=colour
+        x=alt.X("low:Q", title=title, scale=_scale(rows)), x2="high:Q", color=colour
     )
     point = base.mark_point(filled=True, size=90, opacity=1).encode(
         x="difference:Q",
@@ -93,3 +93,12 @@ def change_chart(rows: Sequence[Change], title: str) -> Any:
     return themed(
         alt.layer(*layers).properties(width="container", autosize=FIT_WIDTH, height=28 * len(rows))
     )
+
+
+def _scale(rows: Sequence[Change]) -> alt.Scale:
+    """Room for all intervals, for 0 and for what would be accepted."""
+    ends = [0.0, *(end for row in rows for end in row.interval)]
+    ends += [row.limit for row in rows if row.limit is not None]
+    room = 0.04 * (max(ends) - min(ends)) or 1.0
+    domain = [round(min(ends) - room, 2), round(max(ends) + room, 2)]
+    return alt.Scale(domain=domain, nice=False)

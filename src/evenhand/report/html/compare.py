@@ -7,10 +7,10 @@ from typing import Any
 
 from evenhand.analysis.compare import LOWER_IS_BETTER, SideChange, SideComparison
 from evenhand.report.changes import (
-    bias_change_sentence,
     direction,
     identity_change_sentences,
     mean_change_sentences,
+    relevance_change_sentence,
     side_change_sentences,
 )
 from evenhand.report.charts import Change, arrow_map, bias_chart, change_chart, forest_chart
@@ -65,12 +65,12 @@ def _answer(found: SideComparison) -> Section:
     names = side_names(found)
     sentences = []
     for each in found.changes:
-        words = " ".join(side_change_sentences(each, found.margin))
-        sentences.append(f"{names[each.side]}: {words}" if len(names) > 2 else words)
+        words = side_change_sentences(each, found.margin)
+        sentences += [f"{names[each.side]}: {' '.join(words)}"] if len(names) > 2 else words
     blocks: list[Any] = []
     spreads = {name: s.pb for name, s in zip(names, found.sides, strict=True) if s.pb}
     if spreads:
-        words = "; ".join(
+        shown = "; ".join(
             f"{name} {s.estimate:.1f} ({s.interval[0]:.1f} to {s.interval[1]:.1f})"
             for name, s in spreads.items()
         )
@@ -78,7 +78,7 @@ def _answer(found: SideComparison) -> Section:
             Figure(
                 "sides",
                 "Personalization bias (PB) on every side",
-                f"PB with 95 % intervals: {words}.",
+                f"PB with 95 % intervals: {shown}.",
                 bias_chart(spreads),
                 note="The same identities and questions on every side. Intervals of single sides "
                 "may overlap where their difference is certain: see the changes below.",
@@ -172,9 +172,10 @@ def _changes(found: SideComparison) -> Section:
     sentences, blocks = [], []
     for each in found.changes:
         prefix = f"{names[each.side]}: " if len(names) > 2 else ""
-        means = {axis: change.mean for axis, change in each.axes.items()}
-        words = [bias_change_sentence(each.bias, found.margin), *mean_change_sentences(means)]
-        sentences.append(prefix + " ".join(words))
+        words = mean_change_sentences({a: change.mean for a, change in each.axes.items()})
+        if each.relevance:
+            words.append(relevance_change_sentence(each.relevance))
+        sentences.append(prefix + (" ".join(words) or "too few scored answers in common."))
         blocks.append(_change_table(found, each, names))
     figures = [figure for figure in (_bias_changes(found), _mean_changes(found)) if figure]
     return Section("changes", "How much, and what it cost", sentences, [Columns(figures), *blocks])
