@@ -63,6 +63,10 @@ NAMES = [
     ([*OWN, "more"], "more"),
     (["audit"], "requires an argument"),
     (["benchmarks", "--format", "yaml"], '"text", "json"'),
+    ([*OWN, "--sandbox", "bwarp"], 'unknown sandbox "bwarp"; did you mean "bwrap"?'),
+    ([*OWN, "--sandbox", "none"], "--i-accept-that-model-written-code-runs-here-unprotected"),
+    (["sandbox", "run", "nowhere.py"], "nowhere.py: cannot be read: No such file"),
+    (["sandbox", "run", "own.jsonl", "--cpu", "0"], "--cpu"),
 ]
 
 VALUES = [
