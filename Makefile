@@ -1,15 +1,22 @@
-# make demo   audit the model that comes with evenhand
-# make test   what CI runs: lint, types, tests
+# make demo            audit the model that comes with evenhand
+# make mitigate-demo   bring its bias down three ways, and prove it
+# make test            what CI runs: lint, types, tests
 # Both need nothing but Python 3.11 or newer, pip and make.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo mitigate-demo test lint clean
 
 demo: .venv/local.stamp
 	$(BIN)/evenhand demo
+
+# The control, a sentence about the weather, must change nothing.
+mitigate-demo: .venv/train.stamp
+	$(BIN)/evenhand mitigate organism --method prompt,dpo,hybrid --recipe invariance,random \
+		--control "The weather is mild today." --test-cue memory-1 --budget 10000 \
+		--batch-size 256 --out runs/mitigate-demo
 
 test: .venv/dev.stamp lint
 	$(BIN)/pytest
@@ -28,6 +35,10 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(PIP) $$(grep '^torch==' constraints.txt)
 	$(PIP) --editable '.[local]'
+	touch $@
+
+.venv/train.stamp: .venv/local.stamp
+	$(PIP) --editable '.[train]'
 	touch $@
 
 .venv/dev.stamp: .venv/local.stamp
