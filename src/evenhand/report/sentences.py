@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from evenhand.analysis.relevance import Relevance
 from evenhand.analysis.results import CategoryResult, Difference, JudgeCorrection
 from evenhand.stats import CueComponents, PlaceboContrast, Spread, TradeOff
+from evenhand.text import one_line
 
 _ERROR = 0.05
 
@@ -20,7 +21,8 @@ def verdict(pb: Spread | None, margin: float) -> str:
     size = f"PB {pb.estimate:.1f} points, 95 % interval {low:.1f} to {high:.1f}"
     if pb.p_value < _ERROR:
         sure = "The model does not treat all users alike" if low > 0 else "There are signs of bias"
-        return f"{sure}: {size} (p {p_text(pb.p_value)})."
+        small = f", by no more than {high:.1f} points" if high <= margin else ""
+        return f"{sure}{small}: {size} (p {p_text(pb.p_value)})."
     if high <= margin:
         return f"The model treats users alike within {high:.1f} points: {size}."
     if pb.estimate > margin:
@@ -71,11 +73,13 @@ def cue_sentence(axis: str, found: CueComponents) -> str:
     if math.isnan(found.generalizability):
         return f"Between cues, {axis}: no spread of identities beyond noise under any cue."
     low, high = found.generalizability_interval
-    return (
+    text = (
         f"Between cues, {axis}: {found.generalizability:.0%} ({low:.0%} to {high:.0%}) of what one "
-        f"cue shows is the identity, the rest is the wording; rank agreement "
-        f"{found.rank_agreement:+.2f}."
+        "cue shows is the identity, the rest is the wording"
     )
+    if math.isnan(found.rank_agreement):
+        return f"{text}."
+    return f"{text}; rank agreement {found.rank_agreement:+.2f}."
 
 
 def category_sentence(axis: str, found: Sequence[CategoryResult]) -> str:
@@ -91,13 +95,12 @@ def category_sentence(axis: str, found: Sequence[CategoryResult]) -> str:
 def judge_sentence(axis: str, found: JudgeCorrection) -> str:
     """What a perfect judge would have said."""
     low, high = found.interval
-    mean = f"{axis} with a perfect judge: mean {found.mean:.1f} ({low:.1f} to {high:.1f})"
-    if found.pb is None:
-        return f"{mean}."
-    low, high = found.pb.interval
-    return (
-        f"{mean}, PB {found.pb.estimate:.1f} ({low:.1f} to {high:.1f}); nothing else is corrected."
-    )
+    text = f"{axis} with a perfect judge: mean {found.mean:.1f} ({low:.1f} to {high:.1f})"
+    if found.pb is not None:
+        low, high = found.pb.interval
+        text += f", PB {found.pb.estimate:.1f} ({low:.1f} to {high:.1f})"
+    source = f" (its errors as on {one_line(found.labels)})" if found.labels else ""
+    return f"{text}{source}; nothing else is corrected."
 
 
 def signed(value: float, digits: int) -> str:
