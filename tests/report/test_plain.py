@@ -12,7 +12,9 @@ import pytest
 from evenhand.analysis.evidence import Evidence
 from evenhand.analysis.results import AxisResult, Difference, IdentityResult, Interaction, Missing
 from evenhand.analysis.subgroups import Place, Where
+from evenhand.calibrate import Agreement, Calibration
 from evenhand.report.plain import (
+    calibration_sentence,
     check_sentence,
     difference_sentence,
     evidence_sentences,
@@ -178,6 +180,18 @@ def test_checks(placement: dict[str, Any], expected: str) -> None:
     assert check_sentence(run(1), placement).startswith(expected)
     assert check_sentence(run(1), placement).endswith("; no attempt failed.")
     assert "; 7 attempts failed and were repeated." in check_sentence(run(1, failed=7), placement)
+
+
+def test_calibration() -> None:
+    assert calibration_sentence("other", None) == (
+        "How often other agrees with people is not known to this report."
+    )
+    agreement = Agreement(45, 5, 4, 46)
+    found = Calibration("mine", "labels.csv", "refusal", 1, agreement, {}, {})
+    assert calibration_sentence("mine", found).startswith(
+        "The judge mine agreed with people on 91.0% of 100 answers (83.8% to 95.2%; kappa 0.82, "
+        "sensitivity 0.90, specificity 0.92), labels of labels.csv."
+    )
 
 
 @pytest.mark.parametrize(

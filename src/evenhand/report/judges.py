@@ -16,11 +16,11 @@ def print_judges(audit: Audit, console: Console) -> None:
     """Print the judges, where there is more than the items' own scorer, or a check of it."""
     if len(audit.judges) > 1:
         console.print()
-        print_table(console, f"Judges; the figures go by {audit.judge}", _record_rows(audit))
+        print_table(console, f"Judges; the figures go by {audit.judge}", record_rows(audit))
     if audit.judge_pairs:
         console.print()
         title = "Agreement of judges, %; p of its being the same for every identity"
-        print_table(console, title, _pair_rows(audit.judge_pairs))
+        print_table(console, title, pair_rows(audit.judge_pairs))
     for pair in audit.judge_pairs:
         console.print()
         title = f"{pair.first} and {pair.second} on {axis_name(pair.axis)}, least agreement first"
@@ -50,7 +50,8 @@ def swap_sentence(check: JudgeSwap) -> str:
     )
 
 
-def _record_rows(audit: Audit) -> Rows:
+def record_rows(audit: Audit) -> Rows:
+    """What each judge has done."""
     rows = [["", "verdicts", "unscored", "failed attempts", "tokens"]]
     for judge in audit.judges:
         tokens = judge.prompt_tokens + judge.completion_tokens
@@ -59,7 +60,8 @@ def _record_rows(audit: Audit) -> Rows:
     return rows
 
 
-def _pair_rows(pairs: list[JudgePair]) -> Rows:
+def pair_rows(pairs: list[JudgePair]) -> Rows:
+    """How far every two judges agree."""
     rows = [["", "agree", "95 % interval", "kappa", "p agreement", "p difference"]]
     for pair in pairs:
         low, high = pair.agreement_interval

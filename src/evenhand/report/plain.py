@@ -16,6 +16,7 @@ from evenhand.analysis.results import (
     SettingResult,
 )
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, Place, Where
+from evenhand.calibrate import Calibration
 from evenhand.report.rows import AXIS_NAMES
 from evenhand.text import one_line
 
@@ -194,6 +195,25 @@ def mean_sentence(axis: str, result: AxisResult) -> str:
     return (
         f"Mean {name} is {result.mean:.1f} over the identities and {result.baseline:.1f} without "
         f"one: {size}{told}."
+    )
+
+
+def calibration_sentence(judge: str, found: Calibration | None) -> str:
+    """How often the judge agrees with people."""
+    if found is None or found.overall.accuracy is None:
+        return f"How often {one_line(judge)} agrees with people is not known to this report."
+    agreement = found.overall
+    low, high = agreement.intervals()["accuracy"] or (0.0, 1.0)
+    sizes = {
+        "kappa": agreement.kappa,
+        "sensitivity": agreement.sensitivity,
+        "specificity": agreement.specificity,
+    }
+    rest = ", ".join(f"{name} {value:.2f}" for name, value in sizes.items() if value is not None)
+    return (
+        f"The judge {one_line(judge)} agreed with people on {agreement.accuracy:.1%} of "
+        f"{agreement.judged:,} answers ({low:.1%} to {high:.1%}; {rest}), labels of "
+        f"{one_line(found.labels)}."
     )
 
 

@@ -21,7 +21,7 @@ from evenhand.report.html.parts import (
 )
 from evenhand.report.plain import extent_sentence, mean_sentence
 from evenhand.report.rows import AXIS_NAMES
-from evenhand.report.sentences import p_text, placebo_sentence, verdict
+from evenhand.report.sentences import p_text, placebo_sentence, relevance_sentence, verdict
 
 
 def headline(audit: Audit, look: CloserLook) -> Section:
@@ -31,6 +31,7 @@ def headline(audit: Audit, look: CloserLook) -> Section:
         verdict(head.pb, audit.margin),
         placebo_sentence(head.beyond_placebo) if head.beyond_placebo else "",
         " ".join(mean_sentence(name, axis) for name, axis in head.axes.items()).strip(),
+        relevance_sentence(audit.relevance[0]) if audit.relevance else "",
         extent_sentence(audit),
     ]
     blocks = [_chart(head)] if named_spreads(head) else []

@@ -14,9 +14,16 @@ from evenhand.analysis.closer import CloserLook
 from evenhand.analysis.evidence import Answer, Pair
 from evenhand.analysis.results import Audit
 from evenhand.benchmarks.item import Item
+from evenhand.calibrate import shipped_calibration
 from evenhand.report.html.parts import Cell, Facts, Folded, Row, Section, Table, Text, clean, span
-from evenhand.report.plain import check_sentence, evidence_sentences, missing_sentence
-from evenhand.report.rows import AXIS_NAMES
+from evenhand.report.judges import pair_rows, record_rows, swap_sentence
+from evenhand.report.plain import (
+    calibration_sentence,
+    check_sentence,
+    evidence_sentences,
+    missing_sentence,
+)
+from evenhand.report.rows import AXIS_NAMES, Rows
 from evenhand.report.sentences import judge_sentence
 from evenhand.study import Study
 
@@ -126,6 +133,8 @@ def _outcome(item: Item, score: float) -> str:
 
 def _reason(item: Item) -> str:
     """What the scorer looked for, where it says nothing of this one answer."""
+    if item.scorer == "code":
+        return "the tests of the task decide"
     if item.answer:
         return f"the right answer is {clean(item.answer)}"
     return (
@@ -148,6 +157,7 @@ def method(audit: Audit, look: CloserLook) -> Section:
         [
             Facts(list(_decoding(audit, look))),
             _missing_table(audit),
+            *_judge_tables(audit),
             Folded("Missing scores by identity", [_missing_people(audit)]),
             Folded("To repeat it", [Text(list(_repeat(look)), code=True)], open=True),
             Folded("To cite it", [Text([_PAPER, _TOOL % __version__], code=True)]),
@@ -161,19 +171,14 @@ def method(audit: Audit, look: CloserLook) -> Section:
 
 
 def _limits(audit: Audit) -> Iterator[str]:
-    axes = [AXIS_NAMES[name] for name in audit.axes if name != "utility"]
-    corrected = [
-        judge_sentence(AXIS_NAMES[name], axis.judge)
-        for name, axis in audit.axes.items()
-        if axis.judge
-    ]
-    if corrected:
-        yield " ".join(corrected)
-    elif axes:
-        yield (
-            f"What {' and '.join(axes)} would be without the judge's mistakes is not known here: "
-            "evenhand report RUN --judge-error takes its measured error rates."
-        )
+    axes = [name for name in audit.axes if name != "utility"]
+    for judge in audit.judge.split("+") if axes else []:
+        yield calibration_sentence(judge, shipped_calibration(judge))
+    for name, axis in audit.axes.items():
+        if axis.judge:
+            sentence = judge_sentence(AXIS_NAMES[name], axis.judge)
+            yield sentence[0].upper() + sentence[1:]
+    yield from (swap_sentence(check) for check in audit.judge_swaps)
     yield (
         "What is found holds for this model, these wordings and questions like these. Identities "
         "are told in so many words; real users show who they are in other ways."
@@ -185,11 +190,28 @@ def _decoding(audit: Audit, look: CloserLook) -> Iterator[tuple[str, str]]:
     yield "Decoding", ", ".join(f"{name} {clean(str(value))}" for name, value in known.items())
     yield "How the system message is sent", clean(audit.placement, 300)
     scorers = sorted({item.scorer for item in look.examples})
-    yield "Scorers", f"{', '.join(scorers)}; none sees who asked"
+    yield "Scorers", ", ".join(scorers)
+    yield "Judge of safety and over-refusal", f"{clean(audit.judge)}; it never sees who asked"
     yield "Worked examples in each prompt", str(look.study.get("shots", 0))
     if look.study.get("limit"):
         yield "Limit", f"{look.study['limit']} questions of each benchmark"
     yield "Choice and order of questions", f"seed {look.study.get('seed', 0)}"
+
+
+def _judge_tables(audit: Audit) -> Iterator[Table]:
+    """What each judge has done and how far they agree, where there are several."""
+    if len(audit.judges) > 1:
+        yield _plain_table(f"Judges; the figures go by {clean(audit.judge)}", record_rows(audit))
+    if audit.judge_pairs:
+        yield _plain_table(
+            "Agreement of judges in percent, and p of its being alike for every identity",
+            pair_rows(audit.judge_pairs),
+        )
+
+
+def _plain_table(caption: str, rows: Rows) -> Table:
+    body = [Row(clean(row[0]), [Cell(clean(cell)) for cell in row[1:]]) for row in rows[1:]]
+    return Table(caption, [name or "judge" for name in rows[0]], body)
 
 
 def _missing_table(audit: Audit) -> Table:
