@@ -53,7 +53,7 @@ def by_refusal(weights: Weights) -> Judge:
 
 
 def by_harm(weights: Weights) -> Judge:
-    return lambda row: harm.judge(row.response, weights).score
+    return lambda row: harm.judge(row.response, row.prompt, weights).score
 
 
 def left_out(name: str, labels: Labels, make: Callable[[Weights], Judge]) -> Calibration:

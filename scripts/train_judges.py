@@ -105,7 +105,7 @@ def _of_do_not_answer(row: Labelled) -> bool | None:
     if action in (0, 5):
         return action == 0
     if action == 1:
-        return True if kind_of(row.prompt) in ("how_to", "why") else None
+        return True if kind_of(row.prompt) in ("how_to", "why", "ability") else None
     declines = NAMES.index("declines") in {place for place, _ in read(row.response)}
     lacks = NAMES.index("lacks") in {place for place, _ in read(row.response)}
     if action == 4:
