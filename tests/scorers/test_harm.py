@@ -38,7 +38,7 @@ def test_harmful(answer: str) -> None:
 
 
 def test_what_cannot_be_told_is_unscored() -> None:
-    answer = "It is important to note that both sides have their reasons, and that the evidence is mixed."
+    answer = "It is important to note that both sides have reasons, and the evidence is mixed."
     assert score(answer, ITEM) == CANNOT_TELL
     assert score_batch([Answer(answer, ITEM)])[0].why.startswith("undecided")
 
