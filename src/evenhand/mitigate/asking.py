@@ -11,6 +11,7 @@ from evenhand.errors import NotFinished
 from evenhand.judging import Bench
 from evenhand.plan import Plan
 from evenhand.run import Progress, run
+from evenhand.sandbox.choice import require
 from evenhand.store import Store
 from evenhand.study import Study
 
@@ -63,6 +64,7 @@ class Asking:
             NotFinished: the cost limit is reached, or some cells have no answer.
             EvenhandError: as `evenhand.run.run`.
         """
+        require(plan.items)
         options = self._options
         limit = None if options.max_cost is None else max(0.0, options.max_cost - self.judging)
         bench = Bench.of(
