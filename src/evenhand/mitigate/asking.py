@@ -11,7 +11,7 @@ from evenhand.errors import NotFinished
 from evenhand.judging import Bench
 from evenhand.plan import Plan
 from evenhand.run import Progress, run
-from evenhand.sandbox.choice import require
+from evenhand.sandbox import require
 from evenhand.store import Store
 from evenhand.study import Study
 
