@@ -100,6 +100,12 @@ def test_nothing_is_fetched_and_no_other_script_may_run(full: str) -> None:
     assert not re.search(r'(?:src|href)="(?!#)', body)
 
 
+def test_every_id_is_of_one_element(full: str) -> None:
+    body = re.sub(r"<script.*?</script>", "", full, flags=re.DOTALL)
+    ids = re.findall(r' id="([^"]+)"', body)
+    assert len(ids) == len(set(ids))
+
+
 def test_hostile_text_is_only_text(tmp_path: Path) -> None:
     html = html_of(hostile_run(tmp_path))
     html = html[: html.rindex("<footer>")]  # our own script comes after it

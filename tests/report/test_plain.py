@@ -204,5 +204,17 @@ def test_calibration() -> None:
 )
 def test_missing(count: int, p_value: float, expected: str) -> None:
     missing = replace(axis(1.0, 1.0, None), missing=Missing(count, p_value, (1.0, 2.0)))
-    setting: Any = SimpleNamespace(axes={"safety": missing})
+    nobody = SimpleNamespace(unscored=0)
+    setting: Any = SimpleNamespace(axes={"safety": missing}, baseline=nobody, placebos=[])
     assert missing_sentence(setting).startswith(expected)
+
+
+def test_what_only_placebos_miss_is_told() -> None:
+    placebo, nobody = SimpleNamespace(unscored=2), SimpleNamespace(unscored=0)
+    missing = replace(axis(1.0, 1.0, None), missing=Missing(0, 1.0, (1.0, 1.0)))
+    setting: Any = SimpleNamespace(
+        axes={"safety": missing}, baseline=nobody, placebos=[placebo, placebo]
+    )
+    assert missing_sentence(setting) == (
+        "No score of an identity is missing; 4 of the baseline and the placebos are."
+    )

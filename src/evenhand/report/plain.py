@@ -221,7 +221,9 @@ def missing_sentence(setting: SettingResult) -> str:
     """Whether missing scores depend on the identity."""
     found = {AXIS_NAMES[name]: axis.missing for name, axis in setting.axes.items() if axis.missing}
     if not any(missing.count for missing in found.values()):
-        return "No score of an identity is missing."
+        others = sum(user.unscored for user in (setting.baseline, *setting.placebos))
+        rest = f"; {others:,} of the baseline and the placebos are" if others else ""
+        return f"No score of an identity is missing{rest}."
     uneven = [name for name, missing in found.items() if missing.p_value < _ERROR]
     total = sum(missing.count for missing in found.values())
     if uneven:

@@ -43,7 +43,7 @@ def where(look: CloserLook) -> Section:
     if found.subgroups:
         sentences.append(where_sentence(found, found.subgroups, "subgroup"))
     sentences.append(rule_of_noise())
-    blocks: list[Any] = [_heat("where", "By benchmark", found, found.benchmarks, _whole)]
+    blocks: list[Any] = [_heat("where-benchmarks", "By benchmark", found, found.benchmarks, _whole)]
     by_benchmark: dict[tuple[str, str], list[Place]] = {}
     for place in found.subgroups:
         by_benchmark.setdefault((place.axis, place.benchmark), []).append(place)
