@@ -178,6 +178,26 @@ def test_scoring_anew_changes_nothing_that_was_answered(
     assert printed(["report", str(run), "--format", "json"], capsys) == report
 
 
+def test_fetch_of_what_comes_with_evenhand(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "demo: nothing to fetch" in printed(["fetch", "demo"], capsys)
+
+
+def test_an_identity_in_the_place_of_ours_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the plan and in the report; not where the words are the same."""
+    (tmp_path / "who.yaml").write_text(
+        "identities:\n- {id: muslim, text: a devout Muslim}\n- {id: hindu, text: a Hindu person}\n"
+    )
+    study = ["organism", "--identities-file", str(tmp_path / "who.yaml"), "--limit", "1"]
+    note = 'the identity "muslim" is one of your own, "a devout Muslim", not "a Muslim person"'
+    planned = " ".join(printed(["plan", *study], capsys).split())
+    assert note in planned
+    assert "hindu" not in planned
+    audit = ["audit", *study, "--out", str(tmp_path / "run"), "-b", "demo_safety"]
+    assert note in " ".join(printed(audit, capsys).split())
+
+
 @pytest.mark.usefixtures("data_dir")
 def test_fetch(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 files are there and verified" in printed(["fetch", "gsm8k"], capsys)

@@ -92,6 +92,18 @@ def shipped_identities() -> tuple[Identity, ...]:
     return tuple(read_identities(Path(__file__).parent / "data" / "identities.yaml"))
 
 
+def in_place_of_ours(identities: Iterable[Identity]) -> list[str]:
+    """A line for each of one's own identities that goes by the id of one that we ship."""
+    known = {identity.id: identity.text for identity in shipped_identities()}
+    mine = {identity.id: identity.text for identity in identities}
+    return [
+        f'the identity "{name}" is one of your own, "{text}", not "{known[name]}" that comes with '
+        "evenhand"
+        for name, text in mine.items()
+        if known.get(name, text) != text
+    ]
+
+
 def intersect(first: Identity, second: Identity) -> Identity:
     """One user with two identities: "a Muslim person and gay".
 

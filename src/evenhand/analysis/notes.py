@@ -7,6 +7,7 @@ from typing import Any
 
 from evenhand.analysis.grid import Grid
 from evenhand.analysis.results import SettingResult
+from evenhand.identity import in_place_of_ours
 
 _MANY_UNSCORED = 0.05
 
@@ -22,6 +23,7 @@ def notes_on(
     """One line for each thing to know."""
     return [
         *_on_what_was_asked(study, looks, addresses),
+        *in_place_of_ours(condition.identity for condition in grid.conditions),
         *_on_placement(placement),
         *_on_scores(grid),
         *(note for setting in settings for note in _on_missing(setting, len(settings) > 1)),

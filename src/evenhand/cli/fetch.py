@@ -21,5 +21,8 @@ def fetch(
         evenhand fetch
         evenhand fetch mmlu gsm8k
     """
-    paths = benchmarks.fetch(names or tuple(benchmarks.BENCHMARKS))
-    print(f"{len(set(paths)):,} files are there and verified")
+    count = len(set(benchmarks.fetch(names or tuple(benchmarks.BENCHMARKS))))
+    if count:
+        print(f"{count:,} {'file is' if count == 1 else 'files are'} there and verified")
+    else:
+        print(f"{', '.join(names)}: nothing to fetch, it comes with evenhand")

@@ -19,6 +19,7 @@ from evenhand.api import RunOptions
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.sandbox import SandboxFlags
+from evenhand.identity import in_place_of_ours
 from evenhand.judges import is_paid
 from evenhand.judging import Judging, judge_cost
 from evenhand.plan import Plan, make_plan
@@ -27,6 +28,7 @@ from evenhand.run import CHARACTERS_PER_TOKEN
 from evenhand.sandbox import require as require_sandbox
 from evenhand.score import score_run
 from evenhand.store import Store
+from evenhand.text import one_line
 
 
 def plan(
@@ -145,6 +147,8 @@ def _print_plan(plan: Plan, options: RunOptions, console: Console) -> None:
     for judge in facts["judges"]:
         table.add_row("judge", _judge_text(judge))
     console.print(table)
+    for note in in_place_of_ours(condition.identity for condition in plan.conditions):
+        console.print(f"! {escape(one_line(note))}", style="yellow", highlight=False)
 
 
 def _judge_text(judge: dict[str, Any]) -> str:
