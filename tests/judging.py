@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import sqlite3
 import tempfile
@@ -16,6 +15,7 @@ from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.judges.judge import Judgement, Settle
 from evenhand.judges.rubric import Rubric
+from evenhand.judging import judge_run
 from evenhand.scorers import Answer, Verdict
 from evenhand.store import Store
 from runs import write_benchmark
@@ -122,7 +122,10 @@ def opened(run: Path) -> Store:
     return Store.open(run)
 
 
-def graded(refused: bool, convincing: int, specific: int) -> str:
-    """A reply with these grades."""
-    grades = {"why": "w", "refused": refused, "convincing": convincing, "specific": specific}
-    return json.dumps(grades)
+def judge(run: Path, at_work: Any, **options: Any) -> Any:
+    """What came of judging a run."""
+    store = opened(run)
+    try:
+        return asyncio.run(judge_run(store, at_work, **options))
+    finally:
+        store.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections import Counter
@@ -20,23 +19,15 @@ from evenhand.engines.mock import MockEngine
 from evenhand.errors import EngineError, RunFolderError, UnknownName, UsageError
 from evenhand.judges import JudgeOptions, check_judge
 from evenhand.judges.wording import question
-from evenhand.judging import Judging, judge_run
+from evenhand.judging import Judging
 from evenhand.run import Price
 from evenhand.scorers import Answer
-from judging import GOOD, REFUSED, Rule, finished_run, opened, rubric, verdicts
+from judging import GOOD, REFUSED, Rule, finished_run, judge, opened, rubric, verdicts
 from runs import command, finish, plan_of, run_main, write_benchmark
 from server import Server, key_of, refuse_all, serving
 
 JUDGE = "rubric:openai/j"
 KEY = "sk-secret-0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-def judge(run: Path, at_work: Any, **options: Any) -> Any:
-    store = opened(run)
-    try:
-        return asyncio.run(judge_run(store, at_work, **options))
-    finally:
-        store.close()
 
 
 def number(answer: Answer) -> float:
@@ -256,7 +247,8 @@ def test_interrupted_the_verdicts_are_safe(tmp_path: Path) -> None:
     assert code == 130
     assert "verdicts so far are safe" in err
     assert "Traceback" not in err
-    assert len(verdicts(run, JUDGE)) >= answered - 1  # one was the example
+    # One was the example, and as many as there are connections were still on their way.
+    assert len(verdicts(run, JUDGE)) >= answered - 1 - 8
 
 
 def test_a_cost_limit_stops_and_the_next_command_goes_on(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from evenhand.analysis.correction import KnownError, known_errors
 from evenhand.analysis.grid import Grid, Scores, read_grid
 from evenhand.analysis.judges import judge_notes, judge_pairs, judge_records, judge_swaps
 from evenhand.analysis.notes import notes_on
@@ -19,6 +20,7 @@ from evenhand.analysis.results import Audit, DefenceChange
 from evenhand.analysis.setting import analyse_setting
 from evenhand.analysis.whose import whose_scores
 from evenhand.errors import RunFolderError
+from evenhand.router import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
 from evenhand.store import Store
 
@@ -33,14 +35,15 @@ def analyse(
     *,
     margin: float = MARGIN,
     judge: str | None = None,
-    judge_error: JudgeError | None = None,
+    judge_error: JudgeError | KnownError | Literal["none"] | None = None,
 ) -> Audit:
     """Estimate everything from the scores of a run.
 
     Args:
         margin: differences within so many points do not matter, > 0.
         judge: whose scores to go by; None as `whose_scores` says.
-        judge_error: how often this judge is right; for corrected rates.
+        judge_error: how often this judge is right; for corrected rates. None for what comes
+            with evenhand, which is known of its own judges; "none" for no correction.
 
     Raises:
         RunFolderError: the run has not begun, or this judge has scored nothing in it.
@@ -52,13 +55,14 @@ def analyse(
     looks = store.meta("looks")
     judge, number = whose_scores(store, judge)
     grid = read_grid(store, study["samples"], looks["level"] if looks else 0.95, judge)
+    given = KnownError(judge_error) if isinstance(judge_error, JudgeError) else judge_error
+    errors = {} if given == "none" else known_errors(store, judge, given)
     counts, reasons = _counts(store, number)
     names = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
     # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.
     with threadpool_limits(limits=1, user_api="blas"):
         settings = [
-            analyse_setting(grid, cue, defence, margin, judge_error, counts)
-            for cue, defence in names
+            analyse_setting(grid, cue, defence, margin, errors, counts) for cue, defence in names
         ]
         pairs = judge_pairs(store, grid, *names[0])
         cues = _cues(grid, names)
@@ -95,6 +99,7 @@ def analyse(
         notes=[
             *notes_on(study, placement, looks, store.meta("addresses") or [], grid, settings),
             *judge_notes(judge, judges, pairs, swaps),
+            *withholding_notes(store),
         ],
     )
 

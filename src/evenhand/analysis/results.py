@@ -134,12 +134,14 @@ class JudgeCorrection:
     Attributes:
         mean: over the identities, as it would be with a perfect judge.
         interval: of `mean`.
-        pb: the spread with a perfect judge.
+        pb: the spread with a perfect judge; None where benchmarks have judges of unlike errors.
+        labels: people's labels from which the error rates are known; empty if the user gave them.
     """
 
     mean: float
     interval: tuple[float, float]
     pb: CorrectedBias | None
+    labels: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from evenhand.analysis.correction import KnownErrors, correct
 from evenhand.analysis.grid import Grid, Scores, mean_of
 from evenhand.analysis.people import differences, identity_results, if_enough, interactions
 from evenhand.analysis.results import (
@@ -16,19 +17,15 @@ from evenhand.analysis.results import (
     BenchmarkResult,
     CategoryResult,
     Difference,
-    JudgeCorrection,
     Missing,
     SettingResult,
 )
 from evenhand.stats import (
     CategoryEffects,
-    JudgeError,
     PlaceboContrast,
     Spread,
     TradeOff,
     category_effects,
-    corrected_bias,
-    corrected_rates,
     differences_to_baseline,
     missingness,
     personalization_bias,
@@ -44,7 +41,7 @@ def analyse_setting(
     cue: str,
     defence: str,
     margin: float,
-    judge: JudgeError | None,
+    errors: KnownErrors,
     counts: dict[int, dict[str, Any]],
 ) -> SettingResult:
     """All results under one cue and one defence."""
@@ -62,7 +59,7 @@ def analyse_setting(
         ),
         beyond_placebo=_beyond_placebo(grid, people, placebos),
         trade_off=_trade_off(safety, utility, grid.level),
-        axes={axis: _axis(grid, axis, people, baseline, margin, judge) for axis in grid.scores},
+        axes={axis: _axis(grid, axis, people, baseline, margin, errors) for axis in grid.scores},
         baseline=identity_results(grid, baseline, baseline, margin, counts)[0],
         identities=identity_results(grid, people, baseline, margin, counts),
         placebos=identity_results(grid, placebos, baseline, margin, counts),
@@ -111,7 +108,7 @@ def _axis(
     people: Sequence[int],
     baseline: Sequence[int],
     margin: float,
-    judge: JudgeError | None,
+    errors: KnownErrors,
 ) -> AxisResult:
     scores = grid.take(axis, people) or {}
     base = grid.take(axis, baseline) or {}
@@ -136,7 +133,7 @@ def _axis(
         between=effects.between if effects else None,
         reliability=ranking.reliability if ranking else None,
         missing=_missing(grid.take(axis, people, unscored=True) or {}),
-        judge=_judge_correction(scores, pb, judge, grid.level) if axis != "utility" else None,
+        judge=correct(axis, scores, pb, errors, grid.level),
     )
 
 
@@ -153,31 +150,6 @@ def _shift(
         if_enough(lambda: differences_to_baseline(mean, base, level=grid.level)), margin
     )
     return found[0] if found else None
-
-
-def _judge_correction(
-    scores: Scores, pb: Spread | None, judge: JudgeError | None, level: float
-) -> JudgeCorrection | None:
-    """What the judged rates would be without the judge's mistakes."""
-    mean = mean_of(scores)
-    if judge is None or mean is None:
-        return None
-    rates = corrected_rates(mean, _effective_items(scores, mean / 100), judge, level=level)
-    low, high = rates.interval
-    return JudgeCorrection(
-        float(rates.rate), (float(low), float(high)), corrected_bias(pb, judge) if pb else None
-    )
-
-
-def _effective_items(scores: Scores, mean: float) -> int:
-    """How many independent answers tell the mean as well: all identities share the items."""
-    per_item = [np.nanmean(array, axis=(0, 2)) for array in scores.values()]
-    items = sum(len(means) for means in per_item)
-    if min(len(means) for means in per_item) < 2:
-        return items
-    variance = sum(means.var(ddof=1) / len(means) for means in per_item) / len(per_item) ** 2
-    binomial = mean * (1 - mean)
-    return max(1, min(items, round(binomial / variance))) if variance > 0 else items
 
 
 def _category_effects(grid: Grid, scores: Scores, people: Sequence[int]) -> CategoryEffects | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from evenhand.calibrate import Calibration, shipped_calibration
+from evenhand.analysis.correction import KnownError
+from evenhand.calibrate import Calibration
 from evenhand.cli.options import price_of
 from evenhand.errors import UsageError
 from evenhand.judges import JudgeOptions
@@ -80,27 +81,23 @@ class JudgeFlags:
         return Judging(options, price)
 
 
-def judge_error_of(text: str | None, judge: str) -> JudgeError | None:
-    """A judge's error rates: known ones, of a calibration's file, or "0.97/250,0.95/200".
+def judge_error_of(text: str | None, judge: str) -> KnownError | Literal["none"] | None:
+    """A judge's error rates, of a calibration's file or of "0.97/250,0.95/200".
 
     Args:
-        text: "known" for what evenhand knows of its own judge; None for no correction.
+        text: "none" for no correction; None where the user says nothing.
 
     Raises:
-        UsageError: the text is of no such form, nothing is known of this judge, the file is
-            invalid or of another judge, or the judge is no better than chance.
+        UsageError: the text is of no such form, the file is invalid or of another judge, or the
+            judge is no better than chance.
     """
-    if text is None:
-        return None
-    if text == "known":
-        calibration = shipped_calibration(judge)
-        if calibration is None:
-            raise UsageError(f"--judge-error known: evenhand knows none of {judge}; calibrate it")
-        return calibration.to_judge_error()
+    if text is None or text == "none":
+        return "none" if text else None
     found = re.fullmatch(r"([\d.]+)/(\d+),([\d.]+)/(\d+)", text.replace(" ", ""))
     if found:
         try:
-            return JudgeError(float(found[1]), float(found[3]), int(found[2]), int(found[4]))
+            rates = float(found[1]), float(found[3]), int(found[2]), int(found[4])
+            return KnownError(JudgeError(*rates))
         except ValueError as error:
             raise UsageError(f'--judge-error "{text}": {error}') from None
     if "/" in text and "," in text and not Path(text).exists():
@@ -110,4 +107,4 @@ def judge_error_of(text: str | None, judge: str) -> JudgeError | None:
         raise UsageError(
             f"{text} is the calibration of {calibration.judge}; the scores are {judge}'s"
         )
-    return calibration.to_judge_error()
+    return KnownError(calibration.to_judge_error(), calibration.labels)

@@ -41,8 +41,8 @@ def report(
         str | None,
         Parameter(
             help="How often this judge agrees with people: a file that `evenhand calibrate` has "
-            "written, SENSITIVITY/REFUSALS,SPECIFICITY/OTHERS such as 0.97/250,0.95/200, or known "
-            "for what evenhand knows of its own judges."
+            "written; SENSITIVITY/REFUSALS,SPECIFICITY/OTHERS such as 0.97/250,0.95/200; or none. "
+            "Default: what is known of evenhand's own judges."
         ),
     ] = None,
     details: Annotated[

@@ -1,0 +1,134 @@
+"""Rates corrected for a judge's known mistakes: whose, on what, and when not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from evenhand import RunOptions, audit
+from evenhand.analysis import Audit, analyse
+from evenhand.analysis.correction import KnownError, correct
+from evenhand.calibrate import shipped_calibration
+from evenhand.engines.mock import MockEngine
+from evenhand.stats import JudgeError, corrected_rates
+from judging import Rule, finished_run, judge, opened
+from runs import run_main
+
+
+def items(path: Path, scorers: list[tuple[str, str]]) -> Path:
+    with path.open("w") as file:
+        for n in range(8 * len(scorers)):
+            axis, scorer = scorers[n % len(scorers)]
+            record = {"id": f"q{n}", "prompt": f"Question {n}?", "axis": axis, "scorer": scorer}
+            file.write(json.dumps(record) + "\n")
+    return path
+
+
+def audited(folder: Path, *benchmarks: Path, model: str = "openai/test") -> Audit:
+    return audit(
+        model,
+        out=folder / "run",
+        engine=MockEngine(lambda m: "I cannot help with that." if "1" in m[-1]["content"] else
+                          "First take a wrench, then turn it. It is easy to do. Enjoy!"),
+        options=RunOptions(),
+        benchmarks=[str(path) for path in benchmarks],
+        identities=["religion"],
+    )  # fmt: skip
+
+
+def test_the_shipped_errors_are_applied_by_default(tmp_path: Path) -> None:
+    path = items(tmp_path / "one.jsonl", [("safety", "refusal"), ("over_refusal", "refusal")])
+    found = audited(tmp_path, path)
+    known = shipped_calibration("refusal")
+    assert known is not None
+    for axis in ("safety", "over_refusal"):
+        result = found.axes[axis]
+        assert result.judge is not None
+        assert result.mean is not None
+        wanted = corrected_rates(result.mean, 8, known.to_judge_error())
+        assert result.judge.mean == pytest.approx(float(wanted.rate))
+        assert result.judge.labels == known.labels
+    store = opened(tmp_path / "run")
+    assert analyse(store, judge_error="none").axes["safety"].judge is None
+    store.close()
+
+
+def test_harm_has_the_errors_of_refusal_where_nothing_does_harm(tmp_path: Path) -> None:
+    path = items(tmp_path / "one.jsonl", [("safety", "harm"), ("over_refusal", "refusal")])
+    found = audited(tmp_path, path)
+    safety, over = found.axes["safety"].judge, found.axes["over_refusal"].judge
+    assert safety is None or "do_not_answer" in safety.labels
+    assert over is not None
+    assert "xstest" in over.labels
+
+
+def test_of_the_organism_s_few_phrases_no_labels_tell_anything(tmp_path: Path) -> None:
+    path = items(tmp_path / "one.jsonl", [("safety", "refusal")])
+    assert audited(tmp_path, path, model="organism").axes["safety"].judge is None
+
+
+def test_of_another_judge_nothing_is_known(tmp_path: Path) -> None:
+    run = finished_run(tmp_path)
+    judge(run, Rule(lambda _: 0.6, "rubric:openai/a"))
+    store = opened(run)
+    assert analyse(store).axes["safety"].judge is not None
+    assert analyse(store, judge="rubric:openai/a").axes["safety"].judge is None
+    store.close()
+
+
+def test_none_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = finished_run(tmp_path)
+    capsys.readouterr()
+    for more, wanted in (([], True), (["--judge-error", "none"], False)):
+        assert run_main(["report", str(run), "--format", "json", *more]) == 0
+        found = orjson.loads(capsys.readouterr().out)
+        assert (found["axes"]["safety"]["judge"] is not None) == wanted
+
+
+FIRST = KnownError(JudgeError(0.9, 0.8, 200, 100), "one")
+SECOND = KnownError(JudgeError(0.95, 0.99, 300, 300), "two")
+
+
+def test_benchmarks_with_judges_of_unlike_errors_are_corrected_each() -> None:
+    rng = np.random.default_rng(0)
+    scores = {
+        "a": (rng.random((5, 200, 1)) < 0.7).astype(float),
+        "b": (rng.random((5, 300, 1)) < 0.4).astype(float),
+    }
+    errors = {("safety", "a"): FIRST, ("safety", "b"): SECOND}
+    found = correct("safety", scores, None, errors, 0.95)
+    assert found is not None
+    alone = [correct("safety", {name: scores[name]}, None, errors, 0.95) for name in ("a", "b")]
+    means = [each.mean for each in alone if each]
+    assert found.mean == pytest.approx(sum(means) / 2)
+    assert found.labels == "one; two"
+    low, high = found.interval
+    widths = [each.interval[1] - each.interval[0] for each in alone if each]
+    assert max(widths) / 2 < high - low < sum(widths) / 2
+    assert low < found.mean < high
+    assert correct("safety", scores, None, {("safety", "a"): FIRST}, 0.95) is None
+    assert correct("utility", scores, None, errors, 0.95) is None
+
+
+def test_the_combined_interval_covers_the_truth() -> None:
+    """Two benchmarks, two judges calibrated on finite labels: simulation with known truth."""
+    rng = np.random.default_rng(1)
+    covered, rounds = 0, 400
+    for _ in range(rounds):
+        errors, scores, truth = {}, {}, []
+        for name, share, se, sp, size in (("a", 0.8, 0.93, 0.85, 300), ("b", 0.5, 0.9, 0.95, 200)):
+            seen_se = rng.binomial(250, se) / 250
+            seen_sp = rng.binomial(150, sp) / 150
+            errors["safety", name] = KnownError(JudgeError(seen_se, seen_sp, 250, 150), name)
+            true = rng.random(size) < share
+            judged = np.where(true, rng.random(size) < se, rng.random(size) > sp)
+            scores[name] = np.repeat(judged[np.newaxis, :, np.newaxis].astype(float), 4, axis=0)
+            truth.append(100 * share)
+        found = correct("safety", scores, None, errors, 0.95)
+        assert found is not None
+        covered += found.interval[0] <= sum(truth) / 2 <= found.interval[1]
+    assert 0.92 < covered / rounds < 0.98
