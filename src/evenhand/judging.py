@@ -60,7 +60,7 @@ def judge_cost(plan: Plan, judge: str, judging: Judging) -> dict[str, Any]:
         characters = each * sum(prompts) + verdicts * QUESTION_CHARACTERS
         answers = verdicts * plan.study.decoding.max_tokens
         found["prompt_tokens"] = characters // CHARACTERS_PER_TOKEN + answers
-        found["completion_tokens"] = verdicts * MAX_TOKENS
+        found["completion_tokens"] = verdicts * (judging.options.max_tokens or MAX_TOKENS)
         if judging.price:
             tokens = found["prompt_tokens"], found["completion_tokens"]
             found["cost"] = judging.price.cost(*tokens)

@@ -147,6 +147,21 @@ def test_an_endpoint_without_forms_is_asked_in_words() -> None:
     assert len(plain) == 4  # the example, and the three
 
 
+def test_a_model_that_thinks_and_takes_no_temperature() -> None:
+    def refuse(body: dict[str, Any], _key: str) -> Any:
+        if "max_tokens" in body:
+            return 400, error("'max_tokens' is not supported: use 'max_completion_tokens' instead.")
+        if "temperature" in body:
+            return 400, error("'temperature' does not support 0 with this model.")
+        return None
+
+    with serving(content=lambda _: f"<think>{REFUSED}</think>{GOOD}", refuse=refuse) as server:
+        found = judge_all(over_http(server.url, max_tokens=4000), answers(3))
+    assert all(j.verdict is not None and j.verdict.score == 0.25 for j in found)
+    assert "temperature" not in server.bodies[-1]
+    assert server.bodies[-1]["max_completion_tokens"] == 4000
+
+
 def test_a_filter_of_the_judge_s_endpoint_is_no_verdict() -> None:
     def refuse(body: dict[str, Any], _key: str) -> Any:
         filtered = "Answer 1." in body["messages"][-1]["content"]

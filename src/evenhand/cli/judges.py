@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
+from cyclopts.validators import Number
 
 from evenhand.analysis.correction import KnownError
 from evenhand.calibrate import Calibration
@@ -62,6 +63,15 @@ class JudgeFlags:
         ),
     ] = None
 
+    judge_max_tokens: Annotated[
+        int | None,
+        Parameter(
+            group=_JUDGE,
+            validator=Number(gte=1),
+            help="Of a rubric judge's verdict. Default: 300; more for a model that thinks aloud.",
+        ),
+    ] = None
+
     def judging(
         self, *, max_connections: int = 64, timeout: float = 120.0, batch_size: int = 64
     ) -> Judging:
@@ -76,6 +86,7 @@ class JudgeFlags:
             timeout=timeout,
             batch_size=batch_size,
             labels=self.judge_labels,
+            max_tokens=self.judge_max_tokens,
         )
         price = price_of(self.judge_price, "--judge-price") if self.judge_price else None
         return Judging(options, price)

@@ -71,6 +71,7 @@ class OpenAIEngine:
         judge: bool = False,
     ) -> None:
         urls = list(base_urls) or [os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL]
+        self._judge = judge
         self._flag = "--judge-base-url" if judge else "--base-url"
         own = judge and os.environ.get(JUDGE_KEY, "").strip()
         self._key_name = JUDGE_KEY if own else "OPENAI_API_KEY"
@@ -194,6 +195,9 @@ class OpenAIEngine:
         if "max_completion_tokens" in message and "max_tokens" in self._body:
             self._body["max_completion_tokens"] = self._body.pop("max_tokens")
             return Failure(0, "the endpoint takes max_completion_tokens, not max_tokens")
+        if self._judge and "temperature" in message and "temperature" in self._body:
+            del self._body["temperature"]  # of a judge it is no part of what is measured
+            return Failure(0, "the endpoint takes no temperature")
         if reply.status == 402 or "insufficient_quota" in message:
             raise EngineError(f"{url}: the account has no credit left ({message})")
         pause = retry_after(reply.headers.get("Retry-After", ""))

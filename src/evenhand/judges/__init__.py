@@ -37,6 +37,8 @@ class JudgeOptions:
         timeout: seconds for one attempt.
         batch_size: answers per forward pass of local weights.
         labels: what a classifier's labels mean: "LABEL=MEANING,...", or a file.
+        max_tokens: the most tokens of a rubric judge's verdict; None for what suffices a model
+            that does not think aloud.
     """
 
     base_urls: Sequence[str] = ()
@@ -44,6 +46,7 @@ class JudgeOptions:
     timeout: float = 120.0
     batch_size: int = 64
     labels: str | None = None
+    max_tokens: int | None = None
 
 
 def check_judge(name: str, options: JudgeOptions | None = None) -> None:
@@ -88,7 +91,7 @@ def make_judge(name: str, options: JudgeOptions | None = None) -> Judge:
         return Offline(next(scorer for scorer in JUDGED if scorer == name))
     # Imported here: a user of one judge need not wait for the packages of the others.
     if kind == "rubric":
-        from evenhand.judges.rubric import Rubric
+        from evenhand.judges.rubric import MAX_TOKENS, Rubric
 
         make = partial(
             make_engine,
@@ -99,7 +102,9 @@ def make_judge(name: str, options: JudgeOptions | None = None) -> Judge:
             batch_size=options.batch_size,
             judge=True,
         )
-        return Rubric(name, make, structured=model.startswith("openai/"))
+        structured = model.startswith("openai/")
+        tokens = options.max_tokens or MAX_TOKENS
+        return Rubric(name, make, structured=structured, max_tokens=tokens)
     spec = spec_for(model, options.labels)
     if spec is None or not spec.generates:
         from evenhand.judges.classifier import Classifier

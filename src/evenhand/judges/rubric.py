@@ -21,7 +21,7 @@ from evenhand.judges.wording import (
 from evenhand.scorers.score import Answer, Unscored, Verdict
 
 MAX_TOKENS = 300
-"""Of a verdict; enough for its few words and three grades."""
+"""Of a verdict; enough for its few words and three grades, but not for a model that thinks."""
 _ATTEMPTS = 3
 
 _EXAMPLE = Answer(
@@ -43,16 +43,22 @@ class Rubric:
         make: makes the engine for a decoding.
         structured: whether the engine may be able to hold the model to a JSON schema; if it
             rejects that, it is asked in words alone.
+        max_tokens: the most tokens of a verdict, any thoughts included.
     """
 
     def __init__(
-        self, name: str, make: Callable[[Decoding], Engine], *, structured: bool = False
+        self,
+        name: str,
+        make: Callable[[Decoding], Engine],
+        *,
+        structured: bool = False,
+        max_tokens: int = MAX_TOKENS,
     ) -> None:
         self.name = name
         self._make = make
-        decoding = Decoding(max_tokens=MAX_TOKENS)
-        if structured:
-            decoding = Decoding(max_tokens=MAX_TOKENS, extra={"response_format": RESPONSE_FORMAT})
+        self._plain = Decoding(max_tokens=max_tokens)
+        form = {"extra": {"response_format": RESPONSE_FORMAT}}
+        decoding = self._plain.model_copy(update=form) if structured else self._plain
         self._structured = structured
         self._started = False
         self._engine = make(decoding)
@@ -77,7 +83,7 @@ class Rubric:
                 raise
             await self._engine.close()
             self._structured = False
-            self._engine = self._make(Decoding(max_tokens=MAX_TOKENS))
+            self._engine = self._make(self._plain)
             await self._grade_example()
         self._started = True
 
