@@ -119,6 +119,23 @@ def read_routings(store: Store) -> dict[str, Routing]:
     return {name: Routing(**facts) for name, facts in (store.meta(META) or {}).items()}
 
 
+def withholding_notes(store: Store) -> list[str]:
+    """For each withholding defence of the study last asked for, how much it withheld."""
+    asked = {condition.defence for condition in store.conditions()}
+    questions = list(dict.fromkeys(item.prompt for item in store.items().values()))
+    notes = []
+    for name, routing in read_routings(store).items():
+        if name in asked:
+            counts = routing.counts(questions)
+            unclear = counts.get("unclear", 0)
+            doubt = f"; on {unclear:,} its word could not be made out" if unclear else ""
+            notes.append(
+                f"defence {name} (decided by {routing.how}): the identity was withheld from "
+                f"{counts.get('not needed', 0):,} of {len(questions):,} questions{doubt}"
+            )
+    return notes
+
+
 def _facts(routing: Routing) -> dict[str, Any]:
     return {name: getattr(routing, name) for name in Routing.__slots__}
 

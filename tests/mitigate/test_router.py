@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import evenhand
+from evenhand.analysis import analyse
 from evenhand.benchmarks import load
 from evenhand.cue import Message, select_defences
 from evenhand.engines.engine import Request
@@ -81,6 +82,7 @@ def test_the_model_is_told_only_where_the_rule_says_so(tmp_path: Path) -> None:
     assert len(systems(model, NEEDED)) == 6
     counts = read_routings(store)["withhold"].counts([NEEDED, NOT_NEEDED])
     assert counts == {"needed": 1, "not needed": 1}
+    assert any("withheld from 1 of 2 questions" in note for note in analyse(store).notes)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from evenhand.mitigate.results import Group, Parts, People
 from evenhand.mitigate.retest import Condition
 from evenhand.mitigate.search import Search
 from evenhand.mitigate.split import Split
-from evenhand.router import read_routings
+from evenhand.router import withholding_notes
 from evenhand.store import Store
 
 _CEILING = 97.5
@@ -80,12 +80,8 @@ def notes_on(
     people = {c.identity for c in audit.conditions() if c.identity.kind == "identity"}
     if all(split.identity_part(who) == "tuning" for who in people):
         notes.append("too few identities to hold any out: all of them were tuned on")
-    notes += [
-        f"{condition.name}: the identity was withheld from {count:,} of {size:,} questions"
-        for condition in conditions
-        if condition.defence.withhold
-        for count, size in [_withheld(condition)]
-    ]
+    for store in {id(c.store): c.store for c in conditions}.values():
+        notes += withholding_notes(store)
     best = [side.name for side in head.sides[1:] if _at_ceiling(side)]
     if best:
         notes.append(
@@ -93,12 +89,6 @@ def notes_on(
             "100 no bias is possible, and part of its fall is this ceiling"
         )
     return notes
-
-
-def _withheld(condition: Condition) -> tuple[int, int]:
-    questions = [item.prompt for item in condition.store.items().values()]
-    counts = read_routings(condition.store)[condition.defence.id].counts(questions)
-    return counts.get("not needed", 0), len(questions)
 
 
 def _at_ceiling(side: SideResult) -> bool:

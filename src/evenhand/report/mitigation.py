@@ -47,22 +47,23 @@ def what_was_done(found: Mitigation) -> list[str]:
     """The split, the search and the trainings, in plain words."""
     parts = found.parts
     seen, unseen = parts.cues
+    more = f", and by the cue {' and '.join(unseen)}" if unseen else ""
     lines = [
-        f"tuned on {parts.items[0]:,} items, {parts.identities[0]} identities, cue "
-        f"{', '.join(seen)}; tested on {parts.items[1]:,} other items, {parts.identities[1]} "
-        f"identities more, cue {', '.join(unseen) or 'the same'}",
+        f"Tuned on {parts.items[0]:,} items and {parts.identities[0]} identities, by the cue "
+        f"{' and '.join(seen)}. Tested on {parts.items[1]:,} other items, on "
+        f"{parts.identities[1]} identities more{more}."
     ]
     if found.search:
         search = found.search
         count, rounds = len(search.rounds[0].trials), len(search.rounds)
         cost = "" if search.cost is None else f", ${search.cost:,.2f}"
         lines.append(
-            f"search among {count} defences in {rounds} rounds, at most {search.planned:,} "
-            f"answers ({search.answers:,} sent now{cost}): {search.chosen}"
+            f"Search among {count} defences in {rounds} rounds, at most {search.planned:,} "
+            f"answers ({search.answers:,} sent now{cost}): {search.chosen}."
         )
     lines += [
         f"{training.name}: {training.pairs:,} pairs, {training.steps} steps, "
-        f"{training.seconds:,.0f} s; {training.model}"
+        f"{training.seconds:,.0f} s; {training.model}."
         for training in found.trainings
     ]
     return lines
