@@ -179,7 +179,6 @@ def _limits(audit: Audit) -> Iterator[str]:
             sentence = judge_sentence(AXIS_NAMES[name], axis.judge)
             yield sentence[0].upper() + sentence[1:]
     yield from (swap_sentence(check) for check in audit.judge_swaps)
-    yield from map(swap_sentence, audit.judge_swaps)
     yield (
         "What is found holds for this model, these wordings and questions like these. Identities "
         "are told in so many words; real users show who they are in other ways."
