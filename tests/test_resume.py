@@ -222,4 +222,4 @@ def test_progress_is_silent_without_a_terminal(benchmark: Path, tmp_path: Path) 
         code, out, err = finish(process)
     assert code == 0
     assert out
-    assert err == f"Run folder: {run}\n"
+    assert err == f"Run folder: {run}; see it: evenhand report {run} --open\n"

@@ -19,7 +19,7 @@ FALSE_DISCOVERIES = 0.05
 """Expected share of differences by chance among those that are shown as beyond noise."""
 FEWEST_ITEMS = 5
 """Subgroups with fewer items are put together."""
-SMALLER = "smaller subgroups together"
+SMALLER = "smaller ones together"
 
 
 @dataclass(frozen=True)

@@ -94,4 +94,4 @@ def audit(
         print(f"Not finished: {reasons[0]}. The same command goes on.", file=sys.stderr)
         sys.exit(3)
     if format == "text":
-        print(f"Run folder: {folder}", file=sys.stderr)
+        print(f"Run folder: {folder}; see it: evenhand report {folder} --open", file=sys.stderr)

@@ -83,7 +83,7 @@ def _part(
             sort=list(columns),
             title=None,
             axis=alt.Axis(
-                orient="top", labelAngle=-50, labelLimit=150, ticks=False, domain=False, grid=False
+                orient="top", labelAngle=-50, labelLimit=190, ticks=False, domain=False, grid=False
             ),
         ),
         y=alt.Y(

@@ -49,12 +49,10 @@ def where(look: CloserLook) -> Section:
         by_benchmark.setdefault((place.axis, place.benchmark), []).append(place)
     for n, ((axis, benchmark), places) in enumerate(by_benchmark.items()):
         told = sum(int(place.beyond_noise.sum()) for place in places)
-        title = (
-            f"{clean(benchmark)} ({AXIS_NAMES[axis]}): {len(places)} subgroups, "
-            f"{told} differences beyond noise"
-        )
+        title = f"{clean(benchmark)}, {AXIS_NAMES[axis]}, by subgroup"
         figure = _heat(f"where-{n}", title, found, places, lambda place: clean(place.name, 60))
-        blocks.append(Folded(title, [figure]))
+        extent = f"{len(places)} subgroups, {told} differences beyond noise"
+        blocks.append(Folded(f"{title}: {extent}", [figure]))
     return Section("where", "Where it happens", sentences, blocks)
 
 
@@ -63,7 +61,7 @@ def _whole(place: Place) -> str:
 
 
 def _heat(name: str, title: str, found: Where, places: Sequence[Place], label: Any) -> Figure:
-    columns = [label(place) for place in places]
+    columns = _distinct([label(place) for place in places])
     texts = _distinct([clean(text, 60) for text in found.texts])
     order = _by_difference(found, places)
     cells = [
