@@ -84,7 +84,7 @@ class Common:
         sizes: dict[str, int] = {}
         for (_, benchmark), places in self.items.items():
             sizes[benchmark] = sizes.get(benchmark, 0) + len(places[0])
-        return sizes
+        return dict(sorted(sizes.items()))
 
     def axes(self) -> list[str]:
         """The axes that have items, in their usual order."""

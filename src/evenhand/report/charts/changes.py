@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 
 from evenhand.report.charts.style import BETTER, FIT_WIDTH, INK, MUTED, WORSE, data, themed
+from evenhand.report.charts.trade_off import TICKS
 
 _STANDINGS = {
     "better": (BETTER, "triangle-up"),
@@ -70,7 +71,7 @@ def change_chart(rows: Sequence[Change], title: str) -> Any:
     base = alt.Chart(data(values)).encode(y=y)
     zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
     interval = base.mark_rule(strokeWidth=2.5).encode(
-        x=alt.X("low:Q", title=title, scale=_scale(rows)), x2="high:Q", color=colour
+        x=alt.X("low:Q", title=title, scale=_scale(rows), axis=TICKS), x2="high:Q", color=colour
     )
     point = base.mark_point(filled=True, size=90, opacity=1).encode(
         x="difference:Q",
@@ -87,7 +88,7 @@ def change_chart(rows: Sequence[Change], title: str) -> Any:
     layers = [zero, interval, point]
     if any(row.limit is not None for row in rows):
         limit = base.transform_filter("isValid(datum.limit)").mark_tick(
-            thickness=2, size=16, color=INK, strokeDash=[3, 2]
+            thickness=2, size=16, color=INK
         )
         layers.append(limit.encode(x="limit:Q"))
     return themed(

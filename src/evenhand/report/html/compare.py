@@ -220,7 +220,7 @@ def _mean_changes(found: SideComparison) -> Figure | None:
         "Change of the means",
         _words(rows),
         change_chart(rows, "change of the mean, points"),
-        note=f"The dashed mark is the largest loss that would be accepted, {found.margin:g} "
+        note=f"The short upright mark is the largest loss that would be accepted, {found.margin:g} "
         "points. Of over-refusal, less is better.",
     )
 
