@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+
+from evenhand.errors import SandboxError
+from evenhand.sandbox import check
 
 _BESIDE_THE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
 
@@ -18,3 +22,14 @@ def data_dir(monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip(f"no public data files in {folder}; set EVENHAND_DATA_DIR to a copy")
     monkeypatch.setenv("EVENHAND_DATA_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def bubblewrap() -> None:
+    """The test is skipped, and says why, where bubblewrap cannot run."""
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed: apt install bubblewrap")
+    try:
+        check("bwrap")
+    except SandboxError as error:
+        pytest.skip(f"bubblewrap cannot run here: {error}")

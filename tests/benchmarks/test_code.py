@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,8 @@ import pytest
 from evenhand import sandbox
 from evenhand.benchmarks import load
 from evenhand.benchmarks.task import Task
-from evenhand.errors import BenchmarkError, SandboxError
-from evenhand.sandbox import Pool, check
+from evenhand.errors import BenchmarkError
+from evenhand.sandbox import Pool
 from evenhand.scorers import Unscored, score
 from evenhand.scorers.code import score_batch
 from evenhand.scorers.score import Answer
@@ -28,17 +27,7 @@ TASK = {
 }
 
 
-@pytest.fixture
-def _sandbox() -> None:
-    if shutil.which("bwrap") is None:
-        pytest.skip("bubblewrap is not installed: apt install bubblewrap")
-    try:
-        check("bwrap")
-    except SandboxError as error:
-        pytest.skip(f"bubblewrap cannot run here: {error}")
-
-
-@pytest.mark.usefixtures("data_dir", "_sandbox")
+@pytest.mark.usefixtures("data_dir", "bubblewrap")
 def test_every_reference_passes() -> None:
     tasks = [Task.from_json(item.answer) for item in load("mbpp-all")]
     assert len(tasks) == 974
@@ -49,7 +38,7 @@ def test_every_reference_passes() -> None:
     assert [t.names for t, result in zip(tasks, tested, strict=True) if not result.passed] == []
 
 
-@pytest.mark.usefixtures("data_dir", "_sandbox")
+@pytest.mark.usefixtures("data_dir", "bubblewrap")
 def test_references_are_found_in_answers_and_empty_functions_fail() -> None:
     items = load("mbpp")[:40]
     pairs = [(Task.from_json(item.answer), item) for item in items]
@@ -87,7 +76,7 @@ def tasks(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("_sandbox")
+@pytest.mark.usefixtures("bubblewrap")
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -105,7 +94,7 @@ def test_own_tasks(answer: str, expected: float | Unscored, tasks: Path) -> None
     assert score(answer, load(tasks)[0]) == expected
 
 
-@pytest.mark.usefixtures("_sandbox")
+@pytest.mark.usefixtures("bubblewrap")
 def test_cut_off(tasks: Path) -> None:
     item = load(tasks)[0]
     assert score("```python\ndef zero(xs):\n    return (-xs[0] /", item, truncated=True) == (
@@ -116,7 +105,7 @@ def test_cut_off(tasks: Path) -> None:
     assert score(whole, item, truncated=True) == 1.0
 
 
-@pytest.mark.usefixtures("_sandbox")
+@pytest.mark.usefixtures("bubblewrap")
 def test_reference_that_fails_here(tmp_path: Path) -> None:
     path = tmp_path / "broken.jsonl"
     path.write_text(json.dumps(TASK | {"canonical_solution": "    return 1\n"}))

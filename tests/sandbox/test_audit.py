@@ -15,6 +15,8 @@ import pytest
 from runs import run_main
 from server import serving
 
+pytestmark = pytest.mark.usefixtures("bubblewrap")
+
 RIGHT = "```python\ndef add(a, b):\n    return a + b\n```"
 WRONG = "```python\nimport os\nos._exit(0)\n```"
 TASK = {

@@ -122,6 +122,7 @@ def test_accepting_alone_changes_nothing(folder: Path, capsys: pytest.CaptureFix
     assert "apt install bubblewrap" in complaint(["sandbox", "run", "p.py", ACCEPT], capsys)
 
 
+@pytest.mark.usefixtures("bubblewrap")
 def test_namespaces_forbidden_within_bubblewrap() -> None:
     """The kernel itself forbids them: a bubblewrap inside one that allows no more."""
     forbidding = ("bwrap", "--unshare-user", "--disable-userns", "--dev-bind", "/", "/", "--")

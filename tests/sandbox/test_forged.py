@@ -9,6 +9,8 @@ import pytest
 from evenhand import sandbox
 from sandbox_limits import ADD, LIMITS
 
+pytestmark = pytest.mark.usefixtures("bubblewrap")
+
 RIGHT = "def add(a, b): return a + b"
 
 FORGED = {

@@ -17,6 +17,8 @@ from evenhand import sandbox
 from evenhand.sandbox import Limits, run_program
 from sandbox_limits import ADD, LIMITS
 
+pytestmark = pytest.mark.usefixtures("bubblewrap")
+
 MARK = "reached-by-a-hostile-program"
 
 HOSTILE = {

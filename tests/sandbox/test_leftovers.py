@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("bubblewrap")
+
 DEAF = """
 import ctypes, signal
 ctypes.CDLL(None).prctl(1, 0)  # "do not tell me when my parent dies"
