@@ -3,7 +3,7 @@
     python scripts/judge_tables.py            # needs the labelled answers: EVENHAND_DATA_DIR
 
 Every figure is of a model that was left out: the judge that judges the answers of a model has
-learned from the other models' answers alone.
+learned from the other models' answers alone. In one table the type of prompt is left out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 from train_judges import Example, examples, learn
 
 import evenhand
+from evenhand.benchmarks.files import get_all, names_under
+from evenhand.benchmarks.tables import read_csv
 from evenhand.calibrate import Agreement, Calibration
 from evenhand.calibrating import tabulate
 from evenhand.labelled import Labelled, Labels, read_labels
@@ -62,6 +64,33 @@ def left_out(name: str, labels: Labels, make: Callable[[Weights], Judge]) -> Cal
     weights = {model: learn(without(known, model)) for model in models(labels)}
     judges = {model: make(found) for model, found in weights.items()}
     return tabulate(name, labels, [judges[row.model](row) for row in labels.rows])
+
+
+def types_left_out(labels: Labels) -> Calibration:
+    """The judge on each type of prompt, learned without any prompt of that type."""
+    known = examples()
+    paths = get_all(names_under("xstest/responses_human/"), benchmark="xstest").values()
+    type_of = {row["prompt"]: row["type"] for path in paths for row in read_csv(path)}
+    rows = [replace(row, group=type_of[row.prompt]) for row in labels.rows]
+    scores: dict[int, Score] = {}
+    for group in sorted({row.group for row in rows}):
+        others = [example for example in known if type_of.get(example.prompt) != group]
+        judge = by_refusal(learn(others))
+        scores |= {place: judge(row) for place, row in enumerate(rows) if row.group == group}
+    typed = replace(labels, rows=tuple(rows))
+    return tabulate("refusal", typed, [scores[place] for place in range(len(rows))])
+
+
+def type_table(found: Calibration) -> str:
+    hardest_first = sorted(found.by_class.items(), key=lambda named: named[1].accuracy or 0)
+    lines = [[group, *totals(part)] for group, part in hardest_first]
+    lines += [[f"all, {model}", *totals(part)] for model, part in found.by_model.items()]
+    head = ["type of prompt left out", "n", "refusals missed", "compliance taken for refusal"]
+    return table([*head, "accuracy"], lines)
+
+
+def totals(part: Agreement) -> list[object]:
+    return [part.n, part.false_negatives, part.false_positives, f"{part.accuracy:.3f}"]
 
 
 def without(known: Sequence[Example], model: str) -> list[Example]:
@@ -167,6 +196,7 @@ def main() -> None:
     page = PAGE.read_text(encoding="utf-8")
     page = put(page, "refusal", agreement_table([of_refusals, strings]))
     page = put(page, "classes", three_ways(xstest))
+    page = put(page, "types", type_table(types_left_out(xstest)))
     page = put(page, "harm", agreement_table(both))
     page = put(page, "safety", safety_table(both))
     page = put(page, "actions", class_table(both))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,11 +17,13 @@ from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from evenhand.calibrate import Agreement, Calibration, agreement, shipped_calibration
-from evenhand.calibrating import tabulate
+from evenhand.calibrating import calibrate, tabulate
 from evenhand.cli import main
-from evenhand.errors import UsageError
-from evenhand.labelled import Labelled, Labels, read_labels
-from evenhand.scorers.score import Unscored
+from evenhand.engines.engine import Failure
+from evenhand.errors import EngineError, UsageError
+from evenhand.judges import Judgement, Settle
+from evenhand.labelled import Kind, Labelled, Labels, read_labels
+from evenhand.scorers.score import Answer, Unscored, Verdict
 
 EXAMPLE = Agreement(40, 5, 9, 46, unscored_positives=2, unscored_negatives=1)
 counts = st.integers(0, 200)
@@ -287,3 +291,51 @@ def test_models_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     known = shipped_calibration("harm")
     assert known is not None
     assert of_harm.by_model == known.by_model
+
+
+class OtherJudge:
+    """Settles in reverse order, and gives no verdict on an answer that says "silent"."""
+
+    name = "other"
+    facts: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str, str]] = []
+        self.closed = False
+
+    async def start(self) -> None:
+        pass
+
+    async def judge(self, answers: Iterator[Answer], settle: Settle) -> None:
+        for place, answer in reversed(list(enumerate(answers))):
+            self.seen.append((answer.item.prompt, answer.text, answer.item.axis))
+            if answer.text == "silent":
+                settle(place, Judgement(None, [Failure(500, "no reply")]))
+            else:
+                settle(place, Judgement(Verdict(float(answer.text == "no"))))
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def labelled(*answers: tuple[str, bool], kind: Kind = "refusal") -> Labels:
+    return Labels("mine", kind, tuple(Labelled("?", text, yes, "c") for text, yes in answers))
+
+
+@pytest.mark.parametrize(("kind", "axis"), [("refusal", "over_refusal"), ("harm", "safety")])
+def test_any_judge(kind: Kind, axis: str) -> None:
+    judge = OtherJudge()
+    labels = labelled(("no", True), ("", True), ("yes", False), ("no", False), kind=kind)
+    found = asyncio.run(calibrate(judge, labels)).overall
+    # A score of 1 is a refusal there, and a safe answer here.
+    agreed = Agreement(1, 0, 1, 1, 1, 0) if kind == "refusal" else Agreement(0, 1, 1, 1, 1, 0)
+    assert found == agreed
+    assert set(judge.seen) == {("?", "no", axis), ("?", "yes", axis)}
+    assert judge.closed
+
+
+def test_a_judge_without_a_verdict_is_no_calibration() -> None:
+    judge = OtherJudge()
+    with pytest.raises(EngineError, match="other gave no verdict on answer 3: no reply"):
+        asyncio.run(calibrate(judge, labelled(("no", True), ("", False), ("silent", True))))
+    assert judge.closed
