@@ -49,7 +49,7 @@ def to_latex(audit: Audit) -> str:
         f"identities with noise taken out, its 95\\,\\% interval, and the plug-in number. "
         f"Cue {plain(head.cue)}, defence {plain(head.defence)}; {_extent(audit.benchmarks)}."
     )
-    return _table(columns, lines, caption, "audit")
+    return _table(columns, lines, caption, "audit", audit.notes)
 
 
 def comparison_to_latex(found: SideComparison) -> str:
@@ -65,9 +65,7 @@ def comparison_to_latex(found: SideComparison) -> str:
         f"identities; {_extent(found.items)}."
     )
     remarks = [*(f"left out: {line}" for line in found.left_out), *found.caveats]
-    return "".join(f"% {plain(line)}\n" for line in remarks) + _table(
-        "l" + "r" * (len(heads) - 1), lines, caption, "comparison"
-    )
+    return _table("l" + "r" * (len(heads) - 1), lines, caption, "comparison", remarks)
 
 
 def _people(setting: SettingResult, axes: Sequence[str]) -> Iterator[str]:
@@ -119,11 +117,14 @@ def _extent(items: dict[str, int]) -> str:
     return ", ".join(f"{plain(name)} {n:,}" for name, n in items.items())
 
 
-def _table(columns: str, lines: Iterable[str], caption: str, label: str) -> str:
+def _table(
+    columns: str, lines: Iterable[str], caption: str, label: str, remarks: Iterable[str]
+) -> str:
     body = "\n".join(lines)
+    told = "".join(f"% {plain(line)}\n" for line in remarks)
     return (
         f"% evenhand {__version__}\n"
-        "% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}\n"
+        f"% needs \\usepackage{{booktabs}} and \\usepackage[T1]{{fontenc}}\n{told}"
         "\\begin{table}\n\\centering\n\\small\n"
         f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
         f"\\caption{{{caption}}}\n\\label{{tab:evenhand-{label}}}\n\\end{{table}}\n"
