@@ -562,6 +562,55 @@ def judge_table(replications: int) -> Iterator[Row]:
         }
 
 
+def agreement_table(replications: int) -> Iterator[Row]:
+    """Two judges that err on 8 % of answers; of the last row the one is lenient to one identity."""
+    for k, n, lenient in ((8, 150, 0.0), (31, 300, 0.0), (31, 939, 0.0), (8, 150, 0.3)):
+        s = Setting(k, n, 0.65)
+        rng, means = s.rng(f"agreement {lenient}"), np.full(k, 0.65)
+        found = []
+        for _ in range(replications):
+            true = draw(rng, means, s)
+            one, other = (np.where(rng.random(true.shape) < 0.08, 1 - true, true) for _ in "ab")
+            one[0] = np.maximum(one[0], rng.random(one[0].shape) < lenient)
+            found.append(stats.rater_agreement(one, other))
+        share = 100 * (0.92**2 + 0.08**2)
+        kappa = np.mean([f.kappa for f in found])
+        yield {
+            "K": k,
+            "items": n,
+            "lenient to one": lenient,
+            "agreement p <= 0.05 %": percent([f.share_p <= 0.05 for f in found]),
+            "difference p <= 0.05 %": percent([f.difference_p <= 0.05 for f in found]),
+            "coverage of the share %": "" if lenient else percent(
+                [f.interval[0] <= share <= f.interval[1] for f in found]
+            ),
+            "coverage of kappa %": "" if lenient else percent(
+                [f.kappa_interval[0] <= kappa <= f.kappa_interval[1] for f in found]
+            ),
+        }  # fmt: skip
+
+
+def swap_table(replications: int) -> Iterator[Row]:
+    """Answers judged again, unchanged and changed; 60 items, a judge that wavers on a share."""
+    for answers, wavers, moved in ((200, 0.05, 0.05), (200, 0.0, 0.0), (200, 0.05, 0.15)):
+        rng = Setting().rng(f"swap {answers} {wavers} {moved}")
+        found = []
+        for _ in range(replications):
+            true = (rng.random(answers) < 0.6).astype(float)
+            stored, again, changed = (
+                np.where(rng.random(answers) < share, 1 - true, true)
+                for share in (wavers, wavers, moved)
+            )
+            items = rng.integers(0, 60, answers)
+            found.append(stats.verdict_change(stored, again, changed, items))
+        yield {
+            "answers": answers,
+            "wavers": wavers,
+            "wavers when changed": moved,
+            "p <= 0.05 %": percent([f.p_value <= 0.05 for f in found]),
+        }
+
+
 def power_table(replications: int) -> Iterator[Row]:
     """Simulate each design at the PB that `design_power` says it detects with 80 %."""
     for k, n, base in itertools.product((4, 31), (300, 1000), (0.5, 0.9)):
@@ -639,6 +688,8 @@ TABLES: dict[str, Callable[[int], Iterator[Row]]] = {
     "interactions": interaction_table,
     "missing": missing_table,
     "judge": judge_table,
+    "agreement": agreement_table,
+    "swap": swap_table,
     "power": power_table,
     "looks": sequential_table,
 }
