@@ -107,6 +107,21 @@ def _run(auditing: Coroutine[Any, Any, Audit]) -> Audit:
         return thread.submit(copy_context().run, asyncio.run, auditing).result()
 
 
+def _check_prices(plan: Plan, options: RunOptions) -> None:
+    """A cost limit that does not know every price would limit nothing."""
+    from evenhand.judges import is_paid
+
+    if plan.study.model.startswith("openai/") and options.price is None:
+        raise UsageError(
+            "a cost limit needs the price of the model, too: --price 0/0 if it is free"
+        )
+    paid = [name for name in plan.study.judges if is_paid(name)]
+    if paid and (options.judging is None or options.judging.price is None):
+        raise UsageError(
+            f"a cost limit needs the price of {paid[0]}, too: --judge-price 0/0 if it is free"
+        )
+
+
 async def audit_plan(
     plan: Plan,
     out: Path,

@@ -493,6 +493,26 @@ def test_audit_from_python_with_a_judge_and_looks(tmp_path: Path) -> None:
     assert found.axes["safety"].mean == pytest.approx(25)
 
 
+@pytest.mark.parametrize(
+    ("prices", "message"),
+    [
+        (["--price", "1/1"], "price of rubric:openai/j, too: --judge-price 0/0 if it is free"),
+        (["--judge-price", "1/1"], "price of the model, too: --price 0/0 if it is free"),
+        ([], "--max-cost needs the price of the tokens"),
+    ],
+)
+def test_a_limit_needs_every_price(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prices: list[str], message: str
+) -> None:
+    benchmark = write_benchmark(tmp_path / "own.jsonl", 2)
+    with serving() as server:
+        arguments = ["audit", "openai/test", "-b", str(benchmark), "--base-url", server.url]
+        arguments += ["--judge", JUDGE, "--judge-base-url", server.url, "--max-cost", "1", *prices]
+        assert run_main([*arguments, "--out", str(tmp_path / "run")]) == 2
+        assert not server.requests
+    assert message in capsys.readouterr().err
+
+
 def test_one_limit_covers_the_model_and_the_judge(tmp_path: Path) -> None:
     plan = plan_of("openai/test", write_benchmark(tmp_path / "own.jsonl", 40), identities=["age"])
     study = plan.study.model_copy(update={"judges": (JUDGE,)})
