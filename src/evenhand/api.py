@@ -107,7 +107,7 @@ def _run(auditing: Coroutine[Any, Any, Audit]) -> Audit:
         return thread.submit(copy_context().run, asyncio.run, auditing).result()
 
 
-def _check_prices(plan: Plan, options: RunOptions) -> None:
+def _check_prices(plan: Plan, options: RunOptions, *, own_engine: bool) -> None:
     """A cost limit that does not know every price would limit nothing."""
     from evenhand.judges import is_paid
 
@@ -146,6 +146,8 @@ async def audit_plan(
     from evenhand.sandbox import require
     from evenhand.store import Store
 
+    if options.max_cost is not None:
+        _check_prices(plan, options, own_engine=engine is not None)
     # First the sandbox and the judges: what is missing there must show before anything is paid.
     require(plan.items)
     bench = Bench.of(plan.study, options.judging, judges, options.max_cost, on_judging)
