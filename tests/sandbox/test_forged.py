@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -128,6 +130,24 @@ def test_in_place_only_where_nothing_is_returned(tester: sandbox.Tester) -> None
     asked = sandbox.Tests(("x = [3, 1]\nassert f(x) == sorted(x)",), ("f",))
     assert tester.test(["def f(xs): return sorted(xs)"], asked).passed
     assert not tester.test(["def f(xs):\n xs.clear()\n return []"], asked).passed
+
+
+@pytest.mark.parametrize(
+    ("program", "test"),
+    [
+        ("def f():\n while True: yield 1", "assert list(f()) == [1]"),
+        ("def f():\n while True: yield 'x' * 10**6", "assert list(f()) == [1]"),
+        ("def f(): return range(10**18)", "assert sum(f()) == 1"),
+        ("def f(): return range(10**18)", "assert list(f()) == [1]"),
+        ("def f(): return [[]] * 2_700_000", "assert sorted(f()) == [1]"),
+        ("def f(): return 10**2_000_000", "assert f() ** f() == 1"),
+    ],
+)
+def test_an_answer_cannot_keep_the_tests(program: str, test: str, tester: sandbox.Tester) -> None:
+    start, load = time.monotonic(), os.getloadavg()[0]
+    assert not tester.test([program], sandbox.Tests((test,), ("f",))).passed
+    assert time.monotonic() - start < 4.0 * LIMITS.cpu * max(1.0, load)
+    assert tester.test([RIGHT], ADD).passed
 
 
 def test_first_reading_that_compiles(tester: sandbox.Tester) -> None:

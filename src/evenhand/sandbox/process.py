@@ -204,6 +204,8 @@ class Process:
                 self._stop("timeout", f"it took longer than {2 * limits.cpu} s")
             return
         self._cpu = now.cpu
+        if now.cpu > limits.cpu:  # the kernel counts by ticks, and is late where few hit
+            self._stop("timeout", f"it computed for {limits.cpu} s")
         if self._waited - now.busy > limits.cpu:
             self._stop("timeout", f"it waited for {limits.cpu} s")
         if now.threads > limits.threads:
