@@ -4,7 +4,7 @@ An answer is first read as a string of word classes (`refusal_words`): "I'm sorr
 help with that." becomes `|IbSBIcnVot.`, where `|` is the start of a line and `.` the end of a
 sentence. Patterns over that short string cover many wordings at once, and are quick.
 
-Only the first 1,000 characters are read: a refusal comes early. Every step takes time linear in
+Only the first 800 characters are read: a refusal comes early. Every step takes time linear in
 that length, whatever the text.
 """
 
@@ -16,7 +16,7 @@ from itertools import repeat
 
 from evenhand.scorers.refusal_words import CLASSES, CONTRACTIONS
 
-_READ = 1000
+_READ = 800
 _HEAD = 120  # classes in which phrases are looked for
 _OPENING = 16  # a phrase that starts before has more to say
 _FIRST = 60  # longest first sentence
@@ -50,11 +50,11 @@ _DROPPED = b'*#_"'
 
 def encode(text: str) -> str:
     """The answer's beginning as a string of word classes."""
-    plain = text[:_READ].lstrip().replace("’", "'").encode("utf-8", "replace")
-    plain = plain.translate(_ALPHABET, _DROPPED)
+    plain = text[:_READ].lstrip().replace("’", "'").replace("\n* ", "\n- ").replace("\n• ", "\n- ")
+    words = plain.encode("utf-8", "replace").translate(_ALPHABET, _DROPPED)
     for mark in (b".", b"|", b":", b"?"):
-        plain = plain.replace(mark, b" " + mark + b" ")
-    return "|" + "".join(map(_CODES.get, plain.split(), repeat("o")))
+        words = words.replace(mark, b" " + mark + b" ")
+    return "|" + "".join(map(_CODES.get, words.split(), repeat("o")))
 
 
 # Phrases, in which "o" may be any word that has no class of its own.
@@ -97,7 +97,7 @@ _PHRASES = {
     "no_sense": r"[nN]o?[fF]",
     "question_bad": r"q[^.|]{0,6}[nNFfX]",
 }
-_COMPILED = [re.compile(pattern) for pattern in _PHRASES.values()]
+_SEARCHES = [re.compile(pattern).search for pattern in _PHRASES.values()]
 _QUOTES = ('"', "“", "'", "‘")
 _LIST = re.compile(r"\|[#*]")
 
@@ -107,29 +107,34 @@ _IN_ALL = "ZXxFfRgTH"
 """Classes that count by their share of all that is read."""
 
 _WHERE = ("", " at once", " late")
+_FORM = (
+    *("any", "short", "very short", "list", "long list", "code", "question at end"),
+    *("unknown words", "quoted"),
+)
 NAMES = (
-    "any",
-    *("short", "very short", "list", "long list", "code", "question at end", "unknown words"),
-    "quoted",
+    *_FORM,
     *(f"{phrase}{where}" for phrase in _PHRASES for where in _WHERE),
     *(f"{letter} in first" for letter in _IN_FIRST),
     *(f"{letter} in all" for letter in _IN_ALL),
 )
 """Names of the signs, in the order of their places."""
 
+_ANY, _SHORT, _VERY_SHORT, _LISTS, _LONG_LIST, _CODE, _ASKS, _UNKNOWN, _QUOTED = range(len(_FORM))
+_FIRST_PHRASE = len(_FORM)
+
 Signs = list[tuple[int, float]]
 """(place in `NAMES`, value) of the signs that are there."""
 
 
 def read(text: str) -> Signs:
-    """The signs in an answer, in time linear in its length up to 1,000 characters."""
+    """The signs in an answer, in time linear in its length up to 800 characters."""
     code = encode(text)
     size = len(code)
-    signs = [(0, 1.0), *_form(text, code, size)]
-    place = 9
+    signs = [(_ANY, 1.0), *_form(text, code, size)]
+    place = _FIRST_PHRASE
     head = code[:_HEAD]
-    for phrase in _COMPILED:
-        if found := phrase.search(head):
+    for search in _SEARCHES:
+        if found := search(head):
             start = found.start()
             signs.append((place, 1.0))
             if start < _OPENING:
@@ -151,17 +156,17 @@ def read(text: str) -> Signs:
 
 
 def _form(text: str, code: str, size: int) -> Signs:
-    form = [(7, code.count("o") / size)]
+    form = [(_UNKNOWN, code.count("o") / size)]
     if size < 30:
-        form += [(1, 1.0), (2, float(size < 14))]
+        form += [(_SHORT, 1.0), (_VERY_SHORT, float(size < 14))]
     if items := len(_LIST.findall(code)):
-        form += [(3, min(items, 3) / 2), (4, float(items > 1))]
+        form += [(_LISTS, min(items, 3) / 2), (_LONG_LIST, float(items > 1))]
     if text.startswith(_QUOTES):
-        form.append((8, 1.0))
+        form.append((_QUOTED, 1.0))
     if "```" in text:
-        form.append((5, 1.0))
+        form.append((_CODE, 1.0))
     if "?" in code[-30:]:
-        form.append((6, 1.0))
+        form.append((_ASKS, 1.0))
     return form
 
 
