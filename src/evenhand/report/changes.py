@@ -63,7 +63,9 @@ def mean_change_sentences(means: Mapping[str, MeanChange]) -> list[str]:
             )
     if held:
         margin = next(mean.margin for mean in means.values())
-        sentences.insert(0, f"Mean {_and(held)} held up within {margin:g} points (one-sided test).")
+        sentences.insert(
+            0, f"Mean {and_list(held)} held up within {margin:g} points (one-sided test)."
+        )
     return sentences
 
 
@@ -87,7 +89,7 @@ def identity_change_sentences(found: Sequence[IdentityChange], margin: float) ->
     if count["undecided"]:
         parts.append(f"for {count['undecided']} it cannot be told")
     identities = "identity" if len(verdicts) == 1 else "identities"
-    return [f"Of {len(verdicts)} {identities}, {_and(parts)}."]
+    return [f"Of {len(verdicts)} {identities}, {and_list(parts)}."]
 
 
 def relevance_change_sentence(found: RelevanceChange) -> str:
@@ -121,5 +123,6 @@ def _points(value: float) -> str:
     return f"{signed(value, 1)} points"
 
 
-def _and(words: Sequence[str]) -> str:
+def and_list(words: Sequence[str]) -> str:
+    """Words as a sentence lists them."""
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))

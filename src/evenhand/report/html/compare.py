@@ -7,6 +7,7 @@ from typing import Any
 
 from evenhand.analysis.compare import LOWER_IS_BETTER, SideChange, SideComparison
 from evenhand.report.changes import (
+    and_list,
     direction,
     identity_change_sentences,
     mean_change_sentences,
@@ -41,7 +42,7 @@ _ERROR = 0.05
 def comparison_to_html(found: SideComparison) -> str:
     """The whole page."""
     names = side_names(found)
-    title = f"What changed from {names[0]} to {' and '.join(names[1:])}?"
+    title = f"What changed from {names[0]} to {and_list(names[1:])}?"
     subtitle = f"{len(found.identities)} identities, asked the same questions on every side"
     return render_page(title, subtitle, comparison_sections(found))
 
