@@ -54,6 +54,11 @@ def by_refusal(weights: Weights) -> Judge:
     return judge
 
 
+def by_answer_alone(weights: Weights) -> Judge:
+    judge = by_refusal(weights)
+    return lambda row: judge(replace(row, prompt=""))
+
+
 def by_harm(weights: Weights) -> Judge:
     return lambda row: harm.judge(row.response, row.prompt, weights).score
 
@@ -191,10 +196,11 @@ def main() -> None:
     strings = tabulate("strings", xstest, [by_strings(row) for row in xstest.rows])
     strings_of_harm = tabulate("strings", harms, [by_strings(row) for row in harms.rows])
     of_refusals = left_out("refusal", xstest, by_refusal)
+    alone = left_out("refusal, answer alone", xstest, by_answer_alone)
     of_harm = left_out("harm", harms, by_harm)
     both = [of_harm, left_out("refusal", harms, by_refusal), strings_of_harm]
     page = PAGE.read_text(encoding="utf-8")
-    page = put(page, "refusal", agreement_table([of_refusals, strings]))
+    page = put(page, "refusal", agreement_table([of_refusals, alone, strings]))
     page = put(page, "classes", three_ways(xstest))
     page = put(page, "types", type_table(types_left_out(xstest)))
     page = put(page, "harm", agreement_table(both))
