@@ -65,6 +65,11 @@ NAMES = [
     (["benchmarks", "--format", "yaml"], '"text", "json"'),
     ([*OWN, "--sandbox", "bwarp"], 'unknown sandbox "bwarp"; did you mean "bwrap"?'),
     ([*OWN, "--sandbox", "none"], "--i-accept-that-model-written-code-runs-here-unprotected"),
+    ([*OWN, "--judge", "refusl"], 'unknown judge "refusl"; did you mean "refusal"?'),
+    ([*OWN, "--judge", "rubric:gpt-4o"], 'unknown model "gpt-4o"'),
+    ([*OWN, "--judge", "rubric:openai/m", "--judge-price", "3"], '--judge-price "3" is not of'),
+    ([*OWN, "--judge", "classifier:a/b", "--judge-labels", "A=sfe"], 'did you mean "safe"?'),
+    ([*OWN, "--judge-max-tokens", "0"], "--judge-max-tokens"),
     (["sandbox", "run", "nowhere.py"], "nowhere.py: cannot be read: No such file"),
     (["sandbox", "run", "own.jsonl", "--cpu", "0"], "--cpu"),
 ]
@@ -159,7 +164,11 @@ ENTRIES = [
     ("--cues-file", cue().replace("placement: system", "placement: top"), "placement: "),
     ("--cues-file", cue().replace("system:", "history: [hi], system:"), "turn of the assistant"),
     ("--defences-file", "defences: [{id: none, text: x y}]", 'duplicate defence "none"'),
-    ("--defences-file", "defences: [{id: x, text: ''}]", 'defence "x" needs either a text or withhold'),
+    (
+        "--defences-file",
+        "defences: [{id: x, text: ''}]",
+        'defence "x" needs either a text or withhold',
+    ),
 ]
 
 

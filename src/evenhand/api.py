@@ -111,7 +111,8 @@ def _check_prices(plan: Plan, options: RunOptions, *, own_engine: bool) -> None:
     """A cost limit that does not know every price would limit nothing."""
     from evenhand.judges import is_paid
 
-    if plan.study.model.startswith("openai/") and options.price is None:
+    paid_model = plan.study.model.startswith("openai/") and not own_engine
+    if paid_model and options.price is None:
         raise UsageError(
             "a cost limit needs the price of the model, too: --price 0/0 if it is free"
         )
