@@ -85,6 +85,7 @@ def test_a_judge_that_is_hard_on_one_identity_is_told(
     capsys.readouterr()
     assert run_main(["report", str(run), "--format", "text", "--details"]) == 0
     out = capsys.readouterr().out
+    assert "judge: refusal" in out
     assert "Judges; the figures go by refusal" in out
     assert "coin-5 and hard on safety, least agreement first" in out
     rows = out.split("coin-5 and hard on safety")[1].splitlines()

@@ -46,6 +46,8 @@ def print_audit(audit: Audit, console: Console) -> None:
     """Print an audit; 80 columns suffice, and with fewer what matters less is left out."""
     console.print(Text(f"evenhand audit of {one_line(audit.model)}", style="bold"))
     console.print(Text(_extent(audit)))
+    if len(audit.judges) > 1:
+        console.print(Text(f"judge: {one_line(audit.judge)}"))
     if audit.unscored_reasons:
         parts = [f"{one_line(why)} {count:,}" for why, count in audit.unscored_reasons.items()]
         console.print(Text(f"unscored: {', '.join(parts)}"))
