@@ -40,10 +40,11 @@ def known_errors(store: Store, judge: str, given: KnownError | None = None) -> K
         given: what the user says of this judge; None for what comes with evenhand, which is
             known of its own judges alone.
     """
+    own = own_name(store)
     scorers: dict[tuple[str, str], set[str]] = {}
     for item in store.items().values():
         if item.scorer in JUDGED:
-            scorers.setdefault((item.axis, item.benchmark), set()).add(_who(store, judge, item))
+            scorers.setdefault((item.axis, item.benchmark), set()).add(_who(own, judge, item))
     if given is not None:
         return dict.fromkeys(scorers, given)
     if store.meta("study")["model"] == _OWN_MODEL:
@@ -56,9 +57,9 @@ def known_errors(store: Store, judge: str, given: KnownError | None = None) -> K
     return found
 
 
-def _who(store: Store, judge: str, item: Item) -> str:
-    """Whose mistakes a score of this item can hold."""
-    name = item.scorer if judge == own_name(store) else judge
+def _who(own: str, judge: str, item: Item) -> str:
+    """Whose mistakes a score of this item can hold; `own` is the name of the items' scorers."""
+    name = item.scorer if judge == own else judge
     return "refusal" if name == "harm" and item.axis == "over_refusal" else name
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import altair as alt
+from altair.utils.schemapi import debug_mode
 
 from evenhand.text import one_line
 
@@ -72,9 +73,9 @@ def themed(chart: Any) -> Any:
 
 def data(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
     """Rows as a chart's data: figures to two digits, strings in printable characters alone."""
-    return alt.InlineData(
-        values=[{name: _plain(value) for name, value in row.items()} for row in rows]
-    )
+    values = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    with debug_mode(False):  # to hold every row against Vega-Lite's schema takes seconds
+        return alt.InlineData(values=values)
 
 
 def _plain(value: Any) -> Any:
