@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from evenhand.analysis.whose import whose_scores
 from evenhand.errors import RunFolderError
 from evenhand.router import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
-from evenhand.store import Store
+from evenhand.store import Store, Tally
 
 __all__ = ["MARGIN", "Audit", "analyse"]
 
@@ -57,7 +57,8 @@ def analyse(
     grid = read_grid(store, study["samples"], looks["level"] if looks else 0.95, judge)
     given = KnownError(judge_error) if isinstance(judge_error, JudgeError) else judge_error
     errors = {} if given == "none" else known_errors(store, judge, given)
-    counts, reasons = _counts(store, number)
+    tallies = store.tallies()
+    counts, reasons = _counts(store, number, tallies)
     names = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
     # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.
     with threadpool_limits(limits=1, user_api="blas"):
@@ -68,7 +69,6 @@ def analyse(
         cues = _cues(grid, names)
         changes = _defence_changes(grid, names, margin)
     judges, swaps = judge_records(store), judge_swaps(store, grid.level)
-    tallies = store.tallies().values()
     of_all = sum(len(names) for axis in grid.names.values() for names in axis.values())
     cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
     done = sum(count["done"] for count in counts.values())
@@ -79,8 +79,8 @@ def analyse(
         unscored=sum(reasons.values()),
         unscored_reasons=reasons,
         failed_attempts=sum(count["failed_attempts"] for count in counts.values()),
-        prompt_tokens=sum(tally.prompt_tokens for tally in tallies),
-        completion_tokens=sum(tally.completion_tokens for tally in tallies),
+        prompt_tokens=sum(tally.prompt_tokens for tally in tallies.values()),
+        completion_tokens=sum(tally.completion_tokens for tally in tallies.values()),
         benchmarks=grid.items,
         samples=grid.samples,
         limit=study["limit"],
@@ -104,9 +104,10 @@ def analyse(
     )
 
 
-def _counts(store: Store, judge: int) -> tuple[dict[int, dict[str, Any]], dict[str, int]]:
+def _counts(
+    store: Store, judge: int, tallies: Mapping[int, Tally]
+) -> tuple[dict[int, dict[str, Any]], dict[str, int]]:
     """Answers, unscored answers and failed attempts by condition; unscored ones by reason."""
-    tallies = store.tallies()
     unscored: dict[int, dict[str, int]] = {}
     reasons: Counter[str] = Counter()
     for condition, reason, count in store.reasons(judge=judge):
