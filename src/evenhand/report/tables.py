@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -173,9 +174,12 @@ def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Row]) -> None:
 
 def safe_cell(cell: Any) -> Any:
     """A cell that no spreadsheet runs as a formula; numbers stay numbers, None is empty."""
-    if not isinstance(cell, str):
-        return cell
-    text = one_line(cell)
+    return _safe_text(cell) if isinstance(cell, str) else cell
+
+
+@lru_cache(maxsize=100_000)  # the same few names stand in hundreds of thousands of rows
+def _safe_text(text: str) -> str:
+    text = one_line(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
