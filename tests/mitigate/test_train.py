@@ -282,6 +282,7 @@ def test_the_card_carries_settings_and_audit(trained: Trained) -> None:
     assert "base_model: " in front
     assert "PB fell from 11.6 to 0.4 points." in card
     assert "Not audited" not in card
+    assert "    <|begin|><|system|>You are a helpful assistant. I am a man.<|end|><|user|>" in card
     for line in ("| lora_r | 16 |", "| seed | 0 |", "| learning_rate | 0.001 |", "48 pairs"):
         assert line in card
 

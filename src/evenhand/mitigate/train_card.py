@@ -74,6 +74,10 @@ def _body(job: Job, found: dict[str, Any]) -> list[str]:
         "|---|---|",
         *settings,
         "",
+        "The first pair with its chosen answer, as the model reads it:",
+        "",
+        *(f"    {one_line(line)}" for line in job.example.split("\n")),
+        "",
     ]
 
 
