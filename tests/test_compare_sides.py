@@ -178,7 +178,9 @@ def test_what_else_differs_is_told(tmp_path: Path) -> None:
     first = run(tmp_path / "a", biased(seed=1), items=10)
     second = run(tmp_path / "b", biased(seed=2), items=10, samples=2, decoding={"temperature": 1.0})
     second.set_meta("sessions", [{"versions": {"evenhand": "9.9"}}])
-    (caveat,) = compare_sides([Side(first), Side(second)], margin=2.0).caveats
+    second.set_meta("looks", {"look": 1, "of": 3, "level": 0.98})
+    caveat, stopped = compare_sides([Side(first), Side(second)], margin=2.0).caveats
+    assert stopped == "b was to stop at a precision; intervals here do not allow for it"
     assert "decoding: temperature 0.0 and 1.0" in caveat
     assert "answers per cell, 1 and 2" in caveat
     assert "and 9.9" in caveat

@@ -295,6 +295,8 @@ def caveats(sides: Sequence[ReadSide], names: Sequence[str], people: Sequence[st
         if differing:
             found.append(f"{names[0]} and {name} also differ in {'; '.join(differing)}")
     for name, side in zip(names, sides, strict=True):
+        if side.side.store.meta("looks"):
+            found.append(f"{name} was to stop at a precision; intervals here do not allow for it")
         missing, cells = _missing(side, people)
         if missing:
             found.append(f"{name}: {missing:,} of {cells:,} cells have no score")
