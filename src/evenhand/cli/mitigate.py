@@ -185,10 +185,10 @@ def mitigate(
     options = asking.options(judging)
     flags = StudyFlags(benchmark=benchmark, identity=identity, limit=limit)
     with Steps(options.price, Console(stderr=True)) as steps:
-        folder = out
+        kept: Path | str = out or "the run's folder"
         try:
             audit = _audit(run, flags, judges, options, steps)
-            folder = out or audit / "mitigation"
+            kept = folder = out or audit / "mitigation"
             wanted = Wanted(
                 methods=_split(method),
                 defences=defence,
@@ -212,7 +212,7 @@ def mitigate(
         except KeyboardInterrupt:
             steps.close()
             print(
-                f"Interrupted; all that was done is safe in {folder}. The same command goes on "
+                f"Interrupted; all that was done is safe in {kept}. The same command goes on "
                 "from there.",
                 file=sys.stderr,
             )
