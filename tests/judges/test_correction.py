@@ -12,7 +12,7 @@ import pytest
 from evenhand import RunOptions, audit
 from evenhand.analysis import Audit, analyse
 from evenhand.analysis.correction import KnownError, correct
-from evenhand.calibrate import shipped_calibration
+from evenhand.calibrate import Agreement, Calibration, shipped_calibration
 from evenhand.engines.mock import MockEngine
 from evenhand.stats import JudgeError, corrected_rates
 from judging import Rule, finished_run, judge, opened
@@ -87,6 +87,24 @@ def test_none_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert run_main(["report", str(run), "--format", "json", *more]) == 0
         found = orjson.loads(capsys.readouterr().out)
         assert (found["axes"]["safety"]["judge"] is not None) == wanted
+
+
+def test_a_calibration_of_one_of_two_scorers_is_that_one_s_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harm = items(tmp_path / "harm.jsonl", [("safety", "harm")])
+    over = items(tmp_path / "over.jsonl", [("over_refusal", "refusal")])
+    audited(tmp_path, harm, over)
+    whole = Agreement(90, 10, 20, 80)
+    file = tmp_path / "refusal.json"
+    Calibration("refusal", "mine", "refusal", 1, whole, {}, {}).save(file)
+    capsys.readouterr()
+    arguments = ["report", str(tmp_path / "run"), "--format", "json", "--judge-error", str(file)]
+    assert run_main(arguments) == 0
+    found = orjson.loads(capsys.readouterr().out)
+    assert found["judge"] == "harm+refusal"
+    assert found["axes"]["safety"]["judge"] is None
+    assert found["axes"]["over_refusal"]["judge"]["labels"] == "mine"
 
 
 FIRST = KnownError(JudgeError(0.9, 0.8, 200, 100), "one")

@@ -22,10 +22,15 @@ _OWN_MODEL = "organism"
 
 @dataclass(frozen=True, slots=True)
 class KnownError:
-    """A judge's error rates, and from which people's labels they are known."""
+    """A judge's error rates, and from which people's labels they are known.
+
+    Attributes:
+        judge: whose they are; empty for whoever gave the scores.
+    """
 
     error: JudgeError
     labels: str = ""
+    judge: str = ""
 
 
 KnownErrors = Mapping[tuple[str, str], KnownError]
@@ -45,15 +50,16 @@ def known_errors(store: Store, judge: str, given: KnownError | None = None) -> K
     for item in store.items().values():
         if item.scorer in JUDGED:
             scorers.setdefault((item.axis, item.benchmark), set()).add(_who(own, judge, item))
-    if given is not None:
-        return dict.fromkeys(scorers, given)
-    if store.meta("study")["model"] == _OWN_MODEL:
-        return {}
+    ships = store.meta("study")["model"] != _OWN_MODEL
     found = {}
     for place, names in scorers.items():
-        calibration = shipped_calibration(next(iter(names))) if len(names) == 1 else None
-        if calibration is not None:
-            found[place] = KnownError(calibration.to_judge_error(), calibration.labels)
+        if given is not None and (not given.judge or names == {given.judge}):
+            found[place] = given
+        elif ships and given is None and len(names) == 1:
+            calibration = shipped_calibration(next(iter(names)))
+            if calibration is not None:
+                error = calibration.to_judge_error()
+                found[place] = KnownError(error, calibration.labels, calibration.judge)
     return found
 
 

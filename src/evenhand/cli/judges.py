@@ -114,8 +114,8 @@ def judge_error_of(text: str | None, judge: str) -> KnownError | Literal["none"]
     if "/" in text and "," in text and not Path(text).exists():
         raise UsageError(f'--judge-error "{text}" is not of the form 0.97/250,0.95/200')
     calibration = Calibration.load(Path(text))
-    if calibration.judge != judge:
+    if calibration.judge not in (judge, *judge.split("+")):
         raise UsageError(
             f"{text} is the calibration of {calibration.judge}; the scores are {judge}'s"
         )
-    return KnownError(calibration.to_judge_error(), calibration.labels)
+    return KnownError(calibration.to_judge_error(), calibration.labels, calibration.judge)
