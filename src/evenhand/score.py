@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from evenhand.benchmarks.item import Item
 from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, prepare, score_batch
-from evenhand.store import Store
+from evenhand.store import OWN, Store
 
 REJECTED = Unscored("rejected by the endpoint")
 FILTERED = Unscored("stopped by the endpoint's content filter")
@@ -26,6 +26,8 @@ def score_run(store: Store, *, again: bool = False) -> int:
     """
     items = store.items(inactive=True)
     people = {c.id: c.identity.id for c in store.conditions(inactive=True)}
+    if again:
+        store.forget_rechecks(OWN)
     count = last = 0
     while rows := store.unscored(last, again=again):
         slow = any(items[row[2]].scorer in BATCH_SCORERS for row in rows)

@@ -119,6 +119,12 @@ class Store:
         """Close the file; what was written stays."""
         self._connection.close()
 
+    def state(self) -> tuple[int, int]:
+        """What changes with every write to the store, by this process or another."""
+        with self.reading() as connection:
+            (others,) = connection.execute("PRAGMA data_version").fetchone()
+            return others, connection.total_changes
+
     # What the run is about
 
     def meta(self, name: str) -> Any:
@@ -305,6 +311,11 @@ class Store:
         rows = [score_row(response, judge, score) for response, score in scores]
         with self.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)", rows)
+
+    def forget_rechecks(self, judge: int) -> None:
+        """Drop what judging again has shown: the scores that it was held against are gone."""
+        with self.writing() as connection:
+            connection.execute("DELETE FROM recheck WHERE judge = ?", (judge,))
 
     def scores(self, *, judge: int = OWN) -> NDArray[np.float64]:
         """Scores of the active cells: rows of (condition id, item id, sample, value or NaN).

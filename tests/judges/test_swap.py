@@ -199,3 +199,7 @@ def test_the_offline_judge_through_the_command_line(
     assert run_main(["report", str(run), "--format", "json"]) == 0
     (swap,) = orjson.loads(capsys.readouterr().out)["judge_swaps"]
     assert swap["judge"] == make_judge("refusal").name
+    assert run_main(["score", str(run)]) == 0  # anew: the check was of scores that are gone
+    capsys.readouterr()
+    assert run_main(["report", str(run), "--format", "json"]) == 0
+    assert orjson.loads(capsys.readouterr().out)["judge_swaps"] == []

@@ -98,8 +98,7 @@ async def recheck_run(
     with only_process(store):
         number = _number(store, judge)
         if judge.facts["kind"] == "offline":  # it may be another than last time, and costs nothing
-            with store.writing() as connection:
-                connection.execute("DELETE FROM recheck WHERE judge = ?", (number,))
+            store.forget_rechecks(number)
         wanted = list(_rechecks(store, number, sample))
         done = _done(store, number)
         left = [each for each in wanted if (each.response, each.other) not in done]
