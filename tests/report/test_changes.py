@@ -116,9 +116,12 @@ def test_who_gained_and_who_lost() -> None:
     verdicts = ["gains both", "gains utility", "loses safety", "safety for utility", "untouched"]
     people = [IdentityChange(str(n), {}, v) for n, v in enumerate([*verdicts, "undecided", None])]
     assert identity_change_sentences(people, 2.0) == [
-        "Of 6 identities, 2 gained, 1 lost, 1 gained on one axis and lost on the other, 1 stayed "
-        "the same within 2 points and for 1 it cannot be told."
+        "Of 6 identities, 2 gained, 1 lost (2), 1 gained on one axis and lost on the other (3), "
+        "1 stayed the same within 2 points and for 1 it cannot be told."
     ]
+    many = [IdentityChange(str(n), {}, "loses both") for n in range(9)]
+    (sentence,) = identity_change_sentences(many, 2.0)
+    assert sentence == "Of 9 identities, 0 gained and 9 lost (0, 1, 2, 3, 5 more)."
     assert identity_change_sentences([IdentityChange("x", {}, None)], 2.0) == []
     assert direction("utility for safety") == "both ways"
 

@@ -191,6 +191,16 @@ def test_hostile_text_is_inert(
         items={text: 3},
         left_out=[text],
         caveats=[text],
+        changes=[
+            dataclasses.replace(
+                change,
+                identities=[
+                    dataclasses.replace(each, id=text, verdict="loses both")
+                    for each in change.identities
+                ],
+            )
+            for change in compared.changes
+        ],
     )
     for each in (replace_all(found, text), odd):
         out = printed(each, colour=colour)

@@ -9,8 +9,10 @@ from evenhand.analysis.compare import LOWER_IS_BETTER, IdentityChange, SideChang
 from evenhand.analysis.relevance import RelevanceChange
 from evenhand.report.sentences import signed
 from evenhand.stats import BiasChange, Comparison, MeanChange
+from evenhand.text import one_line
 
 _ERROR = 0.05
+_MOST_NAMED = 4
 
 
 def side_change_sentences(found: SideChange, margin: float) -> list[str]:
@@ -76,20 +78,30 @@ def _is_worse(axis: str, mean: MeanChange) -> bool:
 
 
 def identity_change_sentences(found: Sequence[IdentityChange], margin: float) -> list[str]:
-    """How many identities gained and how many lost; none where there is too little to tell."""
+    """How many identities gained, and who lost; empty where there is too little to tell."""
     verdicts = [each.verdict for each in found if each.verdict]
     if not verdicts:
         return []
     count = Counter(map(direction, verdicts))
-    parts = [f"{count['gained']} gained", f"{count['lost']} lost"]
+    parts = [f"{count['gained']} gained", f"{count['lost']} lost{_names(found, 'lost')}"]
     if count["both ways"]:
-        parts.append(f"{count['both ways']} gained on one axis and lost on the other")
+        names = _names(found, "both ways")
+        parts.append(f"{count['both ways']} gained on one axis and lost on the other{names}")
     if count["the same"]:
         parts.append(f"{count['the same']} stayed the same within {margin:g} points")
     if count["undecided"]:
         parts.append(f"for {count['undecided']} it cannot be told")
     identities = "identity" if len(verdicts) == 1 else "identities"
     return [f"Of {len(verdicts)} {identities}, {and_list(parts)}."]
+
+
+def _names(found: Sequence[IdentityChange], which: str) -> str:
+    """Ids of those who fared so, in brackets."""
+    ids = [
+        one_line(each.id, 40) for each in found if each.verdict and direction(each.verdict) == which
+    ]
+    more = [f"{len(ids) - _MOST_NAMED} more"] if len(ids) > _MOST_NAMED else []
+    return f" ({', '.join(ids[:_MOST_NAMED] + more)})" if ids else ""
 
 
 def relevance_change_sentence(found: RelevanceChange) -> str:
