@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from evenhand.benchmarks.item import JUDGED, Item
+from evenhand.benchmarks.item import Item
 from evenhand.cells import activate_condition, activate_item, item_of
 from evenhand.cue import Condition
 from evenhand.engines.engine import Response
@@ -36,10 +36,8 @@ from evenhand.runfile import (
     is_blank,
     store_error,
 )
-from evenhand.scorers.score import Score, Unscored, Verdict
-
-OWN = 0
-"""In the place of a judge's number: the scorer that each item names itself."""
+from evenhand.scorerows import ACTIVE, OWN, SCORED, counts_of, score_row
+from evenhand.scorers.score import Score, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +271,7 @@ class Store:
         with self.reading() as connection:
             rows = connection.execute(
                 "SELECT condition, item, sample, text, why FROM response "
-                f"JOIN score ON {_of(judge)} WHERE (condition, item, sample) IN (SELECT "
+                f"JOIN score ON {counts_of(judge)} WHERE (condition, item, sample) IN (SELECT "
                 "json_extract(value, '$[0]'), json_extract(value, '$[1]'), "
                 "json_extract(value, '$[2]') FROM json_each(?)) AND text IS NOT NULL",
                 (wanted,),
@@ -291,7 +289,7 @@ class Store:
             after: the last id that was given; 0 at first.
             again: give responses that have a score of their item's own scorer, too.
         """
-        where = "" if again else f"AND NOT {_SCORED}"
+        where = "" if again else f"AND NOT {SCORED}"
         with self.reading() as connection:
             return connection.execute(
                 "SELECT response.id, condition, item, text, error, finish FROM response "
@@ -326,7 +324,7 @@ class Store:
         with self.reading() as connection:
             rows = connection.execute(
                 "SELECT condition, item, sample, value FROM response "
-                f"JOIN score ON {_of(judge)} {ACTIVE}"
+                f"JOIN score ON {counts_of(judge)} {ACTIVE}"
             )
             chunks = [np.empty((0, 4))]
             while chunk := rows.fetchmany(50_000):  # an array makes NaN of None
@@ -354,7 +352,7 @@ class Store:
         with self.reading() as connection:
             return connection.execute(
                 "SELECT condition, reason, count(*) FROM response "
-                f"JOIN score ON {_of(judge)} {ACTIVE} AND value IS NULL "
+                f"JOIN score ON {counts_of(judge)} {ACTIVE} AND value IS NULL "
                 "GROUP BY condition, reason"
             ).fetchall()
 
@@ -372,33 +370,3 @@ class Store:
         """The database, to write to: all that is written in here, or nothing."""
         with self.reading(), self._connection:
             yield self._connection
-
-
-ACTIVE = (
-    "WHERE condition IN (SELECT id FROM condition WHERE active) "
-    "AND item IN (SELECT id FROM item WHERE active) "
-    "AND sample < (SELECT json_extract(value, '$.samples') FROM meta WHERE name = 'study')"
-)
-
-_SCORED = f"EXISTS (SELECT 1 FROM score WHERE score.response = response.id AND score.judge = {OWN})"
-
-IS_JUDGED = (
-    "item IN (SELECT id FROM item WHERE scorer IN "
-    f"({', '.join(repr(name) for name in sorted(JUDGED))}))"
-)
-
-
-def _of(judge: int) -> str:
-    """The condition on which a score is the one that counts."""
-    whose = str(OWN) if judge == OWN else f"CASE WHEN {IS_JUDGED} THEN {judge} ELSE {OWN} END"
-    return f"score.response = response.id AND score.judge = {whose}"
-
-
-def score_row(
-    response: int, judge: int, score: Score | Verdict
-) -> tuple[int, int, float | None, str, str]:
-    """A row of the table `score`."""
-    score, why = (score.score, score.why) if isinstance(score, Verdict) else (score, "")
-    if isinstance(score, Unscored):
-        return response, judge, None, score.reason, why
-    return response, judge, score, "", why

@@ -12,8 +12,9 @@ from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Failure
 from evenhand.errors import RunFolderError
 from evenhand.score import answer_of
+from evenhand.scorerows import ACTIVE, IS_JUDGED, score_row
 from evenhand.scorers import Answer, Score, Unscored, Verdict
-from evenhand.store import ACTIVE, IS_JUDGED, Store, score_row
+from evenhand.store import Store
 
 
 @dataclass(frozen=True, slots=True)

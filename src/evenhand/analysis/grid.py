@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from evenhand.analysis.results import AXES
 from evenhand.analysis.whose import whose_scores
 from evenhand.benchmarks.item import Item
-from evenhand.store import OWN, Store, StoredCondition
+from evenhand.scorerows import OWN
+from evenhand.store import Store, StoredCondition
 
 Scores = dict[str, NDArray[np.float64]]
 """Benchmark -> (conditions, items, samples); NaN where there is no score."""
@@ -69,8 +71,18 @@ class Grid:
 
 
 def read_grid(store: Store, samples: int, level: float = 0.95, judge: str | None = None) -> Grid:
-    """Read the scores of the active conditions and items, as `whose_scores` says."""
+    """Read the scores of the active conditions and items, as `whose_scores` says.
+
+    The last grid is kept as long as nothing is written: a report looks at the same scores twice.
+    """
     _, number = whose_scores(store, judge)
+    return _read_grid(store, store.state(), samples, level, number)
+
+
+@lru_cache(maxsize=1)
+def _read_grid(
+    store: Store, _state: tuple[int, int], samples: int, level: float, number: int
+) -> Grid:
     conditions, items, rows = store.conditions(), store.items(), store.scores(judge=number)
     place = _lookup({condition.id: n for n, condition in enumerate(conditions)})
     condition, item, sample = rows[:, :3].astype(np.int64).T
@@ -85,6 +97,7 @@ def read_grid(store: Store, samples: int, level: float = 0.95, judge: str | None
         array[cells] = rows[mine, 3]
         there = np.zeros(array.shape, dtype=bool)
         there[cells] = True
+        array.flags.writeable = there.flags.writeable = False  # others may read them, too
         scores.setdefault(axis, {})[benchmark] = array
         answered.setdefault(axis, {})[benchmark] = there
         names.setdefault(axis, {})[benchmark] = [f"{items[i].id}\n{items[i].prompt}" for i in ids]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from evenhand.benchmarks.item import JUDGED
 from evenhand.errors import RunFolderError
-from evenhand.store import OWN, Store
+from evenhand.scorerows import OWN
+from evenhand.store import Store
 
 
 def whose_scores(store: Store, judge: str | None = None) -> tuple[str, int]:

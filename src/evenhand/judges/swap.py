@@ -29,8 +29,9 @@ from evenhand.identity import Identity
 from evenhand.judges.judge import Judge, Judgement
 from evenhand.run import Price, Progress, only_process
 from evenhand.score import answer_of, score_run
+from evenhand.scorerows import ACTIVE, IS_JUDGED, OWN, score_row
 from evenhand.scorers import Answer, Unscored
-from evenhand.store import ACTIVE, IS_JUDGED, OWN, Store, score_row
+from evenhand.store import Store
 from evenhand.writing import write_as_they_come
 
 SAMPLE = 200
