@@ -195,3 +195,20 @@ def test_a_batch_scorer_gets_many_answers_at_once(
     assert score_run(store) == 24
     assert sizes == [6, 6]
     assert sum(store.scores()[:, 3] == 0.3) == 12
+
+
+def test_the_state_changes_with_every_write(tmp_path: Path) -> None:
+    store, other = Store.create(tmp_path / "run"), None
+    try:
+        first = store.state()
+        assert store.state() == first
+        store.set_meta("a", 1)
+        second = store.state()
+        assert second != first
+        other = Store.open(tmp_path / "run")
+        other.set_meta("b", 2)
+        assert store.state() != second
+    finally:
+        store.close()
+        if other:
+            other.close()
