@@ -110,6 +110,8 @@ def relevance_change(
 def relevance_scores(store: Store, cue: str, defence: str) -> dict[Cell, float]:
     """Scores under a cue and a defence, in points; a cell's samples averaged."""
     items = _items(store)
+    if not items:
+        return {}
     people = {
         c.id: c.identity.id for c in store.conditions() if (c.cue, c.defence) == (cue, defence)
     }
