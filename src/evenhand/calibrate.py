@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import orjson
 from scipy.special import ndtri
-from scipy.stats import binomtest
 
 from evenhand.errors import UsageError
 from evenhand.scorers.score import Score, Unscored
@@ -303,5 +302,7 @@ def _share(count: int, of: int) -> float | None:
 def _wilson(count: int, of: int, level: float) -> Interval | None:
     if not of:
         return None
+    from scipy.stats import binomtest  # takes most of a second to import
+
     found = binomtest(count, of).proportion_ci(level, method="wilson")
     return float(found.low), float(found.high)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from evenhand.stats import (
+    benjamini_hochberg,
     category_effects,
     classify,
     compare_audits,
@@ -307,3 +309,11 @@ def test_trade_off_without_any_noise_is_a_point() -> None:
     result = trade_off(safety, utility)
     assert result.correlation == pytest.approx(-0.25)
     assert result.interval == pytest.approx((-0.25, -0.25), abs=0.001)
+
+
+def test_benjamini_hochberg_is_that_of_scipy() -> None:
+    from scipy.stats import false_discovery_control
+
+    rng = np.random.default_rng(0)
+    for p_values in (rng.random(200) ** 3, np.array([0.2]), np.full(5, 0.01), np.ones(3)):
+        assert_allclose(benjamini_hochberg(p_values), false_discovery_control(p_values))

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control
 from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.grid import Grid
 from evenhand.analysis.people import if_enough
 from evenhand.benchmarks.item import Item
-from evenhand.stats import differences_to_mean
+from evenhand.stats import benjamini_hochberg, differences_to_mean
 
 FALSE_DISCOVERIES = 0.05
 """Expected share of differences by chance among those that are shown as beyond noise."""
@@ -149,4 +148,4 @@ def _beyond_noise(places: Sequence[tuple[Place, NDArray[np.float64]]]) -> list[P
 def _discoveries(p_values: NDArray[np.float64]) -> NDArray[np.bool_]:
     if not p_values.size:
         return np.zeros(0, dtype=bool)
-    return np.asarray(false_discovery_control(p_values) <= FALSE_DISCOVERIES)
+    return np.asarray(benjamini_hochberg(p_values) <= FALSE_DISCOVERIES)

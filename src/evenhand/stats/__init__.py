@@ -9,6 +9,7 @@ their sources and how they did in simulation are in docs/statistics.md.
 
 from __future__ import annotations
 
+from evenhand.stats._permutation import benjamini_hochberg
 from evenhand.stats._scores import TooFewScores
 from evenhand.stats.agreement import (
     RaterAgreement,
@@ -88,6 +89,7 @@ __all__ = [
     "TradeOff",
     "Verdict",
     "VerdictChange",
+    "benjamini_hochberg",
     "bootstrap_interval",
     "category_effects",
     "classify",

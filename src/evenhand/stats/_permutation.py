@@ -93,3 +93,16 @@ def holm(p_values: Floats) -> Floats:
     result = np.empty_like(adjusted)
     result[order] = adjusted
     return result
+
+
+def benjamini_hochberg(p_values: Floats) -> Floats:
+    """Return p-values adjusted for the share of false discoveries (Benjamini & Hochberg 1995).
+
+    Holds for independent and for positively dependent tests.
+    """
+    order = np.argsort(p_values, kind="stable")[::-1]
+    rank = len(p_values) - np.arange(len(p_values))
+    adjusted = np.minimum.accumulate(p_values[order] * len(p_values) / rank)
+    result = np.empty_like(adjusted)
+    result[order] = np.minimum(adjusted, 1.0)
+    return result

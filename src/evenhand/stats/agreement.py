@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
-from scipy.stats import binom
+from scipy.special import bdtrc, stdtrit
 
 from evenhand.stats._scores import Floats, Scores, TooFewScores, check_level, read_benchmarks
 from evenhand.stats.judge import wilson
@@ -146,7 +145,7 @@ def verdict_change(
     moved = (again >= 0.5) != (after >= 0.5)
     only_moved, only_wavered = int(np.sum(moved & ~wavered)), int(np.sum(wavered & ~moved))
     discordant = only_moved + only_wavered
-    p_value = float(binom.sf(only_moved - 1, discordant, 0.5)) if discordant else 1.0
+    p_value = float(bdtrc(only_moved - 1, discordant, 0.5)) if discordant else 1.0
     points = 100 * (after - again)
     return VerdictChange(
         answers=int(before.size),
