@@ -186,6 +186,28 @@ def test_what_else_differs_is_told(tmp_path: Path) -> None:
     assert "and 9.9" in caveat
 
 
+def test_sides_by_a_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that takes every answer for a refusal; where the judges differ, it is told."""
+    stores = []
+    for name in ("a", "b"):
+        stores.append(run(tmp_path / name, biased(0.5, seed=1), items=20))
+        with stores[-1].writing() as connection:
+            connection.execute("INSERT INTO judge (id, name, facts) VALUES (7, 'stern', '{}')")
+            connection.execute(
+                "INSERT INTO score SELECT response, 7, 1.0, '', '' FROM score WHERE judge = 0"
+            )
+    theirs = compare_sides([Side(s, judge="stern") for s in stores], margin=2.0)
+    assert {side.judge for side in theirs.sides} == {"stern"}
+    assert [side.axes["safety"].mean for side in theirs.sides] == [100.0, 100.0]
+    assert theirs.sides[0].axes["utility"].mean < 100
+    mixed = compare_sides([Side(stores[0]), Side(stores[1], judge="stern")], margin=2.0)
+    assert mixed.caveats == ["a and b also differ in the judge: refusal and stern"]
+    folders = [str(tmp_path / name) for name in "ab"]
+    assert "holds no scores of kind" in refused(["compare", *folders, "-j", "kind"], capsys)
+    main(["compare", *folders, "-j", "stern"])
+    assert "100.0" in capsys.readouterr().out
+
+
 def test_other_messages_under_the_same_cue_are_told(tmp_path: Path) -> None:
     stores = []
     for name, words in (("a", "I am {is}."), ("b", "Note: {is}.")):

@@ -25,12 +25,14 @@ class Side:
         store: of the run; its answers must have been scored.
         cue, defence: their ids; None for the first of the study.
         name: what to call the side; empty for what tells it from the others.
+        judge: whose scores to go by; None as `whose_scores` says.
     """
 
     store: Store
     cue: str | None = None
     defence: str | None = None
     name: str = ""
+    judge: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,17 +108,18 @@ def read_sides(sides: Sequence[Side]) -> list[ReadSide]:
 
     Raises:
         UsageError: fewer than two sides, or the same side twice.
-        RunFolderError: a run has not begun.
+        RunFolderError: a run has not begun, or the judge has scored nothing in it.
         UnknownName: a run has no such cue or defence.
     """
     if len(sides) < 2:
         raise UsageError("a comparison needs two runs, or one run under two defences")
-    runs: dict[int, tuple[dict[str, Any], Grid, dict[Any, list[tuple[str, ...]]]]] = {}
+    runs: dict[tuple[int, str | None], _Run] = {}
     read = []
     for side in sides:
-        if id(side.store) not in runs:
-            runs[id(side.store)] = _read_run(side.store)
-        read.append(_read_side(side, *runs[id(side.store)]))
+        key = id(side.store), side.judge
+        if key not in runs:
+            runs[key] = _read_run(side.store, side.judge)
+        read.append(_read_side(side, *runs[key]))
     seen: set[tuple[str, str, str]] = set()
     for each in read:
         place = (str(each.side.store.folder.resolve()), each.cue, each.defence)
@@ -129,9 +132,10 @@ def read_sides(sides: Sequence[Side]) -> list[ReadSide]:
     return read
 
 
-def _read_run(
-    store: Store,
-) -> tuple[dict[str, Any], Grid, dict[Any, list[tuple[str, ...]]]]:
+_Run = tuple[dict[str, Any], Grid, dict[Any, list[tuple[str, ...]]]]
+
+
+def _read_run(store: Store, judge: str | None) -> _Run:
     study = store.meta("study")
     if study is None or not store.conditions():
         raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
@@ -141,7 +145,7 @@ def _read_run(
             continue
         key = (item.id, item.prompt, item.scorer, item.answer, *item.choices)
         keys.setdefault((item.axis, item.benchmark), []).append(key)
-    return study, read_grid(store, study["samples"]), keys
+    return study, read_grid(store, study["samples"], judge=judge), keys
 
 
 def _read_side(side: Side, study: dict[str, Any], grid: Grid, keys: dict[Any, Any]) -> ReadSide:
@@ -154,7 +158,7 @@ def _read_side(side: Side, study: dict[str, Any], grid: Grid, keys: dict[Any, An
         raise UnknownName(f"defence {where}", defence, dict.fromkeys(known))
     people = {grid.conditions[r].identity.id: r for r in grid.rows(cue, defence, "identity")}
     baseline = next(iter(grid.rows(cue, defence, "baseline")), None)
-    judge, _ = whose_scores(side.store, None)
+    judge, _ = whose_scores(side.store, side.judge)
     return ReadSide(side, study, grid, cue, defence, people, baseline, judge, keys)
 
 

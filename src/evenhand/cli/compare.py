@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from evenhand.analysis import MARGIN
 from evenhand.analysis.compare import Side, SideComparison, compare_sides
-from evenhand.cli.report import deliver
+from evenhand.cli.report import deliver, tell_paths
 from evenhand.report.as_json import comparison_to_json
 from evenhand.report.comparison import print_comparison
 from evenhand.report.latex import comparison_to_latex
@@ -60,6 +59,14 @@ def compare(
             help="Compare these identities only, by id. Default: all that the sides share.",
         ),
     ] = (),
+    judge: Annotated[
+        str | None,
+        Parameter(
+            alias="-j",
+            help="Whose scores to go by, of those that score has made. Default: each study's first "
+            "judge, else the scorers that the items name.",
+        ),
+    ] = None,
     format: Annotated[
         CompareFormat,
         Parameter(
@@ -82,7 +89,7 @@ def compare(
     """
     with ExitStack() as stack:
         found = compare_sides(
-            open_sides(sides, stack), margin=margin, identities=_split(identity) or None
+            open_sides(sides, stack, judge), margin=margin, identities=_split(identity) or None
         )
     if format in ("html", "text"):
         print_comparison(found, Console())
@@ -91,14 +98,13 @@ def compare(
         from evenhand.report.images import write_images
 
         folder = out or Path("comparison-charts")
-        for path in write_images(comparison_sections(found), folder, format):
-            print(path, file=sys.stderr)
+        tell_paths(write_images(comparison_sections(found), folder, format))
     elif format != "text":
         file = Path("comparison.html") if format == "html" else None
         deliver(_FORMS[format](found), out or file, show=open)
 
 
-def open_sides(texts: Sequence[str], stack: ExitStack) -> list[Side]:
+def open_sides(texts: Sequence[str], stack: ExitStack, judge: str | None = None) -> list[Side]:
     """The sides that were named, each run opened once and scored; closed with the stack."""
     stores: dict[Path, Store] = {}
     sides = []
@@ -108,7 +114,7 @@ def open_sides(texts: Sequence[str], stack: ExitStack) -> list[Side]:
             stores[folder] = Store.open(folder)
             stack.callback(stores[folder].close)
             score_run(stores[folder])
-        sides.append(Side(stores[folder], cue, defence))
+        sides.append(Side(stores[folder], cue, defence, judge=judge))
     return sides
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -91,11 +92,18 @@ def _write(
 ) -> None:
     """Write a report where it belongs, or into the file or folder that was named."""
     if isinstance(form, FolderForm):
-        for path in form.write(audit, store, out or store.folder / form.folder):
-            print(path, file=sys.stderr)
+        tell_paths(form.write(audit, store, out or store.folder / form.folder))
         return
     file = store.folder / form.file if form.file else None
     deliver(form.write(audit, store), out or file, show=show)
+
+
+def tell_paths(paths: Sequence[Path]) -> None:
+    """Say which files were written."""
+    for path in paths:
+        print(path, file=sys.stderr)
+    if not paths:
+        print("Nothing to draw: too few scored answers.", file=sys.stderr)
 
 
 def deliver(content: str | bytes, path: Path | None, *, show: bool) -> None:
