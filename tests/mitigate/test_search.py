@@ -142,3 +142,19 @@ def test_a_budget_too_small_is_told(split: Split) -> None:
     plan = plan_for_tuning(make_plan(STUDY), split)
     with pytest.raises(UsageError, match=r"needs [0-9,]+ answers at least"):
         make_schedule(plan, 24, 100)
+
+
+def test_the_price_is_told_before_anything_is_asked(
+    run: Store, split: Split, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    asking = Asking(RunOptions(price=Price(1.0, 1.0)), lambda text, _: told.append(text))
+    defences = [*IDLE, GOOD]
+    asking.announce("search", 1000, run)
+    with pytest.raises(UsageError):
+        asyncio.run(search(run, split, Store.create(tmp_path), defences, asking, budget=1))
+    assert told == ["search: at most 1,000 answers, about $0.00"]
+    given = MockEngine(biased)
+    asking = Asking(RunOptions(), lambda text, _: told.append(text), given)
+    found = asyncio.run(search(run, split, Store.create(tmp_path), defences, asking, budget=4000))
+    assert told[1] == f"search among 10 defences in 3 rounds: at most {found.planned:,} answers"

@@ -21,7 +21,8 @@ class Asking:
 
     Args:
         options: how to ask; the cost limit is for all plans together.
-        on_progress: called after every write, with the title of the step.
+        on_progress: called after every write, with the title of the step; with None for what is
+            told before anything is asked.
         engine: what answers for the audited model, instead of the engine of its name.
 
     Attributes:
@@ -32,7 +33,7 @@ class Asking:
     def __init__(
         self,
         options: RunOptions,
-        on_progress: Callable[[str, Progress], None],
+        on_progress: Callable[[str, Progress | None], None],
         engine: Engine | None = None,
     ) -> None:
         self.progress: Progress | None = None
@@ -56,6 +57,19 @@ class Asking:
     def cost(self) -> float:
         """Dollars in all, judges included."""
         return (self.progress.cost if self.progress else 0.0) + self.judging
+
+    def announce(self, text: str, answers: int, like: Store) -> None:
+        """Tell what comes and what it may cost, if its answers are like those of a run."""
+        price, tallies = self._options.price, like.tallies().values()
+        told = f"{text}: at most {answers:,} answers"
+        if price is not None:
+            cost = price.cost(
+                sum(tally.prompt_tokens for tally in tallies),
+                sum(tally.completion_tokens for tally in tallies),
+            )
+            each = cost / max(1, sum(tally.responses for tally in tallies))
+            told += f", about ${answers * each:,.2f}"
+        self._on_progress(told, None)
 
     async def ask(self, title: str, plan: Plan, store: Store) -> None:
         """Ask what the store has no answer for yet, and score it.

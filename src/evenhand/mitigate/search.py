@@ -117,6 +117,8 @@ async def search(
     sent, cost = asking.answers, asking.progress.cost if asking.progress else 0.0
     cues = cues_of(study_of(run), split.cues)
     schedule = make_schedule(_plan(run, split, cues, []), len(defences), budget)
+    title = f"search among {len(defences)} defences in {len(schedule.shares)} rounds"
+    asking.announce(title, schedule.answers, run)
     left = list(defences)
     rounds: list[Round] = []
     for number, (count, share) in enumerate(
