@@ -105,7 +105,7 @@ def tune(
         part,
         _data(tuning) if needs_data(_plain(recipe)) else (),
         seed=tuning.seed,
-        most=training.pairs_needed,
+        most=training.pairs_needed * tuning.devices,
         shuffled=recipe.endswith(CONTROL),
     )
     job = prepare(tuning.weights or model, pairs, folder, training, recipe=recipe)
