@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from evenhand.errors import UsageError
 from evenhand.scorers.score import Score, Unscored
 from evenhand.stats import JudgeError
+from evenhand.stats.judge import wilson
 
 LEVEL = 0.95
 SCHEMA = 1
@@ -300,9 +301,4 @@ def _share(count: int, of: int) -> float | None:
 
 
 def _wilson(count: int, of: int, level: float) -> Interval | None:
-    if not of:
-        return None
-    from scipy.stats import binomtest  # takes most of a second to import
-
-    found = binomtest(count, of).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
+    return wilson(count / of, of, level) if of else None
