@@ -66,17 +66,10 @@ class Launched:
         return process.stdin, process.stdout, process.stderr
 
     def first(self) -> int | None:
-        """Number of the process that all others in the sandbox end with; None if not known."""
+        """Number of the process that all others in the sandbox end with; None if not known yet."""
         if self._first is None and self.info is not None:
-            told = b""
-            while part := os.read(self.info, 4096):
-                told += part
-                if b"}" in part:
-                    break
-            os.close(self.info)
-            self.info = None
-            with suppress(orjson.JSONDecodeError, KeyError, TypeError):
-                self._first = int(orjson.loads(told)["child-pid"])
+            with suppress(BlockingIOError, orjson.JSONDecodeError, KeyError, TypeError):
+                self._first = int(orjson.loads(os.read(self.info, 4096))["child-pid"])
         return self._first
 
     def close(self) -> None:
@@ -140,6 +133,7 @@ def _in_bubblewrap(program: Sequence[str], limits: Limits, processes: bool) -> L
     system_calls = filter_program(processes)
     filter_read, filter_write = os.pipe()
     info_read, info_write = os.pipe()
+    os.set_blocking(info_read, False)
     try:
         os.write(filter_write, system_calls)
         os.close(filter_write)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from evenhand.sandbox.inside.codec import MOST_BYTES
 from evenhand.sandbox.launch import Launched, failure, first_input, launch
 from evenhand.sandbox.outcome import Kind, Limits, Status
-from evenhand.sandbox.usage import usage
+from evenhand.sandbox.usage import clock, usage
 
 _TICK = 0.05
 _LOOK = 0.01
 _CHUNK = 1 << 16
+_ALLOWANCE = 1.8  # times the limit on CPU time: with its start and end, within twice the limit
 _LATE = 0.3  # seconds of CPU time between the last look at a process and its end, at most
 _START = {"bwrap": 20.0, "none": 20.0, "docker": 600.0, "podman": 600.0}
 """Seconds that a sandbox may take to start; a container's image may have to be downloaded."""
@@ -48,9 +49,9 @@ def kill_all() -> None:
 class Process:
     """A process in a sandbox.
 
-    Its CPU time is limited from within by the kernel; the time that it neither computes nor waits
-    for a processor is limited here, so that a sleeper ends as soon, and a busy computer makes no
-    difference. Both limits are `Limits.cpu`.
+    Its CPU time is limited from within by the kernel; the time that it sleeps is limited here. Both
+    limits are `Limits.cpu`. What anybody waits for a processor does not count, so that a busy
+    computer makes no difference.
 
     Args:
         kind: of sandbox.
@@ -58,7 +59,11 @@ class Process:
         arguments: of that.
         limits: of output, threads and sleep; those of CPU time, memory and files are the module's
             to set.
-        processes: whether it may start further processes.
+        forks: whether it has others do its work, one at a time; their time is what counts.
+
+    Attributes:
+        most: seconds that a process may spend, computing and sleeping together.
+        allowance: those that are left to this one, who may have to share them with another.
 
     Raises:
         SandboxError: the sandbox cannot be started.
@@ -71,11 +76,13 @@ class Process:
         arguments: Sequence[str],
         limits: Limits,
         *,
-        processes: bool = False,
+        forks: bool = False,
     ) -> None:
         self.kind = kind
         self.limits = limits
-        self.launched: Launched = launch(kind, arguments, limits, processes=processes)
+        self.allowance = self.most = _ALLOWANCE * limits.cpu
+        self._forks = forks
+        self.launched: Launched = launch(kind, arguments, limits, processes=forks)
         _running.add(self)
         popen = self.launched.process
         self._stdin, self._stdout, self._stderr = self.launched.pipes()
@@ -86,7 +93,7 @@ class Process:
         self.stderr = self._open[self._stderr.fileno()]
         self._outgoing = bytearray(first_input(kind, module))
         self._most_stdout = MOST_BYTES + _CHUNK
-        self._waited = self._cpu = self._looked = 0.0
+        self._waited = self._queued = self._cpu = self._looked = 0.0
         self._started = False
         self._exited = False
         self._stopped: tuple[Status, str] | None = None
@@ -108,8 +115,13 @@ class Process:
 
     def begin_anew(self) -> None:
         """Count its time and its output from here, for it has something new to do."""
-        self._waited = 0.0
+        self._waited = self._queued = self._cpu = 0.0
         del self.stderr[:]
+
+    @property
+    def spent(self) -> float:
+        """Seconds in which it was waited for and was not in the queue for a processor."""
+        return self._waited - self._queued
 
     def send(self, letter: bytes, content: bytes = b"") -> None:
         """Send a message; StoppedError where nobody reads it."""
@@ -147,7 +159,7 @@ class Process:
 
     def _pump(self, done: Callable[[], bool]) -> None:
         """Read, write and watch until it is done."""
-        since = time.monotonic()
+        since = clock()
         while not done():
             poll = select.poll()
             for fd in self._open:
@@ -158,7 +170,7 @@ class Process:
                 poll.register(self._exit, select.POLLIN)
             for fd, _ in poll.poll(_TICK * 1000):
                 self._handle(fd)
-            now = time.monotonic()
+            now = clock()
             self._waited += now - since
             since = now
             self._check_output()
@@ -198,18 +210,17 @@ class Process:
     def _check_use(self) -> None:
         limits = self.limits
         first = self.launched.first()
-        now = usage(first) if first else None
-        if now is None:  # in a container, where it was never seen; or about to end
-            if not self._cpu and self._waited > 2 * limits.cpu:
-                self._stop("timeout", f"it took longer than {2 * limits.cpu} s")
-            return
-        self._cpu = now.cpu
-        if now.cpu > limits.cpu:  # the kernel counts by ticks, and is late where few hit
-            self._stop("timeout", f"it computed for {limits.cpu} s")
-        if self._waited - now.busy > limits.cpu:
-            self._stop("timeout", f"it waited for {limits.cpu} s")
-        if now.threads > limits.threads:
-            self._stop("killed", f"more than {limits.threads} threads")
+        now = usage(first, of_fork=self._forks) if first else None
+        if now is not None:  # as it is in a container, and when about to end
+            self._cpu, self._queued = now.cpu, now.queued
+            if now.cpu > limits.cpu:  # the kernel counts by ticks, and is late where few hit
+                self._stop("timeout", f"it computed for {limits.cpu} s")
+            if self._waited - now.busy > limits.cpu:
+                self._stop("timeout", f"it waited for {limits.cpu} s")
+            if now.threads > limits.threads:
+                self._stop("killed", f"more than {limits.threads} threads")
+        if self.spent > self.allowance:
+            self._stop("timeout", f"it took longer than {self.most:g} s")
 
     def _stop(self, status: Status, why: str) -> None:
         self._stopped = (status, why)

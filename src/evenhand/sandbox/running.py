@@ -13,7 +13,6 @@ from evenhand.sandbox.process import Ended, Process, StoppedError
 from evenhand.text import one_line
 
 _OUT_OF_MEMORY = "MemoryError"
-_TEST_WAITS = 60  # seconds, for a processor; that the tests do not sleep can be relied on
 
 
 def run_program(program: str, kind: Kind = "bwrap", limits: Limits = DEFAULT_LIMITS) -> Ran:
@@ -53,10 +52,7 @@ class Tester:
         self._process = self._start()
 
     def _start(self) -> Process:
-        # CPU time is that of a test, which may work on what the program gives it.
-        of_a_test = _arguments(Limits(self._limits.cpu, 2 * self._limits.memory))
-        patient = Limits(_TEST_WAITS)
-        return Process(self._kind, "tester", of_a_test, patient, processes=True)
+        return Process(self._kind, "tester", _arguments(self._limits), self._limits, forks=True)
 
     def test(self, programs: Sequence[str], tests: Tests) -> Tested:
         """Test a program in a new sandbox of its own.
@@ -73,6 +69,8 @@ class Tester:
             failed = self._load(candidate, programs) or self._converse(candidate, tests)
         except StoppedError:
             pass  # the candidate says below how it ended
+        except BadValueError as error:
+            failed = f"the program cannot be sent: {error}"
         finally:
             ended = candidate.close()
         return _tested(failed, ended)
@@ -90,11 +88,11 @@ class Tester:
         try:
             self._process.send(b"J", encode(job, _no_number))
             while True:
+                self._process.allowance = candidate.most - candidate.spent
                 letter, content = self._process.receive()
                 if letter == b"V":
                     return str(decode(content, _no_object))
-                if letter == b"D":
-                    return "the tests took too much time or memory"
+                candidate.allowance = candidate.most - self._process.spent
                 answer = self._ask(candidate, content)
                 self._process.send(b"X" if answer is None else b"A", answer or b"")
         except (StoppedError, BadValueError):

@@ -26,6 +26,14 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     # other processes, and the guard that ends this one
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
     "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "kcmp": (312, 272), "prctl": (157, 167),
+    # who may use a file: where evenhand is run by root, the devices in a sandbox are its own
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
+    "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
+    "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
+    # its turn on the processor: who waits for it on purpose would take for ever
+    "setpriority": (141, 140), "sched_setscheduler": (144, 119), "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274), "sched_setaffinity": (203, 122), "ioprio_set": (251, 30),
     # namespaces and file systems
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39),
     "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428),
@@ -41,7 +49,8 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "swapon": (167, 224), "swapoff": (168, 225), "acct": (163, 89), "syslog": (103, 116),
     "settimeofday": (164, 170), "clock_settime": (227, 112), "adjtimex": (159, 171),
     "clock_adjtime": (305, 266), "personality": (135, 92), "fanotify_init": (300, 262),
-    "inotify_init1": (294, 26), "vhangup": (153, 58), "iopl": (172, None), "ioperm": (173, None),
+    "inotify_init": (253, None), "inotify_init1": (294, 26), "vhangup": (153, 58),
+    "iopl": (172, None), "ioperm": (173, None),
 }  # fmt: skip
 
 _CLONE, _CLONE3 = (56, 220), (435, 435)

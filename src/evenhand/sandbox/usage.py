@@ -13,28 +13,47 @@ class Usage:
 
     Attributes:
         cpu: seconds of CPU time.
-        busy: seconds that its threads were on a processor or in the queue for one.
+        queued: seconds that its threads were in the queue for a processor.
+        busy: seconds that they were there, or on a processor.
         threads: how many it has now.
     """
 
     cpu: float
+    queued: float
     busy: float
     threads: int
 
 
-def usage(first: int) -> Usage | None:
+def usage(first: int, *, of_fork: bool = False) -> Usage | None:
     """Usage of the program in a sandbox; None where it has ended, or cannot be seen.
 
     Args:
         first: number of bubblewrap's first process, whose only child is the program.
+        of_fork: of the program's only child instead.
     """
     try:
-        children = Path(f"/proc/{first}/task/{first}/children").read_text().split()
-        program = int(children[0])
+        program = _child(first)
+        if of_fork:
+            program = _child(program)
         threads = list(Path(f"/proc/{program}/task").iterdir())
-        times = [(thread / "schedstat").read_text().split() for thread in threads]
+        told = [(thread / "schedstat").read_text().split() for thread in threads]
         # The clock of another process's CPU time, as clock_getcpuclockid makes it.
         cpu = time.clock_gettime((~program << 3) | 2)
     except (OSError, ValueError, IndexError):
         return None
-    return Usage(cpu, sum(int(on) + int(queued) for on, queued, *_ in times) / 1e9, len(threads))
+    on, queued = (sum(int(times[i]) for times in told) / 1e9 for i in (0, 1))
+    return Usage(cpu, queued, queued + on, len(threads))
+
+
+def clock() -> float:
+    """Seconds on a clock that stands still while this thread is in the queue for a processor."""
+    now = time.monotonic()
+    try:
+        with Path("/proc/thread-self/schedstat").open("rb", buffering=0) as file:
+            return now - int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError):  # it cannot be seen here
+        return now
+
+
+def _child(process: int) -> int:
+    return int(Path(f"/proc/{process}/task/{process}/children").read_text().split()[0])

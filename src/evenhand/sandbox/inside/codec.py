@@ -51,7 +51,7 @@ _BY_PARTS: dict[str, tuple[str, Callable[[Any], tuple[object, ...]]]] = {
 _TYPES: dict[str, type] = {
     t.__name__: t
     for t in (bool, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset)
-} | {"NoneType": type(None), "range": range, "object": object, "type": type}
+} | {"NoneType": type(None), "range": range}
 _SEQUENCES: dict[str, Any] = {"l": list, "t": tuple, "S": set, "F": frozenset}
 
 
@@ -201,10 +201,15 @@ def _from_content(letter: str, content: bytes) -> object:
 
 def _from_parts(name: str, parts: Iterable[object]) -> object:
     try:
-        module = __import__(_BY_PARTS[name][0])
-        return getattr(module, name)(*parts)
+        module, parts_of = _BY_PARTS[name]
+        made = getattr(__import__(module), name)(*parts)
+        # datetime.date(b"...") and bytearray(9) exist, but are not what `encode` writes.
+        as_written = [type(part) for part in parts_of(made)] == [type(part) for part in parts]
     except Exception:
-        raise BadValueError("a value that cannot be made") from None
+        as_written = False
+    if not as_written:
+        raise BadValueError("a value that cannot be made")
+    return made
 
 
 def _made(kind: Callable[[list[Any]], object], held: list[Any]) -> object:

@@ -6,10 +6,11 @@ the candidate wrote ever runs here. A value that is no plain data stays there: t
 `Remote`, which equals nothing but itself, whatever its class says.
 
 One of these processes serves many programs: each is tested in a fork, from which nothing
-remains.
+remains. Where a fork ends before its verdict, all ends: it may have left half an answer unread,
+which is the candidate's and must not be taken for the next job.
 
 Messages in:  J job    A answer of the candidate    X the candidate is gone
-Messages out: R ready  C call for the candidate     V verdict      D the fork died
+Messages out: R ready  C call for the candidate     V verdict
 """
 
 from __future__ import annotations
@@ -42,26 +43,30 @@ def main(cpu: str, memory: str, file_size: str) -> None:
             return
         child = os.fork()
         if not child:
-            limit(int(cpu), int(memory), int(file_size))
-            send(_OUT, b"V", _verdict(job))
-            os._exit(0)
+            try:
+                limit(int(cpu), int(memory), int(file_size))
+                _end(_failed(job))
+            finally:
+                os._exit(1)
         _, status = os.waitpid(child, 0)
         if status:
-            send(_OUT, b"D")
+            return
 
 
-def _verdict(job: bytes) -> bytes:
+def _end(failed: str) -> None:
+    """Give the verdict, an empty one where all tests passed, and end the fork."""
+    send(_OUT, b"V", encode(failed[:500], _no_number))
+    os._exit(0)
+
+
+def _failed(job: bytes) -> str:
     try:
         _test(*decode(job, _no_object))
-    except _GoneError:
-        failed = "the candidate is gone"
     except AssertionError as error:
-        failed = f"a test failed: {error}" if str(error) else "a test failed"
+        return f"a test failed: {error}" if str(error) else "a test failed"
     except BaseException as error:
-        failed = f"{type(error).__name__}: {error}"
-    else:
-        failed = ""
-    return encode(failed[:500], _no_number)
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def _test(before: str, names: list[str], setup: str, tests: list[str]) -> None:
@@ -85,10 +90,6 @@ def _test(before: str, names: list[str], setup: str, tests: list[str]) -> None:
 
 def _execute(source: str, names: dict[str, Any]) -> None:
     exec(compile(source, "<tests>", "exec", dont_inherit=True), names)
-
-
-class _GoneError(BaseException):
-    """The candidate is gone; no test may catch this."""
 
 
 class RaisedError(Exception):
@@ -143,18 +144,25 @@ class Remote:
 
 def _ask(operation: str, *arguments: Any) -> Any:
     """Have the candidate do something."""
-    send(_OUT, b"C", encode((operation, *arguments), _number_of))
-    letter, answer = receive(_IN)
-    if letter == b"X":
-        raise _GoneError
-    result = decode(answer, Remote)
+    result = decode(_exchange(encode((operation, *arguments), _number_of)), Remote)
     if type(result) is tuple and len(result) == 3:
-        raise _exception(result[0])(result[1])
+        raise _exception(result[0], operation)(result[1])
     value, changed = result
     if operation == "call" and value is None:
         for index, content in changed:
             _replace(arguments[1][index], content)
     return value
+
+
+def _exchange(call: bytes) -> bytes:
+    try:
+        send(_OUT, b"C", call)
+        letter, answer = receive(_IN)
+    except BaseException:
+        os._exit(1)
+    if letter == b"X":  # nothing that a test could catch
+        _end("the candidate is gone")
+    return answer
 
 
 def _replace(held: Any, content: Any) -> None:
@@ -165,7 +173,11 @@ def _replace(held: Any, content: Any) -> None:
     (held.extend if type(held) is list else held.update)(content)
 
 
-def _exception(name: object) -> type[Exception]:
+def _exception(name: object, operation: str) -> type[Exception]:
+    if name == "StopIteration" and operation != "next":
+        return (
+            RuntimeError  # as in a generator; else `all(map(f, ...))` would end early, and be true
+        )
     found = getattr(builtins, name, None) if isinstance(name, str) else None
     known = isinstance(found, type) and issubclass(found, Exception)
     return found if known else RaisedError  # type: ignore[return-value]
