@@ -49,11 +49,12 @@ def tables(summary: dict[str, Any]) -> str:
     for cue in parts["cues"][1]:
         columns.append((f"cue never tuned on (`{cue}`)", group(summary, "all", cue)))
         columns.append((f"neither (`{cue}`)", group(summary, "test", cue)))
-    more = [f"| PB, change | {' | '.join(name for name, _ in columns)} |"]
+    more = [f"| PB, change (95 %) | {' | '.join(name for name, _ in columns)} |"]
     more.append("|---" * (len(columns) + 1) + "|")
     for n, side in enumerate(head["sides"]):
         cells = [
-            f"{f['sides'][n]['pb']['estimate']:.1f} {_change(f, n)}".strip() for _, f in columns
+            ", ".join(filter(None, [f"{f['sides'][n]['pb']['estimate']:.1f}", _change(f, n)]))
+            for _, f in columns
         ]
         more.append(f"| {side['name']} | {' | '.join(cells)} |")
     about = (
