@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import evenhand
+from evenhand.analysis import analyse
+from evenhand.analysis.closer import look_closer
 from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
+from evenhand.report.html import sections
 from evenhand.report.html.answers import differing, visible
-from evenhand.report.html.parts import script_json
+from evenhand.report.html.parts import Figure, script_json
+from evenhand.store import Store
 from report.examples import (
     HOSTILE,
     REFUSAL,
@@ -210,6 +216,40 @@ def test_the_command_writes_beside_the_run(
     assert run_main(["report", str(run), "--out", str(tmp_path / "no" / "x.html")]) == 2
     assert run_main(["report", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_open_shows_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    items = write_items(tmp_path / "own.jsonl", 4)
+    run = make_run(tmp_path / "run", [items], identities=["age"])
+    other = tmp_path / "other.html"
+    assert run_main(["report", str(run), "--out", str(other), "--open"]) == 0
+    assert shown == [other.as_uri()]
+    assert not (run / "report.html").exists()
+
+
+def figures_of(block: Any) -> Iterator[Figure]:
+    """The figures in a section's block, however deep."""
+    if isinstance(block, Figure):
+        yield block
+    for name in ("figures", "blocks"):
+        for inner in getattr(block, name, ()):
+            yield from figures_of(inner)
+
+
+def test_every_chart_is_sound_and_has_words(tmp_path: Path) -> None:
+    """The page leaves the check against Vega-Lite's schema out; it takes seconds."""
+    store = Store.open(full_run(tmp_path))
+    audit = analyse(store)
+    found = sections(audit, look_closer(store, audit))
+    store.close()
+    figures = [f for section in found for block in section.blocks for f in figures_of(block)]
+    assert len(figures) >= 12
+    for figure in figures:
+        figure.chart.to_dict(validate=True)
+        assert len(figure.alt) > 20, figure.name
+        assert figure.table or figure.name.startswith(("forest-", "beyond-")), figure.name
 
 
 def test_the_run_goes_on_beside_its_report(tmp_path: Path) -> None:
