@@ -15,10 +15,10 @@ from evenhand.sandbox.launch import Launched, failure, first_input, launch
 from evenhand.sandbox.outcome import Kind, Limits, Status
 from evenhand.sandbox.usage import clock, usage
 
+_MOST_TIME = 1.8  # times the limit on CPU time: with start and end, all is done in twice that
 _TICK = 0.05
 _LOOK = 0.01
 _CHUNK = 1 << 16
-_ALLOWANCE = 1.8  # times the limit on CPU time: with its start and end, within twice the limit
 _LATE = 0.3  # seconds of CPU time between the last look at a process and its end, at most
 _START = {"bwrap": 20.0, "none": 20.0, "docker": 600.0, "podman": 600.0}
 """Seconds that a sandbox may take to start; a container's image may have to be downloaded."""
@@ -62,8 +62,8 @@ class Process:
         forks: whether it has others do its work, one at a time; their time is what counts.
 
     Attributes:
-        most: seconds that a process may spend, computing and sleeping together.
-        allowance: those that are left to this one, who may have to share them with another.
+        deadline: when it has to be done, on `clock`, but for
+        queued: the seconds that it was in the queue for a processor, as last seen.
 
     Raises:
         SandboxError: the sandbox cannot be started.
@@ -80,7 +80,6 @@ class Process:
     ) -> None:
         self.kind = kind
         self.limits = limits
-        self.allowance = self.most = _ALLOWANCE * limits.cpu
         self._forks = forks
         self.launched: Launched = launch(kind, arguments, limits, processes=forks)
         _running.add(self)
@@ -93,7 +92,8 @@ class Process:
         self.stderr = self._open[self._stderr.fileno()]
         self._outgoing = bytearray(first_input(kind, module))
         self._most_stdout = MOST_BYTES + _CHUNK
-        self._waited = self._queued = self._cpu = self._looked = 0.0
+        self._waited = self._cpu = self._looked = 0.0
+        self.deadline = self.queued = 0.0
         self._started = False
         self._exited = False
         self._stopped: tuple[Status, str] | None = None
@@ -112,16 +112,13 @@ class Process:
             raise
         self._started = True
         self._waited = self._looked = 0.0
+        self.deadline = clock() + _MOST_TIME * self.limits.cpu
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, deadline: float) -> None:
         """Count its time and its output from here, for it has something new to do."""
-        self._waited = self._queued = self._cpu = 0.0
+        self.deadline = deadline
+        self._waited = self.queued = self._cpu = 0.0
         del self.stderr[:]
-
-    @property
-    def spent(self) -> float:
-        """Seconds in which it was waited for and was not in the queue for a processor."""
-        return self._waited - self._queued
 
     def send(self, letter: bytes, content: bytes = b"") -> None:
         """Send a message; StoppedError where nobody reads it."""
@@ -212,15 +209,15 @@ class Process:
         first = self.launched.first()
         now = usage(first, of_fork=self._forks) if first else None
         if now is not None:  # as it is in a container, and when about to end
-            self._cpu, self._queued = now.cpu, now.queued
+            self._cpu, self.queued = now.cpu, now.queued
             if now.cpu > limits.cpu:  # the kernel counts by ticks, and is late where few hit
                 self._stop("timeout", f"it computed for {limits.cpu} s")
             if self._waited - now.busy > limits.cpu:
                 self._stop("timeout", f"it waited for {limits.cpu} s")
             if now.threads > limits.threads:
                 self._stop("killed", f"more than {limits.threads} threads")
-        if self.spent > self.allowance:
-            self._stop("timeout", f"it took longer than {self.most:g} s")
+        if clock() - self.queued > self.deadline:
+            self._stop("timeout", f"it took longer than {_MOST_TIME * limits.cpu:g} s")
 
     def _stop(self, status: Status, why: str) -> None:
         self._stopped = (status, why)

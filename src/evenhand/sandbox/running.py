@@ -12,7 +12,7 @@ from evenhand.sandbox.outcome import DEFAULT_LIMITS, Kind, Limits, Ran, Status, 
 from evenhand.sandbox.process import Ended, Process, StoppedError
 from evenhand.text import one_line
 
-_OUT_OF_MEMORY = "MemoryError"
+_OUT_OF_MEMORY = ("MemoryError", "OSError: [Errno 12]")
 
 
 def run_program(program: str, kind: Kind = "bwrap", limits: Limits = DEFAULT_LIMITS) -> Ran:
@@ -84,16 +84,17 @@ class Tester:
     def _converse(self, candidate: Process, tests: Tests) -> str:
         """Carry calls and answers; why the tests failed, empty if they passed."""
         job = (tests.before, list(tests.names), tests.setup, list(tests.tests))
-        self._process.begin_anew()
+        deadline = candidate.deadline  # of both: who takes turns has no more time than one alone
+        self._process.begin_anew(deadline + candidate.queued)
         try:
             self._process.send(b"J", encode(job, _no_number))
             while True:
-                self._process.allowance = candidate.most - candidate.spent
                 letter, content = self._process.receive()
                 if letter == b"V":
                     return str(decode(content, _no_object))
-                candidate.allowance = candidate.most - self._process.spent
+                candidate.deadline = deadline + self._process.queued
                 answer = self._ask(candidate, content)
+                self._process.deadline = deadline + candidate.queued
                 self._process.send(b"X" if answer is None else b"A", answer or b"")
         except (StoppedError, BadValueError):
             self._process.close()
