@@ -19,7 +19,8 @@ from evenhand.sandbox import DEFAULT_LIMITS, Limits, chosen, run_program, using
 from evenhand.sandbox.choice import ACCEPT
 
 _SANDBOX = Group("Sandbox: where programs that the model wrote are run", sort_key=4)
-_AT_LEAST_1 = Number(gte=1)
+_SECONDS, _MEBIBYTES = Number(gte=1, lte=3600), Number(gte=32, lte=2**20)
+_LONGEST = 4 * 2**20  # bytes
 
 
 @Parameter(name="*")
@@ -53,11 +54,9 @@ def run(
     file: Annotated[Path, Parameter(help="Program in Python.")],
     *,
     cpu: Annotated[
-        int, Parameter(validator=_AT_LEAST_1, help="Seconds of CPU time, and of sleep.")
+        int, Parameter(validator=_SECONDS, help="Seconds of CPU time, and of sleep.")
     ] = DEFAULT_LIMITS.cpu,
-    memory: Annotated[
-        int, Parameter(validator=Number(gte=32), help="MiB.")
-    ] = DEFAULT_LIMITS.memory,
+    memory: Annotated[int, Parameter(validator=_MEBIBYTES, help="MiB.")] = DEFAULT_LIMITS.memory,
     format: Annotated[Format, Parameter(help="Of the result.")] = "text",
     flags: SandboxFlags = SandboxFlags(),
 ) -> None:
@@ -66,14 +65,8 @@ def run(
     The exit code is 0 however the program ends; its status is in what is printed: ok, error,
     timeout, memory, output or killed.
     """
-    try:
-        program = file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{file}: not UTF-8") from None
     with flags.using():
-        ran = run_program(program, chosen(), Limits(cpu=cpu, memory=memory))
+        ran = run_program(_read(file), chosen(), Limits(cpu=cpu, memory=memory))
     if format == "json":
         print(orjson.dumps(asdict(ran), option=orjson.OPT_INDENT_2).decode())
         return
@@ -81,6 +74,20 @@ def run(
     print(_printable(ran.stderr), end="", file=sys.stderr)
     code = "" if ran.exit_code is None else f", exit code {ran.exit_code}"
     print(f"{ran.status} after {ran.cpu_seconds:.2f} s of CPU time{code}", file=sys.stderr)
+
+
+def _read(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_LONGEST + 1)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
+    if len(content) > _LONGEST:
+        raise UsageError(f"{file}: longer than 4 MiB, which no program here may be")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{file}: not UTF-8") from None
 
 
 def _printable(text: str) -> str:

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 from functools import cache
 from pathlib import Path
 from types import CodeType
@@ -131,8 +132,8 @@ def failure(kind: Kind, told: str) -> SandboxError:
 
 def _in_bubblewrap(program: Sequence[str], limits: Limits, processes: bool) -> Launched:
     system_calls = filter_program(processes)
-    filter_read, filter_write = os.pipe()
-    info_read, info_write = os.pipe()
+    filter_read, filter_write = _pipe()
+    info_read, info_write = _pipe()
     os.set_blocking(info_read, False)
     try:
         os.write(filter_write, system_calls)
@@ -148,6 +149,15 @@ def _in_bubblewrap(program: Sequence[str], limits: Limits, processes: bool) -> L
         os.close(filter_read)
         os.close(info_write)
     return Launched("bwrap", process, info_read)
+
+
+def _pipe() -> tuple[int, int]:
+    """A pipe whose ends are not 0, 1 or 2, not even where evenhand was started without those."""
+    ends = os.pipe()
+    read, write = (fcntl(end, F_DUPFD_CLOEXEC, 3) for end in ends)
+    for end in ends:
+        os.close(end)
+    return read, write
 
 
 def _bare(program: Sequence[str]) -> Launched:
