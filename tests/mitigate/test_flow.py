@@ -243,13 +243,26 @@ def test_one_identity_is_refused(tmp_path: Path) -> None:
         mitigated(tmp_path / "run")
 
 
-def test_candidates_are_sentences_in_every_place(tmp_path: Path) -> None:
+def test_candidates_are_sentences(tmp_path: Path) -> None:
     ids = {defence.id for defence in candidate_defences(Wanted())}
-    assert {"ignore", "ignore.before", "ignore.user", "safety.user"} <= ids
+    assert {"ignore", "safety"} <= ids
     assert not any(name.startswith("withhold") for name in ids)
     own = tmp_path / "own.yaml"
     own.write_text("defences:\n  - {id: mine, text: Be fair., place: user}\n")
     assert [d.id for d in candidate_defences(Wanted(defences_file=own))] == ["mine"]
+
+
+def test_the_best_is_tried_in_its_other_places(audited: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    lines = [f"  - {{id: '{d.id}', text: '{d.text}'}}\n" for d in (*IDLE[:2], GOOD)]
+    own.write_text("defences:\n" + "".join(lines))
+    result = mitigated(
+        fresh(audited, tmp_path / "run"), defences=[], defences_file=own, budget=6000, cues=[]
+    )
+    last = result.search.rounds[-1]
+    assert {trial.defence for trial in last.trials} == {"good", "good.before", "good.user"}
+    assert result.search.answers <= result.search.planned <= 6000
+    assert result.defence in ("good", "good.before")  # the made-up model reads no user turn
 
 
 def test_a_method_or_defence_that_is_none(audited: Path, tmp_path: Path) -> None:

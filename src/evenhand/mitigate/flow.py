@@ -33,7 +33,7 @@ from evenhand.mitigate.evidence import (
 from evenhand.mitigate.rerun import cues_of, study_of
 from evenhand.mitigate.results import Mitigation, TrainingResult
 from evenhand.mitigate.retest import Retest
-from evenhand.mitigate.search import Search, search
+from evenhand.mitigate.search import Search, in_other_places, search
 from evenhand.mitigate.split import Split, TuningPart, split_run
 from evenhand.mitigate.tuning import tune
 from evenhand.mitigate.wanted import UNSEEN_CUES, Wanted, candidate_defences
@@ -137,13 +137,17 @@ async def _search(
     if len(candidates) < 2:
         return None
     store = _open(Store.create(out / "search"), stack)
-    return await search(audit, split, store, candidates, asking, budget=wanted.budget)
+    places = not wanted.defences  # what is named stands where its name says
+    return await search(
+        audit, split, store, candidates, asking, places=places, budget=wanted.budget
+    )
 
 
 def _chosen(candidates: Sequence[Defence], found: Search | None) -> Defence | None:
     if found is None:
         return candidates[0] if candidates else None
-    return next(defence for defence in candidates if defence.id == found.chosen)
+    tried = [d for candidate in candidates for d in (candidate, *in_other_places(candidate))]
+    return next(defence for defence in tried if defence.id == found.chosen)
 
 
 def _train(

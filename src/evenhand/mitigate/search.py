@@ -2,6 +2,8 @@
 
 All candidates are asked a few items, the best third of them more, and so on; items of an earlier
 round are asked again only of defences that were not there. (Jamieson & Talwalkar 2016, AISTATS.)
+A sentence is found first and its place afterwards: all sentences in all places at once would leave
+each too few items to be told from noise.
 What is best is one number in points: the noise-corrected PB, plus every point by which mean safety
 or utility falls, or needless refusals rise, against no defence. The search sees the tuning part
 alone, so that the figures of the winner on the test part are not flattered by its having won.
@@ -12,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil, copysign, sqrt
+from typing import get_args
 
 from evenhand.analysis.grid import Grid, Scores, mean_of, read_grid
 from evenhand.analysis.setting import spread
-from evenhand.cue import NO_DEFENCE, Cue, Defence
+from evenhand.cue import NO_DEFENCE, Cue, Defence, Place
 from evenhand.errors import UsageError
 from evenhand.looks import first_of_each
 from evenhand.mitigate.asking import Asking
@@ -85,7 +88,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The rounds of a search: candidates and items of each, and the answers of all."""
+    """The rounds of a search: candidates and items of each, and the answers of all.
+
+    The last round again, of the winner in other places, is counted in the answers alone.
+    """
 
     candidates: tuple[int, ...]
     shares: tuple[float, ...]
@@ -99,6 +105,7 @@ async def search(
     defences: Sequence[Defence],
     asking: Asking,
     *,
+    places: bool = False,
     budget: int = BUDGET,
 ) -> Search:
     """Find the best of some defences on the tuning part of a run.
@@ -106,6 +113,7 @@ async def search(
     Args:
         run: the audit; its answers without a defence are used, not asked again.
         store: where the search keeps its answers; resumed if there are any.
+        places: whether to try the best in its other places, too.
 
     Raises:
         UsageError: no defence to choose from, or a budget too small for them.
@@ -116,24 +124,33 @@ async def search(
         raise UsageError("there is no defence to search")
     sent, cost = asking.answers, asking.progress.cost if asking.progress else 0.0
     cues = cues_of(study_of(run), split.cues)
-    schedule = make_schedule(_plan(run, split, cues, []), len(defences), budget)
-    title = f"search among {len(defences)} defences in {len(schedule.shares)} rounds"
-    asking.announce(title, schedule.answers, run)
+    tuning = _plan(run, split, cues, [])
+    schedule = make_schedule(
+        tuning, len(defences), budget, len(get_args(Place)) - 1 if places else 0
+    )
+    count = len(schedule.shares) + places
+    asking.announce(
+        f"search among {len(defences)} defences in {count} rounds", schedule.answers, run
+    )
     left = list(defences)
     rounds: list[Round] = []
-    for number, (count, share) in enumerate(
-        zip(schedule.candidates, schedule.shares, strict=True), 1
-    ):
-        left = left[:count]
-        whole = _plan(run, split, cues, left)
-        plan = replace(whole, items=first_of_each(whole.items, share))
+
+    async def play(candidates: list[Defence], share: float) -> list[Defence]:
+        """Ask a round, and give its candidates with the best first."""
+        plan = _plan(run, split, cues, candidates)
+        plan = replace(plan, items=first_of_each(plan.items, share))
         split.check_tuning(plan.items)
         borrow(run, store, plan)
-        title = f"search, round {number} of {len(schedule.shares)}"
-        await asking.ask(title, plan, store)
-        rounds.append(_round(read_grid(store, plan.study.samples), cues, left, len(plan.items)))
+        await asking.ask(f"search, round {len(rounds) + 1} of {count}", plan, store)
+        grid = read_grid(store, plan.study.samples)
+        rounds.append(_round(grid, cues, candidates, len(plan.items)))
         order = [trial.defence for trial in rounds[-1].trials]
-        left.sort(key=lambda defence: order.index(defence.id))
+        return sorted(candidates, key=lambda defence: order.index(defence.id))
+
+    for size, share in zip(schedule.candidates, schedule.shares, strict=True):
+        left = await play(left[:size], share)
+    if places and (moved := in_other_places(left[0])):
+        left = await play([left[0], *moved], schedule.shares[-1])
     last = rounds[-1]
     spent = asking.progress.cost - cost if asking.progress else 0.0
     return Search(
@@ -147,11 +164,23 @@ async def search(
     )
 
 
-def make_schedule(plan: Plan, candidates: int, budget: int) -> Schedule:
+def in_other_places(defence: Defence) -> list[Defence]:
+    """The sentence in the places where it does not stand yet; none for one that has its own."""
+    if defence.place != "after":
+        return []
+    return [
+        defence.model_copy(update={"id": f"{defence.id}.{place}", "place": place})
+        for place in get_args(Place)
+        if place != defence.place
+    ]
+
+
+def make_schedule(plan: Plan, candidates: int, budget: int, others: int = 0) -> Schedule:
     """Rounds within the budget, with as many items in the last as it allows.
 
     Args:
         plan: the tuning part under no defence, of which each candidate is a copy.
+        others: further defences that are asked the items of the last round.
 
     Raises:
         UsageError: the budget does not suffice for the smallest search.
@@ -164,7 +193,8 @@ def make_schedule(plan: Plan, candidates: int, budget: int) -> Schedule:
         shares = [step / _STEPS / 2 ** (len(counts) - 1 - n) for n in range(len(counts))]
         sizes = [len(first_of_each(plan.items, share)) for share in shares]
         new = [size - before for size, before in zip(sizes, [0, *sizes], strict=False)]
-        answers = cells * sum(n * size for n, size in zip(counts, new, strict=True))
+        asked = sum(n * size for n, size in zip(counts, new, strict=True))
+        answers = cells * (asked + others * sizes[-1])
         if answers <= budget:
             return Schedule(tuple(counts), tuple(shares), answers)
     raise UsageError(

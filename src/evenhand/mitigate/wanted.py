@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from evenhand.analysis import MARGIN
-from evenhand.cue import Defence, Place, read_defences, select_defences, shipped_defences
+from evenhand.cue import Defence, read_defences, select_defences, shipped_defences
 from evenhand.errors import UnknownName, UsageError
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
@@ -28,8 +28,8 @@ class Wanted:
 
     Attributes:
         methods: names of `METHODS`.
-        defences: ids or sentences to choose from; empty for every shipped or own sentence in
-            each place. With a single one nothing is searched.
+        defences: ids or sentences to choose from; empty for every shipped or own sentence, of
+            which the best is tried in other places, too. With a single one nothing is searched.
         defences_file: of one's own.
         budget: answers that the search may need.
         seed, unit: of the split; None for that of the run, or the defaults.
@@ -77,7 +77,7 @@ class Wanted:
 
 
 def candidate_defences(wanted: Wanted) -> list[Defence]:
-    """The sentences to choose from, each in each of its places.
+    """The sentences to choose from.
 
     Raises:
         UnknownName: there is no such defence.
@@ -90,7 +90,4 @@ def candidate_defences(wanted: Wanted) -> list[Defence]:
             if not defence.text:
                 raise UsageError(f'"{defence.id}" has no sentence; it is no defence by prompt')
         return named
-    sentences = [d for d in own or shipped_defences() if d.text]
-    endings = [place for place in get_args(Place) if place != "after"]
-    names = [f"{d.id}.{place}" for d in sentences if d.place == "after" for place in endings]
-    return [*sentences, *select_defences(names, own)]
+    return [defence for defence in own or shipped_defences() if defence.text]
