@@ -15,7 +15,7 @@ demo: .venv/local.stamp
 # The control, a sentence about the weather, must change nothing.
 mitigate-demo: .venv/train.stamp
 	$(BIN)/evenhand mitigate organism --method prompt,dpo,hybrid --recipe invariance,random \
-		--control "The weather is mild today." --test-cue memory-1 --budget 10000 \
+		--control "The weather is mild today." --test-cue memory-1 \
 		--batch-size 256 --out runs/mitigate-demo
 
 test: .venv/dev.stamp lint
