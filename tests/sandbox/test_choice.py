@@ -117,6 +117,35 @@ def test_none_with_its_danger_accepted(folder: Path, capsys: pytest.CaptureFixtu
     assert (ran["status"], ran["stdout"]) == ("ok", f"{os.getuid()}\n")
 
 
+@pytest.mark.usefixtures("bubblewrap")
+def test_without_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text("print(6 * 7)")
+    command = f"{sys.executable} -m evenhand sandbox run {tmp_path}/p.py <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "told"),
+    [
+        (b"x = '\xff'", [], "p.py: not UTF-8"),
+        (b"#" * 5_000_000, [], "p.py: longer than 4 MiB"),
+        (b"\x7fELF\x02\x01\xff", [], "p.py: not UTF-8"),
+        (b"", ["--cpu", "-1"], "--cpu"),
+        (b"", ["--cpu", "nan"], "--cpu"),
+        (b"", ["--cpu", "99999999999999999999"], "--cpu"),
+        (b"", ["--memory", "1"], "--memory"),
+        (b"", ["--memory", "99999999999999999999"], "--memory"),
+    ],
+)
+def test_bad_programs(
+    content: bytes, flags: list[str], told: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "p.py").write_bytes(content)
+    assert told in complaint(["sandbox", "run", "p.py", *flags], capsys)
+    assert "cannot be read: Is a directory" in complaint(["sandbox", "run", "."], capsys)
+
+
 def test_accepting_alone_changes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "p.py").write_text("print(1)")
     assert "apt install bubblewrap" in complaint(["sandbox", "run", "p.py", ACCEPT], capsys)

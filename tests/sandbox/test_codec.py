@@ -126,7 +126,7 @@ def test_any_bytes_are_a_value_or_refused(message: bytes) -> None:
     "message",
     [b"", b"n" * 2, b"s5:abc", b"s-1:", b"s9999999999:", b"i2:zz", b"f3:xyz", b"T4:open",
      b"d1:l0:n", b"p6:systemt0:", b"p9:Counter_1n", b"p5:ranget1:s1:x", b"x1:",
-     b"S1:l0:", b"s2:\xff\xff"],
+     b"S1:l0:", b"s2:\xff\xff", b"p9:bytearrayt1:i1:9", b"p4:datet1:b4:\x07\xe8\x02\xff"],
 )  # fmt: skip
 def test_malformed(message: bytes) -> None:
     with pytest.raises(BadValueError):

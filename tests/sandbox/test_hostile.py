@@ -39,6 +39,9 @@ HOSTILE = {
     "deletes the home": "import shutil; shutil.rmtree('{home}')",
     "fork bomb": "import os\nwhile True: os.fork()",
     "stubborn fork bomb": "import os\nwhile True:\n try: os.fork()\n except OSError: pass",
+    "processes by system calls": "import ctypes\nlibc = ctypes.CDLL(None)\n"
+    "made = [libc.syscall(57), libc.syscall(58), libc.syscall(56, 17, 0, 0, 0, 0)]\n"
+    "made.append(libc.syscall(435, ctypes.create_string_buffer(88), 88))\nassert max(made) >= 0",
     "subprocess": "import subprocess; subprocess.run(['/bin/sh', '-c', 'echo {mark}'], check=True)",
     "replaces itself": "import os; os.execv('/bin/sh', ['sh', '-c', 'echo {mark}'])",
     "thread bomb": "import threading, time\n"
@@ -47,6 +50,9 @@ HOSTILE = {
     "memory bomb at once": "held = bytearray(10**12)",
     "memory by shared memory": "from multiprocessing import shared_memory as s\n"
     "held = [s.SharedMemory(create=True, size=2**24) for _ in range(999)]",
+    "memory by mappings": "import mmap\nheld = []\n"
+    "while True: held.append(mmap.mmap(-1, 2**22)); held[-1].write(b'x' * 2**22)",
+    "memory by mappings, untouched": "import mmap\nx = [mmap.mmap(-1, 2**30) for _ in range(9)]",
     "memory in files": "import os\n"
     "for i in range(999): open(f'/tmp/{{i}}', 'wb').write(os.urandom(2**22))",
     "output flood": "while True: print('x' * 10_000)",
@@ -59,6 +65,10 @@ HOSTILE = {
     "while True: pass",
     "sleeps": "import time; time.sleep(10_000)",
     "sleeps, then computes": "import time\ntime.sleep(0.9)\nwhile True: time.sleep(0.001)",
+    "stops itself": "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+    "lets all others go first": "import os\n"
+    "os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))",
+    "lets others go first": "import os; os.nice(19)",
     "waits for itself": "import threading; threading.Lock().acquire(); threading.Event().wait()",
     "zombies": "import os\nfor _ in range(100):\n if not os.fork(): os._exit(0)\nassert False",
     "daemon": "import os\nif not os.fork():\n os.setsid()\n if not os.fork():\n  while True: pass\n"
@@ -84,6 +94,9 @@ HOSTILE = {
     "outlives its parent": "import ctypes\n"
     "assert ctypes.CDLL(None).prctl(1, 0) == 0\nwhile True: pass",
     "becomes root": "import os; os.setuid(0)",
+    "closes the devices": "import os; os.chmod('/dev/null', 0o666)",
+    "takes the devices": "import os; os.chown('/dev/null', os.getuid(), os.getgid())",
+    "touches the devices": "import os; os.utime('/dev/null')",
     "device": "import os; os.mknod('/tmp/d', 0o600 | 0x6000, os.makedev(8, 0))",
     "crash": "import ctypes; ctypes.string_at(0)",
     "kills itself": "import os; os.kill(os.getpid(), 9)",
@@ -136,33 +149,39 @@ def test_is_contained(name: str, host: dict[str, object]) -> None:
     assert took < 2.0 * LIMITS.cpu * max(1.0, load)
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_fails_its_tests(name: str, host: dict[str, object], tester: sandbox.Tester) -> None:
-    tested = tester.test([HOSTILE[name].format(**host)], ADD)
-    assert not tested.passed
-    assert tested.why
-    assert MARK not in tested.why
-    assert tester.test(["def add(a, b): return a + b"], ADD).passed  # the next is not harmed
-
-
 @pytest.fixture(scope="module")
-def tester() -> Iterator[sandbox.Tester]:
-    tester = sandbox.Tester(limits=LIMITS)
-    yield tester
-    tester.close()
+def tested(host: dict[str, object]) -> dict[str, tuple[sandbox.Tested, sandbox.Tested]]:
+    """name -> how the tests of it went, and those of a right program that came after it."""
+    programs = [text.format(**host) for text in HOSTILE.values()]
+    right = "def add(a, b): return a + b"
+    with sandbox.Pool(limits=LIMITS, workers=4) as pool:
+        results = pool.test(([text], ADD) for program in programs for text in (program, right))
+    return dict(zip(HOSTILE, zip(results[::2], results[1::2], strict=True), strict=True))
 
 
-ENDINGS = {
-    "ok": "print('fine')",
-    "error": "raise ValueError",
-    "timeout": "while True: pass",
-    "memory": "held = bytearray(10**10)",
-    "output": "while True: print('x' * 10_000)",
-    "killed": "import os; os.abort()",
-}
+@pytest.mark.parametrize("name", HOSTILE)
+def test_fails_its_tests(
+    name: str, tested: dict[str, tuple[sandbox.Tested, sandbox.Tested]]
+) -> None:
+    hostile, next_one = tested[name]
+    assert not hostile.passed
+    assert hostile.why
+    assert MARK not in hostile.why
+    assert next_one.passed, next_one
 
 
-@pytest.mark.parametrize(("status", "program"), ENDINGS.items())
+ENDINGS = [
+    ("ok", "print('fine')"),
+    ("error", "raise ValueError"),
+    ("timeout", "while True: pass"),
+    ("memory", "held = bytearray(10**10)"),
+    ("memory", "import mmap; held = mmap.mmap(-1, 10**10)"),
+    ("output", "while True: print('x' * 10_000)"),
+    ("killed", "import os; os.abort()"),
+]
+
+
+@pytest.mark.parametrize(("status", "program"), ENDINGS)
 def test_says_how_it_ended(status: str, program: str) -> None:
     assert run_program(program, limits=LIMITS).status == status
 

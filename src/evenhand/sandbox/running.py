@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -94,8 +95,12 @@ class Tester:
                     return str(decode(content, _no_object))
                 candidate.deadline = deadline + self._process.queued
                 answer = self._ask(candidate, content)
-                self._process.deadline = deadline + candidate.queued
-                self._process.send(b"X" if answer is None else b"A", answer or b"")
+                if answer is None:
+                    self._process.deadline = math.inf  # it has no more to do than to say so
+                    self._process.send(b"X")
+                else:
+                    self._process.deadline = deadline + candidate.queued
+                    self._process.send(b"A", answer)
         except (StoppedError, BadValueError):
             self._process.close()
             self._process = self._start()
