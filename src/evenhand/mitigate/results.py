@@ -32,6 +32,7 @@ class TrainingResult:
         name: of the condition: "dpo invariance".
         model: what to audit: "hf/DIR".
         seconds: of training, since it was last resumed.
+        example: the first pair as the model read it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class TrainingResult:
     steps: int
     seconds: float
     resumed_from: int
+    example: str
 
 
 @dataclass(frozen=True)

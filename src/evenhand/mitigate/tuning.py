@@ -121,6 +121,7 @@ def tune(
         steps=training.steps,
         seconds=float(orjson.loads(Files(folder).curves.read_bytes())["seconds"]),
         resumed_from=trained.resumed_from,
+        example=job.example,
     )
 
 
