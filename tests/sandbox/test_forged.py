@@ -220,3 +220,8 @@ def test_many_on_one_tester_beside_each_other() -> None:
     with sandbox.Pool(limits=LIMITS, workers=4) as pool:
         tested = pool.test((program, ADD) for program in programs)
     assert [result.passed for result in tested] == [True, False, False] * 20
+
+
+def test_too_long_to_be_sent(tester: sandbox.Tester) -> None:
+    assert "cannot be sent" in tester.test([RIGHT + "#" * 10**7], ADD).why
+    assert tester.test([RIGHT], ADD).passed

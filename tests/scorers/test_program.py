@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evenhand.benchmarks.task import Task
+from evenhand.sandbox.inside.codec import MOST_BYTES
 from evenhand.scorers.program import programs
 
 TASK = Task("def add(a, b):\n    return a + b", ("add",), ("assert add(1, 2) == 3",))
@@ -124,3 +125,12 @@ def test_no_text_is_slow(fragment: str) -> None:
     start = time.process_time()
     programs(fragment * (100_000 // len(fragment)), WITH_STUB)
     assert time.process_time() - start < 0.5
+
+
+def test_readings_fit_into_a_message() -> None:
+    """One large block of helpers is in each of many readings."""
+    blocks = [f"```python\nX = '{80_000 * '𝕏'}&lt;'\n```"]
+    blocks += [f"```python\ndef add(a, b): return '&lt;{n}'\n```" for n in range(45)]
+    readings = programs("\n".join(blocks), TASK)
+    assert readings
+    assert sum(len(reading.encode()) for reading in readings) < MOST_BYTES

@@ -16,6 +16,9 @@ from evenhand.benchmarks.task import Task
 
 _LONGEST = 100_000
 _MOST_BLOCKS = 50
+_MOST_READINGS = (
+    16  # of an answer's greatest length, they still fit into one message to the sandbox
+)
 
 _FENCE = re.compile(r"^[ \t>]*(?P<fence>```+|~~~+)[ \t]*(?P<language>[\w+.#-]*)[^\n]*$", re.M)
 _PYTHON = {"", "python", "py", "python3", "python2", "py3", "ipython", "pycon", "code"}
@@ -47,7 +50,7 @@ def programs(text: str, task: Task) -> list[str]:
     if "&" in text and any(sign in text for sign in ("&lt;", "&gt;", "&quot;", "&#", "&amp;")):
         found += _readings(html.unescape(text), task)
     whole = [f"{task.opening}\n{program}" if task.opening else program for program in found]
-    return list(dict.fromkeys(whole))
+    return list(dict.fromkeys(whole))[:_MOST_READINGS]
 
 
 def _readings(text: str, task: Task) -> Iterator[str]:

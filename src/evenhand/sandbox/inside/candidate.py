@@ -28,7 +28,9 @@ def main(mode: str, cpu: str, memory: str, file_size: str) -> None:
     limit(int(cpu), int(memory), int(file_size))
     send(1, b"R")
     calls = os.dup(0)
-    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     _, message = receive(calls)
     programs = decode(message, _no_object)
     if mode == "program":
