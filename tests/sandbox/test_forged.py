@@ -175,7 +175,7 @@ def test_a_test_that_is_easily_pleased(program: str, test: str, tester: sandbox.
 
 def test_half_an_answer_is_no_job() -> None:
     """What a test leaves unread when it dies is the candidate's, and must not be run."""
-    arguments = ("1", str(2**28), str(2**24))
+    arguments = ("1", str(2**28), str(2**24), "")
     process = Process("bwrap", "tester", arguments, LIMITS, forks=True)
     process.begin_anew(math.inf)
     process.send(b"J", encode(("", [], "", ["import os; os.kill(os.getpid(), 9)"]), id))
@@ -225,3 +225,16 @@ def test_many_on_one_tester_beside_each_other() -> None:
 def test_too_long_to_be_sent(tester: sandbox.Tester) -> None:
     assert "cannot be sent" in tester.test([RIGHT + "#" * 10**7], ADD).why
     assert tester.test([RIGHT], ADD).passed
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "import os\nwhile True: os.fork()",
+        "import subprocess; subprocess.run(['/bin/sh', '-c', ':'])",
+        "import socket; socket.socket()",
+    ],
+)
+def test_tests_are_held_as_programs_are(test: str, tester: sandbox.Tester) -> None:
+    tested = tester.test([RIGHT], sandbox.Tests((test,), ("add",)))
+    assert tested.why.startswith("PermissionError"), tested

@@ -11,6 +11,7 @@ from evenhand.errors import SandboxError
 from evenhand.sandbox.inside.codec import BadValueError, decode, encode
 from evenhand.sandbox.outcome import DEFAULT_LIMITS, Kind, Limits, Ran, Status, Tested, Tests
 from evenhand.sandbox.process import Ended, Process, StoppedError
+from evenhand.sandbox.seccomp import filter_program
 from evenhand.text import one_line
 
 _OUT_OF_MEMORY = ("MemoryError", "OSError: [Errno 12]")
@@ -53,7 +54,9 @@ class Tester:
         self._process = self._start()
 
     def _start(self) -> Process:
-        return Process(self._kind, "tester", _arguments(self._limits), self._limits, forks=True)
+        for_forks = filter_program().hex() if self._kind == "bwrap" else ""
+        arguments = (*_arguments(self._limits), for_forks)
+        return Process(self._kind, "tester", arguments, self._limits, forks=True)
 
     def test(self, programs: Sequence[str], tests: Tests) -> Tested:
         """Test a program in a new sandbox of its own.

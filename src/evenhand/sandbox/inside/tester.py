@@ -20,7 +20,7 @@ import os
 import sys
 
 from evenhand.sandbox.inside.codec import decode, encode, receive, send
-from evenhand.sandbox.inside.limit import limit
+from evenhand.sandbox.inside.limit import limit, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,8 +30,14 @@ if TYPE_CHECKING:
 _IN, _OUT = 10, 11
 
 
-def main(cpu: str, memory: str, file_size: str) -> None:
-    """Serve jobs until there are no more."""
+def main(cpu: str, memory: str, file_size: str, system_calls: str) -> None:
+    """Serve jobs until there are no more.
+
+    Args:
+        system_calls: filter for the forks, for this process must be able to fork; may be empty.
+    """
+    if system_calls:
+        import ctypes  # noqa: F401  # once, and not in every fork
     os.dup2(0, _IN)
     os.dup2(1, _OUT)
     os.dup2(2, 1)  # what a test prints is no message
@@ -45,6 +51,8 @@ def main(cpu: str, memory: str, file_size: str) -> None:
         if not child:
             try:
                 limit(int(cpu), int(memory), int(file_size))
+                if system_calls:
+                    refuse(bytes.fromhex(system_calls))
                 _end(_failed(job))
             finally:
                 os._exit(1)
