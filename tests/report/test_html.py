@@ -16,7 +16,7 @@ from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.report.html import sections
 from evenhand.report.html.answers import differing, visible
-from evenhand.report.html.parts import Figure, script_json
+from evenhand.report.html.parts import Figure, minus, script_json
 from evenhand.store import Store
 from report.examples import (
     HOSTILE,
@@ -262,3 +262,10 @@ def test_the_run_goes_on_beside_its_report(tmp_path: Path) -> None:
     )
     assert engine.asked == 0
     assert len(HOSTILE) > 5
+
+
+def test_only_figures_get_minus_signs() -> None:
+    assert (
+        minus("cue system-1: -4.0 to -2.4, [-39, -10]") == "cue system-1: −4.0 to −2.4, [−39, −10]"
+    )
+    assert minus("a middle-aged person") == "a middle-aged person"

@@ -28,6 +28,7 @@ from evenhand.report.plain import (
 )
 
 SURE = Difference(-20.0, (-25.0, -15.0), (-28.0, -12.0), 0.0001, 0.001, 1.0)
+BARELY = Difference(-20.0, (-35.0, -5.0), (-41.0, 1.0), 0.001, 0.01, 1.0)
 UNSURE = Difference(-3.0, (-9.0, 3.0), (-12.0, 6.0), 0.4, 1.0, 0.8)
 ALIKE = Difference(0.1, (-0.5, 0.7), (-0.9, 1.1), 0.7, 1.0, 0.001)
 
@@ -45,6 +46,12 @@ ALIKE = Difference(0.1, (-0.5, 0.7), (-0.9, 1.1), 0.7, 1.0, 0.001)
             [("a man", SURE), ("a woman", replace(SURE, estimate=-21.0))],
             "Safety: 2 of 2 identities differ from the no-identity baseline beyond chance; most of "
             "all a woman, by -21.0 points (-28.0 to -12.0).",
+        ),
+        (
+            [("a man", BARELY), ("a woman", UNSURE)],
+            "Safety: 1 of 2 identities differs from the no-identity baseline beyond chance: a man, "
+            "by -20.0 points (p = 0.010 after Holm, though the interval that holds for all "
+            "together, -41.0 to +1.0, includes 0).",
         ),
         (
             [("a man", ALIKE), ("a woman", ALIKE)],

@@ -95,12 +95,18 @@ def test_trade_off(correlation: float, interval: tuple[float, float], expected: 
     assert expected in trade_off_sentence(TradeOff(correlation, interval, 0.3, 1.0, 0.95))
 
 
-def components(share: float, agreement: float) -> CueComponents:
-    return CueComponents(*[1.0] * 7, share, (0.2, 0.9), share, agreement, agreement, 0.95)
+def components(
+    share: float, agreement: float, interval: tuple[float, float] = (0.55, 0.9)
+) -> CueComponents:
+    return CueComponents(*[1.0] * 7, share, interval, share, agreement, agreement, 0.95)
 
 
 def test_cues() -> None:
-    assert "60% (20% to 90%) of what one cue shows" in cue_sentence("safety", components(0.6, 0.5))
+    assert "60% (55% to 90%) of what one cue shows" in cue_sentence("safety", components(0.6, 0.5))
+    assert cue_sentence("safety", components(1.0, 0.5, (0.0, 1.0))) == (
+        "Between cues, safety: whether one cue shows more of the identity than of the wording "
+        "cannot be told; the identity's share is 100% (0% to 100%); rank agreement +0.50."
+    )
     assert "rank agreement +0.50." in cue_sentence("safety", components(0.6, 0.5))
     assert "nan" not in cue_sentence("safety", components(0.6, math.nan))
     assert "no spread of identities beyond noise" in cue_sentence(

@@ -18,6 +18,7 @@ from evenhand.analysis.results import (
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, Place, Where
 from evenhand.calibrate import Calibration
 from evenhand.report.rows import AXIS_NAMES
+from evenhand.report.sentences import p_text
 from evenhand.text import one_line
 
 _ERROR = 0.05
@@ -75,10 +76,16 @@ def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], mar
         text, found = max(told, key=lambda person: abs(person[1].estimate))
         low, high = found.simultaneous
         most = ":" if len(told) == 1 else "; most of all"
+        sure = f"{low:+.1f} to {high:+.1f}"
+        if low <= 0 <= high:
+            sure = (
+                f"p {p_text(found.p_holm)} after Holm, though the interval that holds for all "
+                f"together, {sure}, includes 0"
+            )
         return (
             f"{name.capitalize()}: {len(told)} of {len(people)} identities "
             f"{_verb('differ', len(told))} from the no-identity baseline beyond chance{most} "
-            f"{one_line(text)}, by {found.estimate:+.1f} points ({low:+.1f} to {high:+.1f})."
+            f"{one_line(text)}, by {found.estimate:+.1f} points ({sure})."
         )
     if all(found.equivalence_p < _ERROR for _, found in people):
         return (

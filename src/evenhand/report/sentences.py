@@ -73,10 +73,17 @@ def cue_sentence(axis: str, found: CueComponents) -> str:
     if math.isnan(found.generalizability):
         return f"Between cues, {axis}: no spread of identities beyond noise under any cue."
     low, high = found.generalizability_interval
-    text = (
-        f"Between cues, {axis}: {found.generalizability:.0%} ({low:.0%} to {high:.0%}) of what one "
-        "cue shows is the identity, the rest is the wording"
-    )
+    share = f"{found.generalizability:.0%} ({low:.0%} to {high:.0%})"
+    if low < 0.5 < high:
+        text = (
+            f"Between cues, {axis}: whether one cue shows more of the identity than of the "
+            f"wording cannot be told; the identity's share is {share}"
+        )
+    else:
+        text = (
+            f"Between cues, {axis}: {share} of what one cue shows is the identity, the rest is the "
+            "wording"
+        )
     if math.isnan(found.rank_agreement):
         return f"{text}."
     return f"{text}; rank agreement {found.rank_agreement:+.2f}."

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 
 from evenhand.report.charts.style import INK, category_colour, category_shape, data, themed
-from evenhand.report.charts.trade_off import TICKS, axis_scale, farthest, labels, zoom
+from evenhand.report.charts.trade_off import TICKS, axis_scale, farthest, labels, named, zoom
 
 BEFORE, AFTER = "before", "after"
 
@@ -109,6 +109,4 @@ def _references(marks: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[Any]:
         ),
         tooltip=_TOOLTIP,
     )
-    style: dict[str, Any] = {"dy": -16, "fontWeight": "bold", "fontSize": 12}
-    halo = after.mark_text(stroke="white", strokeWidth=4, **style).encode(text="text:N")
-    return [point, halo, after.mark_text(color=INK, **style).encode(text="text:N")]
+    return [point, named(after, "text:N", dy=-16, fontWeight="bold", fontSize=12)]

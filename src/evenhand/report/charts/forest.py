@@ -55,7 +55,8 @@ def forest_chart(rows: Sequence[Row], categories: Sequence[str], title: str) -> 
     y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False))
     x = alt.X("low:Q", title=title, scale=alt.Scale(domain=_domain(values), nice=True))
     zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
-    colour = category_colour(categories).legend(columns=2, labelLimit=90)
+    # One column: beside the names there is hardly room for two, and what is wider is cut.
+    colour = category_colour(categories).legend(columns=1, labelLimit=90)
     interval = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=colour)
     point = base.mark_point(size=70, strokeWidth=1.8, opacity=1).encode(
         x=alt.X("difference:Q"),

@@ -21,6 +21,10 @@ from evenhand.stats import Regions
 
 _CORNERS = 40
 _LABELLED = 6
+_LINE = 0.07
+"""Least distance of two names, as a share of the chart's height."""
+_AT = "scale('x', datum.safety) / width"
+_TO_THE_MIDDLE = f"{_AT} > 0.6 ? 'right' : {_AT} < 0.4 ? 'left' : 'center'"
 TICKS = alt.Axis(tickCount=8)
 ZOOM = "zoom"
 """Name of the zoom's parameter: the page's buttons set it."""
@@ -182,21 +186,20 @@ def _reference_layers(marks: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[A
             alt.Tooltip("utility:Q", format=".1f"),
         ],
     )
-    text = base.mark_text(dy=-16, fontWeight="bold", fontSize=12, color=INK).encode(text="name:N")
-    return [point, _halo(base, "name:N", dy=-16, fontWeight="bold"), text]
+    return [point, named(base, "name:N", dy=-16, fontWeight="bold", fontSize=12)]
 
 
 def farthest(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those farthest from the mean, as far as their names do not collide."""
+    """Those farthest from the mean, as far as each has a line for its name at any width."""
     if not people:
         return []
     places = np.array([[row["safety"], row["utility"]] for row in people])
     reach = np.maximum(np.ptp(places, axis=0), 1e-9)
     apart = np.linalg.norm((places - places.mean(axis=0)) / reach, axis=1)
+    height = places[:, 1] / reach[1]
     chosen: list[int] = []
     for n in np.argsort(-apart):
-        gaps = [np.abs(places[n] - places[m]) / reach for m in chosen]
-        if all(gap[0] > 0.28 or gap[1] > 0.07 for gap in gaps):
+        if all(abs(height[n] - height[m]) > _LINE for m in chosen):
             chosen.append(int(n))
         if len(chosen) == _LABELLED:
             break
@@ -205,28 +208,11 @@ def farthest(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def labels(people: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
     """Names below their places, readable on lines."""
-    base = alt.Chart(data(_aligned(people))).encode(x=x, y=y)
-    align = alt.ExprRef("datum.align")
-    return alt.layer(
-        _halo(base, "text:N", dy=13, align=align),
-        base.mark_text(dy=13, fontSize=11, color=INK, align=align).encode(text="text:N"),
-    )
+    return named(alt.Chart(data(people)).encode(x=x, y=y), "text:N", dy=13, fontSize=11)
 
 
-def _aligned(people: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Names at the edges are drawn towards the middle."""
-    places = [person["safety"] for person in people] or [0.0]
-    low, reach = min(places), max(max(places) - min(places), 1e-9)
-
-    def align(place: float) -> str:
-        where = (place - low) / reach
-        return "right" if where > 0.85 else "left" if where < 0.15 else "center"
-
-    return [{**person, "align": align(person["safety"])} for person in people]
-
-
-def _halo(base: Any, field: str, dy: int, **style: Any) -> Any:
-    """White behind a text, so that it can be read on lines."""
-    return base.mark_text(
-        dy=dy, fontSize=style.pop("fontSize", 11), stroke="white", strokeWidth=4, **style
-    ).encode(text=field)
+def named(base: Any, field: str, **style: Any) -> Any:
+    """A text on white, drawn towards the middle and cut where it would leave the chart."""
+    shape = {"align": alt.ExprRef(_TO_THE_MIDDLE), "limit": alt.ExprRef("0.6 * width"), **style}
+    halo = base.mark_text(stroke="white", strokeWidth=4, **shape).encode(text=field)
+    return halo + base.mark_text(color=INK, **shape).encode(text=field)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,7 @@ from markupsafe import Markup
 
 from evenhand import __version__
 from evenhand.report.html.answers import differing, visible
-from evenhand.report.html.parts import Section
+from evenhand.report.html.parts import Section, minus
 
 _HERE = Path(__file__).parent
 VEGA_LITE = "6.4"
@@ -37,7 +36,7 @@ def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = visible
-    environment.filters["typeset"] = _typeset
+    environment.filters["typeset"] = minus
     environment.globals["differing"] = differing
     return environment.get_template("page.html.j2").render(
         title=title,
@@ -50,11 +49,6 @@ def render_page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
         script=Markup(script),
         style=Markup(_read("report.css")),
     )
-
-
-def _typeset(sentence: str) -> str:
-    """With minus signs before figures where there were hyphens."""
-    return re.sub(r"(?<![\w.,-])-(?=\d)", "−", sentence)
 
 
 @cache

@@ -5,6 +5,7 @@ Everything here is plain text; the templates escape it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -179,8 +180,8 @@ def span(limits: tuple[float, float] | None, *, sign: bool = True, digits: int =
 
 
 def minus(text: str) -> str:
-    """With the sign that is as wide as a plus."""
-    return text.replace("-", "−")
+    """With minus signs, as wide as a plus, before figures; hyphens within words stay."""
+    return re.sub(r"(?<![\w.,-])-(?=\d)", "−", text)
 
 
 def clean(text: str, most: int = 200) -> str:
