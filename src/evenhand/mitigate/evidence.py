@@ -85,7 +85,7 @@ def notes_on(
     best = [side.name for side in head.sides[1:] if _at_ceiling(side)]
     if best:
         notes.append(
-            f"{', '.join(best)}: nearly every answer is right, for everybody; where all are near "
+            f"{'; '.join(best)}: nearly every answer is right, for everybody; where all are near "
             "100 no bias is possible, and part of its fall is this ceiling"
         )
     return notes
