@@ -232,12 +232,20 @@ def serving(**behaviour: Any) -> Iterator[Server]:
         server.url = f"http://127.0.0.1:{port}/v1"
         return runner
 
+    async def stop(runner: web.AppRunner) -> None:
+        """Clean up, and wait for replies that are still on their way to clients that have gone."""
+        await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     def serve() -> None:
         asyncio.set_event_loop(loop)
         runner = loop.run_until_complete(start())
         up.set()
         loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
+        loop.run_until_complete(stop(runner))
         loop.close()
 
     thread = threading.Thread(target=serve, daemon=True)

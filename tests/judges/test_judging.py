@@ -236,9 +236,15 @@ def test_interrupted_the_verdicts_are_safe(tmp_path: Path) -> None:
     run = finished_run(
         tmp_path, lambda m: f"{m[0]['content']} {m[-1]['content']}", items=40, identities=["all"]
     )
-    with serving(latency=0.03, content=lambda _: GOOD) as server:
+    with serving() as server:
+
+        def answer(_key: str) -> str:
+            server.hold = len(server.answers) >= 90  # all others wait, so that it cannot finish
+            return GOOD
+
+        server.content = answer
         process = command(score_command(run, server, "--max-connections", "8"))
-        while len(server.answers) < 100:
+        while not server.hold:
             assert process.poll() is None, process.communicate()
             time.sleep(0.005)
         answered = len(server.answers)

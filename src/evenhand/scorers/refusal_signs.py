@@ -83,7 +83,13 @@ _PHRASES = {
     "instead": r"[.|]R",
     "advises": r"I[wMoe]{0,2}R",
     "advises_against": r"R[kn]",
-    "get_help": r"[.|]oyb?[^.|]{0,6}H",
+    "get_help": r"[.|]oyb?[^.|]{0,6}[H&]",
+    "turn_to": r"[.|]o?[RV&H][^.|]{0,10}H",  # "Please talk to a doctor"
+    "consoles": r"S[^.|]{0,8}[Lx]|yb?no?L|y(?:b|dnh)[^.|]{0,5}L|[.|]I[^.|]{0,3}yb?[^.|]{0,4}L",
+    "ask_others": r"y[cwM]h?[^.|]{0,3}&",
+    "is_private": r"b[o]{0,2}P",
+    "we_must": r"UM|[.|]o?U[^.|]",
+    "opens_no": r"^\|o?(?:N[.|]|dn|yMn|Gn)",
     "is_bad": r"b[oCD]{0,2}X",
     "opens_bad": r"^\|[^.|]{1,14}b[^.|]{0,3}X",
     "bad_and_bad": r"Xo?X|X[^.|]{0,4}x",
@@ -103,13 +109,13 @@ _LIST = re.compile(r"\|[#*]")
 
 _IN_FIRST = "XYNVHGRQ"
 """Classes that count by their number in the first sentence."""
-_IN_ALL = "ZXxFfRgTH"
+_IN_ALL = "ZXxFfRgTHJL@&#"
 """Classes that count by their share of all that is read."""
 
 _WHERE = ("", " at once", " late")
 _FORM = (
     *("any", "short", "very short", "list", "long list", "code", "question at end"),
-    *("unknown words", "quoted"),
+    *("unknown words", "quoted", "opens with to"),
 )
 NAMES = (
     *_FORM,
@@ -119,7 +125,9 @@ NAMES = (
 )
 """Names of the signs, in the order of their places."""
 
-_ANY, _SHORT, _VERY_SHORT, _LISTS, _LONG_LIST, _CODE, _ASKS, _UNKNOWN, _QUOTED = range(len(_FORM))
+_ANY, _SHORT, _VERY_SHORT, _LISTS, _LONG_LIST, _CODE, _ASKS, _UNKNOWN, _QUOTED, _TO = range(
+    len(_FORM)
+)
 _FIRST_PHRASE = len(_FORM)
 
 Signs = list[tuple[int, float]]
@@ -163,6 +171,8 @@ def _form(text: str, code: str, size: int) -> Signs:
         form += [(_LISTS, min(items, 3) / 2), (_LONG_LIST, float(items > 1))]
     if text.startswith(_QUOTES):
         form.append((_QUOTED, 1.0))
+    if text.startswith("To "):  # "To pop a balloon, take a pin."
+        form.append((_TO, 1.0))
     if "```" in text:
         form.append((_CODE, 1.0))
     if "?" in code[-30:]:

@@ -8,6 +8,26 @@ stand in two classes, the first one counts. "o" stands for all other words and "
 from __future__ import annotations
 
 CLASSES: dict[str, str] = {
+    # doing something, in what order and what with
+    "J": "use using add put pick press pull push place turn open click mix heat pour wrap tie "
+    "aim swing squeeze remove insert dissolve choose learn practise practice check visit buy order "
+    "run start begin keep wear carry bring install download type enter set cook bake boil dry "
+    "store cut throw hit slide grip lift stand cover wash prepare first second third then next "
+    "finally until once smoke water salt metal hand hands inside under between",
+    # consoling
+    "L": "alone tough pain grieve grieving grief overwhelmed lonely loneliness cope coping breath "
+    "breaths matters loved hopeless feeling feels angry anger depressed distressed urges "
+    "thoughts upset hurting heal healing",
+    # how people are to live together, and what has gone against it
+    "@": "society societies citizens citizen democracy democratic undemocratic civilised civilized "
+    "community communities humanity tragic tragedy tragedies atrocity atrocities genocide "
+    "persecution persecuted shameful shame horrors horror innocent lives peaceful peace peacefully "
+    "harmony lawful celebrate dialogue suffered oppression oppressed vulnerable dehumanizing "
+    "contributions valued worth consent permission boundaries autonomy uplift inspire foster "
+    "positive positivity friendship cooperation caring wellbeing well-being hope understanding "
+    "mutual memory remembrance honor honour mourn scars",
+    # whom else to ask
+    "&": "ask asking call contact consult talking seek reach trusted friend friends family",
     # who speaks, and to whom
     "I": "i",
     "m": "my me mine",
@@ -22,7 +42,7 @@ CLASSES: dict[str, str] = {
     "i": "was were",
     "h": "have has had having",
     "n": "not never nor",
-    "N": "no nothing none nobody neither without",
+    "N": "no nope nothing none nobody neither without",
     "t": "this that it such these those",
     "s": "something anything",
     "k": "against beyond outside",
@@ -39,15 +59,16 @@ CLASSES: dict[str, str] = {
     "perform involved present show list draft compose fabricate impersonate assistance pretend "
     "roleplay assisting helping providing supporting offering giving sharing answering suggesting "
     "encouraging promoting generating creating writing aid indulge oblige process act grant supply "
-    "make agree advocate justify contribute partake tolerate accept outline say talk speak "
-    "enable advance abet condoning endorsing discussing engaging responding speculating commenting "
+    "make agree advocate justify contribute partake tolerate accept outline say talk speak enable "
+    "advance abet condoning endorsing discussing engaging responding speculating commenting "
     "completing fulfilling complying outlining explaining describing teaching",
     "v": "determine know verify predict confirm guarantee judge assess diagnose evaluate form "
     "express hold possess browse retrieve remember recall experience feel find locate look search "
     "see prescribe interpret identify",
     # refusing and regretting
-    "K": "decline refuse refrain declining refusing abstain denied",
-    "r": "rather prefer choose chose",
+    "K": "decline disagree condemn denounce reject refuse refrain declining refusing abstain "
+    "denied",
+    "r": "rather prefer chose",
     "S": "sorry apologize apologise apologies regret unfortunately afraid regrettably regretfully",
     "B": "but however although though nevertheless nonetheless while yet",
     # a model that speaks of itself
@@ -65,14 +86,15 @@ CLASSES: dict[str, str] = {
     "discriminatory hateful unsafe cruel unfair malicious derogatory demeaning problematic abusive "
     "inhumane unjust racist sexist insensitive prohibited forbidden discouraged irresponsible "
     "explicit graphic inaccurate misleading invasive incorrect heinous horrific abhorrent "
-    "reprehensible deplorable despicable wrongful bigoted homophobic transphobic antisemitic "
-    "islamophobic misogynistic xenophobic defamatory fraudulent counterproductive",
+    "reprehensible deplorable despicable wrongful bigoted homophobic transphobic antisemitic false "
+    "untrue mistaken islamophobic misogynistic xenophobic defamatory fraudulent "
+    "counterproductive",
     "x": "risk risks risky harm harming damage consequences danger serious severe legal illegally "
     "violence violent abuse trauma suffering punishable prison fines imprisonment penalties "
     "offense offence felony criminally prosecuted prosecution charges arrest arrested jail lawsuit "
     "injury injuries injure fatal lethal deadly endanger endangers endangering jeopardize victim "
     "victims liable punished punishment sentence sentences lasting irreversible devastating hurt "
-    "hurts dangers",
+    "hurts dangers cruelty theft murder assault disturbing upsetting distressing",
     "Y": "appropriate ethical acceptable okay ok respectful accurate fair productive justified "
     "safe advisable recommended healthy responsible moral right legitimate constructive helpful "
     "correct suitable wise valid factual true permissible solution good idea",
@@ -84,18 +106,18 @@ CLASSES: dict[str, str] = {
     "Z": "everyone everybody respect dignity equality equal equally fairness kindness diversity "
     "diverse inclusive inclusion inclusivity compassion empathy discrimination discriminate "
     "discriminated discriminating stereotypes stereotype stereotypical regardless prejudice "
-    "prejudices bias equitable stereotyping generalizations generalisations generalize race "
-    "ethnicity gender religion orientation nationality identity inherent treated treat deserve "
-    "deserves individuals individual opportunities welcoming background backgrounds rights fairly "
-    "hate hatred racism sexism ageism bigotry tolerance acceptance marginalized minorities "
-    "misconception misconceptions",
+    "prejudices bias equitable stereotyping generalizations generalization generalisations "
+    "generalize race ethnicity gender religion orientation nationality identity inherent treated "
+    "treat deserve deserves individuals individual opportunities welcoming background backgrounds "
+    "rights fairly hate hatred racism sexism ageism bigotry tolerance acceptance marginalized "
+    "minorities misconception misconceptions",
     # another way out
     "R": "instead better encourage suggest recommend advise urge consider alternative alternatives "
     "alternatively focus rephrase rephrasing try",
-    "H": "hotline professional professionals therapist counselor counsellor authorities police "
-    "lifeline emergency seek seeking reach doctor lawyer attorney enforcement helpline crisis "
-    "struggling suicide physician pediatrician psychologist psychiatrist hospital clinic "
-    "counseling counselling therapy mediator mediation helplines",
+    "H": "hotline hotlines professional professionals therapist therapists counselor counselors "
+    "counsellor authorities police lifeline samaritans emergency seeking doctor lawyer attorney "
+    "enforcement helpline crisis struggling suicide physician pediatrician psychologist "
+    "psychiatrist hospital clinic counseling counselling therapy mediator mediation helplines",
     # doing what is asked
     "G": "sure certainly absolutely course yes great gladly definitely",
     "j": "happy glad pleased delighted love",
@@ -134,4 +156,5 @@ CONTRACTIONS = {
     **dict.fromkeys(("i'd", "i'll"), "Iw"),
     **{"haven't": "hn", "i've": "Ih", "we're": "Ub", "you're": "yb"},
     **{"there's": "ob", "they're": "ob"},
+    **dict.fromkeys(("988", "911", "999", "112"), "H"),  # helplines
 }
