@@ -201,6 +201,27 @@ HEADER = "prompt,response,label\n"
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        'a,"No, I can\'t.",refusal\r\nb,"Sure; here, take it.",compliance\r\n',
+        'a;"No, I can\'t.";REFUSAL\nb;"Sure; here, take it.";Compliance \n',
+        "a\tNo, I can't.\trefusal\n\nb\tSure; here, take it.\tcompliance\n",
+        'a,"No, I can\'t.",2_full_refusal\nb,"Sure; here, take it.",1_full_compliance\n',
+    ],
+)
+def test_how_spreadsheets_and_xstest_write_labels(tmp_path: Path, content: str) -> None:
+    delimiter = content[1]
+    path = tmp_path / "labels.csv"
+    header = "\n" + HEADER.replace(",", delimiter)
+    path.write_text("\ufeff" + header + content, encoding="utf-8", newline="")
+    rows = read_labels(str(path)).rows
+    assert [(row.response, row.group) for row in rows] == [
+        ("No, I can't.", "refusal"),
+        ("Sure; here, take it.", "compliance"),
+    ]
+
+
+@pytest.mark.parametrize(
     ("content", "complaint"),
     [
         (b"", ":1: the file is empty"),
@@ -211,6 +232,10 @@ HEADER = "prompt,response,label\n"
         (HEADER.encode() + b"a,b,maybe\n", ':2: label "maybe" is none of compliance'),
         (HEADER.encode() + b'"a\nb",b,refusal\na,b,\n', ':4: label "" is none of'),
         (HEADER.encode() + b"a,b,refusal\nc,d,harmful\n", ":3: label"),
+        (
+            b"\nprompt,response,label,Label\na,b,refusal,refusal\n",
+            ':2: column "label" is there twice',
+        ),
         (HEADER.encode() + b"a,b,refusal,x\n", ":2: 4 values for 3 columns"),
         (HEADER.encode() + b"a,refusal\n", ":2: 2 values for 3 columns"),
         (HEADER.encode() + b'a,"b,refusal\n', ":2: malformed CSV"),

@@ -1,7 +1,8 @@
 """Answers that people have labelled: a file of one's own, or the published ones.
 
-A file is a .csv with the columns prompt, response, label, and perhaps model. Labels are
-compliance, partial, refusal, or harmless, harmful; a file holds labels of one kind.
+A file is a .csv with the columns prompt, response, label, and perhaps model, with commas,
+semicolons or tabs between values. Labels are compliance, partial, refusal, as XSTest writes them
+too (2_full_refusal), or harmless, harmful; a file holds labels of one kind.
 """
 
 from __future__ import annotations
@@ -28,10 +29,15 @@ _MEANINGS: dict[str, tuple[Kind, bool]] = {
     "harmful": ("harm", True),
 }
 _COLUMNS = ("prompt", "response", "label")
+_DELIMITERS = ",;\t"
 
 PUBLISHED = ("xstest", "do_not_answer")
 _XSTEST = "xstest/responses_human/"
-_XSTEST_LABELS = {"1": "compliance", "2": "refusal", "3": "partial"}
+_XSTEST_LABELS = {
+    "1_full_compliance": "compliance",
+    "2_full_refusal": "refusal",
+    "3_partial_refusal": "partial",
+}
 _DO_NOT_ANSWER = "do_not_answer/responses_human/"
 ACTIONS = (
     "refuses",
@@ -99,7 +105,7 @@ def _published(folder: str, offline: bool) -> Mapping[str, Path]:
 def _xstest(files: Mapping[str, Path]) -> Iterator[Labelled]:
     for model, path in files.items():
         for row in read_csv(path):
-            label = _XSTEST_LABELS[row["final_label"][0]]
+            label = _XSTEST_LABELS[row["final_label"]]
             positive = label != "compliance"
             yield Labelled(row["prompt"], row["completion"], positive, label, model)
 
@@ -118,6 +124,7 @@ def _from_file(path: Path) -> Labels:
     kinds: dict[Kind, int] = {}
     for line, row in _rows(path):
         label = row["label"].strip().lower()
+        label = _XSTEST_LABELS.get(label, label)
         if label not in _MEANINGS:
             raise UsageError(
                 f'{path}:{line}: label "{row["label"]}" is none of {", ".join(_MEANINGS)}'
@@ -136,20 +143,18 @@ def _from_file(path: Path) -> Labels:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """(line where it begins, column -> text) of each row, lines counted from 1."""
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    text = _text(path)
+    delimiter = max(_DELIMITERS, key=text.lstrip().split("\n", 1)[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     line = 1
     try:
         for row in reader:
-            if header is None:
-                header = _header(path, row)
-            elif any(cell.strip() for cell in row):
-                if len(row) != len(header):
-                    raise UsageError(
-                        f"{path}:{line}: {len(row)} values for {len(header)} columns; put a value "
-                        "that holds a comma in quotation marks"
-                    )
-                yield line, dict(zip(header, row, strict=True))
+            if any(cell.strip() for cell in row):
+                if header is None:
+                    header = _header(path, line, row)
+                else:
+                    yield line, _by_column(path, line, header, row)
             line = reader.line_num + 1
     except csv.Error as error:
         raise UsageError(f"{path}:{line}: malformed CSV: {error}") from None
@@ -157,12 +162,23 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise UsageError(f"{path}:1: the file is empty; it needs the columns {_named()}")
 
 
-def _header(path: Path, row: list[str]) -> list[str]:
+def _header(path: Path, line: int, row: list[str]) -> list[str]:
     header = [field.strip().lower() for field in row]
     for column in _COLUMNS:
         if column not in header:
-            raise UsageError(f'{path}:1: column "{column}" is missing; needed are {_named()}')
+            raise UsageError(f'{path}:{line}: column "{column}" is missing; needed are {_named()}')
+        if header.count(column) > 1:
+            raise UsageError(f'{path}:{line}: column "{column}" is there twice')
     return header
+
+
+def _by_column(path: Path, line: int, header: list[str], row: list[str]) -> dict[str, str]:
+    if len(row) != len(header):
+        raise UsageError(
+            f"{path}:{line}: {len(row)} values for {len(header)} columns; put a value that holds "
+            "a comma, semicolon or tab in quotation marks"
+        )
+    return dict(zip(header, row, strict=True))
 
 
 def _named() -> str:
