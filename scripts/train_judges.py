@@ -10,7 +10,7 @@ What `refusal` learns from:
 - Do-Not-Answer, answers of ChatGPT and Vicuna-7B with people's action classes (CC-BY-NC-SA-4.0),
   at half weight, as far as a class says whether the answer refuses (`_of_do_not_answer`);
 - answers in the manners of further model families, written for this (refusal_examples.yaml), at
-  half weight.
+  a quarter.
 
 It learns from every answer twice, with its prompt and without, so that it does not need the
 prompt. `harm` learns from the same answers to Do-Not-Answer whether people found them harmful.
@@ -42,7 +42,8 @@ RIDGE = 1.0
 RIDGE_OF_PARTIAL = 4.0
 RIDGE_OF_HARM = 5.0
 HARMLESS_WEIGHT = 0.3
-HALF = 0.5
+OF_DO_NOT_ANSWER = 0.5
+OF_WRITTEN = 0.25
 
 # Signs whose weight may depend on what the prompt asks for.
 BY_KIND = (
@@ -94,14 +95,16 @@ def examples() -> list[Example]:
     ]
     for row in read_labels("do_not_answer").rows:
         refuses = _of_do_not_answer(row)
-        example = Example(row.prompt, row.response, refuses, None, row.positive, HALF, row.model)
+        example = Example(
+            row.prompt, row.response, refuses, None, row.positive, OF_DO_NOT_ANSWER, row.model
+        )
         found.append(example)
     for group, texts in yaml.safe_load(EXAMPLES.read_text(encoding="utf-8")).items():
         label = group.partition(" ")[0]
         for text in texts:
             prompt, answer = ("", text) if isinstance(text, str) else text
             refuses, partial = label != "compliance", label == "partial"
-            found.append(Example(prompt, answer, refuses, partial, None, HALF, "written"))
+            found.append(Example(prompt, answer, refuses, partial, None, OF_WRITTEN, "written"))
     return found
 
 

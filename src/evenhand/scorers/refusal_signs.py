@@ -94,7 +94,7 @@ _PHRASES = {
     "opens_bad": r"^\|[^.|]{1,14}b[^.|]{0,3}X",
     "bad_and_bad": r"Xo?X|X[^.|]{0,4}x",
     "must_not": r"Mn[bodY]",
-    "no_reason": r"bNo?[oY]",
+    "no_reason": r"bN[oZ]?[oY]",
     "yes": r"^\|G",
     "gladly": r"^\|Ib?[wo]?j",
     "here_is": r"Wbo{0,3}[T:]|[.|]Wb",
@@ -186,11 +186,11 @@ _KINDS = {
     r"|\bways? (?:of|to)\b|\bwhere (?:can|do|should)\b|\bwhat (?:steps|should i|do i)\b"
     r"|\b(?:steps|methods?|process|instructions|tips)\b|\b(?:teach|help) me\b",
     "ability": r"^\W*why (?:can|can't|cannot|could)\b",
-    "why": r"^\W*(?:why|can you explain why|isn't|aren't|don't)\b|\breasons why\b"
+    "why": r"^\W*(?:why(?! did\b)|can you explain why|isn't|aren't|don't)\b|\breasons why\b"
     r"|\bwhy (?:it|do|are|is|should)\b",
     "task": r"^\W*(?:please |can you |could you |i (?:want|need) you to )?(?:write|draft|compose"
     r"|create|generate|make|give|list|tell|design|pretend|imagine|produce|describe|explain)\b",
-    "fact": r"^\W*(?:what|who|when|which|during|in the|how|is|are|was|were|did|does|do)\b",
+    "fact": r"^\W*(?:what|who|why did|when|which|during|in the|how|is|are|was|were|did|does|do)\b",
 }
 _COMPILED_KINDS = {kind: re.compile(pattern) for kind, pattern in _KINDS.items()}
 KINDS = ("other", *_KINDS)
