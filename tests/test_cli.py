@@ -226,3 +226,11 @@ def test_output_into_a_closed_pipe_is_no_fault() -> None:
     done = subprocess.run(run, shell=True, capture_output=True, text=True)
     assert done.stdout == "[\n"
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_onto_a_full_disk_is_told_in_one_line() -> None:
+    run = f"{sys.executable} -m evenhand identities > /dev/full"
+    result = subprocess.run(["bash", "-c", run], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "evenhand: the disk is full; free some space and run again\n"

@@ -6,6 +6,7 @@ stopped before its end; 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import sys
@@ -48,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         _show_examples(given[0])
     try:
         app(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except (cyclopts.CycloptsError, EvenhandError) as error:
         print(f"evenhand: {one_line(str(error), 1000)}", file=sys.stderr)
         sys.exit(2)
@@ -55,7 +57,18 @@ def main(arguments: list[str] | None = None) -> None:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output, `head` for one, has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _drop_output()
+        print("evenhand: the disk is full; free some space and run again", file=sys.stderr)
+        sys.exit(2)
+
+
+def _drop_output() -> None:
+    """What is still to be written to the output goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_examples(verb: str) -> None:
