@@ -73,16 +73,20 @@ class ProgressBar:
 
     def _note(self, task: TaskID, progress: Progress, price: Price | None) -> str:
         seconds = next(each.elapsed or 0.0 for each in self._bar.tasks if each.id == task)
-        rate = progress.sent / seconds if seconds else 0.0
-        parts = [f"{progress.done:,}/{progress.cells:,}", f"{rate:,.0f}/s"]
-        if rate:
-            parts.append(f"{_duration((progress.cells - progress.done) / rate)} left")
-        parts.append(f"{_short(progress.prompt_tokens + progress.completion_tokens)} tokens")
-        if price:
-            parts.append(f"${progress.cost:.2f}")
-        if progress.failures:
-            parts.append(f"{progress.failures:,} retries")
-        return "  ".join(parts)
+        return note_on(progress, progress.sent / seconds if seconds else 0.0, price)
+
+
+def note_on(progress: Progress, rate: float, price: Price | None) -> str:
+    """How far, how fast, how long still, and what it costs; `rate` in answers a second."""
+    parts = [f"{progress.done:,}/{progress.cells:,}", f"{rate:,.0f}/s"]
+    if rate:
+        parts.append(f"{_duration((progress.cells - progress.done) / rate)} left")
+    parts.append(f"{_short(progress.prompt_tokens + progress.completion_tokens)} tokens")
+    if price:
+        parts.append(f"${progress.cost:.2f}")
+    if progress.failures:
+        parts.append(f"{progress.failures:,} retries")
+    return "  ".join(parts)
 
 
 def _duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
+from evenhand.cli.progress import note_on
 from evenhand.run import Price, Progress
 from evenhand.text import one_line
 
@@ -34,6 +35,7 @@ class Steps:
         self._task = self._bar.add_task("", total=None, note="")
         self._title = ""
         self._told = 0.0
+        self._began = (0.0, 0)
 
     def __enter__(self) -> Steps:
         self._bar.start()
@@ -63,7 +65,11 @@ class Steps:
             progress: how many answers are there; None for a step that asks nothing.
         """
         title = one_line(text)
-        note = _note(progress, self._price) if progress else ""
+        step = title.partition(":")[0]
+        is_new = step != self._title
+        if is_new:
+            self._title, self._began = step, (time.monotonic(), progress.sent if progress else 0)
+        note = note_on(progress, self._rate(progress), self._price) if progress else ""
         self._bar.update(
             self._task,
             description=escape(title),
@@ -72,21 +78,15 @@ class Steps:
             note=note,
         )
         if not self._console.is_terminal:
-            self._tell(title, note)
+            self._tell(f"{title}  {note}".rstrip(), is_new)
 
-    def _tell(self, title: str, note: str) -> None:
-        step = title.partition(":")[0]
+    def _rate(self, progress: Progress) -> float:
+        """Answers a second since the step began; `sent` counts all steps."""
+        began, sent = self._began
+        return (progress.sent - sent) / max(1e-9, time.monotonic() - began)
+
+    def _tell(self, line: str, is_new: bool) -> None:
         now = time.monotonic()
-        if step == self._title and now - self._told < _QUIET:
-            return
-        self._title, self._told = step, now
-        self._console.print(f"{title}  {note}".rstrip(), markup=False, highlight=False)
-
-
-def _note(progress: Progress, price: Price | None) -> str:
-    parts = [f"{progress.done:,}/{progress.cells:,}"]
-    if price:
-        parts.append(f"${progress.cost:.2f}")
-    if progress.failures:
-        parts.append(f"{progress.failures:,} retries")
-    return "  ".join(parts)
+        if is_new or now - self._told >= _QUIET:
+            self._told = now
+            self._console.print(line, markup=False, highlight=False)
