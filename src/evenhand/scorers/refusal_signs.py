@@ -81,8 +81,7 @@ _PHRASES = {
     "model": r"A[AlI]|ll",  # "as an AI, I", "language model"
     "purpose": r"mWb|Ib[aW]",
     "instead": r"[.|]R",
-    "advises": r"I[wMoe]{0,2}R",
-    "advises_against": r"R[kn]",
+    "advises_against": r"Vo?k",
     "get_help": r"[.|]oyb?[^.|]{0,6}[H&]",
     "turn_to": r"[.|]o?[RV&H][^.|]{0,10}H",  # "Please talk to a doctor"
     "consoles": r"S[^.|]{0,8}[Lx]|yb?no?L|y(?:b|dnh)[^.|]{0,5}L|[.|]I[^.|]{0,3}yb?[^.|]{0,4}L",
