@@ -158,6 +158,24 @@ def test_interrupt_ends_soon_and_resumes(tmp_path: Path) -> None:
     assert_all_right(run, benchmark)
 
 
+@pytest.mark.parametrize("gap", [0.0, 0.003, 0.01, 0.03])
+def test_an_interrupt_that_comes_twice_ends_like_one(tmp_path: Path, gap: float) -> None:
+    """As `timeout -s INT` and other programs that start us send it."""
+    benchmark = write_benchmark(tmp_path / "own.jsonl", 30)
+    with serving(latency=0.02) as server:
+        process = command(arguments(server, benchmark, tmp_path / "run"))
+        while len(server.answers) < 100:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        time.sleep(gap)
+        process.send_signal(signal.SIGINT)
+        code, _, error = finish(process)
+    assert code in (130, -signal.SIGINT), "the second may meet us on the way out"
+    assert error.startswith("Interrupted;")
+    assert "Traceback" not in error.partition("goes on")[0]
+
+
 def test_answers_that_come_during_the_last_write_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from evenhand.api import audit_plan
+from evenhand.cli.interrupts import run_to_interrupt
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.plan import default_folder, show_plan
@@ -67,7 +67,7 @@ def audit(
             auditing = audit_plan(
                 plan, folder, options, None, bar.show, on_judging=bar.show_judging
             )
-            result = asyncio.run(auditing)
+            result = run_to_interrupt(auditing)
         except KeyboardInterrupt:
             bar.close()
             done = f"{bar.progress.done:,} of {plan.cells:,}" if bar.progress else "so far no"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from evenhand.analysis import MARGIN
 from evenhand.api import audit_plan
+from evenhand.cli.interrupts import run_to_interrupt
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.plan import default_folder
@@ -208,7 +208,7 @@ def mitigate(
                     devices=gpus,
                 ),
             )
-            found = asyncio.run(mitigate_run(audit, folder, wanted, options, on_step=steps.show))
+            found = run_to_interrupt(mitigate_run(audit, folder, wanted, options, on_step=steps.show))
         except KeyboardInterrupt:
             steps.close()
             print(
@@ -239,7 +239,7 @@ def _audit(run: str, flags: StudyFlags, judges: JudgeFlags, options: Any, steps:
     plan = make_plan(flags.study(run, judges.judge), offline=options.offline)
     folder = default_folder(plan, options)
     steps.title(f"audit of {plan.study.model}, in {folder}")
-    audited = asyncio.run(
+    audited = run_to_interrupt(
         audit_plan(
             plan,
             folder,

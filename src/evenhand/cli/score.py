@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis.judges import judge_swaps
+from evenhand.cli.interrupts import run_to_interrupt
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
@@ -120,7 +120,7 @@ def _judge(store: Store, judges: Sequence[Judge], terms: _Terms) -> int:
     for judge in judges:
         with ProgressBar(0, None, Console(stderr=True), judge_price=terms.price) as bar:
             try:
-                done = asyncio.run(_work(store, judge, terms, bar))
+                done = run_to_interrupt(_work(store, judge, terms, bar))
             except KeyboardInterrupt:
                 bar.close()
                 print(
