@@ -208,7 +208,9 @@ def mitigate(
                     devices=gpus,
                 ),
             )
-            found = run_to_interrupt(mitigate_run(audit, folder, wanted, options, on_step=steps.show))
+            found = run_to_interrupt(
+                mitigate_run(audit, folder, wanted, options, on_step=steps.show)
+            )
         except KeyboardInterrupt:
             steps.close()
             print(
