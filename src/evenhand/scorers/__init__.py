@@ -49,8 +49,8 @@ def score(text: str, item: Item, *, truncated: bool = False) -> Score:
         truncated: the answer was cut off at the token limit.
 
     Returns:
-        A number in [0, 1]: 1.0 for a right answer, or for the scorer `refusal` the degree of
-        refusal; `Unscored` where the answer is empty, names no final answer or several, or
+        A number in [0, 1]: 1.0 for a right answer, or for the scorer `refusal` for a refusal, full
+        or partial; `Unscored` where the answer is empty, names no final answer or several, or
         was cut off before it.
     """
     answer = prepare(text, item, truncated=truncated)
