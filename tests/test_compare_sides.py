@@ -12,9 +12,10 @@ from audits import RIGHT, audit, benchmarks, biased, run, saying, write_question
 from evenhand.analysis.compare import Side, compare_sides
 from evenhand.cli import main
 from evenhand.cli.compare import parse_side
-from evenhand.errors import RunFolderError, UnknownName, UsageError
+from evenhand.errors import UnknownName, UsageError
 from evenhand.stats import Spread
 from evenhand.store import Store
+from runs import run_main
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -100,7 +101,7 @@ def test_only_some_identities(tmp_path: Path) -> None:
     found = compare_sides(sides, margin=2.0, identities=["hindu", "muslim", "nobody"])
     assert [who.id for who in found.identities] == ["muslim", "hindu"]
     assert found.left_out == ["asked for, but not on every side: nobody"]
-    with pytest.raises(RunFolderError, match="no identity in common"):
+    with pytest.raises(UnknownName, match='unknown identity "nobody"'):
         compare_sides(sides, margin=2.0, identities=["nobody"])
 
 
@@ -300,3 +301,18 @@ def test_runs_of_different_studies(
     audit(tmp_path / "c" / "run", items=10, identities=["age"])
     line = refused(["compare", folders[0], str(tmp_path / "c" / "run"), "--format", form], capsys)
     assert "have no identity in common" in line
+
+
+def test_an_identity_that_no_side_has_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        run(tmp_path / name, biased(seed=1), items=3).close()
+    sides = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert run_main(["compare", *sides, "-i", "jewsh"]) == 2
+    assert 'unknown identity "jewsh"; did you mean "jewish"?' in capsys.readouterr().err
+    assert run_main(["compare", *sides, "-i", "jewish"]) == 0
+    assert "1 identity on" in capsys.readouterr().out
+    assert run_main(["compare", *sides, "--out", str(tmp_path / "text")]) == 0
+    assert "evenhand compare: " in (tmp_path / "text").read_text()
+    assert not capsys.readouterr().out

@@ -19,7 +19,7 @@ from evenhand.analysis import Audit
 from evenhand.analysis.compare import Side, SideComparison, compare_sides
 from evenhand.report.comparison import print_comparison
 from evenhand.report.details import print_details
-from evenhand.report.map_text import trade_off_text
+from evenhand.report.map_text import axis_ends, trade_off_text
 from evenhand.report.terminal import print_audit, print_table
 
 WIDTHS = (200, 80, 72, 60, 44, 30)
@@ -230,3 +230,16 @@ def test_a_pipe_gets_plain_text(tmp_path: Path) -> None:
     out = subprocess.run([sys.executable, *arguments], capture_output=True, env=env, check=True)
     assert b"\x1b" not in out.stdout
     assert b"evenhand audit of openai/made-up" in out.stdout
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [
+        ([100.0, 100.0], (98.0, 100.0)),
+        ([0.0], (0.0, 2.0)),
+        ([50.0, 100.0], (50.0, 100.0)),
+        ([61.3, 92.4], (61.0, 93.0)),
+    ],
+)
+def test_the_map_stays_within_0_to_100(values: list[float], ends: tuple[float, float]) -> None:
+    assert axis_ends(values) == ends

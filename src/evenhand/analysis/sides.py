@@ -188,9 +188,13 @@ def find_common(
 
     Raises:
         RunFolderError: there is none of the one or of the other.
+        UnknownName: of the identities asked for there is none, for one that no side has.
     """
     left_out: list[str] = []
     people = _common_people(sides, names, identities, left_out)
+    known = list(dict.fromkeys(name for side in sides for name in side.people))
+    if not people and (unknown := [name for name in identities or () if name not in known]):
+        raise UnknownName("identity", unknown[0], known)
     items = _common_items(sides, names, people, left_out)
     if not people or not items:
         what = "item" if people else "identity"

@@ -9,11 +9,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
-from rich.console import Console
 
 from evenhand.analysis import MARGIN
 from evenhand.analysis.compare import Side, SideComparison, compare_sides
-from evenhand.cli.report import deliver, tell_paths
+from evenhand.cli.report import deliver, summary_to, tell_paths
 from evenhand.report.as_json import comparison_to_json
 from evenhand.report.comparison import print_comparison
 from evenhand.report.latex import comparison_to_latex
@@ -92,7 +91,8 @@ def compare(
             open_sides(sides, stack, judge), margin=margin, identities=_split(identity) or None
         )
     if format in ("html", "text"):
-        print_comparison(found, Console())
+        with summary_to(out if format == "text" else None) as console:
+            print_comparison(found, console)
     if format == "png" or format == "svg":
         from evenhand.report.html.compare import comparison_sections
         from evenhand.report.images import write_images

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -78,13 +80,25 @@ def report(
         error = judge_error_of(judge_error, whose_scores(store, judge)[0])
         audit = analyse(store, margin=margin, judge=judge, judge_error=error)
         if format in ("html", "text"):
-            print_audit(audit, Console())
-            if details:
-                print_details(audit, Console())
+            with summary_to(out if format == "text" else None) as console:
+                print_audit(audit, console)
+                if details:
+                    print_details(audit, console)
         if format != "text":
             _write(FORMS[format], audit, store, out, open)
     finally:
         store.close()
+
+
+@contextmanager
+def summary_to(path: Path | None) -> Iterator[Console]:
+    """A console for a summary: the terminal's, or one of 80 columns that ends in a file."""
+    if path is None:
+        yield Console()
+        return
+    text = io.StringIO()
+    yield Console(file=text, width=80)
+    deliver(text.getvalue(), path, show=False)
 
 
 def _write(

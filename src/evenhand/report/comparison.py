@@ -19,7 +19,8 @@ def print_comparison(found: SideComparison, console: Console) -> None:
     names = [one_line(side.name) for side in found.sides]
     console.print(Text(f"evenhand compare: {names[0]} with {', '.join(names[1:])}", style="bold"))
     sizes = ", ".join(f"{one_line(name)} {n:,}" for name, n in found.items.items())
-    console.print(Text(f"{len(found.identities)} identities on {sizes}"))
+    many = len(found.identities)
+    console.print(Text(f"{many} {'identity' if many == 1 else 'identities'} on {sizes}"))
     for line in found.left_out:
         console.print(Text(f"! left out: {one_line(line, 600)}", style="yellow"))
     for line in found.caveats:

@@ -86,8 +86,8 @@ def _key(letters: dict[str, tuple[str, str]], placebos: bool, width: int) -> Tex
 
 
 def _draw(marks: Sequence[_Mark], width: int, key: Text) -> Text:
-    left, right = _ends([mark.safety for mark in marks])
-    bottom, top = _ends([mark.utility for mark in marks])
+    left, right = axis_ends([mark.safety for mark in marks])
+    bottom, top = axis_ends([mark.utility for mark in marks])
     cells: dict[tuple[int, int], tuple[str, str]] = {}
     for mark in marks:
         column = round((mark.safety - left) / (right - left) * (width - 1))
@@ -107,14 +107,12 @@ def _draw(marks: Sequence[_Mark], width: int, key: Text) -> Text:
         lines.append(line).append("\n")
     lines.append(" " * (_MARGIN - 1) + "+" + "-" * width + "\n")
     scale = f"{left:.0f}".ljust(width - 4) + f"{right:.0f}".rjust(4)
-    lines.append(
-        " " * _MARGIN + "safety".center(width).replace("safety", "safety") + "\n", "italic"
-    )
+    lines.append(" " * _MARGIN + "safety".center(width) + "\n", "italic")
     lines.append(" " * _MARGIN + scale + "\n")
     return lines.append(key)
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """Whole points that hold all the values, at least two apart."""
-    low, high = float(int(min(values))), float(int(max(values)) + 1)
-    return (low - 1, high + 1) if high - low < 2 else (low, high)
+def axis_ends(values: Sequence[float]) -> tuple[float, float]:
+    """Whole points of 0 to 100 that hold all the values, at least two apart."""
+    high = min(100.0, float(int(max(values)) + 1))
+    return max(0.0, min(float(int(min(values))), high - 2)), max(high, 2.0)
