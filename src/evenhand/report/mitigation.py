@@ -84,7 +84,7 @@ def side_by_side(found: Mitigation) -> Rows:
     head = found.head
     axes = list(head.sides[0].axes)
     names = [*map(axis_name, axes), *(["relevance"] if found.relevance else [])]
-    rows = [["", "PB", "95 %", "change", "95 % of it", *names]]
+    rows = [["", "PB", "95 %", "change", "change, 95 %", *names]]
     for n, side in enumerate(head.sides):
         means = [number(side.axes[axis].mean) for axis in axes]
         if found.relevance:
