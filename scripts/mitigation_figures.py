@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from evenhand.report.sentences import signed
+
 DOCUMENTS = ("README.md", "docs/mitigation.md")
 BEGIN, END = "<!-- mitigation: begin -->", "<!-- mitigation: end -->"
 MAIN_CUE = 0
@@ -68,7 +70,8 @@ def _change(found: Group, side: int) -> str:
     for each in found["changes"]:
         if each["side"] == side:
             low, high = each["bias"]["interval"]
-            return f"{each['bias']['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+            change = signed(each["bias"]["difference"], 1)
+            return f"{change} ({signed(low, 1)} to {signed(high, 1)})"
     return ""
 
 

@@ -537,6 +537,7 @@ def test_one_limit_covers_the_model_and_the_judge(tmp_path: Path) -> None:
     judged = len(verdicts(tmp_path / "run", JUDGE))
     assert 20 <= judged <= 22
     assert any("answers have no verdict of" in note for note in found.notes)
+    assert not any("no answer yet" in note for note in found.notes)
 
 
 def test_unscored_verdicts_are_counted_and_shown(tmp_path: Path) -> None:

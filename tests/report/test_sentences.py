@@ -70,7 +70,8 @@ def test_a_shift_is_told_where_there_is_one(estimate: float, p_value: float) -> 
     text = shift_sentence("utility", difference(estimate, p_value))
     assert bool(text) == (p_value < 0.05)
     if text:
-        assert f"moves utility by {estimate:+.1f} points" in text
+        size = f"{estimate:+.1f} ".replace("-0.0 ", "+0.0 ")
+        assert f"moves utility by {size}points" in text
 
 
 def test_placebos() -> None:

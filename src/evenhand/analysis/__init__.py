@@ -97,7 +97,15 @@ def analyse(
         judge_swaps=swaps,
         looks=looks,
         notes=[
-            *notes_on(study, placement, looks, store.meta("addresses") or [], grid, settings),
+            *notes_on(
+                study,
+                placement,
+                looks,
+                store.meta("addresses") or [],
+                cells - done,
+                grid,
+                settings,
+            ),
             *judge_notes(judge, judges, pairs, swaps),
             *withholding_notes(store),
         ],

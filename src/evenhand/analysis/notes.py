@@ -17,15 +17,20 @@ def notes_on(
     placement: Mapping[str, Any],
     looks: Mapping[str, Any] | None,
     addresses: Sequence[str],
+    missing: int,
     grid: Grid,
     settings: Sequence[SettingResult],
 ) -> list[str]:
-    """One line for each thing to know."""
+    """One line for each thing to know.
+
+    Args:
+        missing: how many cells have no answer.
+    """
     return [
         *_on_what_was_asked(study, looks, addresses),
         *in_place_of_ours(condition.identity for condition in grid.conditions),
         *_on_placement(placement),
-        *_on_scores(grid),
+        *_on_scores(missing, grid),
         *(note for setting in settings for note in _on_missing(setting, len(settings) > 1)),
     ]
 
@@ -56,23 +61,23 @@ def _on_placement(placement: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _on_scores(grid: Grid) -> list[str]:
+def _on_scores(missing: int, grid: Grid) -> list[str]:
     """Cells without an answer, and answers without a score."""
-    cells = answers = scores = 0
+    answers = scores = 0
     silent = []
     for axis, benchmarks in grid.scores.items():
         for benchmark, array in benchmarks.items():
             there = int(grid.answered[axis][benchmark].sum())
             scored = int((array == array).sum())  # NaN is not equal to itself
-            cells, answers, scores = cells + array.size, answers + there, scores + scored
+            answers, scores = answers + there, scores + scored
             items = int((array == array).any(axis=(0, 2)).sum())
             if there and not scored:
                 silent.append(f"{benchmark}: not one answer could be scored; it counts for nothing")
             elif items == 1:
                 silent.append(f"{benchmark}: only one item on {axis}; a bias needs two")
     notes = []
-    if cells > answers:
-        notes.append(f"{cells - answers:,} cells have no answer yet; the same command goes on")
+    if missing:
+        notes.append(f"{missing:,} cells have no answer yet; the same command goes on")
     if answers and scores < (1 - _MANY_UNSCORED) * answers:
         notes.append(f"{1 - scores / answers:.0%} of the answers could not be scored")
     return notes + silent

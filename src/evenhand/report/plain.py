@@ -18,7 +18,7 @@ from evenhand.analysis.results import (
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, Place, Where
 from evenhand.calibrate import Calibration
 from evenhand.report.rows import AXIS_NAMES
-from evenhand.report.sentences import p_text
+from evenhand.report.sentences import p_text, signed
 from evenhand.text import one_line
 
 _ERROR = 0.05
@@ -76,7 +76,7 @@ def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], mar
         text, found = max(told, key=lambda person: abs(person[1].estimate))
         low, high = found.simultaneous
         most = ":" if len(told) == 1 else "; most of all"
-        sure = f"{low:+.1f} to {high:+.1f}"
+        sure = f"{signed(low, 1)} to {signed(high, 1)}"
         if low <= 0 <= high:
             sure = (
                 f"p {p_text(found.p_holm)} after Holm, though the interval that holds for all "
@@ -85,7 +85,7 @@ def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], mar
         return (
             f"{name.capitalize()}: {len(told)} of {len(people)} identities "
             f"{_verb('differ', len(told))} from the no-identity baseline beyond chance{most} "
-            f"{one_line(text)}, by {found.estimate:+.1f} points ({sure})."
+            f"{one_line(text)}, by {signed(found.estimate, 1)} points ({sure})."
         )
     if all(found.equivalence_p < _ERROR for _, found in people):
         return (
@@ -197,7 +197,7 @@ def mean_sentence(axis: str, result: AxisResult) -> str:
     if found is None or result.mean is None or result.baseline is None:
         return ""
     low, high = found.interval
-    size = f"{found.estimate:+.1f} points ({low:+.1f} to {high:+.1f})"
+    size = f"{signed(found.estimate, 1)} points ({signed(low, 1)} to {signed(high, 1)})"
     told = "" if found.p_value < _ERROR else ", which may be chance"
     return (
         f"Mean {name} is {result.mean:.1f} over the identities and {result.baseline:.1f} without "

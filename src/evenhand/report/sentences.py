@@ -36,8 +36,8 @@ def shift_sentence(axis: str, found: Difference) -> str:
         return ""
     low, high = found.interval
     return (
-        f"Saying who one is moves {axis} by {found.estimate:+.1f} points on average "
-        f"({low:+.1f} to {high:+.1f})."
+        f"Saying who one is moves {axis} by {signed(found.estimate, 1)} points on average "
+        f"({signed(low, 1)} to {signed(high, 1)})."
     )
 
 
