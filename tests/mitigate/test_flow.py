@@ -18,7 +18,7 @@ from evenhand.benchmarks.item import letters_by_identity
 from evenhand.cue import Message
 from evenhand.engines.engine import Request, Response
 from evenhand.engines.mock import MockEngine
-from evenhand.errors import NotFinished, UnknownName, Unreachable, UsageError
+from evenhand.errors import NotFinished, PairsError, UnknownName, Unreachable, UsageError
 from evenhand.identity import shipped_identities
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.outcome import to_json, write_outcome
@@ -278,6 +278,16 @@ def test_a_method_or_defence_that_is_none(audited: Path, tmp_path: Path) -> None
             methods=["dpo"],
             tuning=Tuning(recipes=["random"], weights="hf/x"),
         )
+
+
+def test_a_bad_file_of_pairs_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"prompt": "a", "chosen": "b", "rejected": "b"}\n')
+    for data, complaint in ((bad, "bad.jsonl:1: "), (tmp_path / "no.jsonl", "no such file")):
+        tuning = Tuning(recipes=["random"], data=str(data))
+        with pytest.raises(PairsError, match=complaint):
+            tuning.check("organism", wanted=True)
+        tuning.check("organism", wanted=False)
 
 
 COMPLAINTS = [

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from evenhand.errors import NotFinished, UsageError
+from evenhand.mitigate.pairs import Pair, read_pairs
 from evenhand.mitigate.recipes import make_pairs, needs_data
 from evenhand.mitigate.results import TrainingResult
 from evenhand.mitigate.split import TuningPart
 from evenhand.mitigate.train_settings import Training, training_for
-
-if TYPE_CHECKING:
-    from evenhand.mitigate.pairs import Pair
 
 CONTROL = "-shuffled"
 """Ends the name of a recipe whose preferences are swapped for a random half: it must not work."""
@@ -48,8 +46,8 @@ class Tuning:
         """See that a training could begin, before anything is asked.
 
         Raises:
-            UsageError: a recipe or a setting is unknown, data are missing, or there are no
-                weights to tune.
+            UsageError: a recipe or a setting is unknown, data are missing or no pairs, or there
+                are no weights to tune.
         """
         if not wanted:
             return
@@ -59,6 +57,8 @@ class Tuning:
             missing = self.data is None and (self.weights or model) != "organism"
             if needs_data(_plain(recipe)) and missing:
                 raise UsageError(f'the recipe "{recipe}" needs preference data: --data')
+            if needs_data(_plain(recipe)) and self.data and self.data.endswith(".jsonl"):
+                read_pairs(Path(self.data))
             self.training(recipe, model)
         try:
             base_of(self.weights or model)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from evenhand.analysis.compare import LOWER_IS_BETTER, IdentityChange, SideChange
 from evenhand.analysis.relevance import RelevanceChange
-from evenhand.report.sentences import signed
+from evenhand.report.sentences import p_text, signed
 from evenhand.stats import BiasChange, Comparison, MeanChange
 from evenhand.text import one_line
 
@@ -45,6 +45,10 @@ def bias_change_sentence(bias: BiasChange | None, margin: float) -> str:
     reach = max(abs(low), abs(high))
     if reach <= margin:
         return f"The bias is the same within {reach:.1f} points: {size}."
+    if low > 0 or high < 0:
+        way = "come down" if high < 0 else "gone up"
+        test = f"the test does not bear its interval out (p {p_text(bias.p_value)})"
+        return f"The bias may have {way}, but {test}: {size}."
     return f"No change of the bias is shown, but one of {reach:.1f} points is not excluded: {size}."
 
 
