@@ -51,6 +51,8 @@ def test_a_run_of_which_nothing_can_be_scored_is_reported(
     text = " ".join(made(tmp_path / "run", form, capsys)[0].split())
     if form in ("text", "html", "markdown"):
         assert "Too few scored answers" in text
+    if form == "text":
+        assert "Farthest from" not in text, "nobody stands anywhere"
 
 
 @pytest.mark.parametrize("form", ALL)
@@ -97,3 +99,11 @@ def test_json_goes_to_a_file_or_to_the_terminal(
     (text,) = made(tmp_path / "run", "json", capsys)
     assert run_main(["report", str(tmp_path / "run"), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(text)
+
+
+def test_what_is_printed_cannot_be_opened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit(tmp_path / "run", biased(), items=3)
+    assert run_main(["report", str(tmp_path / "run"), "--format", "json", "--open"]) == 2
+    assert "--open shows a file: name one with --out" in capsys.readouterr().err

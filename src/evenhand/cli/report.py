@@ -17,6 +17,7 @@ from rich.console import Console
 from evenhand.analysis import MARGIN, Audit, analyse
 from evenhand.analysis.whose import whose_scores
 from evenhand.cli.judges import judge_error_of
+from evenhand.errors import UsageError
 from evenhand.report import FORMS, FolderForm, Form, write_file
 from evenhand.report.details import print_details
 from evenhand.report.terminal import print_audit
@@ -121,7 +122,13 @@ def tell_paths(paths: Sequence[Path]) -> None:
 
 
 def deliver(content: str | bytes, path: Path | None, *, show: bool) -> None:
-    """To the file, or to the standard output where there is none."""
+    """To the file, or to the standard output where there is none.
+
+    Raises:
+        UsageError: there is no file to show.
+    """
+    if path is None and show:
+        raise UsageError("--open shows a file: name one with --out")
     if path is None:
         print(content if isinstance(content, str) else content.decode())
         return

@@ -47,10 +47,10 @@ def what_was_done(found: Mitigation) -> list[str]:
     """The split, the search and the trainings, in plain words."""
     parts = found.parts
     seen, unseen = parts.cues
-    more = f", and by the cue {' and '.join(unseen)}" if unseen else ""
+    more = f", and by the {_cues(unseen)}" if unseen else ""
     lines = [
-        f"Tuned on {parts.items[0]:,} items and {parts.identities[0]} identities, by the cue "
-        f"{' and '.join(seen)}. Tested on {parts.items[1]:,} other items, on "
+        f"Tuned on {parts.items[0]:,} items and {parts.identities[0]} identities, by the "
+        f"{_cues(seen)}. Tested on {parts.items[1]:,} other items, on "
         f"{parts.identities[1]} identities more{more}."
     ]
     if found.search:
@@ -67,6 +67,10 @@ def what_was_done(found: Mitigation) -> list[str]:
         for training in found.trainings
     ]
     return lines
+
+
+def _cues(names: Sequence[str]) -> str:
+    return f"{'cue' if len(names) == 1 else 'cues'} {' and '.join(names)}"
 
 
 def trials(search: Search) -> Rows:

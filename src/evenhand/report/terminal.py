@@ -96,8 +96,9 @@ def print_setting(setting: SettingResult, margin: float, console: Console) -> No
         drop=("noise floor", "plug-in", "no identity", "mean"),
         styles={"both axes": "bold", "placebos": "dim"},
     )
-    console.print()
-    _print_people(setting, console)
+    if any(axis.mean is not None for who in setting.identities for axis in who.axes.values()):
+        console.print()
+        _print_people(setting, console)
     for axis, result in setting.axes.items():
         if sentence := category_sentence(axis_name(axis), result.categories):
             console.print(Text(one_line(sentence, 600)))
