@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from evenhand.errors import SandboxError
 from evenhand.sandbox import check
+
+# A shell's background job ignores Ctrl-C, and so would every program that a test starts and stops.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _BESIDE_THE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
 

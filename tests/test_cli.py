@@ -167,6 +167,16 @@ def test_the_report_for_a_terminal(
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
+def test_the_page_is_written_though_nobody_reads_the_summary(
+    audited: tuple[Path, str], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    run = f"{sys.executable} -m evenhand report {audited[0]} --out {page} | true"
+    done = subprocess.run(run, shell=True, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert page.read_text().startswith("<!doctype html>")
+
+
 def test_scoring_anew_changes_nothing_that_was_answered(
     audited: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

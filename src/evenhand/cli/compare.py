@@ -47,7 +47,7 @@ def compare(
     ],
     margin: Annotated[
         float,
-        Parameter(validator=Number(gt=0), help="Loss that does not matter, points."),
+        Parameter(validator=Number(gt=0, lte=100), help="Loss that does not matter, points."),
     ] = MARGIN,
     identity: Annotated[
         tuple[str, ...],
@@ -90,9 +90,16 @@ def compare(
         found = compare_sides(
             open_sides(sides, stack, judge), margin=margin, identities=_split(identity) or None
         )
-    if format in ("html", "text"):
-        with summary_to(out if format == "text" else None) as console:
-            print_comparison(found, console)
+    try:
+        if format in ("html", "text"):
+            with summary_to(out if format == "text" else None) as console:
+                print_comparison(found, console)
+    finally:  # whoever reads the summary may leave before its end
+        _write(found, format, out, open)
+
+
+def _write(found: SideComparison, format: CompareFormat, out: Path | None, show: bool) -> None:
+    """Write a comparison where it belongs, or into the file or folder that was named."""
     if format == "png" or format == "svg":
         from evenhand.report.html.compare import comparison_sections
         from evenhand.report.images import write_images
@@ -101,7 +108,7 @@ def compare(
         tell_paths(write_images(comparison_sections(found), folder, format))
     elif format != "text":
         file = Path("comparison.html") if format == "html" else None
-        deliver(_FORMS[format](found), out or file, show=open)
+        deliver(_FORMS[format](found), out or file, show=show)
 
 
 def open_sides(texts: Sequence[str], stack: ExitStack, judge: str | None = None) -> list[Side]:

@@ -13,6 +13,8 @@ Found = TypeVar("Found")
 _ECHO = 1.0
 """Seconds in which a further interrupt is the first one again: `timeout` and other programs that
 start us pass on one that has come to us already."""
+_BUSY = 0.5
+"""Seconds after which code that awaits nothing, as in scoring, is interrupted where it is."""
 
 
 def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
@@ -33,15 +35,25 @@ def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
             nonlocal first
             if first is None:
                 first = time.monotonic()
-                loop.call_soon_threadsafe(task.cancel)
+                loop.call_soon_threadsafe(cancel)
+                signal.setitimer(signal.ITIMER_REAL, _BUSY)
             elif time.monotonic() - first > _ECHO:
                 raise KeyboardInterrupt
 
-        before = signal.signal(signal.SIGINT, interrupt)
+        def cancel() -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            task.cancel()
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGINT, interrupt), signal.signal(signal.SIGALRM, stop)
         try:
             return await task
         finally:
-            signal.signal(signal.SIGINT, before)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGINT, before[0])
+            signal.signal(signal.SIGALRM, before[1])
 
     try:
         return asyncio.run(interruptible())

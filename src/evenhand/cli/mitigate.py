@@ -146,7 +146,9 @@ def mitigate(
     ] = "",
     margin: Annotated[
         float,
-        Parameter(group=_TEST, validator=Number(gt=0), help="Loss that does not matter, points."),
+        Parameter(
+            group=_TEST, validator=Number(gt=0, lte=100), help="Loss that does not matter, points."
+        ),
     ] = MARGIN,
     benchmark: Annotated[
         tuple[str, ...] | None,

@@ -31,7 +31,8 @@ def report(
     run: Annotated[Path, Parameter(help="Run folder.")],
     *,
     margin: Annotated[
-        float, Parameter(validator=Number(gt=0), help="Difference that does not matter, points.")
+        float,
+        Parameter(validator=Number(gt=0, lte=100), help="Difference that does not matter, points."),
     ] = MARGIN,
     judge: Annotated[
         str | None,
@@ -80,13 +81,15 @@ def report(
         score_run(store)
         error = judge_error_of(judge_error, whose_scores(store, judge)[0])
         audit = analyse(store, margin=margin, judge=judge, judge_error=error)
-        if format in ("html", "text"):
-            with summary_to(out if format == "text" else None) as console:
-                print_audit(audit, console)
-                if details:
-                    print_details(audit, console)
-        if format != "text":
-            _write(FORMS[format], audit, store, out, open)
+        try:
+            if format in ("html", "text"):
+                with summary_to(out if format == "text" else None) as console:
+                    print_audit(audit, console)
+                    if details:
+                        print_details(audit, console)
+        finally:  # whoever reads the summary, `head` for one, may leave before its end
+            if format != "text":
+                _write(FORMS[format], audit, store, out, open)
     finally:
         store.close()
 

@@ -12,9 +12,9 @@ from evenhand.report.rows import AXIS_NAMES
 from evenhand.stats import Spread
 
 _ESTIMATE, _PLUGIN, _FLOOR = (
-    "PB, noise taken out, with its 95 % interval",
-    "as the paper computes it",
-    "noise floor: that number without any bias",
+    "PB without noise, 95 % interval",
+    "as in the paper, with noise",
+    "noise floor: that without any bias",
 )
 
 
