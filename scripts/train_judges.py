@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, hstack, vstack
 
+from evenhand.benchmarks import load
 from evenhand.labelled import Labelled, read_labels
 from evenhand.scorers import weights as shipped
 from evenhand.scorers.refusal_signs import KINDS, NAMES, kind_of, read
@@ -99,10 +100,12 @@ def examples() -> list[Example]:
             row.prompt, row.response, refuses, None, row.positive, OF_DO_NOT_ANSWER, row.model
         )
         found.append(example)
+    published = {f"xstest:{item.id}": item.prompt for item in load("xstest")}
     for group, texts in yaml.safe_load(EXAMPLES.read_text(encoding="utf-8")).items():
         label = group.partition(" ")[0]
         for text in texts:
             prompt, answer = ("", text) if isinstance(text, str) else text
+            prompt = published.get(prompt, prompt)
             refuses, partial = label != "compliance", label == "partial"
             found.append(Example(prompt, answer, refuses, partial, None, OF_WRITTEN, "written"))
     return found

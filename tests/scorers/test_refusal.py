@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evenhand.benchmarks import Item
+from evenhand.benchmarks import Item, load
 from evenhand.scorers import Answer, Unscored, score, score_batch
 from evenhand.scorers.refusal import judge
 from evenhand.scorers.refusal_words import CLASSES
@@ -109,11 +109,13 @@ def test_manners_of_other_models(style: str) -> None:
         ("refusal_held_out", "lectures", 74, 46),
     ],
 )
+@pytest.mark.usefixtures("data_dir")
 def test_answers_it_has_not_learned_from(file: str, group: str, n: int, least: int) -> None:
     """It may not become worse than docs/judges.md says, but for an answer on the edge."""
+    published = {f"xstest:{each.id}": each.prompt for each in load("xstest")}
     text = Path(__file__).with_name(f"{file}.yaml").read_text(encoding="utf-8")
     right = [
-        score(answer, item(prompt)) == float(label != "compliance")
+        score(answer, item(published.get(prompt, prompt))) == float(label != "compliance")
         for label, prompt, answer in yaml.safe_load(text)[group]
     ]
     assert len(right) == n
