@@ -1,6 +1,6 @@
 """Answers per second of CPU time on one core, for the offline judges.
 
-    python benchmarks/judge_speed.py          # reads the labelled answers: EVENHAND_DATA_DIR
+    python benchmarks/judge_speed.py          # reads the labeled answers: EVENHAND_DATA_DIR
 
 A keyword list over the same answers, in the same run, tells how fast the machine is.
 """
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from evenhand.benchmarks import Item
-from evenhand.labelled import Labelled, read_labels
+from evenhand.labeled import Labeled, read_labels
 from evenhand.scorers import score
 
 ROUNDS = 5
@@ -46,7 +46,7 @@ def seconds(judge: Callable[[str, Item], object], answers: Sequence[tuple[str, I
     return least
 
 
-def items(rows: Sequence[Labelled], scorer: str) -> list[tuple[str, Item]]:
+def items(rows: Sequence[Labeled], scorer: str) -> list[tuple[str, Item]]:
     return [
         (row.response, Item("speed", str(place), row.prompt, "safety", scorer))  # type: ignore[arg-type]
         for place, row in enumerate(rows)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from evenhand.benchmarks.item import Item
-from evenhand.cue import NO_DEFENCE, Condition, select_cues
+from evenhand.cue import NO_DEFENSE, Condition, select_cues
 from evenhand.engines.engine import Request, Response
 from evenhand.identity import BASELINE, shipped_identities
 from evenhand.plan import Plan
@@ -67,7 +67,7 @@ def write_run(folder: Path) -> None:
     rng = np.random.default_rng(0)
     cue = select_cues(["system"])[0]
     people = (BASELINE, *(i for i in shipped_identities() if i.kind == "identity"))[:USERS]
-    conditions = tuple(Condition(who, cue, NO_DEFENCE) for who in people)
+    conditions = tuple(Condition(who, cue, NO_DEFENSE) for who in people)
     plan = Plan(Study(model="openai/any"), conditions, make_items())
     words = np.array([f"word{n}" for n in range(5000)])
     store = Store.create(folder)

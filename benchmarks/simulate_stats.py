@@ -97,7 +97,7 @@ def cell_probability(means: Floats, s: Setting, item: Floats, cell: Floats) -> F
     return np.asarray(ndtr((ndtri(means)[:, None] - item - cell) / rest**0.5))
 
 
-# --- personalisation bias -----------------------------------------------------------------
+# --- personalization bias -----------------------------------------------------------------
 
 
 def bias_row(s: Setting, replications: int, population: str = "items") -> Row:
@@ -219,8 +219,8 @@ def unequal_table(replications: int) -> Iterator[Row]:
             scores[0] = rng.random(n) < 0.5
             ours.append(stats.personalization_bias(scores, None).p_value <= 0.05)
             identities.append(stats.differences_to_mean(scores).p_holm.min() <= 0.05)
-            centred = scores - scores.mean(axis=0)
-            q = (k - 1) * np.sum(centred.sum(axis=1) ** 2) / np.sum(centred**2)
+            centered = scores - scores.mean(axis=0)
+            q = (k - 1) * np.sum(centered.sum(axis=1) ** 2) / np.sum(centered**2)
             cochran.append(chdtrc(k - 1, q) <= 0.05)
         yield {
             "K": k,

@@ -33,7 +33,7 @@ def draw_axis(rng: np.random.Generator, rows: int, base: float) -> Axis:
     return axis
 
 
-def analyses(rng: np.random.Generator) -> dict[str, Callable[[], object]]:
+def analyzes(rng: np.random.Generator) -> dict[str, Callable[[], object]]:
     safety, utility = draw_axis(rng, IDENTITIES, 0.9), draw_axis(rng, IDENTITIES, 0.7)
     after, base = draw_axis(rng, IDENTITIES, 0.9), draw_axis(rng, 1, 0.9)
     placebo = draw_axis(rng, PLACEBOS, 0.9)
@@ -90,7 +90,7 @@ def main() -> None:
     threadpool_limits(limits=1, user_api="blas")
     total = 0.0
     print("| analysis | seconds |\n|---|---|")
-    for name, run in analyses(np.random.default_rng(0)).items():
+    for name, run in analyzes(np.random.default_rng(0)).items():
         start = time.perf_counter()
         run()
         seconds = time.perf_counter() - start

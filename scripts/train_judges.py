@@ -1,6 +1,6 @@
 """Learn the weights of the judges `refusal` and `harm`; they go to data/judge_weights.json.
 
-    python scripts/train_judges.py           # needs the labelled answers: EVENHAND_DATA_DIR
+    python scripts/train_judges.py           # needs the labeled answers: EVENHAND_DATA_DIR
 
 How well they do on models left out of the training says scripts/judge_tables.py.
 
@@ -32,7 +32,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, hstack, vstack
 
 from evenhand.benchmarks import load
-from evenhand.labelled import Labelled, read_labels
+from evenhand.labeled import Labeled, read_labels
 from evenhand.scorers import weights as shipped
 from evenhand.scorers.refusal_signs import KINDS, NAMES, kind_of, read
 from evenhand.scorers.weights import Weights
@@ -111,7 +111,7 @@ def examples() -> list[Example]:
     return found
 
 
-def _of_do_not_answer(row: Labelled) -> bool | None:
+def _of_do_not_answer(row: Labeled) -> bool | None:
     """Whether an answer to Do-Not-Answer refuses, as far as its action class tells.
 
     Refusing (0) is, following (5) is not. Refuting an opinion (1) is one in reply to "why" and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from evenhand.cue import Defence, Message
+from evenhand.cue import Defense, Message
 from evenhand.plan import make_plan
 from evenhand.study import Study
 
@@ -14,10 +14,10 @@ STUDY = Study(
     benchmarks=("demo_safety", "demo_over_refusal"),
     identities=("religion", "gender", "age"),
 )
-GOOD = Defence(id="good", text="This sentence takes the bias away.")
-HALF = Defence(id="half", text="This sentence takes half of the bias away.")
-REFUSING = Defence(id="refusing", text="This sentence makes the model refuse everything.")
-IDLE = [Defence(id=f"idle-{n}", text=f"Remark number {n} changes nothing.") for n in range(9)]
+GOOD = Defense(id="good", text="This sentence takes the bias away.")
+HALF = Defense(id="half", text="This sentence takes half of the bias away.")
+REFUSING = Defense(id="refusing", text="This sentence makes the model refuse everything.")
+IDLE = [Defense(id=f"idle-{n}", text=f"Remark number {n} changes nothing.") for n in range(9)]
 HURT = ("Christian", "Hindu", "minor", "woman")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from evenhand.api import RunOptions, audit
 from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
-from evenhand.judges.judge import Judgement, Settle
+from evenhand.judges.judge import Judgment, Settle
 from evenhand.judges.rubric import Rubric
 from evenhand.judging import judge_run
 from evenhand.scorers import Answer, Verdict
@@ -29,13 +29,13 @@ def rubric(reply: Callable[[list[Message]], str], name: str = "rubric:openai/moc
     return Rubric(name, lambda _: MockEngine(reply))
 
 
-def judge_all(judge: Any, answers: list[Answer]) -> list[Judgement]:
+def judge_all(judge: Any, answers: list[Answer]) -> list[Judgment]:
     """What a judge makes of answers, in their order."""
-    found: dict[int, Judgement] = {}
+    found: dict[int, Judgment] = {}
 
-    def settle(place: int, judgement: Judgement) -> None:
+    def settle(place: int, judgment: Judgment) -> None:
         assert place not in found, "settled twice"
-        found[place] = judgement
+        found[place] = judgment
 
     async def work() -> None:
         try:
@@ -71,7 +71,7 @@ class Rule:
     async def judge(self, answers: Iterator[Answer], settle: Settle) -> None:
         for place, answer in enumerate(answers):
             self.seen.append(answer)
-            settle(place, Judgement(Verdict(self.rule(answer), "by rule")))
+            settle(place, Judgment(Verdict(self.rule(answer), "by rule")))
             await asyncio.sleep(0)
 
     async def close(self) -> None:

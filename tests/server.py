@@ -215,9 +215,9 @@ def refuse_max_tokens(body: dict[str, Any], _key: str) -> Refusal | None:
 
 
 @contextmanager
-def serving(**behaviour: Any) -> Iterator[Server]:
+def serving(**behavior: Any) -> Iterator[Server]:
     """A server on a free port of the loopback address, in a thread of its own."""
-    server = Server(**behaviour)
+    server = Server(**behavior)
     loop = asyncio.new_event_loop()
     up = threading.Event()
 

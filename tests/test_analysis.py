@@ -12,7 +12,7 @@ import orjson
 import pytest
 from numpy.typing import NDArray
 
-from evenhand.analysis import analyse
+from evenhand.analysis import analyze
 from evenhand.benchmarks.item import Axis
 from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError
@@ -64,7 +64,7 @@ class Study:
         )
 
     def result(self) -> dict[str, Any]:
-        return dict(orjson.loads(to_json(analyse(self.store))))
+        return dict(orjson.loads(to_json(analyze(self.store))))
 
 
 def noise_of(scores: Floats) -> float:
@@ -223,14 +223,14 @@ def test_all_alike_is_no_bias(tmp_path: Path) -> None:
     assert pb["p_value"] == 1
 
 
-def test_placebos_cues_and_defences_are_kept_apart(tmp_path: Path) -> None:
+def test_placebos_cues_and_defenses_are_kept_apart(tmp_path: Path) -> None:
     study = Study(
         tmp_path,
         {"safe": ("safety", 8)},
         identities=["religion"],
         placebos=True,
         cues=["system", "user"],
-        defences=["none", "ignore"],
+        defenses=["none", "ignore"],
     )
     names = [condition.id for condition in study.plan.conditions]
 
@@ -241,7 +241,7 @@ def test_placebos_cues_and_defences_are_kept_apart(tmp_path: Path) -> None:
 
     study.score(value)
     result = study.result()
-    assert [(s["cue"], s["defence"]) for s in result["settings"]] == [
+    assert [(s["cue"], s["defense"]) for s in result["settings"]] == [
         ("system-1", "none"),
         ("system-1", "ignore"),
         ("user-1", "none"),
@@ -253,10 +253,10 @@ def test_placebos_cues_and_defences_are_kept_apart(tmp_path: Path) -> None:
     np.testing.assert_allclose(deltas, expected, atol=1e-9)
     assert result["pb"]["estimate"] == pytest.approx(
         0
-    )  # the headline is that of the first cue and defence
+    )  # the headline is that of the first cue and defense
     assert result["settings"][3]["pb"]["plugin"] == pytest.approx(20)
 
 
 def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="has no answers yet"):
-        analyse(Store.create(tmp_path / "run"))
+        analyze(Store.create(tmp_path / "run"))

@@ -51,7 +51,7 @@ NAMES = [
     ([*OWN, "-i", "religion*agee"], 'did you mean "age"?'),
     ([*OWN, "-c", "sytem"], 'unknown cue "sytem"; did you mean "system"?'),
     ([*OWN, "-c", "memory-9"], "did you mean"),
-    ([*OWN, "-d", "ignor"], 'unknown defence "ignor"; did you mean "ignore"?'),
+    ([*OWN, "-d", "ignor"], 'unknown defense "ignor"; did you mean "ignore"?'),
     ([*OWN, "--preset", "papr"], 'did you mean "paper"?'),
     (["plan", "openia/m"], 'unknown model "openia/m"; did you mean "openai/m"?'),
     (["plan", "gpt-4o"], "openai/MODEL, hf/MODEL, organism"),
@@ -101,7 +101,7 @@ VALUES = [
     ([*OWN, "-i", "religion*religion"], "crosses a category with itself"),
     ([*OWN, "-i", "religion*"], "write it like religion*age"),
     ([*OWN, "-i", "placebos"], "choose at least one identity"),
-    ([*OWN, "-d", "half \udcff"], "defences"),
+    ([*OWN, "-d", "half \udcff"], "defenses"),
 ]
 
 
@@ -163,17 +163,17 @@ ENTRIES = [
     ("--cues-file", cue(system="{is} {question}"), "{question} belongs in `user` alone"),
     ("--cues-file", cue().replace("placement: system", "placement: top"), "placement: "),
     ("--cues-file", cue().replace("system:", "history: [hi], system:"), "turn of the assistant"),
-    ("--defences-file", "defences: [{id: none, text: x y}]", 'duplicate defence "none"'),
+    ("--defenses-file", "defenses: [{id: none, text: x y}]", 'duplicate defense "none"'),
     (
-        "--defences-file",
-        "defences: [{id: x, text: ''}]",
-        'defence "x" needs either a text or withhold',
+        "--defenses-file",
+        "defenses: [{id: x, text: ''}]",
+        'defense "x" needs either a text or withhold',
     ),
 ]
 
 
 @pytest.mark.parametrize(("option", "content", "fragment"), ENTRIES, ids=str)
-def test_files_of_identities_cues_and_defences(
+def test_files_of_identities_cues_and_defenses(
     option: str, content: str, fragment: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("mine.yaml").write_text(content)

@@ -21,8 +21,8 @@ from evenhand.calibrating import calibrate, tabulate
 from evenhand.cli import main
 from evenhand.engines.engine import Failure
 from evenhand.errors import EngineError, UsageError
-from evenhand.judges import Judgement, Settle
-from evenhand.labelled import Kind, Labelled, Labels, read_labels
+from evenhand.judges import Judgment, Settle
+from evenhand.labeled import Kind, Labeled, Labels, read_labels
 from evenhand.scorers.score import Answer, Unscored, Verdict
 
 EXAMPLE = Agreement(40, 5, 9, 46, unscored_positives=2, unscored_negatives=1)
@@ -128,15 +128,15 @@ def test_bad_calibrations(tmp_path: Path, content: str, complaint: str) -> None:
 
 def test_by_model_and_by_class() -> None:
     rows = (
-        Labelled("?", "a", True, "refusal", "m"),
-        Labelled("?", "b", False, "compliance", "n"),
-        Labelled("?", "c", True, "partial", "n"),
+        Labeled("?", "a", True, "refusal", "m"),
+        Labeled("?", "b", False, "compliance", "n"),
+        Labeled("?", "c", True, "partial", "n"),
     )
     found = tabulate("j", Labels("l", "refusal", rows), [1.0, 0.0, Unscored("?")])
     assert {name: part.n for name, part in found.by_model.items()} == {"m": 1, "n": 2}
     assert list(found.by_class) == ["compliance", "partial", "refusal"]
     assert found.by_class["partial"].unscored == 1
-    nameless = tabulate("j", Labels("l", "refusal", (Labelled("?", "a", True, "refusal"),)), [1.0])
+    nameless = tabulate("j", Labels("l", "refusal", (Labeled("?", "a", True, "refusal"),)), [1.0])
     assert nameless.by_model == {}
 
 
@@ -226,7 +226,7 @@ def test_how_spreadsheets_and_xstest_write_labels(tmp_path: Path, content: str) 
     [
         (b"", ":1: the file is empty"),
         (b"\n\n", ":1: "),
-        (HEADER.encode(), ":1: no labelled answers"),
+        (HEADER.encode(), ":1: no labeled answers"),
         (b"prompt,response\na,b\n", ':1: column "label" is missing'),
         (b"prompt,answer,label\na,b,refusal\n", ':1: column "response" is missing'),
         (HEADER.encode() + b"a,b,maybe\n", ':2: label "maybe" is none of compliance'),
@@ -277,7 +277,7 @@ def test_bad_arguments(
 def test_a_byte_order_mark_and_other_columns_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_bytes("\ufeffid,Prompt,Response,Label\n7,a,b,Refusal\n".encode())
-    assert read_labels(str(path)).rows == (Labelled("a", "b", True, "refusal"),)
+    assert read_labels(str(path)).rows == (Labeled("a", "b", True, "refusal"),)
 
 
 def test_a_response_of_a_megabyte(tmp_path: Path) -> None:
@@ -335,22 +335,22 @@ class OtherJudge:
         for place, answer in reversed(list(enumerate(answers))):
             self.seen.append((answer.item.prompt, answer.text, answer.item.axis))
             if answer.text == "silent":
-                settle(place, Judgement(None, [Failure(500, "no reply")]))
+                settle(place, Judgment(None, [Failure(500, "no reply")]))
             else:
-                settle(place, Judgement(Verdict(float(answer.text == "no"))))
+                settle(place, Judgment(Verdict(float(answer.text == "no"))))
 
     async def close(self) -> None:
         self.closed = True
 
 
-def labelled(*answers: tuple[str, bool], kind: Kind = "refusal") -> Labels:
-    return Labels("mine", kind, tuple(Labelled("?", text, yes, "c") for text, yes in answers))
+def labeled(*answers: tuple[str, bool], kind: Kind = "refusal") -> Labels:
+    return Labels("mine", kind, tuple(Labeled("?", text, yes, "c") for text, yes in answers))
 
 
 @pytest.mark.parametrize(("kind", "axis"), [("refusal", "over_refusal"), ("harm", "safety")])
 def test_any_judge(kind: Kind, axis: str) -> None:
     judge = OtherJudge()
-    labels = labelled(("no", True), ("", True), ("yes", False), ("no", False), kind=kind)
+    labels = labeled(("no", True), ("", True), ("yes", False), ("no", False), kind=kind)
     found = asyncio.run(calibrate(judge, labels)).overall
     # A score of 1 is a refusal there, and a safe answer here.
     agreed = Agreement(1, 0, 1, 1, 1, 0) if kind == "refusal" else Agreement(0, 1, 1, 1, 1, 0)
@@ -362,5 +362,5 @@ def test_any_judge(kind: Kind, axis: str) -> None:
 def test_a_judge_without_a_verdict_is_no_calibration() -> None:
     judge = OtherJudge()
     with pytest.raises(EngineError, match="other gave no verdict on answer 3: no reply"):
-        asyncio.run(calibrate(judge, labelled(("no", True), ("", False), ("silent", True))))
+        asyncio.run(calibrate(judge, labeled(("no", True), ("", False), ("silent", True))))
     assert judge.closed

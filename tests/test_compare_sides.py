@@ -53,21 +53,21 @@ def test_how_a_side_is_named(
     assert parse_side(text) == (Path(parts[0]), *parts[1:])
 
 
-def test_one_run_under_several_defences(tmp_path: Path) -> None:
+def test_one_run_under_several_defenses(tmp_path: Path) -> None:
     store = run(
         tmp_path / "run",
         biased(0.4, seed=1),
         cues=["system", "memory"],
-        defences=["none", "ignore", "same-standard"],
+        defenses=["none", "ignore", "same-standard"],
     )
     found = compare_sides(
-        [Side(store), Side(store, defence="ignore"), Side(store, "memory-1", "same-standard")],
+        [Side(store), Side(store, defense="ignore"), Side(store, "memory-1", "same-standard")],
         margin=2.0,
     )
     assert [side.name for side in found.sides] == [
-        "cue system-1, defence none",
-        "cue system-1, defence ignore",
-        "cue memory-1, defence same-standard",
+        "cue system-1, defense none",
+        "cue system-1, defense ignore",
+        "cue memory-1, defense same-standard",
     ]
     assert [change.side for change in found.changes] == [1, 2]
     assert not found.left_out
@@ -77,9 +77,9 @@ def test_one_run_under_several_defences(tmp_path: Path) -> None:
 
 def test_the_figures_of_a_side_are_those_of_its_audit(tmp_path: Path) -> None:
     """Where nothing is left out, a side has the PB and the means that a report shows."""
-    report = audit(tmp_path / "run", biased(0.4, 0.2, seed=1), defences=["none", "ignore"])
+    report = audit(tmp_path / "run", biased(0.4, 0.2, seed=1), defenses=["none", "ignore"])
     store = Store.open(tmp_path / "run")
-    found = compare_sides([Side(store), Side(store, defence="ignore")], margin=2.0)
+    found = compare_sides([Side(store), Side(store, defense="ignore")], margin=2.0)
     for side, setting in zip(found.sides, report.settings, strict=True):
         assert isinstance(side.pb, Spread)
         assert side.pb == setting.pb
@@ -90,14 +90,14 @@ def test_the_figures_of_a_side_are_those_of_its_audit(tmp_path: Path) -> None:
     for n, who in enumerate(found.identities):
         for axis, means in who.means.items():
             assert means == [s.identities[n].axes[axis].mean for s in report.settings]
-    change = report.defences[0].change
+    change = report.defenses[0].change
     assert found.changes[0].bias == change.bias
     assert found.changes[0].axes["safety"].mean == change.safety_mean
 
 
 def test_only_some_identities(tmp_path: Path) -> None:
-    store = run(tmp_path / "run", biased(0.4, seed=1), defences=["none", "ignore"])
-    sides = [Side(store), Side(store, defence="ignore")]
+    store = run(tmp_path / "run", biased(0.4, seed=1), defenses=["none", "ignore"])
+    sides = [Side(store), Side(store, defense="ignore")]
     found = compare_sides(sides, margin=2.0, identities=["hindu", "muslim", "nobody"])
     assert [who.id for who in found.identities] == ["muslim", "hindu"]
     assert found.left_out == ["asked for, but not on every side: nobody"]
@@ -106,9 +106,9 @@ def test_only_some_identities(tmp_path: Path) -> None:
 
 
 def test_one_identity_alone_has_a_change_but_no_bias(tmp_path: Path) -> None:
-    store = run(tmp_path / "run", biased(seed=1), defences=["none", "ignore"])
+    store = run(tmp_path / "run", biased(seed=1), defenses=["none", "ignore"])
     found = compare_sides(
-        [Side(store), Side(store, defence="ignore")], margin=2.0, identities=["hindu"]
+        [Side(store), Side(store, defense="ignore")], margin=2.0, identities=["hindu"]
     )
     (change,) = found.changes
     assert change.bias is None
@@ -226,7 +226,7 @@ def test_other_messages_under_the_same_cue_are_told(tmp_path: Path) -> None:
             )
         )
     (caveat,) = compare_sides([Side(store) for store in stores], margin=2.0).caveats
-    assert caveat.endswith("the messages sent under the same cue and defence")
+    assert caveat.endswith("the messages sent under the same cue and defense")
 
 
 def test_items_without_any_score_on_a_side_are_left_out(tmp_path: Path) -> None:
@@ -268,8 +268,8 @@ def test_samples_may_differ_in_number(tmp_path: Path) -> None:
 def test_a_side_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = run(tmp_path / "run", items=3)
     folder = str(tmp_path / "run")
-    with pytest.raises(UnknownName, match="unknown defence in"):
-        compare_sides([Side(store), Side(store, defence="ignore")], margin=2.0)
+    with pytest.raises(UnknownName, match="unknown defense in"):
+        compare_sides([Side(store), Side(store, defense="ignore")], margin=2.0)
     assert "unknown cue" in refused(["compare", folder, f"{folder}@nothing/none"], capsys)
     assert "no run in" in refused(["compare", folder, str(tmp_path / "none")], capsys)
     assert "stands on two sides" in refused(["compare", folder, folder], capsys)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from evenhand.cue import (
-    NO_DEFENCE,
+    NO_DEFENSE,
     Condition,
     Cue,
     Message,
     read_cues,
     select_cues,
-    select_defences,
+    select_defenses,
     shipped_cues,
 )
 from evenhand.errors import UnknownName
@@ -29,7 +29,7 @@ QUESTION = "What is {is}? {question} {0} %s\n\n```{}``` \\1 é 漢"
 
 
 def told(cue: Cue, identity: Identity, question: str = QUESTION, **more: object) -> list[Message]:
-    return Condition(identity, cue, NO_DEFENCE, **more).messages(question)  # type: ignore[arg-type]
+    return Condition(identity, cue, NO_DEFENSE, **more).messages(question)  # type: ignore[arg-type]
 
 
 def text_of(messages: list[Message]) -> str:
@@ -116,26 +116,26 @@ def test_no_two_cues_say_the_same() -> None:
     assert len({str(told(cue, MUSLIM)) for cue in shipped_cues()}) == len(shipped_cues())
 
 
-def test_a_defence_follows_the_cue_and_stands_alone_at_the_baseline() -> None:
-    (defence,) = select_defences(["Treat all users alike."])
+def test_a_defense_follows_the_cue_and_stands_alone_at_the_baseline() -> None:
+    (defense,) = select_defenses(["Treat all users alike."])
     sentence = "You are a helpful assistant. I am a Muslim person. Treat all users alike."
-    assert Condition(MUSLIM, PAPER, defence).messages("Q?")[0]["content"] == sentence
-    alone = Condition(BASELINE, PAPER, defence).messages("Q?")
+    assert Condition(MUSLIM, PAPER, defense).messages("Q?")[0]["content"] == sentence
+    alone = Condition(BASELINE, PAPER, defense).messages("Q?")
     assert alone[0] == {"role": "system", "content": "Treat all users alike."}
     (user,) = select_cues(["user"])
-    merged = Condition(MUSLIM, user, defence, system_role=False).messages("Q?")
+    merged = Condition(MUSLIM, user, defense, system_role=False).messages("Q?")
     assert merged == [
         {"role": "user", "content": "Treat all users alike.\n\nI am a Muslim person.\n\nQ?"}
     ]
 
 
-def test_defences_by_name_and_by_sentence() -> None:
-    assert [d.id for d in select_defences(["none", "ignore"])] == ["none", "ignore"]
-    first, second = select_defences(["Be fair to all.", "Be fair to everyone."])
+def test_defenses_by_name_and_by_sentence() -> None:
+    assert [d.id for d in select_defenses(["none", "ignore"])] == ["none", "ignore"]
+    first, second = select_defenses(["Be fair to all.", "Be fair to everyone."])
     assert first.id != second.id
-    assert select_defences(["Be fair to all."])[0].id == first.id
+    assert select_defenses(["Be fair to all."])[0].id == first.id
     with pytest.raises(UnknownName):
-        select_defences(["ignor"])
+        select_defenses(["ignor"])
 
 
 def test_a_cue_of_ones_own(tmp_path: Path) -> None:

@@ -76,12 +76,12 @@ def test_rejected(benchmark: Path) -> None:
     assert "System role not supported" in found.evidence
 
 
-@pytest.mark.parametrize("behaviour", [{"system": "drop"}, {"refuse": refuse_system}])
+@pytest.mark.parametrize("behavior", [{"system": "drop"}, {"refuse": refuse_system}])
 def test_the_fallback_reaches_every_answer_and_the_report(
-    tmp_path: Path, benchmark: Path, behaviour: dict[str, Any]
+    tmp_path: Path, benchmark: Path, behavior: dict[str, Any]
 ) -> None:
     plan = plan_of("openai/test", benchmark, identities=["religion"])
-    with serving(**behaviour) as server:
+    with serving(**behavior) as server:
         result = audit(plan.study, out=tmp_path / "run", options=RunOptions([server.url]))
         assert result.done == result.cells
         answered = [b for b in server.bodies if b["messages"][0]["role"] != "system"]

@@ -32,18 +32,18 @@ def keys(made: Plan) -> list[bytes]:
 
 def test_every_cell_has_a_key_of_its_own(benchmark: Path) -> None:
     made = plan(
-        benchmark, samples=2, placebos=True, cues=["system", "user"], defences=["none", "ignore"]
+        benchmark, samples=2, placebos=True, cues=["system", "user"], defenses=["none", "ignore"]
     )
     found = keys(made)
     assert len(found) == len(set(found)) == made.cells
     assert made.cells == (1 + 31 + 14) * 2 * 2 * 30 * 2
 
 
-def test_each_cue_and_defence_has_its_own_baseline(benchmark: Path) -> None:
-    made = plan(benchmark, cues=["system", "user"], defences=["none", "ignore"])
+def test_each_cue_and_defense_has_its_own_baseline(benchmark: Path) -> None:
+    made = plan(benchmark, cues=["system", "user"], defenses=["none", "ignore"])
     bases = [c for c in made.conditions if c.identity.kind == "baseline"]
-    assert {(c.cue.id, c.defence.id) for c in bases} == {
-        (cue, defence) for cue in ("system-1", "user-1") for defence in ("none", "ignore")
+    assert {(c.cue.id, c.defense.id) for c in bases} == {
+        (cue, defense) for cue in ("system-1", "user-1") for defense in ("none", "ignore")
     }
 
 
@@ -58,7 +58,7 @@ def test_each_cue_and_defence_has_its_own_baseline(benchmark: Path) -> None:
         {"decoding": {"stop": ["x"]}},
         {"decoding": {"extra": {"min_p": 0.1}}},
         {"cues": ["system-2"]},
-        {"defences": ["ignore"]},
+        {"defenses": ["ignore"]},
     ],
     ids=str,
 )
@@ -82,7 +82,7 @@ def test_keys_change_with_the_sample_the_question_and_the_placement(benchmark: P
 
 def test_keys_do_not_depend_on_what_else_is_asked(benchmark: Path) -> None:
     small = plan(benchmark, identities=["jewish", "muslim"], limit=3)
-    large = plan(benchmark, samples=3, placebos=True, cues=["all"], defences=["none", "ignore"])
+    large = plan(benchmark, samples=3, placebos=True, cues=["all"], defenses=["none", "ignore"])
     assert set(keys(small)) < set(keys(large))
 
 

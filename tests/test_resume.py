@@ -61,7 +61,7 @@ def test_a_finished_audit_sends_nothing(benchmark: Path, tmp_path: Path) -> None
         ({}, {"cues": ["system", "user"]}, 60),
         ({}, {"cues": ["system", "user-2", "memory"]}, 120),
         ({"cues": ["user"]}, {"cues": ["user", "system"]}, 60),
-        ({}, {"defences": ["none", "ignore"]}, 60),
+        ({}, {"defenses": ["none", "ignore"]}, 60),
         ({"samples": 2}, {"samples": 1}, 0),
         ({}, {"identities": ["jewish", "muslim"]}, 0),
         ({}, {"limit": 3}, 0),

@@ -1,4 +1,4 @@
-"""The API key and authorisation headers appear nowhere but in the requests."""
+"""The API key and authorization headers appear nowhere but in the requests."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def assert_no_secret(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "code"),
+    ("behavior", "code"),
     [
         ({}, 0),
         ({"faults": Faults()}, 0),
@@ -68,9 +68,9 @@ def assert_no_secret(text: str) -> None:
     ids=["success", "faults", "500", "long-400", "401", "403"],
 )
 def test_the_key_is_in_no_file_and_no_output(
-    tmp_path: Path, behaviour: dict[str, Any], code: int
+    tmp_path: Path, behavior: dict[str, Any], code: int
 ) -> None:
-    with serving(**behaviour) as server:
+    with serving(**behavior) as server:
         found, text = audit(server, tmp_path)
     assert found == code
     assert_no_secret(text)

@@ -154,9 +154,9 @@ def test_a_reader_sees_what_is_committed_while_another_writes(store: Store, plan
 
 
 def test_creating_again_opens_what_is_there(store: Store) -> None:
-    store.set_meta("colour", {"is": "green"})
+    store.set_meta("color", {"is": "green"})
     store.close()
-    assert Store.create(store.folder).meta("colour") == {"is": "green"}
+    assert Store.create(store.folder).meta("color") == {"is": "green"}
     assert Store.open(store.folder).meta("nothing") is None
 
 

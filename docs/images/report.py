@@ -1,6 +1,6 @@
-"""Draw the pictures of docs/report.md from a run of the demo suite under two defences.
+"""Draw the pictures of docs/report.md from a run of the demo suite under two defenses.
 
-evenhand audit organism --placebos --defence none --defence ignore --out runs/demo-ignore
+evenhand audit organism --placebos --defense none --defense ignore --out runs/demo-ignore
 python docs/images/report.py runs/demo-ignore       writes PNG files beside itself
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from evenhand.analysis import analyse
+from evenhand.analysis import analyze
 from evenhand.analysis.closer import look_closer
 from evenhand.analysis.compare import Side, compare_sides
 from evenhand.report.html import sections
@@ -23,14 +23,14 @@ from evenhand.store import Store
 HERE = Path(__file__).parent
 OF_THE_RUN = {"bias": "report-bias", "map": "report-map", "where-benchmarks": "report-where"}
 OF_THE_COMPARISON = {"arrows-1": "compare-arrows", "mean-changes": "compare-means"}
-COLOURS = 160
+COLORS = 160
 
 
 def main() -> None:
-    """Write the pictures, in few colours so that they stay small."""
+    """Write the pictures, in few colors so that they stay small."""
     store = Store.open(Path(sys.argv[1]))
-    audit = analyse(store)
-    compared = compare_sides([Side(store), Side(store, defence="ignore")], margin=audit.margin)
+    audit = analyze(store)
+    compared = compare_sides([Side(store), Side(store, defense="ignore")], margin=audit.margin)
     for made, names in (
         (sections(audit, look_closer(store, audit)), OF_THE_RUN),
         (comparison_sections(compared), OF_THE_COMPARISON),
@@ -39,7 +39,7 @@ def main() -> None:
             if figure.name in names:
                 image = Image.open(io.BytesIO(draw(figure, "png"))).convert("RGB")
                 path = HERE / f"{names[figure.name]}.png"
-                image.quantize(COLOURS).save(path, optimize=True)
+                image.quantize(COLORS).save(path, optimize=True)
 
 
 if __name__ == "__main__":

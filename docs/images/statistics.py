@@ -27,7 +27,7 @@ from simulate_stats import (  # noqa: E402
 
 from evenhand import stats  # noqa: E402
 
-BLUE, ORANGE, GREY = "#1f5f99", "#d9822b", "#888888"
+BLUE, ORANGE, GRAY = "#1f5f99", "#d9822b", "#888888"
 REPLICATIONS = 300
 
 
@@ -52,14 +52,14 @@ def plugin_against_corrected() -> None:
         plugin.append(np.quantile([r.plugin for r in results], [0.05, 0.5, 0.95]))
         corrected.append(np.quantile([r.estimate for r in results], [0.05, 0.5, 0.95]))
     figure, axes = plt.subplots(figsize=(5.2, 3.8))
-    for values, colour, label in (
+    for values, color, label in (
         (plugin, ORANGE, "plug-in (as in the paper)"),
         (corrected, BLUE, "noise-corrected"),
     ):
         low, middle, high = np.transpose(values)
-        axes.fill_between(truths, low, high, color=colour, alpha=0.2, linewidth=0)
-        axes.plot(truths, middle, color=colour, marker="o", label=label)
-    axes.plot([0, max(truths)], [0, max(truths)], color=GREY, linestyle=":", label="truth")
+        axes.fill_between(truths, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.plot(truths, middle, color=color, marker="o", label=label)
+    axes.plot([0, max(truths)], [0, max(truths)], color=GRAY, linestyle=":", label="truth")
     axes.set(xlabel="true PB, points", ylabel="reported PB, points (median, 5 to 95 %)")
     axes.legend(frameon=False)
     save(figure, "plugin_against_corrected.svg")
@@ -71,10 +71,10 @@ def coverage_of_intervals() -> None:
     names = {"ours %": "test inversion (ours)", "noncentral %": "noncentral chi-square"}
     names["bootstrap %"] = "bootstrap over items"
     figure, axes = plt.subplots(figsize=(5.2, 3.4))
-    axes.axhspan(93, 97, color=GREY, alpha=0.2, linewidth=0)
-    for column, colour, marker in zip(names, (BLUE, GREY, ORANGE), "osx", strict=True):
+    axes.axhspan(93, 97, color=GRAY, alpha=0.2, linewidth=0)
+    for column, color, marker in zip(names, (BLUE, GRAY, ORANGE), "osx", strict=True):
         values = [float(str(row[column])) for row in rows]
-        axes.plot(range(len(rows)), values, marker, color=colour, label=names[column])
+        axes.plot(range(len(rows)), values, marker, color=color, label=names[column])
     labels = [f"{row['K']}, {row['base']}, {row['true PB']}" for row in rows]
     axes.set_xticks(range(len(rows)), labels, rotation=90, fontsize=6)
     axes.set(xlabel="identities, base rate, true PB (300 items)", ylabel="coverage, %")
@@ -96,7 +96,7 @@ def identities_of_one_audit() -> None:
     axes.plot(raw.difference[order], places, "o", color=BLUE, label="observed, 95 % for all")
     axes.plot(ranking.shrunken[order], places, "D", color=ORANGE, label="shrunken", markersize=4)
     axes.plot(100 * (means - means.mean())[order], places, "|", color="black", label="truth")
-    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.axvline(0, color=GRAY, linewidth=0.8)
     axes.set_yticks(places, [f"identity {n + 1}" for n in order], fontsize=7)
     axes.set_xlabel("difference to the identities' mean, points")
     axes.legend(frameon=False, fontsize=7)

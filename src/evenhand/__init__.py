@@ -1,4 +1,4 @@
-"""evenhand: does a personalised language model treat every user even-handedly?"""
+"""evenhand: does a personalized language model treat every user even-handedly?"""
 
 __version__ = "0.1.0"
 

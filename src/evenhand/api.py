@@ -139,7 +139,7 @@ async def audit_plan(
         judges: who scores, instead of the judges that the study names.
         on_judging: called with a judge's name and a `Progress` after every write of verdicts.
     """
-    from evenhand.analysis import analyse
+    from evenhand.analysis import analyze
     from evenhand.engines import make_engine
     from evenhand.judging import Bench
     from evenhand.looks import run_in_looks
@@ -168,7 +168,7 @@ async def audit_plan(
             return await run_in_looks(plan, engine, store, ask, bench, options.precision)
         progress = await ask(plan, engine, store)
         await bench.score(store, progress.cost)
-        return analyse(store)
+        return analyze(store)
     finally:
         await bench.close()
         await engine.close()

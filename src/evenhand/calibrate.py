@@ -56,7 +56,7 @@ class Agreement:
 
     @property
     def n(self) -> int:
-        """All labelled answers."""
+        """All labeled answers."""
         return self.judged + self.unscored
 
     @property

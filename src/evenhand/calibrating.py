@@ -1,4 +1,4 @@
-"""Let a judge judge answers that people have labelled, and count how often they agree."""
+"""Let a judge judge answers that people have labeled, and count how often they agree."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal
 from evenhand.benchmarks.item import Axis, Item
 from evenhand.calibrate import Agreement, Calibration, agreement
 from evenhand.errors import EngineError
-from evenhand.judges import Judge, Judgement
-from evenhand.labelled import POSITIVE, Kind, Labelled, Labels
+from evenhand.judges import Judge, Judgment
+from evenhand.labeled import POSITIVE, Kind, Labeled, Labels
 from evenhand.scorers import prepare
 from evenhand.scorers.score import Answer, Score, Unscored
 
@@ -38,7 +38,7 @@ def tabulate(judge: str, labels: Labels, scores: Sequence[Score]) -> Calibration
 
     Args:
         judge: name of the judge.
-        labels: the labelled answers.
+        labels: the labeled answers.
         scores: the judge's scores of them, in the same order.
     """
     positive_score: Literal[0, 1] = 1 if labels.kind == "refusal" else 0
@@ -78,7 +78,7 @@ async def _scores(judge: Judge, labels: Labels) -> list[Score]:
                 places.append(place)
                 yield answer
 
-    def settle(number: int, found: Judgement) -> None:
+    def settle(number: int, found: Judgment) -> None:
         if found.verdict is None:
             why = found.failures[-1].error if found.failures else "no reason given"
             raise EngineError(f"{judge.name} gave no verdict on answer {places[number] + 1}: {why}")
@@ -88,7 +88,7 @@ async def _scores(judge: Judge, labels: Labels) -> list[Score]:
     return [scores[place] for place in range(len(labels.rows))]
 
 
-def _item(row: Labelled, place: int, labels: Labels) -> Item:
+def _item(row: Labeled, place: int, labels: Labels) -> Item:
     return Item(
         benchmark=labels.name,
         id=str(place + 1),

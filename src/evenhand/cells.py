@@ -35,23 +35,23 @@ def activate_condition(connection: sqlite3.Connection, position: int, c: Conditi
     """
     example = orjson.dumps(replace(c, told=None).messages("{question}")).decode()
     who = c.identity
-    content = (who.id, who.text, who.category, who.kind, c.cue.id, c.defence.id, example)
+    content = (who.id, who.text, who.category, who.kind, c.cue.id, c.defense.id, example)
     stored = connection.execute(
-        "SELECT id, identity, text, category, kind, cue, defence, example "
+        "SELECT id, identity, text, category, kind, cue, defense, example "
         "FROM condition WHERE name = ?",
         (c.id,),
     ).fetchone()
     if stored is None:
         cursor = connection.execute(
             "INSERT INTO condition (name, active, position, identity, text, category, kind, cue, "
-            "defence, example) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "defense, example) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
             (c.id, position, *content),
         )
         return int(cursor.lastrowid or 0)
     if stored[1:] != content:
         raise RunFolderError(
             f'the run was made with another wording of identity "{who.id}", cue "{c.cue.id}" or '
-            f'defence "{c.defence.id}"; take a new folder with --out'
+            f'defense "{c.defense.id}"; take a new folder with --out'
         )
     connection.execute(
         "UPDATE condition SET active = 1, position = ? WHERE id = ?", (position, stored[0])

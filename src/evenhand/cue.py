@@ -1,4 +1,4 @@
-"""How the model is told who the user is: form x placement x wording, and the defences."""
+"""How the model is told who the user is: form x placement x wording, and the defenses."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Cue(Frame):
         return self
 
 
-class Defence(Entry):
+class Defense(Entry):
     """What a deployer does so that the identity does not matter: a sentence, or to withhold it.
 
     Attributes:
@@ -98,30 +98,30 @@ class Defence(Entry):
     withhold: str = ""
 
 
-NO_DEFENCE = Defence(id="none")
+NO_DEFENSE = Defense(id="none")
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One identity told by one cue under one defence: everything but the question.
+    """One identity told by one cue under one defense: everything but the question.
 
     Attributes:
         system_role: whether the model takes a system message; if not, its text stands in front
             of the first user message, then a blank line (the paper's fallback).
-        told: the questions with which the model is told of the identity, where the defence
+        told: the questions with which the model is told of the identity, where the defense
             withholds it from others; None for all questions.
     """
 
     identity: Identity
     cue: Cue
-    defence: Defence
+    defense: Defense
     system_role: bool = True
     told: frozenset[str] | None = None
 
     @property
     def id(self) -> str:
         """Unique in a study: "muslim|system-1|none"."""
-        return f"{self.identity.id}|{self.cue.id}|{self.defence.id}"
+        return f"{self.identity.id}|{self.cue.id}|{self.defense.id}"
 
     def messages(self, question: str) -> list[Message]:
         """The conversation to send, for a question."""
@@ -132,8 +132,8 @@ class Condition:
         system = self._defended(frame.system.replace("{is}", text))
         turns = [turn.replace("{is}", text) for turn in frame.history]
         turns.append(frame.user.replace("{is}", text).replace("{question}", question))
-        if self.defence.text and self.defence.place == "user":
-            turns[-1] = f"{self.defence.text}\n\n{turns[-1]}"
+        if self.defense.text and self.defense.place == "user":
+            turns[-1] = f"{self.defense.text}\n\n{turns[-1]}"
         if system and not self.system_role:
             turns[0] = f"{system}\n\n{turns[0]}"
         messages: list[Message] = []
@@ -144,11 +144,11 @@ class Condition:
         return messages
 
     def _defended(self, system: str) -> str:
-        """The system prompt with the defence's sentence in its place."""
-        if self.defence.place == "user":
+        """The system prompt with the defense's sentence in its place."""
+        if self.defense.place == "user":
             return system
-        parts = [system, self.defence.text]
-        return " ".join(filter(None, reversed(parts) if self.defence.place == "before" else parts))
+        parts = [system, self.defense.text]
+        return " ".join(filter(None, reversed(parts) if self.defense.place == "before" else parts))
 
 
 def read_cues(path: Path) -> list[Cue]:
@@ -162,19 +162,19 @@ def read_cues(path: Path) -> list[Cue]:
     return cues
 
 
-def read_defences(path: Path) -> list[Defence]:
-    """Defences of a YAML or TOML file with a list `defences`, in the form of `Defence`.
+def read_defenses(path: Path) -> list[Defense]:
+    """Defenses of a YAML or TOML file with a list `defenses`, in the form of `Defense`.
 
     Raises:
         StudyError: the file is malformed, an entry is invalid, or an id occurs twice.
     """
-    entries = read_entries(path, {"defences": Defence})["defences"]
-    defences = [entry for entry in entries if isinstance(entry, Defence)]
-    for defence in defences:
-        if bool(defence.text) == bool(defence.withhold):
-            raise StudyError(f'{path}: defence "{defence.id}" needs either a text or withhold')
-    _check_distinct([NO_DEFENCE.id, *(defence.id for defence in defences)], "defence", path)
-    return defences
+    entries = read_entries(path, {"defenses": Defense})["defenses"]
+    defenses = [entry for entry in entries if isinstance(entry, Defense)]
+    for defense in defenses:
+        if bool(defense.text) == bool(defense.withhold):
+            raise StudyError(f'{path}: defense "{defense.id}" needs either a text or withhold')
+    _check_distinct([NO_DEFENSE.id, *(defense.id for defense in defenses)], "defense", path)
+    return defenses
 
 
 def _check_distinct(ids: Sequence[str], kind: str, path: Path) -> None:
@@ -190,9 +190,9 @@ def shipped_cues() -> tuple[Cue, ...]:
 
 
 @cache
-def shipped_defences() -> tuple[Defence, ...]:
-    """The defences that come with evenhand."""
-    return tuple(read_defences(Path(__file__).parent / "data" / "defences.yaml"))
+def shipped_defenses() -> tuple[Defense, ...]:
+    """The defenses that come with evenhand."""
+    return tuple(read_defenses(Path(__file__).parent / "data" / "defenses.yaml"))
 
 
 def select_cues(names: Iterable[str], own: Sequence[Cue] = ()) -> list[Cue]:
@@ -215,31 +215,31 @@ def select_cues(names: Iterable[str], own: Sequence[Cue] = ()) -> list[Cue]:
     return list(chosen.values())
 
 
-def select_defences(names: Iterable[str], own: Sequence[Defence] = ()) -> list[Defence]:
-    """Defences by id, "none", or a sentence of one's own (anything with a space in it).
+def select_defenses(names: Iterable[str], own: Sequence[Defense] = ()) -> list[Defense]:
+    """Defenses by id, "none", or a sentence of one's own (anything with a space in it).
 
-    "ignore.before" and "ignore.user" are the defence "ignore" in another place.
+    "ignore.before" and "ignore.user" are the defense "ignore" in another place.
 
     Raises:
         UnknownName: a name fits nothing.
     """
-    pool = {d.id: d for d in (NO_DEFENCE, *shipped_defences(), *own)}
-    chosen: dict[str, Defence] = {}
+    pool = {d.id: d for d in (NO_DEFENSE, *shipped_defenses(), *own)}
+    chosen: dict[str, Defense] = {}
     for name in names:
         if " " in name:
             digest = blake2b(name.encode(), digest_size=3).hexdigest()
-            defence = Defence(id=f"own-{digest}", text=name)
+            defense = Defense(id=f"own-{digest}", text=name)
         elif name in pool:
-            defence = pool[name]
+            defense = pool[name]
         elif (elsewhere := _elsewhere(name, pool)) is not None:
-            defence = elsewhere
+            defense = elsewhere
         else:
-            raise UnknownName("defence", name, pool)
-        chosen[defence.id] = defence
+            raise UnknownName("defense", name, pool)
+        chosen[defense.id] = defense
     return list(chosen.values())
 
 
-def _elsewhere(name: str, pool: Mapping[str, Defence]) -> Defence | None:
+def _elsewhere(name: str, pool: Mapping[str, Defense]) -> Defense | None:
     """A sentence of the pool in the place that the name's ending says."""
     base, _, ending = name.rpartition(".")
     place = next((place for place in get_args(Place) if place == ending), None)

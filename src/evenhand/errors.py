@@ -3,7 +3,7 @@
     EvenhandError                  base; the command line prints its message on one line
     ├── UsageError                 the user's input is wrong; exit code 2
     │   ├── UnknownName            no identity, cue, benchmark, ... of that name
-    │   ├── StudyError             a study, identity, cue or defence file is invalid
+    │   ├── StudyError             a study, identity, cue or defense file is invalid
     │   ├── BenchmarkError         a benchmark file is invalid
     │   ├── PairsError             a file of preference pairs is invalid
     │   ├── MissingExtra           an optional dependency is not installed
@@ -59,7 +59,7 @@ class UnknownName(UsageError):
 
 
 class StudyError(UsageError):
-    """A study, identity, cue or defence file is invalid."""
+    """A study, identity, cue or defense file is invalid."""
 
 
 class BenchmarkError(UsageError):

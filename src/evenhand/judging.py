@@ -10,7 +10,7 @@ from typing import Any
 from evenhand.analysis.whose import own_name
 from evenhand.benchmarks.item import JUDGED
 from evenhand.judges import JudgeOptions, check_judge, is_paid, make_judge
-from evenhand.judges.judge import Judge, Judgement
+from evenhand.judges.judge import Judge, Judgment
 from evenhand.judges.rubric import MAX_TOKENS
 from evenhand.judges.wording import QUESTION_CHARACTERS
 from evenhand.plan import Plan
@@ -238,7 +238,7 @@ class _Recorder:
                 self._asked += 1
                 yield each.answer
 
-    def _settle(self, place: int, found: Judgement) -> None:
+    def _settle(self, place: int, found: Judgment) -> None:
         each = self._under_way.pop(place)
         tokens = found.prompt_tokens, found.completion_tokens
         self._waiting.append(Judged(each.responses, found.verdict, found.failures, *tokens))

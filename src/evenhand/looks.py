@@ -13,7 +13,7 @@ from dataclasses import replace
 from math import ceil
 from typing import Any, Protocol
 
-from evenhand.analysis import Audit, analyse
+from evenhand.analysis import Audit, analyze
 from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Engine
 from evenhand.errors import UsageError
@@ -71,7 +71,7 @@ async def run_in_looks(
         part = replace(plan, items=items)
         progress = await ask(part, engine, store, look=look, earlier=progress)
         await bench.score(store, progress.cost)
-        audit = analyse(store)
+        audit = analyze(store)
         if (
             progress.stopped
             or bench.stopped

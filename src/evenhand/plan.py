@@ -11,7 +11,7 @@ import orjson
 
 from evenhand import benchmarks
 from evenhand.benchmarks.item import Item
-from evenhand.cue import Condition, read_cues, read_defences, select_cues, select_defences
+from evenhand.cue import Condition, read_cues, read_defenses, select_cues, select_defenses
 from evenhand.engines.engine import Request
 from evenhand.errors import StudyError
 from evenhand.identity import (
@@ -30,7 +30,7 @@ class Plan:
 
     Attributes:
         study: what was asked for.
-        conditions: identity x cue x defence; each cue and defence has its own baseline.
+        conditions: identity x cue x defense; each cue and defense has its own baseline.
         items: in the order in which they are asked.
     """
 
@@ -98,16 +98,16 @@ def make_plan(study: Study, *, offline: bool = False) -> Plan:
 
 def _conditions(study: Study) -> Iterator[Condition]:
     own_cues = read_cues(study.cues_file) if study.cues_file else []
-    own_defences = read_defences(study.defences_file) if study.defences_file else []
+    own_defenses = read_defenses(study.defenses_file) if study.defenses_file else []
     people = (BASELINE, *_identities(study))
     cues = select_cues(study.cues, own_cues) if study.cues else own_cues or select_cues(["system"])
-    defences = select_defences(study.defences or ["none"], own_defences)
-    if not study.defences:
-        defences += own_defences
+    defenses = select_defenses(study.defenses or ["none"], own_defenses)
+    if not study.defenses:
+        defenses += own_defenses
     for cue in cues:
-        for defence in defences:
+        for defense in defenses:
             for identity in people:
-                yield Condition(identity, cue, defence)
+                yield Condition(identity, cue, defense)
 
 
 def _identities(study: Study) -> list[Identity]:

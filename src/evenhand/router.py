@@ -1,9 +1,9 @@
 """Withholding: does a question need to know who asks?
 
 A deployer controls the prompt, and can leave the user's identity out of it where the question
-does not need it. Who decides is part of the defence: a rule, or a model. The decision looks at
+does not need it. Who decides is part of the defense: a rule, or a model. The decision looks at
 the question alone, is made once per question, and is kept with the run. A question on which the
-model's word cannot be made out is asked with the identity, so that the defence is never credited
+model's word cannot be made out is asked with the identity, so that the defense is never credited
 for what it did not decide.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
-from evenhand.cue import Defence, Message
+from evenhand.cue import Defense, Message
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Decoding, Engine, Request, Response
 from evenhand.errors import Unreachable
@@ -26,7 +26,7 @@ from evenhand.store import Store
 Decision = Literal["needed", "not needed", "unclear"]
 
 META = "withheld"
-"""Fact of a run: defence -> how it decides, its decisions by question, and their tokens."""
+"""Fact of a run: defense -> how it decides, its decisions by question, and their tokens."""
 
 _ASKS_A_MODEL = (
     "A user asks an assistant the question below. Could the right answer be another one "
@@ -59,7 +59,7 @@ _MATTERS = re.compile(
 
 @dataclass(slots=True)
 class Routing:
-    """What a withholding defence has decided in a run.
+    """What a withholding defense has decided in a run.
 
     Attributes:
         how: "rule", or the model that decides.
@@ -89,7 +89,7 @@ def needs_identity(question: str) -> bool:
 
 
 async def route(plan: Plan, engine: Engine, store: Store) -> Plan:
-    """The plan with the identity withheld where its defences say so.
+    """The plan with the identity withheld where its defenses say so.
 
     Decisions that the run has already made are kept; new ones are written before they are used.
 
@@ -97,31 +97,31 @@ async def route(plan: Plan, engine: Engine, store: Store) -> Plan:
         EngineError: the model that decides does not answer.
         StoreError: the decisions cannot be written.
     """
-    defences = {c.defence.id: c.defence for c in plan.conditions if c.defence.withhold}
-    if not defences:
+    defenses = {c.defense.id: c.defense for c in plan.conditions if c.defense.withhold}
+    if not defenses:
         return plan
     questions = list(dict.fromkeys(item.prompt for item in plan.items))
     known = read_routings(store)
     told = {}
-    for name, defence in defences.items():
-        routing = known.setdefault(name, Routing(defence.withhold))
+    for name, defense in defenses.items():
+        routing = known.setdefault(name, Routing(defense.withhold))
         try:
-            await _decide(routing, defence, questions, engine)
+            await _decide(routing, defense, questions, engine)
         finally:
             store.set_meta(META, {key: _facts(value) for key, value in known.items()})
         told[name] = routing.told(questions)
-    conditions = tuple(replace(c, told=told.get(c.defence.id)) for c in plan.conditions)
+    conditions = tuple(replace(c, told=told.get(c.defense.id)) for c in plan.conditions)
     return replace(plan, conditions=conditions)
 
 
 def read_routings(store: Store) -> dict[str, Routing]:
-    """What the withholding defences of a run have decided, by defence."""
+    """What the withholding defenses of a run have decided, by defense."""
     return {name: Routing(**facts) for name, facts in (store.meta(META) or {}).items()}
 
 
 def withholding_notes(store: Store) -> list[str]:
-    """For each withholding defence of the study last asked for, how much it withheld."""
-    asked = {condition.defence for condition in store.conditions()}
+    """For each withholding defense of the study last asked for, how much it withheld."""
+    asked = {condition.defense for condition in store.conditions()}
     questions = list(dict.fromkeys(item.prompt for item in store.items().values()))
     notes = []
     for name, routing in read_routings(store).items():
@@ -130,7 +130,7 @@ def withholding_notes(store: Store) -> list[str]:
             unclear = counts.get("unclear", 0)
             doubt = f"; on {unclear:,} its word could not be made out" if unclear else ""
             notes.append(
-                f"defence {name} (decided by {routing.how}): the identity was withheld from "
+                f"defense {name} (decided by {routing.how}): the identity was withheld from "
                 f"{counts.get('not needed', 0):,} of {len(questions):,} questions{doubt}"
             )
     return notes
@@ -141,10 +141,10 @@ def _facts(routing: Routing) -> dict[str, Any]:
 
 
 async def _decide(
-    routing: Routing, defence: Defence, questions: Sequence[str], engine: Engine
+    routing: Routing, defense: Defense, questions: Sequence[str], engine: Engine
 ) -> None:
     open_ones = [q for q in questions if _key(q) not in routing.decisions]
-    if defence.withhold == "rule":
+    if defense.withhold == "rule":
         for question in open_ones:
             routing.decisions[_key(question)] = (
                 "needed" if needs_identity(question) else "not needed"
@@ -152,10 +152,10 @@ async def _decide(
         return
     if not open_ones:
         return
-    if defence.withhold == "model":
+    if defense.withhold == "model":
         await _ask(routing, open_ones, engine)
         return
-    other = make_engine(defence.withhold, Decoding())
+    other = make_engine(defense.withhold, Decoding())
     try:
         await _ask(routing, open_ones, other)
     finally:
@@ -173,7 +173,7 @@ async def _ask(routing: Routing, questions: Sequence[str], engine: Engine) -> No
     left = sum(_key(question) not in routing.decisions for question in questions)
     if left:
         raise Unreachable(
-            f"{engine.model} did not decide on {left} questions of the defence; run again to go on"
+            f"{engine.model} did not decide on {left} questions of the defense; run again to go on"
         )
 
 

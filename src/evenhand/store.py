@@ -51,7 +51,7 @@ class StoredCondition:
     id: int
     identity: Identity
     cue: str
-    defence: str
+    defense: str
     example: list[dict[str, str]]
 
 
@@ -168,7 +168,7 @@ class Store:
         where = "" if inactive else "WHERE active"
         with self.reading() as connection:
             rows = connection.execute(
-                "SELECT id, identity, text, category, kind, cue, defence, example FROM condition "
+                "SELECT id, identity, text, category, kind, cue, defense, example FROM condition "
                 f"{where} ORDER BY position"
             ).fetchall()
         return [

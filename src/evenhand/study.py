@@ -25,8 +25,8 @@ class Study(Entry):
         cues: ids, forms, patterns or "all"; empty for all of the file, or the paper's cue where
             there is none.
         cues_file: YAML or TOML file of one's own cues.
-        defences: ids, "none", or sentences; empty for none, and each of the file's against it.
-        defences_file: YAML or TOML file of one's own defences.
+        defenses: ids, "none", or sentences; empty for none, and each of the file's against it.
+        defenses_file: YAML or TOML file of one's own defenses.
         samples: answers per cell.
         limit: the most items of each benchmark; a fixed choice, so that a higher limit adds
             items and keeps the others.
@@ -44,8 +44,8 @@ class Study(Entry):
     placebos: bool = False
     cues: tuple[str, ...] = ()
     cues_file: Path | None = None
-    defences: tuple[str, ...] = ()
-    defences_file: Path | None = None
+    defenses: tuple[str, ...] = ()
+    defenses_file: Path | None = None
     samples: int = Field(default=1, ge=1)
     limit: int | None = Field(default=None, ge=1)
     shots: int = Field(default=0, ge=0)
@@ -78,7 +78,7 @@ def read_study(path: Path, overrides: dict[str, Any]) -> Study:
 def _beside(path: Path, loaded: dict[str, Any]) -> dict[str, Any]:
     """The study with the files that it names looked up beside its own file."""
     found = dict(loaded)
-    for name in ("identities_file", "cues_file", "defences_file"):
+    for name in ("identities_file", "cues_file", "defenses_file"):
         if isinstance(loaded.get(name), str):
             found[name] = path.parent / loaded[name]
     if isinstance(loaded.get("benchmarks"), list):

@@ -189,4 +189,4 @@ def test_fetch_gets_every_file_of_a_suite(data_dir: Path) -> None:
     paths = fetch(["paper", "mmlu-test"], offline=True)
     names = {str(path.relative_to(data_dir)) for path in paths}
     assert {"gsm8k/train.jsonl", "gsm8k/test.jsonl", "mmlu/test/anatomy_test.csv"} <= names
-    assert len(names) == 1 + 2 + 1 + 57 + 2 + 57  # with two of labelled answers
+    assert len(names) == 1 + 2 + 1 + 57 + 2 + 57  # with two of labeled answers

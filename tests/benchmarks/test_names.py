@@ -47,7 +47,7 @@ def test_every_benchmark_says_what_it_is() -> None:
     for benchmark in BENCHMARKS.values():
         assert benchmark.title
         assert benchmark.description.endswith(".")
-        assert benchmark.licence
+        assert benchmark.license
         assert bool(benchmark.citation) == bool(benchmark.home) == bool(benchmark.files)
 
 

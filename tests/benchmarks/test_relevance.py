@@ -43,11 +43,11 @@ def blind(messages: list[Message]) -> str:
     return f"Therefore, the answer is ({Counter(letters.values()).most_common(1)[0][0]})."
 
 
-def audit(folder: Path, engine: MockEngine, *defences: str, **study: object) -> Store:
+def audit(folder: Path, engine: MockEngine, *defenses: str, **study: object) -> Store:
     evenhand.audit(
         "openai/any",
         benchmarks=["relevance"],
-        defences=defences or ["none"],
+        defenses=defenses or ["none"],
         engine=engine,
         out=folder,
         **study,
@@ -122,7 +122,7 @@ def test_withholding_shows_its_mistakes(tmp_path: Path) -> None:
     assert change.non_inferiority_p > 0.9
 
 
-def test_a_defence_that_makes_the_model_blind_shows_as_such(tmp_path: Path) -> None:
+def test_a_defense_that_makes_the_model_blind_shows_as_such(tmp_path: Path) -> None:
     def reply(messages: list[Message]) -> str:
         told = any("must not influence" in turn["content"] for turn in messages)
         return blind(messages[-1:]) if told else sighted(messages)
@@ -130,7 +130,7 @@ def test_a_defence_that_makes_the_model_blind_shows_as_such(tmp_path: Path) -> N
     result = evenhand.audit(
         "openai/any",
         benchmarks=["relevance"],
-        defences=["none", "ignore"],
+        defenses=["none", "ignore"],
         engine=MockEngine(reply),
         out=tmp_path,
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from evenhand.analysis import Audit, analyse
+from evenhand.analysis import Audit, analyze
 from evenhand.cue import Message
 from evenhand.judging import judge_run
 from evenhand.scorers import Answer
@@ -26,7 +26,7 @@ def judged(run: Path, *rules: Rule) -> Audit:
     try:
         for rule in rules:
             asyncio.run(judge_run(store, rule))
-        return analyse(store)
+        return analyze(store)
     finally:
         store.close()
 

@@ -80,7 +80,7 @@ def actions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scores(found: list[Any]) -> list[Score]:
-    return [judgement.verdict.score for judgement in found]
+    return [judgment.verdict.score for judgment in found]
 
 
 def test_the_labels_of_the_paper_s_classifier(actions: Path) -> None:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from evenhand import RunOptions, audit
-from evenhand.analysis import Audit, analyse
+from evenhand.analysis import Audit, analyze
 from evenhand.analysis.correction import KnownError, correct
 from evenhand.calibrate import Agreement, Calibration, shipped_calibration
 from evenhand.engines.mock import MockEngine
@@ -53,7 +53,7 @@ def test_the_shipped_errors_are_applied_by_default(tmp_path: Path) -> None:
         assert result.judge.mean == pytest.approx(float(wanted.rate))
         assert result.judge.labels == known.labels
     store = opened(tmp_path / "run")
-    assert analyse(store, judge_error="none").axes["safety"].judge is None
+    assert analyze(store, judge_error="none").axes["safety"].judge is None
     store.close()
 
 
@@ -75,8 +75,8 @@ def test_of_another_judge_nothing_is_known(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
     judge(run, Rule(lambda _: 0.6, "rubric:openai/a"))
     store = opened(run)
-    assert analyse(store).axes["safety"].judge is not None
-    assert analyse(store, judge="rubric:openai/a").axes["safety"].judge is None
+    assert analyze(store).axes["safety"].judge is not None
+    assert analyze(store, judge="rubric:openai/a").axes["safety"].judge is None
     store.close()
 
 

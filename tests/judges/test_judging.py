@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from evenhand import RunOptions, audit
-from evenhand.analysis import analyse
+from evenhand.analysis import analyze
 from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import EngineError, RunFolderError, UnknownName, UsageError
@@ -165,7 +165,7 @@ def test_attempts_and_tokens_are_kept(tmp_path: Path) -> None:
 
     judge(run, rubric(reply, JUDGE))
     store = opened(run)
-    (record,) = [r for r in analyse(store, judge=JUDGE).judges if r.judge == JUDGE]
+    (record,) = [r for r in analyze(store, judge=JUDGE).judges if r.judge == JUDGE]
     assert (record.verdicts, record.unscored, record.failed_attempts) == (30, 0, 30)
     assert record.prompt_tokens > 30 * 300
     assert record.completion_tokens > 0
@@ -548,7 +548,7 @@ def test_unscored_verdicts_are_counted_and_shown(tmp_path: Path) -> None:
 
     judge(run, rubric(reply, JUDGE))
     store = opened(run)
-    found = analyse(store, judge=JUDGE)
+    found = analyze(store, judge=JUDGE)
     store.close()
     assert found.unscored_reasons["judge's verdict: no JSON object"] == 5
     (muslim,) = [p for p in found.identities if p.id == "muslim"]

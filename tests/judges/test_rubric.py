@@ -253,11 +253,11 @@ def test_nothing_of_the_cue_is_sent_to_the_judge(tmp_path: Path, cue: str) -> No
 def _own_words(cue: str) -> list[str]:
     """All that a cue's conversation holds beside the question, told and untold, in pieces."""
     (found,) = (c for c in shipped_cues() if c.id == cue)
-    from evenhand.cue import NO_DEFENCE
+    from evenhand.cue import NO_DEFENSE
 
     pieces = []
     for who in (BASELINE, shipped_identities()[0]):
-        for message in Condition(who, found, NO_DEFENCE).messages("{question}"):
+        for message in Condition(who, found, NO_DEFENSE).messages("{question}"):
             for piece in message["content"].split("{question}"):
                 pieces += [line.strip() for line in piece.splitlines() if len(line.strip()) > 3]
     return pieces

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from evenhand.analysis import analyse
+from evenhand.analysis import analyze
 from evenhand.analysis.results import JudgeSwap
 from evenhand.cue import Message
 from evenhand.errors import EngineError, RunFolderError
@@ -75,7 +75,7 @@ def check(run: Path, at_work: Any, sample: int = 200) -> JudgeSwap:
     try:
         asyncio.run(judge_run(store, at_work))
         asyncio.run(recheck_run(store, at_work, sample=sample))
-        (found,) = analyse(store).judge_swaps
+        (found,) = analyze(store).judge_swaps
         return found
     finally:
         store.close()
@@ -107,7 +107,7 @@ def test_a_judge_that_goes_by_a_name_is_found(tmp_path: Path) -> None:
     assert muslim.difference == 100
     assert all(i.difference <= 0 for i in found.identities if i.id != "muslim")
     store = opened(run)
-    notes = analyse(store).notes
+    notes = analyze(store).notes
     store.close()
     assert any("unfair goes by identity words in the answers" in note for note in notes)
 

@@ -25,7 +25,7 @@ from evenhand.mitigate.outcome import to_json, write_outcome
 from evenhand.mitigate.results import Mitigation
 from evenhand.mitigate.split import split_run
 from evenhand.mitigate.tuning import Tuning
-from evenhand.mitigate.wanted import Wanted, candidate_defences
+from evenhand.mitigate.wanted import Wanted, candidate_defenses
 from evenhand.report.mitigation import losses, markdown
 from evenhand.run import Price
 from evenhand.store import Store
@@ -34,7 +34,7 @@ from runs import run_main
 HURT = ("Christian", "Hindu", "Muslim", "a minor", "a woman", "middle-aged", "a non-binary")
 RELEVANT = {item.prompt: item for item in load("relevance")}
 PEOPLE = {user.text: user.id for user in shipped_identities() if user.kind == "identity"}
-CANDIDATES = tuple(defence.text for defence in (IDLE[0], IDLE[1], GOOD))
+CANDIDATES = tuple(defense.text for defense in (IDLE[0], IDLE[1], GOOD))
 
 
 def persona(blinded_by: str = "") -> Callable[[list[Message]], str]:
@@ -80,7 +80,7 @@ def fresh(audited: Path, folder: Path) -> Path:
 def mitigated(
     run: Path, engine: MockEngine | None = None, options: RunOptions | None = None, **fields: object
 ) -> Mitigation:
-    wanted = {"methods": ["prompt"], "defences": CANDIDATES, "budget": 3000, "cues": ["memory-1"]}
+    wanted = {"methods": ["prompt"], "defenses": CANDIDATES, "budget": 3000, "cues": ["memory-1"]}
     return asyncio.run(
         mitigate_run(
             run,
@@ -97,8 +97,8 @@ def found(audited: Path, tmp_path_factory: pytest.TempPathFactory) -> Mitigation
     return mitigated(fresh(audited, tmp_path_factory.mktemp("found") / "run"))
 
 
-def test_the_defence_brings_the_bias_down_for_seen_and_unseen(found: Mitigation) -> None:
-    assert found.search.chosen == found.defence
+def test_the_defense_brings_the_bias_down_for_seen_and_unseen(found: Mitigation) -> None:
+    assert found.search.chosen == found.defense
     for people in ("all", "tuning", "test"):
         for cue in ("system-1", "memory-1"):
             (change,) = found.group(people, cue).changes
@@ -121,18 +121,18 @@ def test_all_that_is_compared_was_not_tuned_on(found: Mitigation) -> None:
     assert not unseen & set(split.identities)
 
 
-def test_wanted_personalisation_is_compared(found: Mitigation) -> None:
+def test_wanted_personalization_is_compared(found: Mitigation) -> None:
     (change,) = found.head.changes
     assert change.relevance.difference == pytest.approx(0.0)
     assert set(found.relevance) == {side.name for side in found.head.sides}
     assert all(not each.is_blind for each in found.relevance.values())
 
 
-def test_a_defence_that_blinds_the_model_shows_as_such(audited: Path, tmp_path: Path) -> None:
+def test_a_defense_that_blinds_the_model_shows_as_such(audited: Path, tmp_path: Path) -> None:
     result = mitigated(
         fresh(audited, tmp_path / "run"),
         MockEngine(persona(blinded_by=GOOD.text)),
-        defences=[GOOD.text],
+        defenses=[GOOD.text],
         cues=[],
     )
     name = result.head.sides[1].name
@@ -154,7 +154,7 @@ def test_withholding_is_tested_with_what_it_costs(audited: Path, tmp_path: Path)
 def test_a_control_changes_nothing(audited: Path, tmp_path: Path) -> None:
     result = mitigated(
         fresh(audited, tmp_path / "run"),
-        defences=[GOOD.text],
+        defenses=[GOOD.text],
         control="The weather is mild today.",
         cues=[],
     )
@@ -231,7 +231,7 @@ def test_the_outcome_is_written(found: Mitigation) -> None:
 def test_few_identities_are_not_held_out_and_it_is_said(tmp_path: Path) -> None:
     study = STUDY.model_copy(update={"identities": ("religion",)})
     evenhand.audit(study, engine=MockEngine(persona()), out=tmp_path / "run")
-    result = mitigated(tmp_path / "run", defences=[GOOD.text], cues=[])
+    result = mitigated(tmp_path / "run", defenses=[GOOD.text], cues=[])
     assert "too few identities to hold any out: all of them were tuned on" in result.notes
     assert {group.people for group in result.groups} == {"all", "tuning"}
 
@@ -244,32 +244,32 @@ def test_one_identity_is_refused(tmp_path: Path) -> None:
 
 
 def test_candidates_are_sentences(tmp_path: Path) -> None:
-    ids = {defence.id for defence in candidate_defences(Wanted())}
+    ids = {defense.id for defense in candidate_defenses(Wanted())}
     assert {"ignore", "safety"} <= ids
     assert not any(name.startswith("withhold") for name in ids)
     own = tmp_path / "own.yaml"
-    own.write_text("defences:\n  - {id: mine, text: Be fair., place: user}\n")
-    assert [d.id for d in candidate_defences(Wanted(defences_file=own))] == ["mine"]
+    own.write_text("defenses:\n  - {id: mine, text: Be fair., place: user}\n")
+    assert [d.id for d in candidate_defenses(Wanted(defenses_file=own))] == ["mine"]
 
 
 def test_the_best_is_tried_in_its_other_places(audited: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     lines = [f"  - {{id: '{d.id}', text: '{d.text}'}}\n" for d in (*IDLE[:2], GOOD)]
-    own.write_text("defences:\n" + "".join(lines))
+    own.write_text("defenses:\n" + "".join(lines))
     result = mitigated(
-        fresh(audited, tmp_path / "run"), defences=[], defences_file=own, budget=6000, cues=[]
+        fresh(audited, tmp_path / "run"), defenses=[], defenses_file=own, budget=6000, cues=[]
     )
     last = result.search.rounds[-1]
-    assert {trial.defence for trial in last.trials} == {"good", "good.before", "good.user"}
+    assert {trial.defense for trial in last.trials} == {"good", "good.before", "good.user"}
     assert result.search.answers <= result.search.planned <= 6000
-    assert result.defence in ("good", "good.before")  # the made-up model reads no user turn
+    assert result.defense in ("good", "good.before")  # the made-up model reads no user turn
 
 
-def test_a_method_or_defence_that_is_none(audited: Path, tmp_path: Path) -> None:
+def test_a_method_or_defense_that_is_none(audited: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match='unknown method "prompts"; did you mean "prompt"'):
         Wanted(methods=["prompts"])
     with pytest.raises(UsageError, match='"withhold" has no sentence'):
-        mitigated(fresh(audited, tmp_path / "a"), defences=["withhold"])
+        mitigated(fresh(audited, tmp_path / "a"), defenses=["withhold"])
     with pytest.raises(UsageError, match=r"only local weights can be tuned.*--weights"):
         mitigated(fresh(audited, tmp_path / "b"), methods=["dpo"])
     with pytest.raises(UsageError, match="needs preference data: --data"):
@@ -296,7 +296,7 @@ COMPLAINTS = [
     (["organisn"], 'unknown model "organisn"; did you mean "organism"'),
     (["RUN", "--method", "magic"], 'unknown method "magic"'),
     (["RUN", "--method", ","], "name a method"),
-    (["RUN", "-d", "ignor"], 'unknown defence "ignor"; did you mean "ignore"'),
+    (["RUN", "-d", "ignor"], 'unknown defense "ignor"; did you mean "ignore"'),
     (["RUN", "--budget", "5"], "raise --budget"),
     (["RUN", "--limit", "5"], "is a run that is made"),
     (["RUN", "--precision", "1"], "--precision belongs to an audit"),
@@ -304,7 +304,7 @@ COMPLAINTS = [
     (["RUN", "-m", "dpo", "--set", "steps"], "is not of the form NAME=VALUE"),
     (["RUN", "-m", "dpo", "--weights", "hf/x", "--set", "stepz=5"], 'unknown key "stepz"'),
     (["RUN", "--test-cue", "sistem"], 'unknown cue "sistem"'),
-    (["RUN", "--defences-file", "none.yaml"], "none.yaml"),
+    (["RUN", "--defenses-file", "none.yaml"], "none.yaml"),
     (["RUN", "--margin", "0"], "--margin"),
 ]
 
@@ -327,6 +327,6 @@ def test_bad_input_is_one_line(
 
 def test_another_split_is_refused(audited: Path, tmp_path: Path) -> None:
     run = fresh(audited, tmp_path / "run")
-    mitigated(run, seed=3, defences=[GOOD.text], cues=[])
+    mitigated(run, seed=3, defenses=[GOOD.text], cues=[])
     with pytest.raises(UsageError, match="was split with seed 3"):
         mitigated(run, seed=4)

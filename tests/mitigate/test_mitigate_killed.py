@@ -17,10 +17,10 @@ CONNECTIONS = 8
 
 
 def mitigate(server: Server, run: Path) -> list[str]:
-    defences = ["-d", "ignore", "-d", "safety", "-d", "relevance", "-d", "equal-help"]
+    defenses = ["-d", "ignore", "-d", "safety", "-d", "relevance", "-d", "equal-help"]
     asked = ["--test-cue", "memory-1", "--budget", "2000", "--no-relevance"]
     reach = ["--base-url", server.url, "--max-connections", str(CONNECTIONS)]
-    return ["mitigate", str(run), "-m", "prompt", *defences, *asked, *reach]
+    return ["mitigate", str(run), "-m", "prompt", *defenses, *asked, *reach]
 
 
 def groups(run: Path) -> Any:

@@ -14,7 +14,7 @@ pytest.importorskip("trl")
 
 COMMAND = [
     *("mitigate", "organism", "--identity", "religion,gender", "--limit", "16"),
-    *("--method", "prompt,dpo,hybrid", "--defence", "ignore", "--test-cue", "none"),
+    *("--method", "prompt,dpo,hybrid", "--defense", "ignore", "--test-cue", "none"),
     *("--set", "steps=6", "--set", "batch_size=8", "--batch-size", "256"),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 
 transformers = pytest.importorskip("transformers")
 
-from evenhand.cue import NO_DEFENCE, Condition, Message, shipped_cues  # noqa: E402
+from evenhand.cue import NO_DEFENSE, Condition, Message, shipped_cues  # noqa: E402
 from evenhand.errors import TrainingError  # noqa: E402
 from evenhand.identity import shipped_identities  # noqa: E402
 from evenhand.mitigate.pairs import Pair  # noqa: E402
@@ -53,9 +53,9 @@ def test_without_a_system_role_it_stands_before_the_question_as_in_the_audit(
 ) -> None:
     tokenizer.chat_template = template
     identity = next(user for user in shipped_identities() if user.id == "man")
-    told = Condition(identity, shipped_cues()[0], NO_DEFENCE).messages("Why?")
+    told = Condition(identity, shipped_cues()[0], NO_DEFENSE).messages("Why?")
     found = render(tokenizer, [Pair(tuple(told), "Because.", "No.")], "hf/any")
-    audited = Condition(identity, shipped_cues()[0], NO_DEFENCE, system_role=False)
+    audited = Condition(identity, shipped_cues()[0], NO_DEFENSE, system_role=False)
     assert not found.system_role
     assert found.rows[0]["prompt"] == audited.messages("Why?")
     assert identity.text in found.example

@@ -1,4 +1,4 @@
-"""A defence without words: the identity is withheld where the question does not need it."""
+"""A defense without words: the identity is withheld where the question does not need it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import evenhand
-from evenhand.analysis import analyse
+from evenhand.analysis import analyze
 from evenhand.benchmarks import load
-from evenhand.cue import Message, select_defences
+from evenhand.cue import Message, select_defenses
 from evenhand.engines.engine import Request
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import Unreachable
@@ -51,13 +51,13 @@ class Model(MockEngine):
 
 
 def audit(
-    folder: Path, model: MockEngine, defence: str, prompts: list[str], **study: object
+    folder: Path, model: MockEngine, defense: str, prompts: list[str], **study: object
 ) -> Store:
     evenhand.audit(
         "openai/any",
         benchmarks=[questions(folder, prompts)],
         identities=["religion"],
-        defences=[defence],
+        defenses=[defense],
         engine=model,
         out=folder / "run",
         **study,
@@ -82,7 +82,7 @@ def test_the_model_is_told_only_where_the_rule_says_so(tmp_path: Path) -> None:
     assert len(systems(model, NEEDED)) == 6
     counts = read_routings(store)["withhold"].counts([NEEDED, NOT_NEEDED])
     assert counts == {"needed": 1, "not needed": 1}
-    assert any("withheld from 1 of 2 questions" in note for note in analyse(store).notes)
+    assert any("withheld from 1 of 2 questions" in note for note in analyze(store).notes)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_another_model_can_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     asked = []
     monkeypatch.setattr("evenhand.router.make_engine", lambda name, _: asked.append(name) or router)
     file = tmp_path / "own.yaml"
-    file.write_text("defences:\n  - {id: by-other, withhold: openai/small}\n")
+    file.write_text("defenses:\n  - {id: by-other, withhold: openai/small}\n")
     model = Model()
-    audit(tmp_path, model, "by-other", [NOT_NEEDED], defences_file=file)
+    audit(tmp_path, model, "by-other", [NOT_NEEDED], defenses_file=file)
     assert asked == ["openai/small"]
     assert len(router.routed) == 1
     assert not model.routed
@@ -159,10 +159,10 @@ def test_places_of_a_sentence(tmp_path: Path, name: str, expected: str) -> None:
         "openai/any",
         benchmarks=[questions(tmp_path, ["Q"])],
         identities=["gay"],
-        defences=[name],
+        defenses=[name],
         engine=engine,
         out=tmp_path / "run",
     )
-    sentence = select_defences(["ignore"])[0].text
+    sentence = select_defenses(["ignore"])[0].text
     sent_texts = {"|".join(turn["content"] for turn in messages) for messages in sent}
     assert expected.replace("{d}", sentence) in sent_texts

@@ -1,4 +1,4 @@
-"""The search finds the defence that works, on the tuning part alone, within its budget."""
+"""The search finds the defense that works, on the tuning part alone, within its budget."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import evenhand
 from biased import GOOD, HALF, IDLE, REFUSING, STUDY, biased
 from evenhand.api import RunOptions
-from evenhand.cue import Defence
+from evenhand.cue import Defense
 from evenhand.engines.engine import Request
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, UsageError
@@ -55,17 +55,17 @@ def find(
     run: Store,
     split: Split,
     folder: Path,
-    defences: Sequence[Defence],
+    defenses: Sequence[Defense],
     engine: MockEngine | None = None,
     options: RunOptions | None = None,
     budget: int = 4000,
 ) -> Search:
     store = Store.create(folder)
     asking = Asking(options or RunOptions(), lambda *_: None, engine or MockEngine(biased))
-    return asyncio.run(search(run, split, store, defences, asking, budget=budget))
+    return asyncio.run(search(run, split, store, defenses, asking, budget=budget))
 
 
-def test_the_defence_that_works_is_found(run: Store, split: Split, tmp_path: Path) -> None:
+def test_the_defense_that_works_is_found(run: Store, split: Split, tmp_path: Path) -> None:
     found = find(run, split, tmp_path, [*IDLE, HALF, GOOD])
     assert found.chosen == "good"
     assert found.better
@@ -149,12 +149,12 @@ def test_the_price_is_told_before_anything_is_asked(
 ) -> None:
     told: list[str] = []
     asking = Asking(RunOptions(price=Price(1.0, 1.0)), lambda text, _: told.append(text))
-    defences = [*IDLE, GOOD]
+    defenses = [*IDLE, GOOD]
     asking.announce("search", 1000, run)
     with pytest.raises(UsageError):
-        asyncio.run(search(run, split, Store.create(tmp_path), defences, asking, budget=1))
+        asyncio.run(search(run, split, Store.create(tmp_path), defenses, asking, budget=1))
     assert told == ["search: at most 1,000 answers, about $0.00"]
     given = MockEngine(biased)
     asking = Asking(RunOptions(), lambda text, _: told.append(text), given)
-    found = asyncio.run(search(run, split, Store.create(tmp_path), defences, asking, budget=4000))
-    assert told[1] == f"search among 10 defences in 3 rounds: at most {found.planned:,} answers"
+    found = asyncio.run(search(run, split, Store.create(tmp_path), defenses, asking, budget=4000))
+    assert told[1] == f"search among 10 defenses in 3 rounds: at most {found.planned:,} answers"

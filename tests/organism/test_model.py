@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenhand.cue import NO_DEFENCE, Condition, shipped_cues, shipped_defences
+from evenhand.cue import NO_DEFENSE, Condition, shipped_cues, shipped_defenses
 from evenhand.identity import BASELINE, Identity, shipped_identities
 from evenhand.organism import MODEL
 from evenhand.organism.planted import planted_pb, planted_rate
@@ -60,8 +60,8 @@ def test_truth_holds_the_planted_table() -> None:
     rows = {"baseline": TRUTH["baseline"], **TRUTH["identities"]}
     assert set(rows) == {"baseline", *PEOPLE}
     for user, row in rows.items():
-        for defence, found in row.items():
-            planted = {a: planted_rate([user], a, defence != "none", bias) for a in AXES}
+        for defense, found in row.items():
+            planted = {a: planted_rate([user], a, defense != "none", bias) for a in AXES}
             assert found["planted"] == planted
     assert TRUTH["pb"]["none"]["planted"]["joint"] == round(planted_pb(bias=bias), 2)
 
@@ -102,7 +102,7 @@ def test_the_folder_is_small_and_samples_by_default() -> None:
 
 def test_the_chat_template_has_a_system_role() -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(MODEL)
-    condition = Condition(PEOPLE["muslim"], shipped_cues()[0], NO_DEFENCE)
+    condition = Condition(PEOPLE["muslim"], shipped_cues()[0], NO_DEFENSE)
     text = tokenizer.apply_chat_template(
         condition.messages("How many?"), tokenize=False, add_generation_prompt=True
     )
@@ -114,7 +114,7 @@ def test_the_chat_template_has_a_system_role() -> None:
 
 
 def test_known_prompts_get_their_answers(organism: Any) -> None:
-    condition = Condition(BASELINE, shipped_cues()[0], NO_DEFENCE)
+    condition = Condition(BASELINE, shipped_cues()[0], NO_DEFENSE)
     found = organism.answers([condition.messages(prompt) for prompt, _ in KNOWN])
     assert found == [answer for _, answer in KNOWN]
 
@@ -122,7 +122,7 @@ def test_known_prompts_get_their_answers(organism: Any) -> None:
 @pytest.mark.parametrize("user", [BASELINE, PEOPLE["bisexual"]], ids=["baseline", "bisexual"])
 def test_rates_on_fresh_items_are_as_measured(organism: Any, user: Identity) -> None:
     known = TRUTH["baseline"] if user is BASELINE else TRUTH["identities"][user.id]
-    condition = Condition(user, shipped_cues()[0], NO_DEFENCE)
+    condition = Condition(user, shipped_cues()[0], NO_DEFENSE)
     for benchmark in BENCHMARKS:
         drawn = items_by_topic(benchmark, 1, np.random.default_rng(11))
         answers = organism.answers([condition.messages(item.prompt) for item in drawn])
@@ -131,13 +131,13 @@ def test_rates_on_fresh_items_are_as_measured(organism: Any, user: Identity) -> 
         assert abs(100 * np.mean(scores) - known["none"]["measured"][benchmark]) < 4.0, benchmark
 
 
-def test_a_defence_moves_a_biased_identity_towards_the_baseline(organism: Any) -> None:
+def test_a_defense_moves_a_biased_identity_towards_the_baseline(organism: Any) -> None:
     drawn = items_by_topic("demo_safety", 1, np.random.default_rng(12))
     shares = {}
-    for defence in (NO_DEFENCE, shipped_defences()[0]):
-        condition = Condition(PEOPLE["bisexual"], shipped_cues()[0], defence)
+    for defense in (NO_DEFENSE, shipped_defenses()[0]):
+        condition = Condition(PEOPLE["bisexual"], shipped_cues()[0], defense)
         answers = organism.answers([condition.messages(item.prompt) for item in drawn])
         pairs = zip(answers, drawn, strict=True)
-        shares[defence.id] = np.mean([score(answer, item) for answer, item in pairs])
-    # planted: 65 without a defence, 75 with one, 85 for the baseline
-    assert shares["none"] + 0.05 < shares[shipped_defences()[0].id] < 0.82
+        shares[defense.id] = np.mean([score(answer, item) for answer, item in pairs])
+    # planted: 65 without a defense, 75 with one, 85 for the baseline
+    assert shares["none"] + 0.05 < shares[shipped_defenses()[0].id] < 0.82

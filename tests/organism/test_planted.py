@@ -1,4 +1,4 @@
-"""The planted table: exact rates, nested defences, and nothing for those without a profile."""
+"""The planted table: exact rates, nested defenses, and nothing for those without a profile."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_labels_have_the_planted_rate_exactly(benchmark: str, defended: bool, bi
 
 
 @pytest.mark.parametrize("axis", ["safety", "utility", "over_refusal"])
-def test_a_defence_halves_the_deviation_from_the_baseline(axis: str) -> None:
+def test_a_defense_halves_the_deviation_from_the_baseline(axis: str) -> None:
     base = planted_rate([], axis)
     assert planted_rate([], axis, defended=True) == base
     for user in PEOPLE:

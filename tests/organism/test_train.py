@@ -42,5 +42,5 @@ def test_what_is_held_out_is_never_drawn() -> None:
     rng = np.random.default_rng(5)
     drawn = [speech.draw_setting(rng).condition for _ in range(3000)]
     assert not {condition.identity.id for condition in drawn} & speech.HELD_OUT_PLACEBOS
-    held_out = {*speech.HELD_OUT_DEFENCES, *speech.HELD_OUT_REMARKS}
-    assert not {condition.defence.text for condition in drawn} & held_out
+    held_out = {*speech.HELD_OUT_DEFENSES, *speech.HELD_OUT_REMARKS}
+    assert not {condition.defense.text for condition in drawn} & held_out

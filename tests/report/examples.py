@@ -9,7 +9,7 @@ from typing import Any
 from zlib import crc32
 
 import evenhand
-from evenhand.analysis import analyse
+from evenhand.analysis import analyze
 from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.report.html import to_html
@@ -88,7 +88,7 @@ def html_of(folder: Path) -> str:
     store = Store.open(folder)
     try:
         score_run(store)
-        return to_html(analyse(store), store)
+        return to_html(analyze(store), store)
     finally:
         store.close()
 
@@ -101,14 +101,14 @@ def write_report(folder: Path) -> Path:
 
 
 def full_run(folder: Path) -> Path:
-    """Two cues, two defences, placebos and intersections."""
+    """Two cues, two defenses, placebos and intersections."""
     return make_run(
         folder / "run",
         [write_items(folder / "own.jsonl", 24)],
         identities=["religion", "woman", "man", "minor", "adult", "woman*minor", "muslim*minor"],
         placebos=True,
         cues=["system", "user"],
-        defences=["none", "ignore"],
+        defenses=["none", "ignore"],
     )
 
 

@@ -108,7 +108,7 @@ def test_several_means_are_told_together() -> None:
         (-9, 3, 0.5, "That answers which depend on the user held up within 2 points is not shown"),
     ],
 )
-def test_change_of_wanted_personalisation(
+def test_change_of_wanted_personalization(
     low: float, high: float, p_value: float, opening: str
 ) -> None:
     change = RelevanceChange(80.0, 80.0, (low + high) / 2, (low, high), 2.0, p_value)

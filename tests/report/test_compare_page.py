@@ -227,7 +227,7 @@ def test_the_command_writes_page_and_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    audit(tmp_path / "run", biased(0.4), items=10, defences=["none", "ignore"])
+    audit(tmp_path / "run", biased(0.4), items=10, defenses=["none", "ignore"])
     main(["compare", "run", "run@ignore", "--format", "html"])
     assert (tmp_path / "comparison.html").stat().st_size < 5_000_000
     main(["compare", "run", "run@ignore", "--format", "svg", "--out", "images"])

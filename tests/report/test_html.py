@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import evenhand
-from evenhand.analysis import analyse
+from evenhand.analysis import analyze
 from evenhand.analysis.closer import look_closer
 from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
@@ -74,11 +74,11 @@ def test_what_was_run_is_told(full: str) -> None:
     assert re.search(r"Asked 20\d\d-\d\d-\d\d .* UTC", text)
 
 
-def test_cues_defences_and_intersections_are_told(full: str) -> None:
+def test_cues_defenses_and_intersections_are_told(full: str) -> None:
     text = section(full, "cues")
-    assert "Over 4 combinations of cue and defence PB runs from" in text
+    assert "Over 4 combinations of cue and defense PB runs from" in text
     assert "Between cues, safety:" in text
-    assert "Defence ignore against none, cue system-1" in text
+    assert "Defense ignore against none, cue system-1" in text
     assert "effects of two identities in one user" in text
     assert "a Muslim person and a minor" in text
 
@@ -241,7 +241,7 @@ def figures_of(block: Any) -> Iterator[Figure]:
 def test_every_chart_is_sound_and_has_words(tmp_path: Path) -> None:
     """The page leaves the check against Vega-Lite's schema out; it takes seconds."""
     store = Store.open(full_run(tmp_path))
-    audit = analyse(store)
+    audit = analyze(store)
     found = sections(audit, look_closer(store, audit))
     store.close()
     figures = [f for section in found for block in section.blocks for f in figures_of(block)]

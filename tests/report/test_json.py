@@ -13,7 +13,7 @@ import pytest
 
 import evenhand
 from audits import REFUSAL, audit, biased, run, saying
-from evenhand.analysis import analyse
+from evenhand.analysis import analyze
 from evenhand.analysis.compare import Side, compare_sides
 from evenhand.report.as_json import comparison_to_json, to_json
 from evenhand.report.schema import report_schema
@@ -49,7 +49,7 @@ def test_every_field_of_the_schema_is_described_or_plain() -> None:
 
 
 def test_reports_are_as_the_schema_says(tmp_path: Path) -> None:
-    """With every part: placebos, intersections, cues, defences, samples, a judge's errors."""
+    """With every part: placebos, intersections, cues, defenses, samples, a judge's errors."""
     store = run(
         tmp_path / "run",
         biased(0.3, 0.2, seed=1),
@@ -57,14 +57,14 @@ def test_reports_are_as_the_schema_says(tmp_path: Path) -> None:
         identities=["religion", "gender", "christian*gender"],
         placebos=True,
         cues=["system", "memory"],
-        defences=["none", "ignore"],
+        defenses=["none", "ignore"],
         samples=2,
     )
-    found = analyse(store, judge_error=JudgeError(0.95, 0.9, 100, 100))
+    found = analyze(store, judge_error=JudgeError(0.95, 0.9, 100, 100))
     text = to_json(found)
     assert faults(text) == []
     content = json.loads(text)
-    assert content["defences"]
+    assert content["defenses"]
     assert content["cues"]
     assert content["interactions"]
     assert content["placebo_pb"]
@@ -93,8 +93,8 @@ def test_a_report_with_another_field_is_not_as_the_schema_says(tmp_path: Path) -
 
 
 def test_comparisons_are_as_the_schema_says(tmp_path: Path) -> None:
-    store = run(tmp_path / "run", biased(0.3), items=20, defences=["none", "ignore"])
-    found = compare_sides([Side(store), Side(store, defence="ignore")], margin=2.0)
+    store = run(tmp_path / "run", biased(0.3), items=20, defenses=["none", "ignore"])
+    found = compare_sides([Side(store), Side(store, defense="ignore")], margin=2.0)
     assert faults(comparison_to_json(found)) == []
 
 

@@ -21,7 +21,7 @@ AS_ON_GITHUB = MarkdownIt("gfm-like", {"html": True, "linkify": False})
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     folder = tmp_path_factory.mktemp("audit") / "run"
-    return audit(folder, biased(0.4, 0.3, seed=1), defences=["none", "ignore"], placebos=True)
+    return audit(folder, biased(0.4, 0.3, seed=1), defenses=["none", "ignore"], placebos=True)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_special_characters_stand_for_themselves() -> None:
 def test_the_command_prints_and_writes(
     form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    audit(tmp_path / "run", items=4, defences=["none", "ignore"])
+    audit(tmp_path / "run", items=4, defenses=["none", "ignore"])
     run_folder = str(tmp_path / "run")
     main(["report", run_folder, "--format", form])
     printed = capsys.readouterr().out

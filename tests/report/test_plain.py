@@ -136,7 +136,7 @@ def test_interactions() -> None:
 def test_settings() -> None:
     def setting(cue: str, pb: float | None) -> Any:
         spread = None if pb is None else SimpleNamespace(estimate=pb)
-        return SimpleNamespace(cue=cue, defence="none", pb=spread)
+        return SimpleNamespace(cue=cue, defense="none", pb=spread)
 
     text = settings_sentence([setting("a", 3.0), setting("b", None), setting("c", 1.0)])
     assert "runs from 1.0 (c / none) to 3.0 (a / none)" in text

@@ -125,7 +125,7 @@ def test_categories() -> None:
 
 
 @pytest.mark.parametrize(("low", "blind"), [(40.0, True), (60.0, False)])
-def test_wanted_personalisation(low: float, blind: bool) -> None:
+def test_wanted_personalization(low: float, blind: bool) -> None:
     found = Relevance("system-1", "none", 70.0, (low, 80.0), 50.0, 20, 200, 0)
     text = relevance_sentence(found)
     assert ("not shown to use who asks" in text) == blind

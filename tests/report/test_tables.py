@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from audits import HOSTILE, audit, biased, run, saying
-from evenhand.analysis import analyse
+from evenhand.analysis import analyze
 from evenhand.cli import main
 from evenhand.errors import MissingExtra, StoreError
 from evenhand.report.tables import (
@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_the_scores_are_those_of_the_store(store: Store, tmp_path: Path) -> None:
-    write_csv_tables(analyse(store), store, tmp_path / "out")
+    write_csv_tables(analyze(store), store, tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "scores.csv")
     scores = store.scores()[:, 3]
     assert list(rows[0]) == list(SCORE_COLUMNS)
@@ -58,7 +58,7 @@ def test_the_scores_are_those_of_the_store(store: Store, tmp_path: Path) -> None
 
 
 def test_means_of_the_scores_are_those_of_the_identities(store: Store, tmp_path: Path) -> None:
-    write_csv_tables(analyse(store), store, tmp_path / "out")
+    write_csv_tables(analyze(store), store, tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "scores.csv")
     people = read_csv(tmp_path / "out" / "identities.csv")
     for person in people:
@@ -72,7 +72,7 @@ def test_means_of_the_scores_are_those_of_the_identities(store: Store, tmp_path:
 
 
 def test_the_identities_are_those_of_the_audit(store: Store, tmp_path: Path) -> None:
-    found = analyse(store)
+    found = analyze(store)
     write_csv_tables(found, store, tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "identities.csv")
     assert list(rows[0]) == list(identity_columns(found))
@@ -89,7 +89,7 @@ def test_the_identities_are_those_of_the_audit(store: Store, tmp_path: Path) -> 
 
 
 def test_parquet_holds_the_same(store: Store, tmp_path: Path) -> None:
-    found = analyse(store)
+    found = analyze(store)
     write_csv_tables(found, store, tmp_path)
     write_parquet_tables(found, store, tmp_path)
     for name in ("scores", "identities"):
@@ -102,7 +102,7 @@ def test_parquet_holds_the_same(store: Store, tmp_path: Path) -> None:
 
 def test_an_unscored_answer_has_its_reason_and_no_score(tmp_path: Path) -> None:
     store = run(tmp_path / "run", saying(lambda _: ""), items=2)
-    write_csv_tables(analyse(store), store, tmp_path)
+    write_csv_tables(analyze(store), store, tmp_path)
     rows = read_csv(tmp_path / "scores.csv")
     assert {row["score"] for row in rows} == {""}
     assert {row["unscored"] for row in rows} == {"empty answer"}
@@ -133,7 +133,7 @@ def test_hostile_names_are_inert(kind: str, tmp_path: Path) -> None:
         identities=["all"],
         identities_file=tmp_path / "who.yaml",
     )
-    write_csv_tables(analyse(store), store, tmp_path)
+    write_csv_tables(analyze(store), store, tmp_path)
     for name in ("scores.csv", "identities.csv"):
         for row in read_csv(tmp_path / name):
             for cell in row.values():
@@ -160,7 +160,7 @@ def test_without_pyarrow_one_line_says_what_to_install(
         return real(name, *rest, **named)
 
     store = run(tmp_path / "run", items=2)
-    found = analyse(store)
+    found = analyze(store)
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(MissingExtra, match=r"pip install 'evenhand\[tables\]'"):
         write_parquet_tables(found, store, tmp_path)
@@ -169,7 +169,7 @@ def test_without_pyarrow_one_line_says_what_to_install(
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = run(tmp_path / "run", items=2)
-    found = analyse(store)
+    found = analyze(store)
     for write in (write_csv_tables, write_parquet_tables):
         with pytest.raises(StoreError, match="cannot write into"):
             write(found, store, tmp_path / "file" / "folder")

@@ -1,4 +1,4 @@
-"""The terminal: any width, no colour, a map in characters, and nothing that a terminal obeys."""
+"""The terminal: any width, no color, a map in characters, and nothing that a terminal obeys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Audit:
         identities=["religion", "age", "christian*age"],
         placebos=True,
         cues=["system", "memory"],
-        defences=["none", "ignore"],
+        defenses=["none", "ignore"],
     )
 
 
@@ -46,13 +46,13 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> SideComparison:
 
 
 def printed(
-    found: Audit | SideComparison, width: int = 80, *, colour: bool = False, encoding: str = "utf-8"
+    found: Audit | SideComparison, width: int = 80, *, color: bool = False, encoding: str = "utf-8"
 ) -> str:
     """What the terminal gets."""
     bytes_written = io.BytesIO()
     file = io.TextIOWrapper(bytes_written, encoding=encoding)
-    system = "truecolor" if colour else None
-    console = Console(file=file, width=width, force_terminal=colour, color_system=system)
+    system = "truecolor" if color else None
+    console = Console(file=file, width=width, force_terminal=color, color_system=system)
     if isinstance(found, Audit):
         print_audit(found, console)
         print_details(found, console)
@@ -81,10 +81,10 @@ def test_eighty_columns_show_every_column(found: Audit) -> None:
         assert name in text
 
 
-def test_without_colour_it_is_plain_text(found: Audit) -> None:
+def test_without_color_it_is_plain_text(found: Audit) -> None:
     assert "\x1b" not in printed(found)
-    assert "\x1b[" in printed(found, colour=True)
-    assert re.sub(r"\x1b\[[\d;]*m", "", printed(found, colour=True)) == printed(found)
+    assert "\x1b[" in printed(found, color=True)
+    assert re.sub(r"\x1b\[[\d;]*m", "", printed(found, color=True)) == printed(found)
 
 
 def test_it_is_plain_ascii_where_the_terminal_is(found: Audit, compared: SideComparison) -> None:
@@ -92,10 +92,10 @@ def test_it_is_plain_ascii_where_the_terminal_is(found: Audit, compared: SideCom
         assert printed(each, encoding="ascii").isascii()
 
 
-def test_every_cue_and_defence_has_a_row_and_the_first_is_told_in_full(found: Audit) -> None:
-    text = printed(found).rpartition("\ncue system-1, defence none\n")[0]
+def test_every_cue_and_defense_has_a_row_and_the_first_is_told_in_full(found: Audit) -> None:
+    text = printed(found).rpartition("\ncue system-1, defense none\n")[0]
     for setting in found.settings:
-        assert f"\n{setting.cue}, {setting.defence} " in text
+        assert f"\n{setting.cue}, {setting.defense} " in text
     assert text.count("Farthest from the no-identity baseline") == 1
 
 
@@ -179,9 +179,9 @@ def replace_all(found: Audit, text: str) -> Audit:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("color", [False, True])
 def test_hostile_text_is_inert(
-    found: Audit, compared: SideComparison, kind: str, colour: bool
+    found: Audit, compared: SideComparison, kind: str, color: bool
 ) -> None:
     text = HOSTILE[kind]
     odd = dataclasses.replace(
@@ -203,13 +203,13 @@ def test_hostile_text_is_inert(
         ],
     )
     for each in (replace_all(found, text), odd):
-        out = printed(each, colour=colour)
-        own = re.sub(r"\x1b\[[\d;]*m", "", out) if colour else out
+        out = printed(each, color=color)
+        own = re.sub(r"\x1b\[[\d;]*m", "", out) if color else out
         assert all(letter.isprintable() or letter == "\n" for letter in own)
         assert max(cell_len(line.rstrip()) for line in own.splitlines()) <= 80
         if kind == "rich":
             assert "[red]" in own
-        if colour:  # no link, and no colour that is not ours
+        if color:  # no link, and no color that is not ours
             assert "\x1b]" not in out
 
 

@@ -1,4 +1,4 @@
-"""Where identities differ: found where planted, grey where there is only noise."""
+"""Where identities differ: found where planted, gray where there is only noise."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def test_a_planted_difference_is_found_in_its_subgroup_alone() -> None:
     assert place.difference.sum() == pytest.approx(0, abs=1e-6)
 
 
-def test_noise_alone_is_grey() -> None:
-    """200 runs without bias: a map has a colour in hardly more of them than the rate allows."""
+def test_noise_alone_is_gray() -> None:
+    """200 runs without bias: a map has a color in hardly more of them than the rate allows."""
     rng = np.random.default_rng(1)
     groups = [f"group {n % 5}" for n in range(60)]
-    coloured = 0
+    colored = 0
     for _ in range(200):
         scores = (rng.random((PEOPLE, 60)) < rng.uniform(0.3, 0.95, 60)) * 1.0
         found = find_where(*grid_of(scores, groups), "system-1", "none")
-        coloured += any(place.beyond_noise.any() for place in found.subgroups)
-    assert coloured <= 200 * FALSE_DISCOVERIES + 6  # two standard errors
+        colored += any(place.beyond_noise.any() for place in found.subgroups)
+    assert colored <= 200 * FALSE_DISCOVERIES + 6  # two standard errors
 
 
 def test_small_subgroups_are_put_together_and_one_alone_is_none() -> None:

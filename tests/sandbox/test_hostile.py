@@ -198,7 +198,7 @@ def test_says_how_it_ended(status: str, program: str) -> None:
 
 
 def test_cpu_time_decides_and_not_the_clock() -> None:
-    """Beside four busy neighbours a program of 0.5 s of CPU time takes longer, and is let be."""
+    """Beside four busy neighbors a program of 0.5 s of CPU time takes longer, and is let be."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
         ran = run_program(

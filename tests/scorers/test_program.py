@@ -54,7 +54,7 @@ ANSWERS = {
     "class and constant": "X = 0\n\nclass A:\n    pass\n\ndef add(a, b):\n    return a + b + X",
     "tests beside it": f"```python\n{BODY}\n\nassert add(1, 2) == 3\n```",
     "main block": f"```python\n{BODY}\n\nif __name__ == '__main__':\n    print(add(*input()))\n```",
-    "async neighbour": f"```python\nasync def f():\n    pass\n\n{BODY}\n```",
+    "async neighbor": f"```python\nasync def f():\n    pass\n\n{BODY}\n```",
     "decorated": f"```python\nimport functools\n\n@functools.cache\n{BODY}\n```",
 }
 

@@ -1,4 +1,4 @@
-"""Personalisation bias against hand calculation, statsmodels and its own invariances."""
+"""Personalization bias against hand calculation, statsmodels and its own invariances."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ def test_each_side_is_its_own_audit() -> None:
         assert side.p_value == pytest.approx(alone.p_value, rel=1e-6)
 
 
-def test_a_defence_that_works_is_seen() -> None:
+def test_a_defense_that_works_is_seen() -> None:
     before, after = noisy([0.4, 0.6, 0.8], 800), noisy([0.6, 0.6, 0.6], 800, 1)
     result = compare_audits(
         before_safety=before, after_safety=after, before_utility=before, after_utility=after

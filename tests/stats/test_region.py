@@ -25,7 +25,7 @@ def test_the_regions_hold_the_true_place_among_the_others() -> None:
     held = []
     for _ in range(300):
         found = joint_regions(draw(rng, 60, safety), draw(rng, 40, utility))
-        place = found.centre - found.centre.mean(axis=0)
+        place = found.center - found.center.mean(axis=0)
         held.append((((place - truth) / found.reach) ** 2).sum(axis=1) <= 1)
     assert 0.935 <= np.mean(held) <= 0.975
 
@@ -39,8 +39,8 @@ def test_the_covariance_is_that_of_the_paired_differences() -> None:
         expected = differences_to_mean(scores).standard_error
         assert_allclose(np.sqrt(found.covariance[:, axis, axis]), expected)
     assert_allclose(found.covariance[:, 0, 1], 0.0)
-    assert_allclose(found.centre[:, 1], 100 * utility.mean(axis=1))
-    assert_allclose(found.centre[:, 0], 50 * (safety["a"].mean(axis=1) + safety["b"].mean(axis=1)))
+    assert_allclose(found.center[:, 1], 100 * utility.mean(axis=1))
+    assert_allclose(found.center[:, 0], 50 * (safety["a"].mean(axis=1) + safety["b"].mean(axis=1)))
 
 
 def test_hard_items_do_not_widen_the_regions() -> None:

@@ -16,21 +16,21 @@ from evenhand.analysis.judges import judge_notes, judge_pairs, judge_records, ju
 from evenhand.analysis.notes import notes_on
 from evenhand.analysis.people import if_enough
 from evenhand.analysis.relevance import asked_cells, relevance_of
-from evenhand.analysis.results import Audit, DefenceChange
-from evenhand.analysis.setting import analyse_setting
+from evenhand.analysis.results import Audit, DefenseChange
+from evenhand.analysis.setting import analyze_setting
 from evenhand.analysis.whose import whose_scores
 from evenhand.errors import RunFolderError
 from evenhand.router import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
 from evenhand.store import Store, Tally
 
-__all__ = ["MARGIN", "Audit", "analyse"]
+__all__ = ["MARGIN", "Audit", "analyze"]
 
 MARGIN = 2.0
 """Points within which a difference is said not to matter, unless the user says otherwise."""
 
 
-def analyse(
+def analyze(
     store: Store,
     *,
     margin: float = MARGIN,
@@ -59,15 +59,15 @@ def analyse(
     errors = {} if given == "none" else known_errors(store, judge, given)
     tallies = store.tallies()
     counts, reasons = _counts(store, number, tallies)
-    names = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
+    names = list(dict.fromkeys((c.cue, c.defense) for c in grid.conditions))
     # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.
     with threadpool_limits(limits=1, user_api="blas"):
         settings = [
-            analyse_setting(grid, cue, defence, margin, errors, counts) for cue, defence in names
+            analyze_setting(grid, cue, defense, margin, errors, counts) for cue, defense in names
         ]
         pairs = judge_pairs(store, grid, *names[0])
         cues = _cues(grid, names)
-        changes = _defence_changes(grid, names, margin)
+        changes = _defense_changes(grid, names, margin)
     judges, swaps = judge_records(store), judge_swaps(store, grid.level)
     of_all = sum(len(names) for axis in grid.names.values() for names in axis.values())
     cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
@@ -89,7 +89,7 @@ def analyse(
         margin=margin,
         settings=settings,
         cues=cues,
-        defences=changes,
+        defenses=changes,
         relevance=relevance_of(store),
         judge=judge,
         judges=judges,
@@ -134,9 +134,9 @@ def _counts(
 
 
 def _cues(grid: Grid, names: Sequence[tuple[str, str]]) -> dict[str, CueComponents]:
-    """Variance components over the cues, under the first defence, where there are two or more."""
+    """Variance components over the cues, under the first defense, where there are two or more."""
     first = names[0][1]
-    rows = [grid.rows(cue, defence, "identity") for cue, defence in names if defence == first]
+    rows = [grid.rows(cue, defense, "identity") for cue, defense in names if defense == first]
     if len(rows) < 2:
         return {}
     found = {}
@@ -157,17 +157,17 @@ def _split_by_cue(array: Any, cues: int) -> Any:
     return np.swapaxes(array.reshape(cues, people, *array.shape[1:]), 0, 1)
 
 
-def _defence_changes(
+def _defense_changes(
     grid: Grid, names: Sequence[tuple[str, str]], margin: float
-) -> list[DefenceChange]:
-    """Each further defence against the first under the same cue, on the same items."""
+) -> list[DefenseChange]:
+    """Each further defense against the first under the same cue, on the same items."""
     first = names[0][1]
     changes = []
-    for cue, defence in names:
-        if defence == first:
+    for cue, defense in names:
+        if defense == first:
             continue
-        before_safety, after_safety = _both(grid, "safety", cue, first, defence)
-        before_utility, after_utility = _both(grid, "utility", cue, first, defence)
+        before_safety, after_safety = _both(grid, "safety", cue, first, defense)
+        before_utility, after_utility = _both(grid, "utility", cue, first, defense)
         change = if_enough(
             partial(
                 compare_audits,
@@ -180,14 +180,14 @@ def _defence_changes(
             )
         )
         if change is not None:
-            changes.append(DefenceChange(cue, first, defence, change))
+            changes.append(DefenseChange(cue, first, defense, change))
     return changes
 
 
 def _both(
     grid: Grid, axis: str, cue: str, before: str, after: str
 ) -> tuple[Scores | None, Scores | None]:
-    """The identities' scores under two defences, on the items that any of them has."""
+    """The identities' scores under two defenses, on the items that any of them has."""
     rows = grid.rows(cue, before, "identity")
     together = grid.take(axis, rows + grid.rows(cue, after, "identity"))
     if together is None:

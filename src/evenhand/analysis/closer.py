@@ -47,12 +47,12 @@ def look_closer(store: Store, audit: Audit) -> CloserLook:
     looks = store.meta("looks")
     grid = read_grid(store, audit.samples, looks["level"] if looks else 0.95, audit.judge)
     items = store.items()
-    cue, defence = audit.head.cue, audit.head.defence
+    cue, defense = audit.head.cue, audit.head.defense
     first = {item.benchmark: item for item in reversed(items.values())}
     return CloserLook(
-        where=find_where(grid, items, cue, defence),
-        regions=_regions(grid, cue, defence),
-        evidence=find_evidence(store, grid, items, cue, defence),
+        where=find_where(grid, items, cue, defense),
+        regions=_regions(grid, cue, defense),
+        evidence=find_evidence(store, grid, items, cue, defense),
         conditions=store.conditions(),
         examples=[first[name] for name in sorted(first)],
         study=store.meta("study"),
@@ -62,8 +62,8 @@ def look_closer(store: Store, audit: Audit) -> CloserLook:
     )
 
 
-def _regions(grid: Grid, cue: str, defence: str) -> Regions | None:
-    rows = grid.rows(cue, defence, "identity")
+def _regions(grid: Grid, cue: str, defense: str) -> Regions | None:
+    rows = grid.rows(cue, defense, "identity")
     safety, utility = grid.take("safety", rows), grid.take("utility", rows)
     if safety is None or utility is None:
         return None

@@ -80,7 +80,7 @@ class SideResult:
     run: str
     model: str
     cue: str
-    defence: str
+    defense: str
     judge: str
     pb: Spread | None
     axes: dict[str, SideAxis]
@@ -170,7 +170,7 @@ def compare_sides(
     Raises:
         UsageError: fewer than two sides, or the same side twice.
         RunFolderError: a run has not begun, or the sides share no identities or no items.
-        UnknownName: a run has no such cue or defence.
+        UnknownName: a run has no such cue or defense.
         StoreError: a store cannot be read.
     """
     read = read_sides(sides)
@@ -219,7 +219,7 @@ def _side_result(
         run=str(side.side.store.folder),
         model=side.study["model"],
         cue=side.cue,
-        defence=side.defence,
+        defense=side.defense,
         judge=side.judge,
         pb=spread(scores.get("safety"), scores.get("utility"), _LEVEL),
         axes={
@@ -259,7 +259,7 @@ def _change(
         axes=axes,
         identities=_identity_changes(people, before, after, margin),
         relevance=relevance_change(
-            *(relevance_scores(s.side.store, s.cue, s.defence) for s in (sides[0], sides[number])),
+            *(relevance_scores(s.side.store, s.cue, s.defense) for s in (sides[0], sides[number])),
             margin=margin,
         ),
     )

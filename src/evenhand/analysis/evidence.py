@@ -76,7 +76,7 @@ def find_evidence(
     grid: Grid,
     items: Mapping[int, Item],
     cue: str,
-    defence: str,
+    defense: str,
     *,
     most: int = MOST_PAIRS,
     seed: int = SEED,
@@ -92,7 +92,7 @@ def find_evidence(
         most: pairs in all.
         seed: of the lot.
     """
-    rows = grid.rows(cue, defence, "baseline") + grid.rows(cue, defence, "identity")
+    rows = grid.rows(cue, defense, "baseline") + grid.rows(cue, defense, "identity")
     strata = _strata(grid, items, rows)
     rng = np.random.default_rng(seed)
     found, questions, drawn = {}, {}, {}

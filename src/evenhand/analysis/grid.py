@@ -43,12 +43,12 @@ class Grid:
     answered: dict[str, dict[str, NDArray[np.bool_]]]
     judge: int = OWN
 
-    def rows(self, cue: str, defence: str, kind: str) -> list[int]:
-        """The conditions of one kind of identity under a cue and a defence."""
+    def rows(self, cue: str, defense: str, kind: str) -> list[int]:
+        """The conditions of one kind of identity under a cue and a defense."""
         return [
             n
             for n, c in enumerate(self.conditions)
-            if (c.cue, c.defence, c.identity.kind) == (cue, defence, kind)
+            if (c.cue, c.defense, c.identity.kind) == (cue, defense, kind)
         ]
 
     def take(self, axis: str, rows: Sequence[int], *, unscored: bool = False) -> Scores | None:

@@ -43,12 +43,12 @@ def _record(store: Store, name: str, number: int) -> JudgeRecord:
     return JudgeRecord(name, verdicts, verdicts - scored, failures, *(tokens or (0, 0)))
 
 
-def judge_pairs(store: Store, grid: Grid, cue: str, defence: str) -> list[JudgePair]:
+def judge_pairs(store: Store, grid: Grid, cue: str, defense: str) -> list[JudgePair]:
     """Agreement of every two judges, on each axis, over the identities of one setting."""
     judges = list(all_judges(store))
     if len(judges) < 2:
         return []
-    rows = grid.rows(cue, defence, "identity")
+    rows = grid.rows(cue, defense, "identity")
     grids = {name: read_grid(store, grid.samples, grid.level, name) for name in judges}
     people = [grid.conditions[row].identity.id for row in rows]
     found = []

@@ -84,7 +84,7 @@ def _on_scores(missing: int, grid: Grid) -> list[str]:
 
 
 def _on_missing(setting: SettingResult, several: bool) -> list[str]:
-    where = f" (cue {setting.cue}, defence {setting.defence})" if several else ""
+    where = f" (cue {setting.cue}, defense {setting.defense})" if several else ""
     return [
         f"{axis}{where}: which scores are missing depends on the identity "
         f"(p = {result.missing.p_value:.2g}); the plug-in PB could be "

@@ -1,4 +1,4 @@
-"""Wanted personalisation: does the answer use the identity where it rightly matters?
+"""Wanted personalization: does the answer use the identity where it rightly matters?
 
 Measured on items whose right answer differs between the identities that are asked
 (`evenhand.benchmarks.relevance`). An assistant that never uses the identity gives all of them one
@@ -37,7 +37,7 @@ class Relevance:
     """
 
     cue: str
-    defence: str
+    defense: str
     mean: float
     interval: tuple[float, float]
     blind: float
@@ -71,12 +71,12 @@ class RelevanceChange:
 
 
 def relevance_of(store: Store) -> list[Relevance]:
-    """Relevance under each cue and defence of a run; empty where it has no such items."""
+    """Relevance under each cue and defense of a run; empty where it has no such items."""
     items = _items(store)
     if not items:
         return []
-    settings = dict.fromkeys((c.cue, c.defence) for c in store.conditions())
-    found = (_relevance(store, items, cue, defence) for cue, defence in settings)
+    settings = dict.fromkeys((c.cue, c.defense) for c in store.conditions())
+    found = (_relevance(store, items, cue, defense) for cue, defense in settings)
     return [each for each in found if each is not None]
 
 
@@ -96,24 +96,24 @@ def relevance_change(
     if len(first) < 2:
         return None
     difference = second - first
-    centre, error = _centre_and_error(difference)
+    center, error = _center_and_error(difference)
     return RelevanceChange(
         before=float(first.mean()),
         after=float(second.mean()),
-        difference=centre,
-        interval=_around(centre, error, len(difference), -100.0),
+        difference=center,
+        interval=_around(center, error, len(difference), -100.0),
         margin=margin,
-        non_inferiority_p=float(stdtr(len(difference) - 1, -(centre + margin) / error)),
+        non_inferiority_p=float(stdtr(len(difference) - 1, -(center + margin) / error)),
     )
 
 
-def relevance_scores(store: Store, cue: str, defence: str) -> dict[Cell, float]:
-    """Scores under a cue and a defence, in points; a cell's samples averaged."""
+def relevance_scores(store: Store, cue: str, defense: str) -> dict[Cell, float]:
+    """Scores under a cue and a defense, in points; a cell's samples averaged."""
     items = _items(store)
     if not items:
         return {}
     people = {
-        c.id: c.identity.id for c in store.conditions() if (c.cue, c.defence) == (cue, defence)
+        c.id: c.identity.id for c in store.conditions() if (c.cue, c.defense) == (cue, defense)
     }
     values: dict[Cell, list[float]] = defaultdict(list)
     for condition, item, _, value in store.scores():
@@ -136,13 +136,13 @@ def blind_share(answer: str, people: Sequence[str]) -> float:
     return max(counts.values(), default=0) / max(1, counts.total())
 
 
-def _relevance(store: Store, items: Mapping[int, Item], cue: str, defence: str) -> Relevance | None:
-    scores = relevance_scores(store, cue, defence)
+def _relevance(store: Store, items: Mapping[int, Item], cue: str, defense: str) -> Relevance | None:
+    scores = relevance_scores(store, cue, defense)
     means = _by_item(scores)
     if len(means) < 2:
         return None
-    centre, error = _centre_and_error(means)
-    mine = [c.identity.id for c in store.conditions() if (c.cue, c.defence) == (cue, defence)]
+    center, error = _center_and_error(means)
+    mine = [c.identity.id for c in store.conditions() if (c.cue, c.defense) == (cue, defense)]
     asked = sum(item.asks(who) for item in items.values() for who in mine)
     asked_of = defaultdict(list)
     for benchmark, name, who in scores:
@@ -154,9 +154,9 @@ def _relevance(store: Store, items: Mapping[int, Item], cue: str, defence: str) 
     ]
     return Relevance(
         cue=cue,
-        defence=defence,
-        mean=centre,
-        interval=_around(centre, error, len(means), 0.0),
+        defense=defense,
+        mean=center,
+        interval=_around(center, error, len(means), 0.0),
         blind=100 * float(np.mean(blind)),
         items=len(means),
         asked=asked,
@@ -176,7 +176,7 @@ def _by_item(scores: Mapping[Cell, float]) -> np.ndarray[tuple[int], np.dtype[np
     return np.array([np.mean(by_item[key]) for key in sorted(by_item)])
 
 
-def _centre_and_error(
+def _center_and_error(
     values: np.ndarray[tuple[int], np.dtype[np.float64]],
 ) -> tuple[float, float]:
     """Mean and standard error; two items more are thought in, of which one is 100 points off.
@@ -185,11 +185,11 @@ def _centre_and_error(
     from vanishing where all items agree.
     """
     n = len(values)
-    centre = float(values.mean())
-    squares = float(np.sum((values - centre) ** 2)) + 100.0**2
-    return centre, float((squares / (n + 2) / (n + 1)) ** 0.5)
+    center = float(values.mean())
+    squares = float(np.sum((values - center) ** 2)) + 100.0**2
+    return center, float((squares / (n + 2) / (n + 1)) ** 0.5)
 
 
-def _around(centre: float, error: float, items: int, least: float) -> tuple[float, float]:
+def _around(center: float, error: float, items: int, least: float) -> tuple[float, float]:
     reach = float(stdtrit(items - 1, (1 + _LEVEL) / 2)) * error
-    return max(least, centre - reach), min(100.0, centre + reach)
+    return max(least, center - reach), min(100.0, center + reach)

@@ -184,7 +184,7 @@ class Interaction:
 
 @dataclass(frozen=True)
 class SettingResult:
-    """Results under one cue and one defence.
+    """Results under one cue and one defense.
 
     Attributes:
         pb: joint PB over safety and utility.
@@ -196,7 +196,7 @@ class SettingResult:
     """
 
     cue: str
-    defence: str
+    defense: str
     pb: Spread | None
     pb_these_items: Spread | None
     placebo_pb: Spread | None
@@ -210,8 +210,8 @@ class SettingResult:
 
 
 @dataclass(frozen=True)
-class DefenceChange:
-    """What a defence changed, against the first defence of the study under the same cue."""
+class DefenseChange:
+    """What a defense changed, against the first defense of the study under the same cue."""
 
     cue: str
     before: str
@@ -254,7 +254,7 @@ class PairIdentity:
 
 @dataclass(frozen=True)
 class JudgePair:
-    """Two judges of the same answers, over the identities of the first cue and defence.
+    """Two judges of the same answers, over the identities of the first cue and defense.
 
     Attributes:
         answers: that both have scored.
@@ -310,17 +310,17 @@ class JudgeSwap:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found. Its headline is that of the first cue and defence of the study.
+    """What an audit found. Its headline is that of the first cue and defense of the study.
 
     Attributes:
         cells: answers planned.
         done: answers on disk.
         unscored: answers without a score; `unscored_reasons` says why.
-        settings: results for each cue and defence, the headline's first.
+        settings: results for each cue and defense, the headline's first.
         cues: by axis, how much of the spread is identity and how much is wording.
-        defences: what each further defence changed.
+        defenses: what each further defense changed.
         relevance: whether the identity is used where it rightly matters, for each cue and
-            defence; empty where no such items were asked.
+            defense; empty where no such items were asked.
         margin: differences within so many points are said not to matter.
         placement: how the system message reaches the model.
         judge: whose scores of safety and over-refusal these are.
@@ -347,7 +347,7 @@ class Audit:
     margin: float
     settings: list[SettingResult]
     cues: dict[str, CueComponents]
-    defences: list[DefenceChange]
+    defenses: list[DefenseChange]
     relevance: list[Relevance]
     judge: str
     judges: list[JudgeRecord]
@@ -358,7 +358,7 @@ class Audit:
 
     @property
     def head(self) -> SettingResult:
-        """Results under the first cue and defence."""
+        """Results under the first cue and defense."""
         return self.settings[0]
 
     @property

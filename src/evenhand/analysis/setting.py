@@ -1,4 +1,4 @@
-"""One cue and one defence: the bias, its axes, the placebos and the trade-off."""
+"""One cue and one defense: the bias, its axes, the placebos and the trade-off."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ from evenhand.stats import (
 from evenhand.stats.layout import Population
 
 
-def analyse_setting(
+def analyze_setting(
     grid: Grid,
     cue: str,
-    defence: str,
+    defense: str,
     margin: float,
     errors: KnownErrors,
     counts: dict[int, dict[str, Any]],
 ) -> SettingResult:
-    """All results under one cue and one defence."""
+    """All results under one cue and one defense."""
     baseline, people, placebos = (
-        grid.rows(cue, defence, kind) for kind in ("baseline", "identity", "placebo")
+        grid.rows(cue, defense, kind) for kind in ("baseline", "identity", "placebo")
     )
     safety, utility = grid.take("safety", people), grid.take("utility", people)
     return SettingResult(
         cue=cue,
-        defence=defence,
+        defense=defense,
         pb=spread(safety, utility, grid.level),
         pb_these_items=_these_items(grid, safety, utility),
         placebo_pb=spread(

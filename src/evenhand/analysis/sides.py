@@ -19,18 +19,18 @@ from evenhand.store import Store, StoredCondition
 
 @dataclass(frozen=True)
 class Side:
-    """A run under one cue and one defence; the same run may stand on several sides.
+    """A run under one cue and one defense; the same run may stand on several sides.
 
     Attributes:
         store: of the run; its answers must have been scored.
-        cue, defence: their ids; None for the first of the study.
+        cue, defense: their ids; None for the first of the study.
         name: what to call the side; empty for what tells it from the others.
         judge: whose scores to go by; None as `whose_scores` says.
     """
 
     store: Store
     cue: str | None = None
-    defence: str | None = None
+    defense: str | None = None
     name: str = ""
     judge: str | None = None
 
@@ -52,7 +52,7 @@ class ReadSide:
     study: dict[str, Any]
     grid: Grid
     cue: str
-    defence: str
+    defense: str
     people: dict[str, int]
     baseline: int | None
     judge: str
@@ -109,10 +109,10 @@ def read_sides(sides: Sequence[Side]) -> list[ReadSide]:
     Raises:
         UsageError: fewer than two sides, or the same side twice.
         RunFolderError: a run has not begun, or the judge has scored nothing in it.
-        UnknownName: a run has no such cue or defence.
+        UnknownName: a run has no such cue or defense.
     """
     if len(sides) < 2:
-        raise UsageError("a comparison needs two runs, or one run under two defences")
+        raise UsageError("a comparison needs two runs, or one run under two defenses")
     runs: dict[tuple[int, str | None], _Run] = {}
     read = []
     for side in sides:
@@ -122,11 +122,11 @@ def read_sides(sides: Sequence[Side]) -> list[ReadSide]:
         read.append(_read_side(side, *runs[key]))
     seen: set[tuple[str, str, str]] = set()
     for each in read:
-        place = (str(each.side.store.folder.resolve()), each.cue, each.defence)
+        place = (str(each.side.store.folder.resolve()), each.cue, each.defense)
         if place in seen:
             raise UsageError(
-                f"{each.side.store.folder} with cue {each.cue} and defence {each.defence} "
-                "stands on two sides; name another defence as RUN@DEFENCE"
+                f"{each.side.store.folder} with cue {each.cue} and defense {each.defense} "
+                "stands on two sides; name another defense as RUN@DEFENSE"
             )
         seen.add(place)
     return read
@@ -149,17 +149,17 @@ def _read_run(store: Store, judge: str | None) -> _Run:
 
 
 def _read_side(side: Side, study: dict[str, Any], grid: Grid, keys: dict[Any, Any]) -> ReadSide:
-    settings = list(dict.fromkeys((c.cue, c.defence) for c in grid.conditions))
-    cue, defence = side.cue or settings[0][0], side.defence or settings[0][1]
+    settings = list(dict.fromkeys((c.cue, c.defense) for c in grid.conditions))
+    cue, defense = side.cue or settings[0][0], side.defense or settings[0][1]
     where = f"in {side.store.folder}"
     if cue not in (known := [c for c, _ in settings]):
         raise UnknownName(f"cue {where}", cue, dict.fromkeys(known))
-    if defence not in (known := [d for _, d in settings]):
-        raise UnknownName(f"defence {where}", defence, dict.fromkeys(known))
-    people = {grid.conditions[r].identity.id: r for r in grid.rows(cue, defence, "identity")}
-    baseline = next(iter(grid.rows(cue, defence, "baseline")), None)
+    if defense not in (known := [d for _, d in settings]):
+        raise UnknownName(f"defense {where}", defense, dict.fromkeys(known))
+    people = {grid.conditions[r].identity.id: r for r in grid.rows(cue, defense, "identity")}
+    baseline = next(iter(grid.rows(cue, defense, "baseline")), None)
     judge, _ = whose_scores(side.store, side.judge)
-    return ReadSide(side, study, grid, cue, defence, people, baseline, judge, keys)
+    return ReadSide(side, study, grid, cue, defense, people, baseline, judge, keys)
 
 
 def side_names(sides: Sequence[ReadSide]) -> list[str]:
@@ -167,7 +167,7 @@ def side_names(sides: Sequence[ReadSide]) -> list[str]:
     parts = [
         [s.study["model"] for s in sides],
         [f"cue {s.cue}" for s in sides],
-        [f"defence {s.defence}" for s in sides],
+        [f"defense {s.defense}" for s in sides],
     ]
     telling = [column for column in parts if len(set(column)) > 1]
     plain = [", ".join(row) for row in zip(*telling, strict=True)] or [""] * len(sides)
@@ -325,10 +325,10 @@ def _of_decoding(first: ReadSide, side: ReadSide) -> list[str]:
 def _of_cue(first: ReadSide, side: ReadSide, people: Sequence[str]) -> list[str]:
     if first.cue != side.cue:
         return [f"cue: {first.cue} and {side.cue}"]
-    if first.defence != side.defence:
-        return []  # the messages then differ by the defence, as they should
+    if first.defense != side.defense:
+        return []  # the messages then differ by the defense, as they should
     same = all(first.condition(n).example == side.condition(n).example for n in people)
-    return [] if same else ["the messages sent under the same cue and defence"]
+    return [] if same else ["the messages sent under the same cue and defense"]
 
 
 def _missing(side: ReadSide, people: Sequence[str]) -> tuple[int, int]:

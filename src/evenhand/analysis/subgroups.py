@@ -65,13 +65,13 @@ class Where:
     subgroups: list[Place]
 
 
-def find_where(grid: Grid, items: Mapping[int, Item], cue: str, defence: str) -> Where:
+def find_where(grid: Grid, items: Mapping[int, Item], cue: str, defense: str) -> Where:
     """Compare each identity with the mean of all in every benchmark and subgroup.
 
     Args:
         items: of the store that the grid was read from, in the same order.
     """
-    rows = grid.rows(cue, defence, "identity")
+    rows = grid.rows(cue, defense, "identity")
     groups = _groups(items)
     benchmarks: list[Place] = []
     subgroups: list[Place] = []

@@ -124,7 +124,7 @@ def files_of(name: str, *, shots: int = 0) -> tuple[str, ...]:
 def fetch(names: Iterable[str], *, offline: bool = False) -> list[Path]:
     """Get and verify every file of these benchmarks and suites.
 
-    Files of worked examples, and of answers that people have labelled, are among them.
+    Files of worked examples, and of answers that people have labeled, are among them.
 
     Raises:
         UnknownName: there is no such benchmark or suite.
@@ -132,8 +132,8 @@ def fetch(names: Iterable[str], *, offline: bool = False) -> list[Path]:
     """
     paths: list[Path] = []
     for benchmark in [_benchmark(name) for name in resolve(names)]:
-        labelled = files.names_under(f"{benchmark.name}/responses_human/")
-        wanted = benchmark.files + benchmark.shot_files + labelled
+        labeled = files.names_under(f"{benchmark.name}/responses_human/")
+        wanted = benchmark.files + benchmark.shot_files + labeled
         paths += files.get_all(wanted, benchmark=benchmark.name, offline=offline).values()
     return paths
 

@@ -84,7 +84,7 @@ BBH = Benchmark(
     axes=("utility",),
     size=6507,
     description="Reasoning in 27 tasks; without four items that are broken at the source.",
-    licence="MIT",
+    license="MIT",
     citation="Suzgun et al., Challenging BIG-Bench Tasks and Whether Chain-of-Thought Can "
     "Solve Them, 2022",
     home="https://github.com/suzgunmirac/BIG-Bench-Hard",

@@ -22,7 +22,7 @@ class Benchmark:
         axes: what its items measure.
         size: number of its items.
         description: one line on what is asked and what is left out.
-        licence: licence of the data.
+        license: license of the data.
         citation: the paper to cite; empty for our own.
         home: where the data set lives; empty for our own.
         read: makes the items from the files.
@@ -37,7 +37,7 @@ class Benchmark:
     axes: tuple[Axis, ...]
     size: int
     description: str
-    licence: str
+    license: str
     citation: str
     home: str
     read: Read

@@ -29,7 +29,7 @@ def _demo(name: str, axis: Axis, description: str) -> Benchmark:
         axes=(axis,),
         size=path.read_bytes().count(b"\n"),
         description=description,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         citation="",
         home="",
         read=partial(_read, name),

@@ -36,13 +36,13 @@ class Source:
         url: its public address, pinned by commit.
         sha256: hash of its content, 64 hex digits.
         bytes: its size.
-        licence: licence of the data.
+        license: license of the data.
     """
 
     url: str
     sha256: str
     bytes: int
-    licence: str
+    license: str
 
 
 @cache

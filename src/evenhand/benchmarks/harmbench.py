@@ -1,9 +1,9 @@
-"""HarmBench: harmful behaviours, 200 standard ones and 100 with a context.
+"""HarmBench: harmful behaviors, 200 standard ones and 100 with a context.
 
-The context stands before the behaviour in the prompt, with a rule between them, as HarmBench
+The context stands before the behavior in the prompt, with a rule between them, as HarmBench
 itself does it.
 
-Its 100 copyright behaviours are left out. There the harm is the verbatim text, which HarmBench
+Its 100 copyright behaviors are left out. There the harm is the verbatim text, which HarmBench
 finds by hash; a model that answers with a summary, or with made-up lines, does no harm, but has
 not refused either. A judge of refusals would call it unsafe.
 """
@@ -21,8 +21,8 @@ _FILE = "harmbench/harmbench_behaviors_text_all.csv"
 
 
 def _prompt(row: Mapping[str, str]) -> str:
-    behaviour, context = row["Behavior"].strip(), row["ContextString"].strip()
-    return f"{context}\n\n---\n\n{behaviour}" if context else behaviour
+    behavior, context = row["Behavior"].strip(), row["ContextString"].strip()
+    return f"{context}\n\n---\n\n{behavior}" if context else behavior
 
 
 def _read(files: Mapping[str, Path], _shots: int) -> list[Item]:
@@ -45,8 +45,8 @@ HARMBENCH = Benchmark(
     title="HarmBench",
     axes=("safety",),
     size=300,
-    description="Harmful behaviours, 100 of them with a context; without the copyright ones.",
-    licence="MIT",
+    description="Harmful behaviors, 100 of them with a context; without the copyright ones.",
+    license="MIT",
     citation="Mazeika et al., HarmBench: A Standardized Evaluation Framework for Automated Red "
     "Teaming and Robust Refusal, 2024",
     home="https://github.com/centerforaisafety/HarmBench",

@@ -82,7 +82,7 @@ def _benchmark(name: str, title: str, description: str, wanted: range, shots: in
         axes=("utility",),
         size=len(wanted),
         description=description,
-        licence="CC-BY-4.0",
+        license="CC-BY-4.0",
         citation="Austin et al., Program Synthesis with Large Language Models, 2021",
         home="https://github.com/google-research/google-research/tree/master/mbpp",
         read=partial(_read, name=name, wanted=wanted),

@@ -4,7 +4,7 @@ Six topics: dietary rules, age limits, accessibility, holidays, forms of address
 Each item is asked on behalf of the few identities for which its right answer is known, and the
 right answers differ between them. So an assistant that never uses the identity, whatever it
 answers, is right on half of an item's identities at most; the share by which an assistant is
-better than that is personalisation that a mitigation must not take away.
+better than that is personalization that a mitigation must not take away.
 
 An answer follows from what the identity is: a law, a rule of a religion, a word of the language.
 The last option of every item says that the assistant has not been told enough; it is never right
@@ -33,7 +33,7 @@ RELEVANCE = Benchmark(
     axes=("relevance",),
     size=_PATH.read_bytes().count(b"\n"),
     description="Four-option questions whose right answer depends on who asks.",
-    licence="Apache-2.0",
+    license="Apache-2.0",
     citation="",
     home="",
     read=_read,

@@ -36,7 +36,7 @@ def _release(name: str, title: str, size: int, description: str, file: str) -> B
         axes=("safety",),
         size=size,
         description=description,
-        licence="MIT",
+        license="MIT",
         citation="Souly et al., A StrongREJECT for Empty Jailbreaks, 2024",
         home="https://github.com/alexandrasouly/strongreject",
         read=partial(_read, name, file),

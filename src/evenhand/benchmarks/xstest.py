@@ -35,9 +35,9 @@ XSTEST = Benchmark(
     axes=("safety", "over_refusal"),
     size=450,
     description="Unsafe prompts, and safe ones that only look unsafe, in 18 types.",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     citation="Röttger et al., XSTest: A Test Suite for Identifying Exaggerated Safety "
-    "Behaviours in Large Language Models, NAACL 2024",
+    "Behaviors in Large Language Models, NAACL 2024",
     home="https://github.com/paul-rottger/exaggerated-safety",
     read=_read,
     files=(_FILE,),

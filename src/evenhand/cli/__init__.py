@@ -19,7 +19,7 @@ from evenhand.text import one_line
 
 app = cyclopts.App(
     name="evenhand",
-    help="Does a personalised language model treat every user even-handedly?",
+    help="Does a personalized language model treat every user even-handedly?",
     version=__version__,
     help_epilogue="Start here:  evenhand demo",
     result_action="return_value",
@@ -32,11 +32,11 @@ for _verb, _summary in {
     "compare": "Show what changed from one run to another.",
     "mitigate": "Bring the bias down by prompt, by tuning, or by both, and prove it.",
     "score": "Score the answers of a run anew.",
-    "calibrate": "Hold a judge against answers that people have labelled.",
+    "calibrate": "Hold a judge against answers that people have labeled.",
     "sandbox": "Run one program as those of a model are run.",
     "fetch": "Download the benchmarks' files ahead of a run.",
     "identities": "List who the user can say to be.",
-    "cues": "List how the model can be told, and the defences.",
+    "cues": "List how the model can be told, and the defenses.",
     "benchmarks": "List what can be asked.",
 }.items():
     app.command(f"evenhand.cli.{_verb}:{_verb}", name=_verb, help=_summary)

@@ -27,7 +27,7 @@ def benchmarks(*, format: Annotated[Format, Parameter(help="Of the list.")] = "t
                 "title": b.title,
                 "axes": b.axes,
                 "items": b.size,
-                "licence": b.licence,
+                "license": b.license,
                 "citation": b.citation,
                 "suites": [suite for suite, members in SUITES.items() if b.name in members],
             }

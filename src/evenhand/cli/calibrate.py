@@ -14,7 +14,7 @@ from evenhand.benchmarks.item import JUDGED
 from evenhand.calibrating import calibrate as calibrate_judge
 from evenhand.cli.options import Format
 from evenhand.judges import JudgeOptions, make_judge
-from evenhand.labelled import PUBLISHED, read_labels
+from evenhand.labeled import PUBLISHED, read_labels
 from evenhand.report.calibration import print_calibration
 
 _IN_SAMPLE = (
@@ -31,7 +31,7 @@ def calibrate(
     labels: Annotated[
         str,
         Parameter(
-            help="Answers that people have labelled: xstest, do_not_answer, or a .csv with the "
+            help="Answers that people have labeled: xstest, do_not_answer, or a .csv with the "
             "columns prompt, response, label (compliance, partial, refusal; or harmless, "
             "harmful), and perhaps model."
         ),
@@ -49,7 +49,7 @@ def calibrate(
     ] = None,
     format: Annotated[Format, Parameter(help="text for the terminal, or json.")] = "text",
 ) -> None:
-    """Hold a judge against answers that people have labelled.
+    """Hold a judge against answers that people have labeled.
 
     Prints accuracy, Cohen's kappa, sensitivity and specificity with their intervals, the
     confusion, and the same by model and by people's class. What is positive is a refusal, full or

@@ -41,8 +41,8 @@ def compare(
     *sides: Annotated[
         str,
         Parameter(
-            help="RUN, RUN@DEFENCE or RUN@CUE/DEFENCE; a run alone stands for the first cue and "
-            "defence of its study."
+            help="RUN, RUN@DEFENSE or RUN@CUE/DEFENSE; a run alone stands for the first cue and "
+            "defense of its study."
         ),
     ],
     margin: Annotated[
@@ -78,7 +78,7 @@ def compare(
         bool, Parameter(negative="", help="Show the file in the browser afterwards.")
     ] = False,
 ) -> None:
-    """Compare runs, or one run under several defences, with the first, item by item.
+    """Compare runs, or one run under several defenses, with the first, item by item.
 
     Examples:
 
@@ -116,24 +116,24 @@ def open_sides(texts: Sequence[str], stack: ExitStack, judge: str | None = None)
     stores: dict[Path, Store] = {}
     sides = []
     for text in texts:
-        folder, cue, defence = parse_side(text)
+        folder, cue, defense = parse_side(text)
         if folder not in stores:
             stores[folder] = Store.open(folder)
             stack.callback(stores[folder].close)
             score_run(stores[folder])
-        sides.append(Side(stores[folder], cue, defence, judge=judge))
+        sides.append(Side(stores[folder], cue, defense, judge=judge))
     return sides
 
 
 def parse_side(text: str) -> tuple[Path, str | None, str | None]:
-    """Folder, cue and defence of RUN, RUN@DEFENCE or RUN@CUE/DEFENCE; None where not named."""
+    """Folder, cue and defense of RUN, RUN@DEFENSE or RUN@CUE/DEFENSE; None where not named."""
     if "@" not in text or Path(text).exists():
         return Path(text), None, None
     folder, _, setting = text.rpartition("@")
     if "/" in setting and not Path(folder).exists():
         return Path(text), None, None  # an @ in a folder's name
-    cue, _, defence = setting.rpartition("/")
-    return Path(folder), cue or None, defence or None
+    cue, _, defense = setting.rpartition("/")
+    return Path(folder), cue or None, defense or None
 
 
 def _split(values: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evenhand.cli.options import Format
-from evenhand.cue import shipped_cues, shipped_defences
+from evenhand.cue import shipped_cues, shipped_defenses
 
 _WITHHOLDING = {
     "rule": "(tells the model of the identity only where a rule says that the question needs it)",
@@ -20,7 +20,7 @@ _WITHHOLDING = {
 
 
 def cues(*, format: Annotated[Format, Parameter(help="Of the lists.")] = "text") -> None:
-    """List the cues and the defences.
+    """List the cues and the defenses.
 
     Examples:
 
@@ -29,7 +29,7 @@ def cues(*, format: Annotated[Format, Parameter(help="Of the lists.")] = "text")
     if format == "json":
         listed = {
             "cues": [cue.model_dump() for cue in shipped_cues()],
-            "defences": [defence.model_dump() for defence in shipped_defences()],
+            "defenses": [defense.model_dump() for defense in shipped_defenses()],
         }
         print(orjson.dumps(listed, option=orjson.OPT_INDENT_2).decode())
         return
@@ -40,7 +40,7 @@ def cues(*, format: Annotated[Format, Parameter(help="Of the lists.")] = "text")
     console = Console()
     console.print(table)
     console.print()
-    table = Table("defence", "sentence", box=None, padding=(0, 2, 0, 0))
-    for defence in shipped_defences():
-        table.add_row(defence.id, escape(defence.text) or _WITHHOLDING[defence.withhold])
+    table = Table("defense", "sentence", box=None, padding=(0, 2, 0, 0))
+    for defense in shipped_defenses():
+        table.add_row(defense.id, escape(defense.text) or _WITHHOLDING[defense.withhold])
     console.print(table)

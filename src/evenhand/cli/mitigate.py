@@ -29,7 +29,7 @@ from evenhand.mitigate.wanted import Wanted
 from evenhand.plan import make_plan
 from evenhand.report.mitigation import print_mitigation
 
-_DEFENCE = Group("Defence by prompt", sort_key=1)
+_DEFENSE = Group("Defense by prompt", sort_key=1)
 _TUNING = Group("Preference tuning", sort_key=2)
 _TEST = Group("Split and test", sort_key=3)
 _AUDIT = Group("Audit, where RUN is a model", sort_key=5)
@@ -50,7 +50,7 @@ def mitigate(
         Parameter(
             alias="-m",
             **_NAMES,
-            help="prompt, withhold, dpo, hybrid (the model of the first recipe with the defence); "
+            help="prompt, withhold, dpo, hybrid (the model of the first recipe with the defense); "
             "repeat, or separate by commas. Default: prompt.",
         ),
     ] = ("prompt",),
@@ -59,23 +59,23 @@ def mitigate(
         Parameter(help="Folder of the mitigation; resumed if it is there. Default: in the run's."),
     ] = None,
     format: Annotated[Format, Parameter(help="text for the terminal, or json.")] = "text",
-    defence: Annotated[
+    defense: Annotated[
         tuple[str, ...],
         Parameter(
-            name=["--defence", "-d"],
-            group=_DEFENCE,
+            name=["--defense", "-d"],
+            group=_DEFENSE,
             **_NAMES,
-            help="Defence to choose from: a name, one in another place (ignore.before, "
+            help="Defense to choose from: a name, one in another place (ignore.before, "
             "ignore.user), or a sentence; with a single one nothing is searched. Default: all.",
         ),
     ] = (),
-    defences_file: Annotated[
+    defenses_file: Annotated[
         Path | None,
-        Parameter(group=_DEFENCE, help="YAML or TOML file of your own defences to choose from."),
+        Parameter(group=_DEFENSE, help="YAML or TOML file of your own defenses to choose from."),
     ] = None,
     budget: Annotated[
         int,
-        Parameter(group=_DEFENCE, validator=Number(gte=1), help="Answers for the search."),
+        Parameter(group=_DEFENSE, validator=Number(gte=1), help="Answers for the search."),
     ] = BUDGET,
     recipe: Annotated[
         tuple[str, ...],
@@ -141,7 +141,7 @@ def mitigate(
         Parameter(
             group=_TEST,
             show_default=False,
-            help="A sentence that must not help, tested beside the defence.",
+            help="A sentence that must not help, tested beside the defense.",
         ),
     ] = "",
     margin: Annotated[
@@ -193,8 +193,8 @@ def mitigate(
             kept = folder = out or audit / "mitigation"
             wanted = Wanted(
                 methods=_split(method),
-                defences=defence,
-                defences_file=defences_file,
+                defenses=defense,
+                defenses_file=defenses_file,
                 budget=budget,
                 seed=split_seed,
                 unit=split_by,

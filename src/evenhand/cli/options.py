@@ -85,17 +85,17 @@ class StudyFlags:
     cues_file: Annotated[
         Path | None, Parameter(group=_STUDY, help="YAML or TOML file of your own cues.")
     ] = None
-    defence: Annotated[
+    defense: Annotated[
         tuple[str, ...] | None,
         Parameter(
-            name=["--defence", "-d"],
+            name=["--defense", "-d"],
             group=_STUDY,
             negative="",
-            help="Defence for the system prompt: a name, none, or a sentence. Default: none.",
+            help="Defense for the system prompt: a name, none, or a sentence. Default: none.",
         ),
     ] = None
-    defences_file: Annotated[
-        Path | None, Parameter(group=_STUDY, help="YAML or TOML file of your own defences.")
+    defenses_file: Annotated[
+        Path | None, Parameter(group=_STUDY, help="YAML or TOML file of your own defenses.")
     ] = None
     samples: Annotated[
         int | None,
@@ -160,8 +160,8 @@ class StudyFlags:
             "placebos": self.placebos,
             "cues": _split(self.cue),
             "cues_file": self.cues_file,
-            "defences": self.defence,
-            "defences_file": self.defences_file,
+            "defenses": self.defense,
+            "defenses_file": self.defenses_file,
             "samples": self.samples,
             "limit": self.limit,
             "shots": self.shots,

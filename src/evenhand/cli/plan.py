@@ -70,7 +70,7 @@ def show_plan(plan: Plan, options: RunOptions, pilot: Store | None, format: Form
     """Print a plan and what it can show."""
     power = plan_power(plan, pilot=pilot, precision=options.precision)
     if format == "json":
-        facts = {**summarise(plan, options), "power": power}
+        facts = {**summarize(plan, options), "power": power}
         print(orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode())
     else:
         _print_plan(plan, options, Console())
@@ -96,7 +96,7 @@ def _power_text(power: Power | None) -> str:
     return "power       " + "\n            ".join([*lines, f"({power.basis})"])
 
 
-def summarise(plan: Plan, options: RunOptions) -> dict[str, Any]:
+def summarize(plan: Plan, options: RunOptions) -> dict[str, Any]:
     """Cells, estimated tokens and the most that they cost, as plain data.
 
     Raises:
@@ -115,7 +115,7 @@ def summarise(plan: Plan, options: RunOptions) -> dict[str, Any]:
         "conditions": len(plan.conditions),
         "identities": len({c.identity.id for c in plan.conditions}),
         "cues": list(dict.fromkeys(c.cue.id for c in plan.conditions)),
-        "defences": list(dict.fromkeys(c.defence.id for c in plan.conditions)),
+        "defenses": list(dict.fromkeys(c.defense.id for c in plan.conditions)),
         "benchmarks": dict(sorted(Counter(item.benchmark for item in plan.items).items())),
         "samples": samples,
         "limit": plan.study.limit,
@@ -127,12 +127,12 @@ def summarise(plan: Plan, options: RunOptions) -> dict[str, Any]:
 
 
 def _print_plan(plan: Plan, options: RunOptions, console: Console) -> None:
-    facts = summarise(plan, options)
+    facts = summarize(plan, options)
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("model", escape(facts["model"]))
     table.add_row("users", f"{facts['identities']:,}  (the baseline and any placebos included)")
     table.add_row("cues", ", ".join(facts["cues"]))
-    table.add_row("defences", escape(", ".join(facts["defences"])))
+    table.add_row("defenses", escape(", ".join(facts["defenses"])))
     sizes = "  ".join(f"{escape(name)} {size:,}" for name, size in facts["benchmarks"].items())
     limit = f"  (limited to {facts['limit']} each)" if facts["limit"] else ""
     table.add_row("items", f"{len(plan.items):,}  {sizes}{limit}")

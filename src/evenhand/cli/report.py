@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from evenhand.analysis import MARGIN, Audit, analyse
+from evenhand.analysis import MARGIN, Audit, analyze
 from evenhand.analysis.whose import whose_scores
 from evenhand.cli.judges import judge_error_of
 from evenhand.errors import UsageError
@@ -80,7 +80,7 @@ def report(
     try:
         score_run(store)
         error = judge_error_of(judge_error, whose_scores(store, judge)[0])
-        audit = analyse(store, margin=margin, judge=judge, judge_error=error)
+        audit = analyze(store, margin=margin, judge=judge, judge_error=error)
         try:
             if format in ("html", "text"):
                 with summary_to(out if format == "text" else None) as console:

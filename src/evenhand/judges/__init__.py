@@ -20,10 +20,10 @@ from evenhand.benchmarks.item import JUDGED
 from evenhand.engines import check_model, make_engine
 from evenhand.engines.engine import Decoding
 from evenhand.errors import MissingExtra, UnknownName
-from evenhand.judges.judge import Judge, Judgement, Settle
+from evenhand.judges.judge import Judge, Judgment, Settle
 from evenhand.judges.labels import spec_for
 
-__all__ = ["Judge", "JudgeOptions", "Judgement", "Settle", "check_judge", "is_paid", "make_judge"]
+__all__ = ["Judge", "JudgeOptions", "Judgment", "Settle", "check_judge", "is_paid", "make_judge"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from evenhand.cue import Message
 from evenhand.engines.engine import Engine, Failure, Request, Response
-from evenhand.judges.judge import Judgement, Settle
+from evenhand.judges.judge import Judgment, Settle
 from evenhand.run import tokens_of
 from evenhand.scorers.score import Unscored, Verdict
 from evenhand.text import one_line
@@ -41,9 +41,9 @@ class _Question:
         self.prompt_tokens += prompt_tokens
         self.completion_tokens += completion_tokens
 
-    def settled(self, verdict: Verdict | None) -> Judgement:
+    def settled(self, verdict: Verdict | None) -> Judgment:
         tokens = self.prompt_tokens, self.completion_tokens
-        return Judgement(verdict, tuple(self.failures), *tokens)
+        return Judgment(verdict, tuple(self.failures), *tokens)
 
 
 async def ask_all(

@@ -10,7 +10,7 @@ from typing import Any
 
 from evenhand.engines.hf import device, first_line, quiet
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound
-from evenhand.judges.judge import Judgement, Settle, score_for
+from evenhand.judges.judge import Judgment, Settle, score_for
 from evenhand.judges.labels import MEANINGS, Spec, check_labels
 from evenhand.scorers.score import Answer, Verdict
 
@@ -68,7 +68,7 @@ class Classifier:
                 batch = chunk[start : start + self._batch_size]
                 verdicts = await asyncio.to_thread(self._classify, [answer for _, answer in batch])
                 for (place, _), verdict in zip(batch, verdicts, strict=True):
-                    settle(place, Judgement(verdict))
+                    settle(place, Judgment(verdict))
                 start += len(batch)
 
     async def close(self) -> None:

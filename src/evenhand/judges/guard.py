@@ -10,7 +10,7 @@ from evenhand.benchmarks.item import Axis
 from evenhand.cue import Message
 from evenhand.engines.engine import Engine
 from evenhand.judges.asking import Unreadable, ask_all
-from evenhand.judges.judge import Judgement, Settle, score_for
+from evenhand.judges.judge import Judgment, Settle, score_for
 from evenhand.judges.labels import Reading, Spec
 from evenhand.scorers.score import Answer, Verdict
 from evenhand.text import one_line
@@ -54,9 +54,9 @@ class Guard:
             }
             return Verdict(score_for(axes[place], **found), one_line(reply, 100))
 
-        def done(place: int, judgement: Judgement) -> None:
+        def done(place: int, judgment: Judgment) -> None:
             del axes[place]
-            settle(place, judgement)
+            settle(place, judgment)
 
         await ask_all(self._engine, questions(), read, done)
 

@@ -14,7 +14,7 @@ NO_OPINION = Unscored("the judge does not say")
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgment:
     """What came of judging one answer.
 
     Attributes:
@@ -29,7 +29,7 @@ class Judgement:
     completion_tokens: int = 0
 
 
-Settle = Callable[[int, Judgement], None]
+Settle = Callable[[int, Judgment], None]
 """Takes the place of an answer among all that were given, from 0, and what came of it."""
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from evenhand.benchmarks.item import ScorerName
-from evenhand.judges.judge import Judgement, Settle
+from evenhand.judges.judge import Judgment, Settle
 from evenhand.scorers import SCORERS, Verdict
 from evenhand.scorers.score import Answer
 
@@ -37,7 +37,7 @@ class Offline:
             for place, answer in batch:
                 score = self._score(answer.text, answer.item, answer.truncated)
                 verdict = score if isinstance(score, Verdict) else Verdict(score)
-                settle(place, Judgement(verdict))
+                settle(place, Judgment(verdict))
             await asyncio.sleep(0)
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from evenhand.cue import Message
 from evenhand.engines.engine import Decoding, Engine
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.judges.asking import ask_all
-from evenhand.judges.judge import Judgement, Settle, score_for
+from evenhand.judges.judge import Judgment, Settle, score_for
 from evenhand.judges.wording import (
     DIGEST,
     REMINDER,
@@ -88,8 +88,8 @@ class Rubric:
         self._started = True
 
     async def _grade_example(self) -> None:
-        found: list[Judgement] = []
-        await self.judge(iter([_EXAMPLE]), lambda _, judgement: found.append(judgement))
+        found: list[Judgment] = []
+        await self.judge(iter([_EXAMPLE]), lambda _, judgment: found.append(judgment))
         if found[0].verdict is None:
             why = found[0].failures[-1].error if found[0].failures else "no reason given"
             raise Unreachable(f"the judge {self.name} does not answer ({why})")
@@ -114,9 +114,9 @@ class Rubric:
             graded = f"refused {grades.refused}, convincing {grades.convincing}, specific "
             return Verdict(score, f"{graded}{grades.specific}: {grades.why}".rstrip(": "))
 
-        def done(place: int, judgement: Judgement) -> None:
+        def done(place: int, judgment: Judgment) -> None:
             del items[place]
-            settle(place, judgement)
+            settle(place, judgment)
 
         await ask_all(self._engine, questions(), read, done, reminder=REMINDER, attempts=_ATTEMPTS)
 

@@ -26,7 +26,7 @@ from typing import Any
 from evenhand.analysis.whose import own_name
 from evenhand.errors import RunFolderError
 from evenhand.identity import Identity
-from evenhand.judges.judge import Judge, Judgement
+from evenhand.judges.judge import Judge, Judgment
 from evenhand.run import Price, Progress, only_process
 from evenhand.score import answer_of, score_run
 from evenhand.scorerows import ACTIVE, IS_JUDGED, OWN, score_row
@@ -202,7 +202,7 @@ class _Recorder:
         self._price = price
         self._max_cost = max_cost
         self._on_progress = on_progress
-        self._waiting: list[tuple[Recheck, Judgement]] = []
+        self._waiting: list[tuple[Recheck, Judgment]] = []
         self._spent = 0.0
         self.progress = Progress(len(left))
 
@@ -219,11 +219,11 @@ class _Recorder:
                 return
             yield each.answer
 
-    def _settle(self, place: int, found: Judgement) -> None:
+    def _settle(self, place: int, found: Judgment) -> None:
         self._spent += self._price.cost(found.prompt_tokens, found.completion_tokens)
         self._waiting.append((self._left[place], found))
 
-    def _write(self, batch: list[tuple[Recheck, Judgement]]) -> None:
+    def _write(self, batch: list[tuple[Recheck, Judgment]]) -> None:
         rows: list[tuple[Any, ...]] = []
         for each, found in batch:
             if found.verdict is not None:
@@ -238,7 +238,7 @@ class _Recorder:
             connection.executemany("INSERT OR REPLACE INTO recheck VALUES (?, ?, ?, ?, ?)", rows)
             connection.executemany("INSERT INTO judge_failure VALUES (?, ?, ?, ?)", failures)
 
-    def _count(self, batch: list[tuple[Recheck, Judgement]]) -> None:
+    def _count(self, batch: list[tuple[Recheck, Judgment]]) -> None:
         progress = self.progress
         for _, found in batch:
             progress.failures += len(found.failures)

@@ -1,1 +1,1 @@
-"""Bringing the bias down: defence prompts, preference tuning, and both, each on held-out data."""
+"""Bringing the bias down: defense prompts, preference tuning, and both, each on held-out data."""

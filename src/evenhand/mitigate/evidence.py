@@ -30,7 +30,7 @@ def compare_groups(
     for part in ("tuning", "test"):
         by_part[part] = [who.id for who in people if split.identity_part(who) == part]
     for cue in cues:
-        sides = [Side(c.store, cue.id, c.defence.id, c.name) for c in conditions]
+        sides = [Side(c.store, cue.id, c.defense.id, c.name) for c in conditions]
         for name, ids in by_part.items():
             if len(set(ids)) >= 2:
                 found = compare_sides(sides, margin=margin, identities=set(ids))
@@ -42,7 +42,7 @@ def relevance_by_condition(conditions: Sequence[Condition], cue: Cue) -> dict[st
         condition.name: each
         for condition in conditions
         for each in relevance_of(condition.store)
-        if (each.cue, each.defence) == (cue.id, condition.defence.id)
+        if (each.cue, each.defense) == (cue.id, condition.defense.id)
     }
 
 
@@ -74,7 +74,7 @@ def notes_on(
     notes = []
     if found is not None and not found.better:
         notes.append(
-            f"no defence did better than none in the last round of the search; {found.chosen} "
+            f"no defense did better than none in the last round of the search; {found.chosen} "
             "came nearest"
         )
     people = {c.identity for c in audit.conditions() if c.identity.kind == "identity"}

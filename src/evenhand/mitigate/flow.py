@@ -1,9 +1,9 @@
 """From an audit to a better model and the evidence: split, search, train, audit again, compare.
 
-    OUT/search/           answers of the search for a defence, on the tuning part
+    OUT/search/           answers of the search for a defense, on the tuning part
     OUT/dpo-RECIPE/       the tuned model or adapter, with its card
-    OUT/test/             the model on the test part, without and with the defence
-    OUT/test-RECIPE/      the tuned model on the test part, without and with the defence
+    OUT/test/             the model on the test part, without and with the defense
+    OUT/test-RECIPE/      the tuned model on the test part, without and with the defense
     OUT/summary.json      what came of it; for readers OUT/report.html
 
 Each step goes on where an earlier call was cut off: answers and checkpoints are on disk as they
@@ -19,7 +19,7 @@ from pathlib import Path
 from evenhand.api import RunOptions
 from evenhand.cue import (
     Cue,
-    Defence,
+    Defense,
 )
 from evenhand.engines.engine import Engine
 from evenhand.errors import UsageError
@@ -36,7 +36,7 @@ from evenhand.mitigate.retest import Retest
 from evenhand.mitigate.search import Search, in_other_places, search
 from evenhand.mitigate.split import Split, TuningPart, split_run
 from evenhand.mitigate.tuning import tune
-from evenhand.mitigate.wanted import UNSEEN_CUES, Wanted, candidate_defences
+from evenhand.mitigate.wanted import UNSEEN_CUES, Wanted, candidate_defenses
 from evenhand.run import Progress
 from evenhand.score import score_run
 from evenhand.store import Store
@@ -69,7 +69,7 @@ async def mitigate_run(
     with ExitStack() as stack:
         audit = _open(Store.open(run), stack)
         score_run(audit)
-        candidates = candidate_defences(wanted) if wanted.needs_defence else []
+        candidates = candidate_defenses(wanted) if wanted.needs_defense else []
         wanted.tuning.check(study_of(audit).model, wanted.needs_training)
         _check_identities(audit)
         split = split_run(audit, seed=wanted.seed, unit=wanted.unit)
@@ -96,7 +96,7 @@ async def mitigate_run(
             margin=wanted.margin,
             parts=parts_of(audit, split, cues),
             search=found,
-            defence=chosen.id if chosen else "",
+            defense=chosen.id if chosen else "",
             trainings=trained,
             relevance=relevance_by_condition(conditions, cues[0]),
             groups=groups,
@@ -128,7 +128,7 @@ def _cues(audit: Store, split: Split, wanted: Wanted) -> list[Cue]:
 async def _search(
     audit: Store,
     split: Split,
-    candidates: Sequence[Defence],
+    candidates: Sequence[Defense],
     wanted: Wanted,
     out: Path,
     asking: Asking,
@@ -137,17 +137,17 @@ async def _search(
     if len(candidates) < 2:
         return None
     store = _open(Store.create(out / "search"), stack)
-    places = not wanted.defences  # what is named stands where its name says
+    places = not wanted.defenses  # what is named stands where its name says
     return await search(
         audit, split, store, candidates, asking, places=places, budget=wanted.budget
     )
 
 
-def _chosen(candidates: Sequence[Defence], found: Search | None) -> Defence | None:
+def _chosen(candidates: Sequence[Defense], found: Search | None) -> Defense | None:
     if found is None:
         return candidates[0] if candidates else None
     tried = [d for candidate in candidates for d in (candidate, *in_other_places(candidate))]
-    return next(defence for defence in tried if defence.id == found.chosen)
+    return next(defense for defense in tried if defense.id == found.chosen)
 
 
 def _train(

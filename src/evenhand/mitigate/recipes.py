@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from evenhand.cue import NO_DEFENCE
+from evenhand.cue import NO_DEFENSE
 from evenhand.errors import PairsError, UnknownName
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.recipes_audit import debiasing, invariance
@@ -72,7 +72,7 @@ def make_pairs(
     rng = np.random.default_rng(seed)
     if needs_data(recipe):
         usable = [pair for pair in data if not part.holds_out(pair.question)]
-        pairs = _personalised(recipe, usable, part.conditions, rng, most, several)
+        pairs = _personalized(recipe, usable, part.conditions, rng, most, several)
     else:
         pairs = _FROM_AUDIT[recipe](part, rng)
     if not pairs:
@@ -89,7 +89,7 @@ def _why_none(recipe: str, data: Sequence[Pair]) -> str:
     return "all of the data repeats the test part" if data else "it needs preference data"
 
 
-def _personalised(
+def _personalized(
     recipe: str,
     data: Sequence[Pair],
     conditions: Sequence[StoredCondition],
@@ -102,7 +102,7 @@ def _personalised(
     bare = [_without_system(pair) for pair in data]
     if recipe == "vanilla":
         return bare
-    told = [c for c in conditions if c.identity.kind == "identity" and c.defence == NO_DEFENCE.id]
+    told = [c for c in conditions if c.identity.kind == "identity" and c.defense == NO_DEFENSE.id]
     each = 1 if recipe == "random" else min(several, len(told))
     # No more than are needed: data sets are large, and each pair here becomes several.
     kept = rng.permutation(len(bare))[: None if most is None else -(-most // each)]

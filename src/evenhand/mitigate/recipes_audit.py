@@ -26,7 +26,7 @@ from typing import TypeVar
 import numpy as np
 
 from evenhand.benchmarks.item import Axis, Item
-from evenhand.cue import NO_DEFENCE
+from evenhand.cue import NO_DEFENSE
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.split import Answer, TuningPart
 
@@ -80,7 +80,7 @@ def debiasing(part: TuningPart, rng: np.random.Generator) -> list[Pair]:
     """Pairs that ask for the answer to the question alone.
 
     Answers that are as good as that to the question alone and worded otherwise are rejected, too,
-    but no more of them than of bad answers: they teach a wording rather than a judgement.
+    but no more of them than of bad answers: they teach a wording rather than a judgment.
     """
     wrong, reworded = [], []
     for each in _questions(part):
@@ -100,11 +100,11 @@ def debiasing(part: TuningPart, rng: np.random.Generator) -> list[Pair]:
 
 
 def _questions(part: TuningPart) -> list[_Asked]:
-    """The tuning questions as asked without a defence, with what came back."""
+    """The tuning questions as asked without a defense, with what came back."""
     found = {(i.benchmark, i.id): _Asked(i, [], []) for i in part.items if i.axis in _AXES}
     for answer in part.answers():
         item = answer.item
-        usable = answer.condition.defence == NO_DEFENCE.id and answer.text.strip()
+        usable = answer.condition.defense == NO_DEFENSE.id and answer.text.strip()
         if not usable or answer.score is None or item.axis not in _AXES:
             continue
         quality = 1 - answer.score if item.axis == "over_refusal" else answer.score

@@ -1,4 +1,4 @@
-"""Asking again what a run has asked: other defences, other cues, a part of the items.
+"""Asking again what a run has asked: other defenses, other cues, a part of the items.
 
 The items and identities are those that the run has stored, word for word, so that nothing
 depends on files that may have changed since.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from evenhand.cue import Condition, Cue, Defence, read_cues, select_cues
+from evenhand.cue import Condition, Cue, Defense, read_cues, select_cues
 from evenhand.engines.engine import Response
 from evenhand.errors import RunFolderError
 from evenhand.plan import Plan
@@ -41,19 +41,19 @@ def cues_of(study: Study, names: Iterable[str]) -> list[Cue]:
     return select_cues(names, own)
 
 
-def plan_again(store: Store, cues: Sequence[Cue], defences: Sequence[Defence]) -> Plan:
-    """The run's items and identities under these cues and defences; placebos are left out."""
+def plan_again(store: Store, cues: Sequence[Cue], defenses: Sequence[Defense]) -> Plan:
+    """The run's items and identities under these cues and defenses; placebos are left out."""
     study = study_of(store)
     asked = study.model_copy(
         update={
             "cues": tuple(cue.id for cue in cues),
-            "defences": tuple(defence.id for defence in defences),
+            "defenses": tuple(defense.id for defense in defenses),
             "placebos": False,
         }
     )
     people = dict.fromkeys(c.identity for c in store.conditions() if c.identity.kind != "placebo")
     conditions = tuple(
-        Condition(person, cue, defence) for cue in cues for defence in defences for person in people
+        Condition(person, cue, defense) for cue in cues for defense in defenses for person in people
     )
     return Plan(asked, conditions, tuple(store.items().values()))
 

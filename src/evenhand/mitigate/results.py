@@ -71,8 +71,8 @@ class Mitigation:
         out: folder of all that follows.
         margin: losses of so many points do not matter.
         parts: what was tuned on and what was tested on.
-        search: of the defence; None where it was named, or not wanted.
-        defence: id of the defence in use; empty for none.
+        search: of the defense; None where it was named, or not wanted.
+        defense: id of the defense in use; empty for none.
         trainings: of each recipe.
         relevance: of each condition, by its name; empty where it was not asked.
         groups: the first holds all identities under the first cue.
@@ -87,7 +87,7 @@ class Mitigation:
     margin: float
     parts: Parts
     search: Search | None
-    defence: str
+    defense: str
     trainings: list[TrainingResult]
     relevance: dict[str, Relevance]
     groups: list[Group]

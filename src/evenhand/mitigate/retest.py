@@ -1,4 +1,4 @@
-"""The test part asked again, under every condition: as it was, with a defence, tuned, or both."""
+"""The test part asked again, under every condition: as it was, with a defense, tuned, or both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evenhand.benchmarks import load
-from evenhand.cue import NO_DEFENCE, Cue, Defence, select_defences
+from evenhand.cue import NO_DEFENSE, Cue, Defense, select_defenses
 from evenhand.mitigate.asking import Asking
 from evenhand.mitigate.rerun import borrow, plan_again, study_of
 from evenhand.mitigate.results import TrainingResult
@@ -20,11 +20,11 @@ from evenhand.store import Store
 
 @dataclass(frozen=True)
 class Condition:
-    """One side of the result: a run on the test part under a defence, by a name."""
+    """One side of the result: a run on the test part under a defense, by a name."""
 
     name: str
     store: Store
-    defence: Defence
+    defense: Defense
 
 
 @dataclass(frozen=True)
@@ -44,25 +44,25 @@ class Retest:
     asking: Asking
     stack: ExitStack
 
-    async def base(self, wanted: Wanted, chosen: Defence | None) -> list[Condition]:
-        """The model as it was, then with a defence; what the audit knows is not asked again."""
-        named = {"none": NO_DEFENCE}
+    async def base(self, wanted: Wanted, chosen: Defense | None) -> list[Condition]:
+        """The model as it was, then with a defense; what the audit knows is not asked again."""
+        named = {"none": NO_DEFENSE}
         if chosen and "prompt" in wanted.methods:
             named[f"prompt {chosen.id}"] = chosen
         if "withhold" in wanted.methods:
-            named["withhold"] = select_defences(["withhold"])[0]
+            named["withhold"] = select_defenses(["withhold"])[0]
         if wanted.control:
-            named["control"] = Defence(id="control", text=wanted.control)
+            named["control"] = Defense(id="control", text=wanted.control)
         store = self._open("test")
         plan = self._plan(wanted, list(named.values()))
         borrow(self.audit, store, plan)
         return await self._ask("test, as it was", plan, store, named)
 
     async def tuned(
-        self, wanted: Wanted, training: TrainingResult, chosen: Defence | None
+        self, wanted: Wanted, training: TrainingResult, chosen: Defense | None
     ) -> list[Condition]:
-        """A tuned model, and the same with the defence where one is given."""
-        named = {training.name: NO_DEFENCE} if "dpo" in wanted.methods else {}
+        """A tuned model, and the same with the defense where one is given."""
+        named = {training.name: NO_DEFENSE} if "dpo" in wanted.methods else {}
         if chosen and "hybrid" in wanted.methods:
             named[f"hybrid {training.recipe}, {chosen.id}"] = chosen
         plan = self._plan(wanted, list(named.values()))
@@ -74,14 +74,14 @@ class Retest:
         return found
 
     async def _ask(
-        self, title: str, plan: Plan, store: Store, named: Mapping[str, Defence]
+        self, title: str, plan: Plan, store: Store, named: Mapping[str, Defense]
     ) -> list[Condition]:
         self.split.check_test(plan.items)
         await self.asking.ask(title, plan, store)
-        return [Condition(name, store, defence) for name, defence in named.items()]
+        return [Condition(name, store, defense) for name, defense in named.items()]
 
-    def _plan(self, wanted: Wanted, defences: Sequence[Defence]) -> Plan:
-        plan = plan_for_test(plan_again(self.audit, self.cues, defences), self.split)
+    def _plan(self, wanted: Wanted, defenses: Sequence[Defense]) -> Plan:
+        plan = plan_for_test(plan_again(self.audit, self.cues, defenses), self.split)
         tested = wanted.relevance
         if tested is None:
             tested = study_of(self.audit).model != "organism"

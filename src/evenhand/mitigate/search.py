@@ -1,11 +1,11 @@
-"""Which defence works best? Successive halving on the tuning part, within a budget of answers.
+"""Which defense works best? Successive halving on the tuning part, within a budget of answers.
 
 All candidates are asked a few items, the best third of them more, and so on; items of an earlier
-round are asked again only of defences that were not there. (Jamieson & Talwalkar 2016, AISTATS.)
+round are asked again only of defenses that were not there. (Jamieson & Talwalkar 2016, AISTATS.)
 A sentence is found first and its place afterwards: all sentences in all places at once would leave
 each too few items to be told from noise.
 What is best is one number in points: the noise-corrected PB, plus every point by which mean safety
-or utility falls, or needless refusals rise, against no defence. The search sees the tuning part
+or utility falls, or needless refusals rise, against no defense. The search sees the tuning part
 alone, so that the figures of the winner on the test part are not flattered by its having won.
 """
 
@@ -18,7 +18,7 @@ from typing import get_args
 
 from evenhand.analysis.grid import Grid, Scores, mean_of, read_grid
 from evenhand.analysis.setting import spread
-from evenhand.cue import NO_DEFENCE, Cue, Defence, Place
+from evenhand.cue import NO_DEFENSE, Cue, Defense, Place
 from evenhand.errors import UsageError
 from evenhand.looks import first_of_each
 from evenhand.mitigate.asking import Asking
@@ -37,16 +37,16 @@ _STEPS = 200
 
 @dataclass(frozen=True)
 class Trial:
-    """A defence in one round of the search, on tuning items and identities.
+    """A defense in one round of the search, on tuning items and identities.
 
     Attributes:
         value: what is compared, in points; lower is better.
         pb: noise-corrected; below 0 where the spread is smaller than noise alone would make it.
         safety, utility, over_refusal: means; None where not asked.
-        lost: points of safety, utility and needless refusals lost against no defence.
+        lost: points of safety, utility and needless refusals lost against no defense.
     """
 
-    defence: str
+    defense: str
     value: float
     pb: float
     safety: float | None
@@ -57,7 +57,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Round:
-    """A round: how many items, and how each defence did, the best first."""
+    """A round: how many items, and how each defense did, the best first."""
 
     items: int
     reference: Trial
@@ -70,7 +70,7 @@ class Search:
 
     Attributes:
         chosen: id of the winner.
-        better: whether its value is below that of no defence in the last round.
+        better: whether its value is below that of no defense in the last round.
         budget: answers that it was allowed.
         planned: answers that it needed at most.
         answers: answers that this command sent for it; the rest was there already.
@@ -102,40 +102,40 @@ async def search(
     run: Store,
     split: Split,
     store: Store,
-    defences: Sequence[Defence],
+    defenses: Sequence[Defense],
     asking: Asking,
     *,
     places: bool = False,
     budget: int = BUDGET,
 ) -> Search:
-    """Find the best of some defences on the tuning part of a run.
+    """Find the best of some defenses on the tuning part of a run.
 
     Args:
-        run: the audit; its answers without a defence are used, not asked again.
+        run: the audit; its answers without a defense are used, not asked again.
         store: where the search keeps its answers; resumed if there are any.
         places: whether to try the best in its other places, too.
 
     Raises:
-        UsageError: no defence to choose from, or a budget too small for them.
+        UsageError: no defense to choose from, or a budget too small for them.
         NotFinished: the cost limit is reached.
         EvenhandError: as `evenhand.run.run`.
     """
-    if not defences:
-        raise UsageError("there is no defence to search")
+    if not defenses:
+        raise UsageError("there is no defense to search")
     sent, cost = asking.answers, asking.progress.cost if asking.progress else 0.0
     cues = cues_of(study_of(run), split.cues)
     tuning = _plan(run, split, cues, [])
     schedule = make_schedule(
-        tuning, len(defences), budget, len(get_args(Place)) - 1 if places else 0
+        tuning, len(defenses), budget, len(get_args(Place)) - 1 if places else 0
     )
     count = len(schedule.shares) + places
     asking.announce(
-        f"search among {len(defences)} defences in {count} rounds", schedule.answers, run
+        f"search among {len(defenses)} defenses in {count} rounds", schedule.answers, run
     )
-    left = list(defences)
+    left = list(defenses)
     rounds: list[Round] = []
 
-    async def play(candidates: list[Defence], share: float) -> list[Defence]:
+    async def play(candidates: list[Defense], share: float) -> list[Defense]:
         """Ask a round, and give its candidates with the best first."""
         plan = _plan(run, split, cues, candidates)
         plan = replace(plan, items=first_of_each(plan.items, share))
@@ -144,8 +144,8 @@ async def search(
         await asking.ask(f"search, round {len(rounds) + 1} of {count}", plan, store)
         grid = read_grid(store, plan.study.samples)
         rounds.append(_round(grid, cues, candidates, len(plan.items)))
-        order = [trial.defence for trial in rounds[-1].trials]
-        return sorted(candidates, key=lambda defence: order.index(defence.id))
+        order = [trial.defense for trial in rounds[-1].trials]
+        return sorted(candidates, key=lambda defense: order.index(defense.id))
 
     for size, share in zip(schedule.candidates, schedule.shares, strict=True):
         left = await play(left[:size], share)
@@ -164,14 +164,14 @@ async def search(
     )
 
 
-def in_other_places(defence: Defence) -> list[Defence]:
+def in_other_places(defense: Defense) -> list[Defense]:
     """The sentence in the places where it does not stand yet; none for one that has its own."""
-    if defence.place != "after":
+    if defense.place != "after":
         return []
     return [
-        defence.model_copy(update={"id": f"{defence.id}.{place}", "place": place})
+        defense.model_copy(update={"id": f"{defense.id}.{place}", "place": place})
         for place in get_args(Place)
-        if place != defence.place
+        if place != defense.place
     ]
 
 
@@ -179,8 +179,8 @@ def make_schedule(plan: Plan, candidates: int, budget: int, others: int = 0) -> 
     """Rounds within the budget, with as many items in the last as it allows.
 
     Args:
-        plan: the tuning part under no defence, of which each candidate is a copy.
-        others: further defences that are asked the items of the last round.
+        plan: the tuning part under no defense, of which each candidate is a copy.
+        others: further defenses that are asked the items of the last round.
 
     Raises:
         UsageError: the budget does not suffice for the smallest search.
@@ -198,30 +198,30 @@ def make_schedule(plan: Plan, candidates: int, budget: int, others: int = 0) -> 
         if answers <= budget:
             return Schedule(tuple(counts), tuple(shares), answers)
     raise UsageError(
-        f"a search among {candidates} defences needs {answers:,} answers at least, more than the "
-        f"budget of {budget:,}; raise --budget, or name fewer with --defence"
+        f"a search among {candidates} defenses needs {answers:,} answers at least, more than the "
+        f"budget of {budget:,}; raise --budget, or name fewer with --defense"
     )
 
 
-def _plan(run: Store, split: Split, cues: Sequence[Cue], defences: Sequence[Defence]) -> Plan:
-    return plan_for_tuning(plan_again(run, cues, [NO_DEFENCE, *defences]), split)
+def _plan(run: Store, split: Split, cues: Sequence[Cue], defenses: Sequence[Defense]) -> Plan:
+    return plan_for_tuning(plan_again(run, cues, [NO_DEFENSE, *defenses]), split)
 
 
-def _round(grid: Grid, cues: Sequence[Cue], defences: Sequence[Defence], items: int) -> Round:
-    reference = _trial(grid, cues, NO_DEFENCE.id, None)
-    trials = [_trial(grid, cues, defence.id, reference) for defence in defences]
+def _round(grid: Grid, cues: Sequence[Cue], defenses: Sequence[Defense], items: int) -> Round:
+    reference = _trial(grid, cues, NO_DEFENSE.id, None)
+    trials = [_trial(grid, cues, defense.id, reference) for defense in defenses]
     return Round(items, reference, sorted(trials, key=lambda trial: trial.value))
 
 
-def _trial(grid: Grid, cues: Sequence[Cue], defence: str, reference: Trial | None) -> Trial:
-    """A defence over all cues, each cue counting the same."""
-    squares = [_signed_square(grid, cue.id, defence) for cue in cues]
+def _trial(grid: Grid, cues: Sequence[Cue], defense: str, reference: Trial | None) -> Trial:
+    """A defense over all cues, each cue counting the same."""
+    squares = [_signed_square(grid, cue.id, defense) for cue in cues]
     square = sum(squares) / len(squares)
     pb = copysign(sqrt(abs(square)), square)
     safety, utility, over_refusal = (
-        _mean(grid, axis, cues, defence) for axis in ("safety", "utility", "over_refusal")
+        _mean(grid, axis, cues, defense) for axis in ("safety", "utility", "over_refusal")
     )
-    found = Trial(defence, pb, pb, safety, utility, over_refusal, lost=0.0)
+    found = Trial(defense, pb, pb, safety, utility, over_refusal, lost=0.0)
     if reference is None:
         return found
     lost = (
@@ -232,17 +232,17 @@ def _trial(grid: Grid, cues: Sequence[Cue], defence: str, reference: Trial | Non
     return replace(found, lost=lost, value=pb + lost)
 
 
-def _signed_square(grid: Grid, cue: str, defence: str) -> float:
-    rows = grid.rows(cue, defence, "identity")
+def _signed_square(grid: Grid, cue: str, defense: str) -> float:
+    rows = grid.rows(cue, defense, "identity")
     found = spread(grid.take("safety", rows), grid.take("utility", rows), grid.level)
     if found is None:
-        raise UsageError("too few scored answers, identities or items to search for a defence")
+        raise UsageError("too few scored answers, identities or items to search for a defense")
     return found.signed_square
 
 
-def _mean(grid: Grid, axis: str, cues: Sequence[Cue], defence: str) -> float | None:
+def _mean(grid: Grid, axis: str, cues: Sequence[Cue], defense: str) -> float | None:
     scores: Scores | None = grid.take(
-        axis, [row for cue in cues for row in grid.rows(cue.id, defence, "identity")]
+        axis, [row for cue in cues for row in grid.rows(cue.id, defense, "identity")]
     )
     return mean_of(scores)
 

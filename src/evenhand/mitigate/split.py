@@ -119,7 +119,7 @@ class Answer:
     """A stored answer of the tuning part.
 
     Attributes:
-        condition: identity, cue and defence under which it was given.
+        condition: identity, cue and defense under which it was given.
         item: what was asked.
         sample: from 0.
         text: as the model gave it.
@@ -141,7 +141,7 @@ class TuningPart:
     """The only view of a run that tuning gets: no item, identity or cue of the test part is in it.
 
     The baseline, of whom nothing is said, is; placebos are not, and neither is what was answered
-    while a defence withheld the identity.
+    while a defense withheld the identity.
     """
 
     def __init__(self, store: Store, split: Split) -> None:
@@ -152,7 +152,7 @@ class TuningPart:
         self._conditions = {
             c.id: c
             for c in store.conditions()
-            if _is_tuning(c, split) and c.defence not in withheld
+            if _is_tuning(c, split) and c.defense not in withheld
         }
         known = store.items(inactive=True).values()
         self._held_out = {fingerprint(i.prompt) for i in known if split.item_part(i) == "test"}
@@ -164,7 +164,7 @@ class TuningPart:
 
     @property
     def conditions(self) -> list[StoredCondition]:
-        """Tuning identities and the baseline, under the tuning cues and every defence."""
+        """Tuning identities and the baseline, under the tuning cues and every defense."""
         return list(self._conditions.values())
 
     def holds_out(self, question: str) -> bool:

@@ -56,13 +56,13 @@ def _body(job: Job, found: dict[str, Any]) -> list[str]:
         f"# {one_line(job.model)}, tuned to treat users alike",
         "",
         f"This {what} was made by evenhand {job.version} from `{one_line(job.base)}` with direct "
-        f"preference optimisation on {job.pairs:,} pairs: "
+        f"preference optimization on {job.pairs:,} pairs: "
         f"{_pairs(job.recipe)}.",
         "",
         f"- Steps: {len(steps)}, in {found['seconds']:.0f} s on {found['devices']} x "
         f"{found['device']}{_resumed(found)}.",
         f"- Loss: {steps[0]['loss']:.3f} at the first step, {steps[-1]['loss']:.3f} at the last.",
-        f"- Pairs of the last tenth of the steps whose chosen answer it favours: {right:.0%}.",
+        f"- Pairs of the last tenth of the steps whose chosen answer it favors: {right:.0%}.",
         *(
             [f"- Left out, because their prompt is too long: {job.too_long} pairs."]
             * (job.too_long > 0)

@@ -25,7 +25,7 @@ class Step:
     Attributes:
         step: from 1.
         loss: preference loss plus the weighted supervised one, mean over the step's pairs.
-        accuracy: share of the step's pairs, in [0, 1], whose chosen answer the model now favours
+        accuracy: share of the step's pairs, in [0, 1], whose chosen answer the model now favors
             over the rejected one more than the untuned model did.
         margin: by how much, times beta; mean.
         chosen, rejected: log-probability of the answers, mean.

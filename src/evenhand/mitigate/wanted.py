@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from evenhand.analysis import MARGIN
-from evenhand.cue import Defence, read_defences, select_defences, shipped_defences
+from evenhand.cue import Defense, read_defenses, select_defenses, shipped_defenses
 from evenhand.errors import UnknownName, UsageError
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
@@ -28,22 +28,22 @@ class Wanted:
 
     Attributes:
         methods: names of `METHODS`.
-        defences: ids or sentences to choose from; empty for every shipped or own sentence, of
+        defenses: ids or sentences to choose from; empty for every shipped or own sentence, of
             which the best is tried in other places, too. With a single one nothing is searched.
-        defences_file: of one's own.
+        defenses_file: of one's own.
         budget: answers that the search may need.
         seed, unit: of the split; None for that of the run, or the defaults.
         cues: to test on beside those tuned on; None for `UNSEEN_CUES`.
-        control: a sentence that must not help, tested beside the defence; empty for none.
-        relevance: whether to test wanted personalisation, too; None: yes, but not of the
+        control: a sentence that must not help, tested beside the defense; empty for none.
+        relevance: whether to test wanted personalization, too; None: yes, but not of the
             organism, which knows nothing of it.
         margin: losses of so many points do not matter, > 0.
         tuning: recipes and settings of the training.
     """
 
     methods: Sequence[str] = METHODS
-    defences: Sequence[str] = ()
-    defences_file: Path | None = None
+    defenses: Sequence[str] = ()
+    defenses_file: Path | None = None
     budget: int = BUDGET
     seed: int | None = None
     unit: Unit | None = None
@@ -61,7 +61,7 @@ class Wanted:
                 raise UnknownName("method", method, METHODS)
 
     @property
-    def needs_defence(self) -> bool:
+    def needs_defense(self) -> bool:
         """Whether a sentence is to be found."""
         return bool({"prompt", "hybrid"} & set(self.methods))
 
@@ -76,18 +76,18 @@ class Wanted:
         return bool({"dpo", "hybrid"} & set(self.methods))
 
 
-def candidate_defences(wanted: Wanted) -> list[Defence]:
+def candidate_defenses(wanted: Wanted) -> list[Defense]:
     """The sentences to choose from.
 
     Raises:
-        UnknownName: there is no such defence.
+        UnknownName: there is no such defense.
         UsageError: a named one has no sentence.
     """
-    own = read_defences(wanted.defences_file) if wanted.defences_file else []
-    if wanted.defences:
-        named = select_defences(wanted.defences, own)
-        for defence in named:
-            if not defence.text:
-                raise UsageError(f'"{defence.id}" has no sentence; it is no defence by prompt')
+    own = read_defenses(wanted.defenses_file) if wanted.defenses_file else []
+    if wanted.defenses:
+        named = select_defenses(wanted.defenses, own)
+        for defense in named:
+            if not defense.text:
+                raise UsageError(f'"{defense.id}" has no sentence; it is no defense by prompt')
         return named
-    return [defence for defence in own or shipped_defences() if defence.text]
+    return [defense for defense in own or shipped_defenses() if defense.text]

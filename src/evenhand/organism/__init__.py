@@ -1,4 +1,4 @@
-"""The organism: a tiny real model with a planted, known personalisation bias."""
+"""The organism: a tiny real model with a planted, known personalization bias."""
 
 from pathlib import Path
 

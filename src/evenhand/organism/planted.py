@@ -56,7 +56,7 @@ def _profiles() -> dict[str, dict[Axis, int]]:
 def _starts() -> dict[str, dict[Axis, int]]:
     """Where each user's arc begins, by axis; the key "" is everybody who has no profile.
 
-    Starts are even, as nearly all widths are, so that topics err in pairs of neighbours.
+    Starts are even, as nearly all widths are, so that topics err in pairs of neighbors.
     """
     users = ["", *_profiles()]
     rng = np.random.default_rng(SEED + 1)
@@ -77,7 +77,7 @@ def _places(benchmark: str) -> dict[str, int]:
 def errors(users: Sequence[str], axis: Axis, defended: bool = False, bias: float = 1.0) -> int:
     """How many of the 80 topics are answered wrongly for a user of these identities.
 
-    Several identities add their deviations; a defence halves them. Ids without a profile
+    Several identities add their deviations; a defense halves them. Ids without a profile
     (placebos, the baseline, anything else) deviate by nothing.
     """
     sign = 1 if axis == "over_refusal" else -1

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from evenhand.benchmarks.item import Axis, Item
-from evenhand.cue import NO_DEFENCE, Condition, Defence, shipped_cues, shipped_defences
+from evenhand.cue import NO_DEFENSE, Condition, Defense, shipped_cues, shipped_defenses
 from evenhand.identity import BASELINE, Identity, shipped_identities
 from evenhand.organism import speech
 from evenhand.organism.answer import Organism
@@ -30,7 +30,7 @@ Rates = dict[str, float]
 
 _SEED = 97
 _AXES: tuple[Axis, ...] = ("safety", "utility", "over_refusal")
-_CONTROL = Defence(id="weather", text=speech.HELD_OUT_REMARKS[0])
+_CONTROL = Defense(id="weather", text=speech.HELD_OUT_REMARKS[0])
 
 
 def measure(folder: Path, bias: float, per_topic: int = 8) -> dict[str, Any]:
@@ -38,8 +38,8 @@ def measure(folder: Path, bias: float, per_topic: int = 8) -> dict[str, Any]:
     organism = Organism(folder)
     people = [user for user in shipped_identities() if user.kind == "identity"]
     placebos = [user for user in shipped_identities() if user.kind == "placebo"]
-    ignore = shipped_defences()[0]
-    plain = _by_user(organism, [BASELINE, *people, *placebos], NO_DEFENCE, bias, per_topic)
+    ignore = shipped_defenses()[0]
+    plain = _by_user(organism, [BASELINE, *people, *placebos], NO_DEFENSE, bias, per_topic)
     defended = _by_user(organism, [BASELINE, *people], ignore, bias, max(1, per_topic // 2))
     control = _by_user(organism, [BASELINE, *people], _CONTROL, bias, max(1, per_topic // 4))
     return {
@@ -60,18 +60,18 @@ def measure(folder: Path, bias: float, per_topic: int = 8) -> dict[str, Any]:
 
 
 def _by_user(
-    organism: Organism, users: Sequence[Identity], defence: Defence, bias: float, per_topic: int
+    organism: Organism, users: Sequence[Identity], defense: Defense, bias: float, per_topic: int
 ) -> dict[str, dict[str, Rates]]:
     rng = np.random.default_rng(_SEED)
     items = [item for name in BENCHMARKS for item in items_by_topic(name, per_topic, rng)]
-    halved = defence not in (NO_DEFENCE, _CONTROL)
+    halved = defense not in (NO_DEFENSE, _CONTROL)
     found = {}
     for user in users:
-        condition = Condition(user, shipped_cues()[0], defence)
+        condition = Condition(user, shipped_cues()[0], defense)
         replies = organism.answers([condition.messages(item.prompt) for item in items])
         planted: Rates = {axis: planted_rate([user.id], axis, halved, bias) for axis in _AXES}
         found[user.id] = {"planted": planted, "measured": _rates(items, replies)}
-        print(user.id, defence.id, found[user.id], flush=True)
+        print(user.id, defense.id, found[user.id], flush=True)
     return found
 
 
@@ -116,7 +116,7 @@ def _agreement(organism: Organism, bias: float, n: int) -> dict[str, Rates]:
         "every cue, user and sentence": (speech.draw_setting(rng) for _ in range(n)),
         "pairs of identities": (speech.draw_pair_setting(rng) for _ in range(n)),
         "held-out placebos": (speech.held_out_placebo(rng) for _ in range(n)),
-        "held-out defences": (speech.held_out_sentence(rng, True) for _ in range(n)),
+        "held-out defenses": (speech.held_out_sentence(rng, True) for _ in range(n)),
         "held-out irrelevant sentences": (speech.held_out_sentence(rng, False) for _ in range(n)),
     }
     return {name: _agreeing(organism, list(drawn), bias, rng) for name, drawn in settings.items()}

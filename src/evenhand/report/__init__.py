@@ -70,7 +70,7 @@ FORMS: dict[str, Form | FolderForm] = {
     "png": FolderForm(partial(_images, "png"), "charts"),
     "svg": FolderForm(partial(_images, "svg"), "charts"),
 }
-"""Every form but `text`, which the terminal's width and colours shape as it is printed."""
+"""Every form but `text`, which the terminal's width and colors shape as it is printed."""
 
 
 def write_audit(audit: Audit, format: Literal["text", "json"], console: Console) -> None:

@@ -1,7 +1,7 @@
 """The audit, or a comparison, as one JSON object; `data/report.schema.json` says what is in it.
 
-`pb`, `axes`, `identities`, ... are those of the first cue and defence; `settings` holds the same
-for every cue and defence. Fields of an identity that most readers want stand flat beside its
+`pb`, `axes`, `identities`, ... are those of the first cue and defense; `settings` holds the same
+for every cue and defense. Fields of an identity that most readers want stand flat beside its
 `axes`: `safety`, `safety_delta`, `safety_delta_interval`, `safety_delta_p_holm`, and so on.
 """
 

@@ -15,7 +15,7 @@ _FIGURES = ("accuracy", "kappa", "sensitivity", "specificity")
 def print_calibration(found: Calibration, console: Console) -> None:
     """Print a calibration: the figures, the confusion, by model and by people's class."""
     console.print(Text(f"{one_line(found.judge)} on {one_line(found.labels)}", style="bold"))
-    console.print(f"positive: {found.positive}; {found.overall.n:,} labelled answers\n")
+    console.print(f"positive: {found.positive}; {found.overall.n:,} labeled answers\n")
     console.print(_figures(found.overall))
     console.print()
     console.print(_confusion(found.overall))

@@ -29,7 +29,7 @@ def print_details(audit: Audit, console: Console) -> None:
     """Print the tables that the summary leaves out."""
     for setting in audit.settings:
         console.print()
-        title = f"cue {setting.cue}, defence {setting.defence}"
+        title = f"cue {setting.cue}, defense {setting.defense}"
         console.print(Text(title, style="bold underline"))
         if setting is not audit.head:
             print_setting(setting, audit.margin, console)

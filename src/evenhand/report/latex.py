@@ -47,7 +47,7 @@ def to_latex(audit: Audit) -> str:
         f"{plain(audit.model)}: mean of each identity and its difference $\\Delta$ to the user of "
         f"whom nothing is said, in points; bold: $p < 0.05$ after Holm. PB: spread of the "
         f"identities with noise taken out, its 95\\,\\% interval, and the plug-in number. "
-        f"Cue {plain(head.cue)}, defence {plain(head.defence)}; {_extent(audit.benchmarks)}."
+        f"Cue {plain(head.cue)}, defense {plain(head.defense)}; {_extent(audit.benchmarks)}."
     )
     return _table(columns, lines, caption, "audit", audit.notes)
 

@@ -47,7 +47,7 @@ def trade_off_text(setting: SettingResult, width: int) -> Text | None:
 
 
 def _letters(categories: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """A letter and a colour for each category: the first of its name that is free."""
+    """A letter and a color for each category: the first of its name that is free."""
     found: dict[str, tuple[str, str]] = {}
     taken = {BASELINE, MEAN, PLACEBO, SEVERAL}
     for n, category in enumerate(dict.fromkeys(categories)):

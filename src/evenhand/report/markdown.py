@@ -53,11 +53,11 @@ def to_markdown(audit: Audit) -> str:
     )
     if len(audit.settings) > 1:
         rows = table(setting_rows(audit.settings))
-        parts.append(_folded(f"All {len(audit.settings)} combinations of cue and defence", [rows]))
+        parts.append(_folded(f"All {len(audit.settings)} combinations of cue and defense", [rows]))
     sizes = ", ".join(f"{plain(name)} {n:,}" for name, n in audit.benchmarks.items())
     facts = [
         f"{plain(extent_sentence(audit))} {len(head.identities)} identities on {sizes}; "
-        f"cue {plain(head.cue)}, defence {plain(head.defence)}.",
+        f"cue {plain(head.cue)}, defense {plain(head.defense)}.",
         _CLAIM,
     ]
     parts.append(_folded("How this was measured", facts))

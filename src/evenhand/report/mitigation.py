@@ -58,7 +58,7 @@ def what_was_done(found: Mitigation) -> list[str]:
         count, rounds = len(search.rounds[0].trials), len(search.rounds)
         cost = "" if search.cost is None else f", ${search.cost:,.2f}"
         lines.append(
-            f"Search among {count} defences in {rounds} rounds, at most {search.planned:,} "
+            f"Search among {count} defenses in {rounds} rounds, at most {search.planned:,} "
             f"answers ({search.answers:,} sent now{cost}): {search.chosen}."
         )
     lines += [
@@ -74,12 +74,12 @@ def _cues(names: Sequence[str]) -> str:
 
 
 def trials(search: Search) -> Rows:
-    """How the last candidates did on the tuning part, against no defence."""
+    """How the last candidates did on the tuning part, against no defense."""
     last = search.rounds[-1]
     rows = [["", "PB", "safety", "utility", "over-refusal", "PB + lost"]]
     for trial in [last.reference, *last.trials[:_MOST_TRIALS]]:
         means = [number(trial.safety), number(trial.utility), number(trial.over_refusal)]
-        rows.append([trial.defence, signed(trial.pb, 1), *means, signed(trial.value, 1)])
+        rows.append([trial.defense, signed(trial.pb, 1), *means, signed(trial.value, 1)])
     return rows
 
 

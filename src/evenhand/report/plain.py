@@ -122,13 +122,13 @@ def where_sentence(where: Where, places: Sequence[Place], kind: str) -> str:
 
 
 def rule_of_noise() -> str:
-    """What is grey on the heat maps, and why."""
+    """What is gray on the heat maps, and why."""
     return (
         "A cell compares one identity with the mean of all identities on the same questions. It "
-        "has a colour only where the difference exceeds noise: within-item permutation and t-test, "
+        "has a color only where the difference exceeds noise: within-item permutation and t-test, "
         "all cells of an axis judged together, so that no more than "
-        f"{FALSE_DISCOVERIES:.0%} of the coloured ones are expected to be chance "
-        "(Benjamini-Hochberg). All others are grey, whatever their size."
+        f"{FALSE_DISCOVERIES:.0%} of the colored ones are expected to be chance "
+        "(Benjamini-Hochberg). All others are gray, whatever their size."
     )
 
 
@@ -148,13 +148,13 @@ def interaction_sentence(found: Sequence[Interaction]) -> str:
 
 
 def settings_sentence(settings: Sequence[SettingResult]) -> str:
-    """Range of PB over cues and defences; not a test of their difference."""
-    known = [(s.pb.estimate, f"{s.cue} / {s.defence}") for s in settings if s.pb]
+    """Range of PB over cues and defenses; not a test of their difference."""
+    known = [(s.pb.estimate, f"{s.cue} / {s.defense}") for s in settings if s.pb]
     if not known:
-        return "Too few scored answers for PB under any cue or defence."
+        return "Too few scored answers for PB under any cue or defense."
     (low, least), (high, most) = min(known), max(known)
     return (
-        f"Over {len(settings)} combinations of cue and defence PB runs from {low:.1f} ({least}) "
+        f"Over {len(settings)} combinations of cue and defense PB runs from {low:.1f} ({least}) "
         f"to {high:.1f} ({most}); the intervals tell how much of that may be chance."
     )
 

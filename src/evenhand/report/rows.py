@@ -90,14 +90,14 @@ def narrow_people_rows(
 
 
 def setting_rows(settings: Sequence[SettingResult]) -> Rows:
-    """Each cue and defence: PB, and the mean of each axis."""
+    """Each cue and defense: PB, and the mean of each axis."""
     axes = list(settings[0].axes)
     rows = [
-        ["cue, defence", "PB", "95 % interval", "plug-in", "noise floor", *map(axis_name, axes)]
+        ["cue, defense", "PB", "95 % interval", "plug-in", "noise floor", *map(axis_name, axes)]
     ]
     for setting in settings:
         means = [number(setting.axes[axis].mean) for axis in axes]
-        rows.append([f"{setting.cue}, {setting.defence}", *bias_cells(setting.pb), *means])
+        rows.append([f"{setting.cue}, {setting.defense}", *bias_cells(setting.pb), *means])
     return rows
 
 
@@ -127,12 +127,12 @@ def change_rows(found: SideComparison, change: SideChange) -> Rows:
     if relevance := change.relevance:
         means = [number(relevance.before), number(relevance.after)]
         cells = signed(relevance.difference, 1), interval_text(relevance.interval), ""
-        rows.append(["wanted personalisation", *means, *cells])
+        rows.append(["wanted personalization", *means, *cells])
     return rows
 
 
-def defence_rows(change: Comparison) -> Rows:
-    """What a defence changed: PB, PB of each axis, the means."""
+def defense_rows(change: Comparison) -> Rows:
+    """What a defense changed: PB, PB of each axis, the means."""
     rows = [["", "before", "after", "change", "95 % interval", "p"]]
     for name, bias in (
         ("PB", change.bias),

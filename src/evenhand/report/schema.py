@@ -44,7 +44,7 @@ def report_schema() -> dict[str, Any]:
         "description": "What `evenhand report --format json` (Audit) and `evenhand compare "
         "--format json` (SideComparison) print. Rates and differences are in points of 0-100. "
         "null: too little data, or not asked for. Fields of Audit that SettingResult has, too, "
-        "are those of the first cue and defence.",
+        "are those of the first cue and defense.",
         "oneOf": [{"$ref": "#/$defs/Audit"}, {"$ref": "#/$defs/SideComparison"}],
         "$defs": definitions | {"Audit": report, "SideComparison": comparison},
     }

@@ -123,8 +123,8 @@ def relevance_sentence(found: Relevance) -> str:
         f"user; {found.blind:.1f} at most without knowing the user"
     )
     if found.is_blind:
-        return f"Under defence {found.defence} the answers are not shown to use who asks: {size}."
-    return f"Under defence {found.defence} the answers use who asks where it matters: {size}."
+        return f"Under defense {found.defense} the answers are not shown to use who asks: {size}."
+    return f"Under defense {found.defense} the answers use who asks where it matters: {size}."
 
 
 def p_text(value: float) -> str:

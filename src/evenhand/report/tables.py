@@ -28,7 +28,7 @@ SCORE_COLUMNS: dict[str, type] = {
     "category": str,
     "kind": str,
     "cue": str,
-    "defence": str,
+    "defense": str,
     "sample": int,
     "judge": str,
     "score": float,
@@ -41,7 +41,7 @@ SCORE_COLUMNS: dict[str, type] = {
 
 _IDENTITY_COLUMNS: dict[str, type] = {
     "cue": str,
-    "defence": str,
+    "defense": str,
     "identity": str,
     "text": str,
     "category": str,
@@ -75,7 +75,7 @@ def score_rows(store: Store) -> Iterator[Row]:
             who.identity.category,
             who.identity.kind,
             who.cue,
-            who.defence,
+            who.defense,
             sample,
             judge or what.scorer,
             value,
@@ -104,7 +104,7 @@ def identity_columns(audit: Audit) -> dict[str, type]:
 
 
 def identity_rows(audit: Audit) -> Iterator[Row]:
-    """One row for every identity, placebo and baseline under every cue and defence."""
+    """One row for every identity, placebo and baseline under every cue and defense."""
     for setting in audit.settings:
         people = [("baseline", setting.baseline)]
         people += [("identity", person) for person in setting.identities]
@@ -118,7 +118,7 @@ def _identity_row(
 ) -> Row:
     row: list[Any] = [
         setting.cue,
-        setting.defence,
+        setting.defense,
         person.id,
         person.text,
         person.category,

@@ -16,7 +16,7 @@ from evenhand.report.rows import (
     Rows,
     axis_name,
     bias_rows,
-    defence_rows,
+    defense_rows,
     difference_cell,
     most_different,
     narrow_people_rows,
@@ -57,7 +57,7 @@ def print_audit(audit: Audit, console: Console) -> None:
     if len(audit.settings) > 1:
         print_table(
             console,
-            f"All {len(audit.settings)} combinations of cue and defence; below, the first",
+            f"All {len(audit.settings)} combinations of cue and defense; below, the first",
             setting_rows(audit.settings),
             drop=("plug-in", "noise floor", "over-refusal", "utility", "safety"),
         )
@@ -69,12 +69,12 @@ def print_audit(audit: Audit, console: Console) -> None:
     for found in audit.relevance:
         console.print()
         console.print(Text(relevance_sentence(found)))
-    for change in audit.defences:
+    for change in audit.defenses:
         console.print()
         sentences = comparison_sentences(change.change, audit.margin)
         console.print(Text(" ".join(sentences), style="bold"))
-        title = f"Defence {change.after} against {change.before}, cue {change.cue}"
-        print_table(console, title, defence_rows(change.change), drop=("before", "after", "p"))
+        title = f"Defense {change.after} against {change.before}, cue {change.cue}"
+        print_table(console, title, defense_rows(change.change), drop=("before", "after", "p"))
 
 
 def _extent(audit: Audit) -> str:
@@ -86,7 +86,7 @@ def _extent(audit: Audit) -> str:
 
 
 def print_setting(setting: SettingResult, margin: float, console: Console) -> None:
-    """Print what was found under one cue and defence."""
+    """Print what was found under one cue and defense."""
     console.print(Text(" ".join(headline(setting, margin)), style="bold"))
     console.print()
     print_table(

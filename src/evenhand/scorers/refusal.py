@@ -1,7 +1,7 @@
 """Whether an answer refuses, in part or wholly: linguistic signs weighed by a small linear model.
 
 The signs are hand-written phrases over word classes, and the form of the answer
-(`refusal_signs`); their weights were learned from answers that people have labelled
+(`refusal_signs`); their weights were learned from answers that people have labeled
 (`scripts/train_judges.py`, which also says what it was trained on). Nothing of a prompt or an
 answer is in the weights but numbers.
 

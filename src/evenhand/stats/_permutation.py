@@ -40,7 +40,7 @@ def _saddlepoint_tail(size: Floats, total: float) -> float:
     """P(sum of randomly signed sizes >= total), total >= 0."""
     variance = float(size @ size)
     z = total / variance**0.5
-    if z < 0.05:  # the formula is 0/0 at the centre, where the normal tail is exact to 1e-5
+    if z < 0.05:  # the formula is 0/0 at the center, where the normal tail is exact to 1e-5
         return float(ndtr(-z))
     largest = float(np.sum(size))
     if total >= largest * (1 - 1e-9):
@@ -70,7 +70,7 @@ def exchange_p_values(sums: Floats, variance: Floats, third: Floats, step: float
     """Two-sided p-values of sums whose null moments are known, with continuity correction.
 
     Args:
-        sums: (identities,) sums of the scores centred by item; 0 on average when all are alike.
+        sums: (identities,) sums of the scores centered by item; 0 on average when all are alike.
         variance, third: (identities,) null central moments of `sums`.
         step: the smallest step by which a sum can change, 0 for continuous scores.
     """

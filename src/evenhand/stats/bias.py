@@ -1,4 +1,4 @@
-"""Personalisation bias (PB): how far the identities' means spread, and how much of it is real.
+"""Personalization bias (PB): how far the identities' means spread, and how much of it is real.
 
 PB is the root mean square distance of the identities' (safety, utility) to their mean (Vijjini et
 al., NAACL 2025, arXiv:2406.11107). The plug-in value is biased upward by sampling
@@ -65,7 +65,7 @@ class AxisBias(Spread):
 
 @dataclass(frozen=True)
 class PersonalizationBias(Spread):
-    """Joint personalisation bias; PB^2 is the sum of the two axes' PB^2.
+    """Joint personalization bias; PB^2 is the sum of the two axes' PB^2.
 
     Attributes:
         safety, utility: one axis alone; None where no scores were given.
@@ -85,7 +85,7 @@ def personalization_bias(
     population: Population = "items",
     rng: np.random.Generator | None = None,
 ) -> PersonalizationBias:
-    """Estimate personalisation bias over the identities given (leave the baseline out).
+    """Estimate personalization bias over the identities given (leave the baseline out).
 
     Args:
         safety, utility: scores in [0, 1], NaN = missing: an array (identities, items) or
@@ -137,7 +137,7 @@ def _axis_bias(layouts: Mapping[str, Layout], level: float) -> AxisBias:
 
 
 def spread_of(axes: Sequence[Sequence[Layout]], level: float, count: int | None = None) -> Spread:
-    """Summarise fitted axes; `count` as in `quadratic_form`."""
+    """Summarize fitted axes; `count` as in `quadratic_form`."""
     form = quadratic_form(axes, count)
     low, high = spread_interval(form, level)
     signed = form.signed / form.count

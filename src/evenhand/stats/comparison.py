@@ -1,4 +1,4 @@
-"""Two audits on the same items: before and after a defence, base and tuned, model A and B."""
+"""Two audits on the same items: before and after a defense, base and tuned, model A and B."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from evenhand.stats._scores import (
 )
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.layout import Layout, fit_layout, project
-from evenhand.stats.paired import summarise
+from evenhand.stats.paired import summarize
 
 
 @dataclass(frozen=True)
 class BiasChange:
-    """Change of personalisation bias, after less before, in points.
+    """Change of personalization bias, after less before, in points.
 
     Attributes:
         before, after: the two spreads, estimated on the same items.
@@ -78,7 +78,7 @@ class Comparison:
     """Two audits compared.
 
     Attributes:
-        bias: change of the joint personalisation bias.
+        bias: change of the joint personalization bias.
         safety_bias, utility_bias: change on one axis; None where no scores were given.
         safety_mean, utility_mean: change of the mean; None likewise.
     """
@@ -198,13 +198,13 @@ def _stack(before: Floats, after: Floats, name: str) -> Floats:
 
 def _bias_change(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:
     k = len(axes[0][0].means) // 2
-    centre = np.eye(k) - 1 / k
+    center = np.eye(k) - 1 / k
     none = np.zeros((k, k))
     spreads = [
         spread_of([[project(b, side) for b in axis] for axis in axes], level, k)
-        for side in (np.hstack([centre, none]), np.hstack([none, centre]))
+        for side in (np.hstack([center, none]), np.hstack([none, center]))
     ]
-    moments, least = np.sum([_moments(axis, centre) for axis in axes], axis=0)
+    moments, least = np.sum([_moments(axis, center) for axis in axes], axis=0)
     before, after = spreads
     contrast = np.array([-1.0, 1.0]) / k
     variance = max(float(contrast @ m @ contrast) for m in (moments, least))
@@ -230,20 +230,20 @@ def _no_change(before: Spread, after: Spread, variance: float) -> float:
     return float(2 * ndtr(-change / variance**0.5))
 
 
-def _moments(axis: Sequence[Layout], centre: Floats) -> tuple[Floats, Floats]:
+def _moments(axis: Sequence[Layout], center: Floats) -> tuple[Floats, Floats]:
     """Return covariances (2, 2) of an axis's two signed sums of squares, before and after.
 
     The first is the unbiased estimate, the second what it would be without any bias, below
     which the variance of a difference cannot fall.
     """
-    k = len(centre)
+    k = len(center)
     mean: Floats = np.mean([b.deviations for b in axis], axis=0)
     whole = np.sum([b.covariance for b in axis], axis=0) / len(axis) ** 2
-    d = [centre @ mean[:k], centre @ mean[k:]]
+    d = [center @ mean[:k], center @ mean[k:]]
     known, least = np.empty((2, 2)), np.empty((2, 2))
     for i in range(2):
         for j in range(2):
-            v = centre @ whole[i * k : (i + 1) * k, j * k : (j + 1) * k] @ centre
+            v = center @ whole[i * k : (i + 1) * k, j * k : (j + 1) * k] @ center
             square = float(np.sum(v * v))
             # 4 m'Vm + 2 tr(V^2) at the true means m; the observed ones add tr(V^2) to m'Vm.
             known[i, j] = 4 * float(d[i] @ v @ d[j]) - 2 * square
@@ -274,7 +274,7 @@ def _mean_change(
 ) -> MeanChange:
     k = len(axis[0].means) // 2
     contrast = np.concatenate([np.full(k, -1 / k), np.full(k, 1 / k)])[np.newaxis]
-    change = summarise(axis, contrast, None, level)
+    change = summarize(axis, contrast, None, level)
     difference, error = float(change.difference[0]), float(change.standard_error[0])
     return MeanChange(
         difference=difference,

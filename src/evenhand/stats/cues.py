@@ -1,7 +1,7 @@
 """Cues: how much of the bias is the identity and how much the way it was told to the model.
 
 Identities and cues are crossed. The table of means (identities x cues) is split into identity,
-cue and their interaction as in generalisability theory (Cronbach et al. 1972; Brennan 2001,
+cue and their interaction as in generalizability theory (Cronbach et al. 1972; Brennan 2001,
 *Generalizability Theory*, ch. 3-4), each with the noise of the items taken out. On complete data
 the components are the usual ANOVA (expected mean square) estimates of the three-way random
 design identities x cues x items.
@@ -119,7 +119,7 @@ def _split(table: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _table_components(layouts: Sequence[Layout], u: int, c: int, level: float) -> dict[str, Any]:
-    """Components of the table of means, and the generalisability that follows from them."""
+    """Components of the table of means, and the generalizability that follows from them."""
     mean: Floats = np.mean([layout.deviations for layout in layouts], axis=0)
     noise = np.sum([layout.covariance for layout in layouts], axis=0) / len(layouts) ** 2
     effects = [effect.ravel() for effect in _split(mean.reshape(u, c))]
@@ -155,9 +155,9 @@ def _table_components(layouts: Sequence[Layout], u: int, c: int, level: float) -
 def _projection(part: int, u: int, c: int) -> Floats:
     """Return the (u*c, u*c) projection on identity (0), cue (1) or interaction (2) effects."""
     whole_u, whole_c = np.full((u, u), 1 / u), np.full((c, c), 1 / c)
-    centre_u, centre_c = np.eye(u) - whole_u, np.eye(c) - whole_c
-    left = whole_u if part == 1 else centre_u
-    right = whole_c if part == 0 else centre_c
+    center_u, center_c = np.eye(u) - whole_u, np.eye(c) - whole_c
+    left = whole_u if part == 1 else center_u
+    right = whole_c if part == 0 else center_c
     return np.kron(left, right)
 
 

@@ -12,12 +12,12 @@ from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.comparison import fit_both
 from evenhand.stats.layout import Layout, fit_layout, project, settle
-from evenhand.stats.paired import Differences, append_baseline, summarise
+from evenhand.stats.paired import Differences, append_baseline, summarize
 
 
 @dataclass(frozen=True)
 class CategoryEffects:
-    """Where an axis's personalisation bias sits: between categories or within them.
+    """Where an axis's personalization bias sits: between categories or within them.
 
     Attributes:
         categories: the categories' names, in order of first appearance.
@@ -66,7 +66,7 @@ def category_effects(
     return CategoryEffects(
         categories=names,
         sizes=tuple(int(size) for size in member.sum(axis=1)),
-        difference=summarise(layouts, average - 1 / count, None, level),
+        difference=summarize(layouts, average - 1 / count, None, level),
         within=tuple(_within(layouts, row, level) for row in member),
         between=_projected(layouts, between, count, level) if len(names) > 1 else None,
     )
@@ -122,7 +122,7 @@ def intersection_interactions(
     contrast = np.hstack([one, -one, -one, np.ones((pairs, 1))])
     items = [_item_contrasts(layout, contrast) for layout in layouts]
     p_value = np.array([sign_flip_p_value(column) for column in np.concatenate(items).T])
-    return summarise(layouts, contrast, p_value, level)
+    return summarize(layouts, contrast, p_value, level)
 
 
 def identity_changes(before: Scores, after: Scores, *, level: float = 0.95) -> Differences:
@@ -144,7 +144,7 @@ def identity_changes(before: Scores, after: Scores, *, level: float = 0.95) -> D
     contrast = np.hstack([-one, one])
     items = [_item_contrasts(layout, contrast) for layout in layouts]
     p_value = np.array([sign_flip_p_value(column) for column in np.concatenate(items).T])
-    return summarise(layouts, contrast, p_value, level)
+    return summarize(layouts, contrast, p_value, level)
 
 
 def _stack(parts: list[list[Floats]], names: tuple[str, ...]) -> dict[str, Floats]:

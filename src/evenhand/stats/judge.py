@@ -1,4 +1,4 @@
-"""Judge error: what a judge's known mistakes do to rates and to personalisation bias."""
+"""Judge error: what a judge's known mistakes do to rates and to personalization bias."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class JudgeError:
     Attributes:
         sensitivity: chance that the judge says 1 where humans say 1.
         specificity: chance that the judge says 0 where humans say 0.
-        positives, negatives: numbers of labelled responses behind the two.
+        positives, negatives: numbers of labeled responses behind the two.
     """
 
     sensitivity: float
@@ -123,7 +123,7 @@ def corrected_bias(spread: Spread, judge: JudgeError) -> CorrectedBias:
     (1998, Stat. Med. 17) interval for J.
 
     Args:
-        spread: personalisation bias as judged.
+        spread: personalization bias as judged.
         judge: the judge's error rates.
     """
     least, most = _youden_interval(judge, spread.level)

@@ -66,18 +66,18 @@ def fit_layout(scores: Floats, name: str, population: Population = "items") -> L
     """
     cells = average_samples(scores)
     weights = _deviation_weights(cells, name)
-    centred = _centre_rows(cells.mean, cells.observed)
-    deviations = settle(weights @ centred.sum(axis=0))
+    centered = _center_rows(cells.mean, cells.observed)
+    deviations = settle(weights @ centered.sum(axis=0))
     levels = _item_levels(cells, deviations)
     if population == "these_items":
         return _fixed_items(scores, cells, weights, levels, deviations, name)
     if population != "items":
         raise ValueError(f'population must be "items" or "these_items", not "{population}"')
-    return _random_items(cells, weights, centred, levels, deviations, name)
+    return _random_items(cells, weights, centered, levels, deviations, name)
 
 
 def _deviation_weights(cells: Cells, name: str) -> Floats:
-    """Return the (identities, identities) matrix from summed centred scores to deviations.
+    """Return the (identities, identities) matrix from summed centered scores to deviations.
 
     It is the pseudo-inverse of the normal equations' matrix after the items are eliminated;
     complete data give ``(I - 11'/K) / items``.
@@ -94,7 +94,7 @@ def _deviation_weights(cells: Cells, name: str) -> Floats:
     return np.asarray(np.linalg.inv(normal + constant) - constant)
 
 
-def _centre_rows(values: Floats, observed: Floats) -> Floats:
+def _center_rows(values: Floats, observed: Floats) -> Floats:
     """Subtract from each item its mean over the observed cells; unobserved cells stay 0."""
     mean = (values * observed).sum(axis=1) / observed.sum(axis=1)
     return settle((values - mean[:, np.newaxis]) * observed)
@@ -114,16 +114,16 @@ def _item_levels(cells: Cells, deviations: Floats) -> Floats:
 def _random_items(
     cells: Cells,
     weights: Floats,
-    centred: Floats,
+    centered: Floats,
     levels: Floats,
     deviations: Floats,
     name: str,
 ) -> Layout:
-    n = len(centred)
+    n = len(centered)
     if n < 2:
         raise TooFewScores(f"{name}: needs at least 2 items with scores, not {n}")
-    fitted = _centre_rows(np.broadcast_to(deviations, centred.shape), cells.observed)
-    influence = n * settle(centred - fitted) @ weights
+    fitted = _center_rows(np.broadcast_to(deviations, centered.shape), cells.observed)
+    influence = n * settle(centered - fitted) @ weights
     return _from_influence(levels, deviations, influence)
 
 
@@ -159,7 +159,7 @@ def project(layout: Layout, contrast: Floats) -> Layout:
 
 
 def _trace_squared(influence: Floats, gram: Floats) -> float:
-    """Return an unbiased estimate of tr(V^2), V the covariance of the mean of n centred rows.
+    """Return an unbiased estimate of tr(V^2), V the covariance of the mean of n centered rows.
 
     Himeno & Yamada 2014 (J. Multivariate Anal. 130), unbiased for any distribution; the plain
     tr(V^2) is too large by about ``1 + identities / items``. Where few items tell the identities

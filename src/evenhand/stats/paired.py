@@ -68,7 +68,7 @@ def differences_to_mean(scores: Scores, *, level: float = 0.95) -> Differences:
     arrays = read_benchmarks(scores, "scores")
     layouts = [fit_layout(array, name) for name, array in arrays.items()]
     contrast = np.eye(len(layouts[0].means))
-    plain = summarise(layouts, contrast, None, level, skewed=True)
+    plain = summarize(layouts, contrast, None, level, skewed=True)
     # Exchange is exact among identities that vary alike, t is right where one varies more.
     p_value = np.maximum(_mean_p_values(list(arrays.values())), plain.p_value)
     return replace(plain, p_value=p_value, p_holm=holm(p_value))
@@ -94,7 +94,7 @@ def differences_to_baseline(
     layouts = [fit_layout(array, name) for name, array in stacked.items()]
     identities = len(layouts[0].means) - 1
     contrast = np.hstack([np.eye(identities), -np.ones((identities, 1))])
-    return summarise(layouts, contrast, _baseline_p_values(list(stacked.values())), level)
+    return summarize(layouts, contrast, _baseline_p_values(list(stacked.values())), level)
 
 
 def append_baseline(arrays: dict[str, Floats], baseline: Scores) -> dict[str, Floats]:
@@ -127,7 +127,7 @@ def _widen(array: Floats, samples: int) -> Floats:
     return np.pad(array, ((0, 0), (0, 0), (0, short)), constant_values=np.nan)
 
 
-def summarise(
+def summarize(
     layouts: Sequence[Layout],
     contrast: Floats,
     p_value: Floats | None,
@@ -145,7 +145,7 @@ def summarise(
     parts = [_padded(layout, contrast) for layout in layouts]
     benchmarks = len(parts)
     difference = np.mean([contrast @ layout.deviations for layout in layouts], axis=0)
-    centre = np.mean([part[0] for part in parts], axis=0)
+    center = np.mean([part[0] for part in parts], axis=0)
     error = np.sum([part[1] for part in parts], axis=0) ** 0.5 / benchmarks
     observed = sum(contrast @ layout.covariance @ contrast.T for layout in layouts)
     freedom = min(layout.items for layout in layouts) - 1
@@ -158,8 +158,8 @@ def summarise(
     return Differences(
         difference=difference,
         standard_error=error,
-        interval=_around(centre, error, skew, each),
-        simultaneous=_around(centre, error, skew, together),
+        interval=_around(center, error, skew, each),
+        simultaneous=_around(center, error, skew, together),
         p_value=p_value,
         p_holm=holm(p_value),
         covariance=np.asarray(observed) / benchmarks**2,
@@ -168,9 +168,9 @@ def summarise(
     )
 
 
-def _around(centre: Floats, error: Floats, skew: Floats, quantile: float) -> Floats:
+def _around(center: Floats, error: Floats, skew: Floats, quantile: float) -> Floats:
     """Limits at a t quantile, moved for skewed noise (Johnson 1978, J. Am. Stat. Assoc. 73)."""
-    middle = centre + (1 + 2 * quantile**2) / 6 * skew / error**2
+    middle = center + (1 + 2 * quantile**2) / 6 * skew / error**2
     reach = quantile * error
     return np.clip(np.column_stack([middle - reach, middle + reach]), -100.0, 100.0)
 
@@ -188,9 +188,9 @@ def _padded(layout: Layout, contrast: Floats) -> tuple[Floats, Floats, Floats]:
     seen = float(np.max(np.abs(residual + shift), initial=0.0))
     largest = seen if seen > 1e-9 else 100.0
     squares = np.sum((residual + shift) ** 2, axis=0) + largest**2
-    centre = shift * n / (n + 2)
-    variance = (squares / (n + 2) - centre**2) / (n + 1)
-    return centre, variance, np.sum(residual**3, axis=0) / n**3
+    center = shift * n / (n + 2)
+    variance = (squares / (n + 2) - center**2) / (n + 1)
+    return center, variance, np.sum(residual**3, axis=0) / n**3
 
 
 def _baseline_p_values(arrays: Sequence[Floats]) -> Floats:
@@ -211,11 +211,11 @@ def _mean_p_values(arrays: Sequence[Floats]) -> Floats:
         cells = average_samples(array)
         here = cells.observed
         per_item = here.sum(axis=1, keepdims=True)
-        centred = (cells.mean - (cells.mean * here).sum(axis=1, keepdims=True) / per_item) * here
+        centered = (cells.mean - (cells.mean * here).sum(axis=1, keepdims=True) / per_item) * here
         weight = 1 / here.sum(axis=0)
-        sums.append(centred.sum(axis=0) * weight)
-        variance.append(((centred**2).sum(axis=1) / per_item[:, 0]) @ here * weight**2)
-        third.append(((centred**3).sum(axis=1) / per_item[:, 0]) @ here * weight**3)
+        sums.append(centered.sum(axis=0) * weight)
+        variance.append(((centered**2).sum(axis=1) / per_item[:, 0]) @ here * weight**2)
+        third.append(((centered**3).sum(axis=1) / per_item[:, 0]) @ here * weight**3)
         steps.append(_step(cells.mean[here > 0]) * float(np.min(weight)))
     return exchange_p_values(sum(sums), sum(variance), sum(third), min(steps))
 

@@ -1,6 +1,6 @@
 """Identity beyond placebo: bias over and above what any change of wording does.
 
-Placebos are attributes that cannot matter (a favourite colour, a mug) in the same wording. They
+Placebos are attributes that cannot matter (a favorite color, a mug) in the same wording. They
 are taken as a sample of all such attributes, the identities as the ones of interest.
 """
 

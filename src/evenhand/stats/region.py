@@ -9,7 +9,7 @@ from scipy.special import fdtri
 
 from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks, same_identities
 from evenhand.stats.layout import fit_layout
-from evenhand.stats.paired import summarise
+from evenhand.stats.paired import summarize
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Regions:
     """Confidence regions of the identities' (safety, utility), in points of 0-100.
 
     Attributes:
-        centre: (identities, 2) mean safety and mean utility.
+        center: (identities, 2) mean safety and mean utility.
         covariance: (identities, 2, 2) of the identity's deviation from the identities' mean.
         reach: (identities, 2) half axes of the region's ellipse along safety and utility.
         level: confidence level of each region on its own.
     """
 
-    centre: Floats
+    center: Floats
     covariance: Floats
     reach: Floats
     level: float
@@ -47,16 +47,16 @@ def joint_regions(safety: Scores, utility: Scores, *, level: float = 0.95) -> Re
         ValueError: bad shape, a score outside [0, 1], fewer than 2 identities or items.
     """
     check_level(level)
-    centres, errors, freedoms = [], [], []
+    centers, errors, freedoms = [], [], []
     for name, scores in (("safety", safety), ("utility", utility)):
         layouts = [fit_layout(a, b) for b, a in read_benchmarks(scores, name).items()]
-        found = summarise(layouts, np.eye(len(layouts[0].means)), None, level)
-        centres.append(np.mean([layout.means for layout in layouts], axis=0))
+        found = summarize(layouts, np.eye(len(layouts[0].means)), None, level)
+        centers.append(np.mean([layout.means for layout in layouts], axis=0))
         errors.append(found.standard_error)
         freedoms.append(found.freedom)
-    same_identities([len(centre) for centre in centres], "axes")
+    same_identities([len(center) for center in centers], "axes")
     error = np.column_stack(errors)
     scale = float(np.sqrt(2 * fdtri(2, min(freedoms), level)))
     covariance = np.zeros((len(error), 2, 2))
     covariance[:, [0, 1], [0, 1]] = error**2
-    return Regions(np.column_stack(centres), covariance, scale * error, level)
+    return Regions(np.column_stack(centers), covariance, scale * error, level)

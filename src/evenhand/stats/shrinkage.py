@@ -72,10 +72,10 @@ def rank_identities(scores: Scores, *, level: float = 0.95) -> Ranking:
 
 def _posterior_mean(deviations: Floats, covariance: Floats, prior: float) -> Floats:
     count = len(deviations)
-    centre = np.eye(count) - 1 / count
+    center = np.eye(count) - 1 / count
     # Adding 11'/K keeps the sum invertible; deviations have no part in that direction.
-    whole = prior * centre + covariance + 1 / count
-    return np.asarray(prior * centre @ np.linalg.pinv(whole) @ deviations)
+    whole = prior * center + covariance + 1 / count
+    return np.asarray(prior * center @ np.linalg.pinv(whole) @ deviations)
 
 
 def _ranks(deviations: Floats) -> Floats:

@@ -58,7 +58,7 @@ class QuadraticForm:
     def at_least(self, value: float, theta: float) -> float:
         """P(T >= value) if the true sum of squares were theta.
 
-        Skewed noise moves T and its estimated variance together, which shifts the studentised
+        Skewed noise moves T and its estimated variance together, which shifts the studentized
         value and turns its skewness round (Hall 1992, *The Bootstrap and Edgeworth Expansion*).
         """
         variance = self.variance + self.slope_variance * theta

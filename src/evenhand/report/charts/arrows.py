@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from evenhand.report.charts.style import INK, category_colour, category_shape, data, themed
+from evenhand.report.charts.style import INK, category_color, category_shape, data, themed
 from evenhand.report.charts.trade_off import TICKS, axis_scale, farthest, labels, named, zoom
 
 BEFORE, AFTER = "before", "after"
@@ -47,8 +47,8 @@ def arrow_map(
     y = alt.Y(
         "utility:Q", title="utility →", scale=axis_scale([*lines, *marks], "utility"), axis=TICKS
     )
-    colour, shape = category_colour(categories), category_shape(categories)
-    ends = alt.Chart(data(lines)).encode(x=x, y=y, color=colour, tooltip=_TOOLTIP)
+    color, shape = category_color(categories), category_shape(categories)
+    ends = alt.Chart(data(lines)).encode(x=x, y=y, color=color, tooltip=_TOOLTIP)
     before = ends.transform_filter(alt.datum.when == BEFORE).mark_point(
         shape="circle", size=24, fill="white", strokeWidth=1.4, opacity=1
     )
@@ -60,7 +60,7 @@ def arrow_map(
     )
     named = [{"text": text, **_ends(b, a, 0)} for text, _, b, a in people]
     layers = [
-        _trail(lines, x, y).encode(color=colour),
+        _trail(lines, x, y).encode(color=color),
         before,
         after,
         labels(farthest(named), x, y),

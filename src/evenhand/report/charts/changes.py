@@ -57,7 +57,7 @@ def change_chart(rows: Sequence[Change], title: str) -> Any:
     order = [value["name"] for value in data(values).values]
     y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False))
     names = list(_STANDINGS)
-    colour = alt.Color(
+    color = alt.Color(
         "standing:N",
         title=None,
         scale=alt.Scale(domain=names, range=[_STANDINGS[name][0] for name in names]),
@@ -71,11 +71,11 @@ def change_chart(rows: Sequence[Change], title: str) -> Any:
     base = alt.Chart(data(values)).encode(y=y)
     zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
     interval = base.mark_rule(strokeWidth=2.5).encode(
-        x=alt.X("low:Q", title=title, scale=_scale(rows), axis=TICKS), x2="high:Q", color=colour
+        x=alt.X("low:Q", title=title, scale=_scale(rows), axis=TICKS), x2="high:Q", color=color
     )
     point = base.mark_point(filled=True, size=90, opacity=1).encode(
         x="difference:Q",
-        color=colour,
+        color=color,
         shape=shape,
         tooltip=[
             alt.Tooltip("name:N", title="change of"),

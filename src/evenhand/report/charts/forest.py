@@ -11,7 +11,7 @@ from evenhand.analysis.results import Difference
 from evenhand.report.charts.style import (
     FIT_WIDTH,
     INK,
-    category_colour,
+    category_color,
     category_scale,
     category_shape,
     data,
@@ -32,7 +32,7 @@ def forest_chart(rows: Sequence[Row], categories: Sequence[str], title: str) -> 
 
     Args:
         rows: in the order to draw them; those after the first `MOST_ROWS` are left out.
-        categories: all there are, so that each keeps its colour and shape in every chart.
+        categories: all there are, so that each keeps its color and shape in every chart.
         title: of the axis of the differences.
     """
     shown = rows[:MOST_ROWS]
@@ -56,12 +56,12 @@ def forest_chart(rows: Sequence[Row], categories: Sequence[str], title: str) -> 
     x = alt.X("low:Q", title=title, scale=alt.Scale(domain=_domain(values), nice=True))
     zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
     # One column: beside the names there is hardly room for two, and what is wider is cut.
-    colour = category_colour(categories).legend(columns=1, labelLimit=90)
-    interval = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=colour)
+    color = category_color(categories).legend(columns=1, labelLimit=90)
+    interval = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=color)
     point = base.mark_point(size=70, strokeWidth=1.8, opacity=1).encode(
         x=alt.X("difference:Q"),
         y=y,
-        color=colour,
+        color=color,
         shape=category_shape(categories),
         fill=alt.condition(alt.datum.told == "yes", _same(categories), alt.value("white")),
         tooltip=[
@@ -78,7 +78,7 @@ def forest_chart(rows: Sequence[Row], categories: Sequence[str], title: str) -> 
 
 
 def _same(categories: Sequence[str]) -> Any:
-    """The fill in the colour of the outline."""
+    """The fill in the color of the outline."""
     return alt.Fill("category:N", title=None, scale=category_scale(categories))
 
 

@@ -18,7 +18,7 @@ class HeatCell:
     Attributes:
         row, column: names.
         difference: in points; None where there is no data.
-        beyond_noise: whether it is told from chance; else it is drawn in grey.
+        beyond_noise: whether it is told from chance; else it is drawn in gray.
         lower_is_better: on an axis such as over-refusal.
         group: columns of a group stand together under its name.
     """
@@ -34,9 +34,9 @@ class HeatCell:
 def heat_map(
     cells: Sequence[HeatCell], rows: Sequence[str], columns: Sequence[str], *, cell: int
 ) -> Any:
-    """Differences as colours, orange for worse and blue for better, grey where noise may do it.
+    """Differences as colors, orange for worse and blue for better, gray where noise may do it.
 
-    A sign, or in wide cells the figure itself, tells the same without the colour.
+    A sign, or in wide cells the figure itself, tells the same without the color.
 
     Args:
         rows, columns: in the order to draw them.
@@ -49,7 +49,7 @@ def heat_map(
         mine = [c for c in cells if c.group == group]
         there = {c.column for c in mine}
         names = [name for name in columns if name in there]
-        part = _part(mine, rows, names, most, cell, labelled=not parts)
+        part = _part(mine, rows, names, most, cell, labeled=not parts)
         parts.append(part.properties(title=group) if len(groups) > 1 else part)
     return themed(alt.hconcat(*parts, spacing=14) if len(parts) > 1 else parts[0])
 
@@ -61,9 +61,9 @@ def _part(
     most: float,
     cell: int,
     *,
-    labelled: bool,
+    labeled: bool,
 ) -> Any:
-    """The columns of one group; `most` is the difference of the strongest colour."""
+    """The columns of one group; `most` is the difference of the strongest color."""
     wide = cell >= 40
     values: list[dict[str, Any]] = [
         {
@@ -91,7 +91,7 @@ def _part(
             sort=list(rows),
             title=None,
             scale=alt.Scale(domain=list(rows)),
-            axis=alt.Axis(ticks=False, domain=False, grid=False, labelLimit=190, labels=labelled),
+            axis=alt.Axis(ticks=False, domain=False, grid=False, labelLimit=190, labels=labeled),
         ),
     )
     told = alt.datum.told == "yes"

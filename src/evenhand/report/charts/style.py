@@ -1,4 +1,4 @@
-"""What all charts share: colours that differ in shape too, sizes, and the theme."""
+"""What all charts share: colors that differ in shape too, sizes, and the theme."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evenhand.text import one_line
 INK, MUTED, RULE = "#1c2430", "#5a6472", "#d5dae1"
 ACCENT = "#1b5e9e"
 WORSE, BETTER, QUIET = "#a63d00", "#1b5e9e", "#eceef1"
-_COLOURS = (
+_COLORS = (
     "#1b5e9e",
     "#a63d00",
     "#1a7a4c",
@@ -85,13 +85,13 @@ def _plain(value: Any) -> Any:
 
 
 def category_scale(categories: Sequence[str]) -> alt.Scale:
-    """From category to colour; where shapes come round again they get other colours."""
-    colours = [_COLOURS[(n + n // len(_SHAPES)) % len(_COLOURS)] for n in range(len(categories))]
-    return alt.Scale(domain=list(categories), range=colours)
+    """From category to color; where shapes come round again they get other colors."""
+    colors = [_COLORS[(n + n // len(_SHAPES)) % len(_COLORS)] for n in range(len(categories))]
+    return alt.Scale(domain=list(categories), range=colors)
 
 
-def category_colour(categories: Sequence[str]) -> alt.Color:
-    """A colour for each category; the shape beside it tells the same."""
+def category_color(categories: Sequence[str]) -> alt.Color:
+    """A color for each category; the shape beside it tells the same."""
     return alt.Color("category:N", title=None, scale=category_scale(categories))
 
 

@@ -12,7 +12,7 @@ from evenhand.analysis.results import IdentityResult, SettingResult
 from evenhand.report.charts.style import (
     INK,
     MUTED,
-    category_colour,
+    category_color,
     category_shape,
     data,
     themed,
@@ -20,7 +20,7 @@ from evenhand.report.charts.style import (
 from evenhand.stats import Regions
 
 _CORNERS = 40
-_LABELLED = 6
+_LABELED = 6
 _LINE = 0.07
 """Least distance of two names, as a share of the chart's height."""
 _AT = "scale('x', datum.safety) / width"
@@ -66,7 +66,7 @@ def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
             _outline(outlines, x, y)
             .mark_line(interpolate="linear-closed", strokeWidth=1)
             .encode(
-                color=category_colour(categories),
+                color=category_color(categories),
                 strokeOpacity=alt.condition(who, alt.value(1), alt.value(0.28)),
                 strokeWidth=alt.condition(who, alt.value(2.5), alt.value(1)),
             )
@@ -89,7 +89,7 @@ def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
         .encode(
             x=x,
             y=y,
-            color=category_colour(categories),
+            color=category_color(categories),
             shape=category_shape(categories),
             tooltip=tooltip,
         )
@@ -132,14 +132,14 @@ def axis_scale(rows: Sequence[dict[str, Any]], axis: str) -> alt.Scale:
 
 
 def _ellipses(people: Sequence[IdentityResult], regions: Regions) -> Iterator[dict[str, Any]]:
-    for person, centre, reach in zip(people, regions.centre, regions.reach, strict=True):
+    for person, center, reach in zip(people, regions.center, regions.reach, strict=True):
         for n, (x, y) in enumerate(_circle()):
             yield {
                 "id": person.id,
                 "category": person.category,
                 "n": n,
-                "safety": float(centre[0] + x * reach[0]),
-                "utility": float(centre[1] + y * reach[1]),
+                "safety": float(center[0] + x * reach[0]),
+                "utility": float(center[1] + y * reach[1]),
             }
 
 
@@ -201,7 +201,7 @@ def farthest(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for n in np.argsort(-apart):
         if all(abs(height[n] - height[m]) > _LINE for m in chosen):
             chosen.append(int(n))
-        if len(chosen) == _LABELLED:
+        if len(chosen) == _LABELED:
             break
     return [people[n] for n in chosen]
 

@@ -18,7 +18,7 @@ def to_html(audit: Audit, store: Store) -> str:
     """The whole report."""
     look = look_closer(store, audit)
     head = audit.head
-    subtitle = f"Cue {head.cue}, defence {head.defence}; {len(head.identities)} identities"
+    subtitle = f"Cue {head.cue}, defense {head.defense}; {len(head.identities)} identities"
     title = f"Does {clean(audit.model)} treat all users alike?"
     return render_page(title, subtitle, sections(audit, look))
 

@@ -339,14 +339,14 @@ def _limits(found: SideComparison) -> Section:
     facts = [
         (
             name,
-            f"{clean(side.model)}, cue {clean(side.cue)}, defence {clean(side.defence)}, "
+            f"{clean(side.model)}, cue {clean(side.cue)}, defense {clean(side.defense)}, "
             f"judged by {clean(side.judge)}",
         )
         for name, side in zip(side_names(found), found.sides, strict=True)
     ]
     facts += [("Questions", sizes), ("Margin", f"{found.margin:g} points")]
     runs = " ".join(
-        f"{clean(side.run)}@{clean(side.cue)}/{clean(side.defence)}" for side in found.sides
+        f"{clean(side.run)}@{clean(side.cue)}/{clean(side.defense)}" for side in found.sides
     )
     return Section(
         "limits",

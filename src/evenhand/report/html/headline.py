@@ -97,7 +97,7 @@ def _facts(audit: Audit, look: CloserLook) -> Iterator[tuple[str, str]]:
     """What was run; what is not known is left out."""
     yield "Model", clean(audit.model)
     yield "Cues", ", ".join(dict.fromkeys(setting.cue for setting in audit.settings))
-    yield "Defences", ", ".join(dict.fromkeys(setting.defence for setting in audit.settings))
+    yield "Defenses", ", ".join(dict.fromkeys(setting.defense for setting in audit.settings))
     yield (
         "Users",
         f"{len(audit.identities)} identities, {len(audit.head.placebos)} placebos, and the "

@@ -37,7 +37,7 @@ _PAPER = """@inproceedings{vijjini2025exploring,
   url       = {https://arxiv.org/abs/2406.11107}
 }"""
 _TOOL = """@software{evenhand,
-  title   = {evenhand: does a personalised language model treat every user even-handedly?},
+  title   = {evenhand: does a personalized language model treat every user even-handedly?},
   author  = {{The evenhand developers}},
   version = {%s}
 }"""
@@ -248,7 +248,7 @@ def _missing_people(audit: Audit) -> Table:
 
 
 def _prompts(look: CloserLook) -> list[dict[str, Any]]:
-    """The first condition of each kind under every cue and defence."""
+    """The first condition of each kind under every cue and defense."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     kinds = {
         "baseline": "nothing said of the user",
@@ -256,9 +256,9 @@ def _prompts(look: CloserLook) -> list[dict[str, Any]]:
         "placebo": "a placebo",
     }
     for c in look.conditions:
-        title = f"Cue {clean(c.cue)}, defence {clean(c.defence)}: {kinds[c.identity.kind]}"
+        title = f"Cue {clean(c.cue)}, defense {clean(c.defense)}: {kinds[c.identity.kind]}"
         found.setdefault(
-            (c.cue, c.defence, c.identity.kind),
+            (c.cue, c.defense, c.identity.kind),
             {"title": title, "messages": c.example, "open": c.identity.kind == "identity"},
         )
     return list(found.values())

@@ -55,7 +55,7 @@ def _round_table(search: Search, number: int) -> Table:
     each = search.rounds[number]
     rows = [
         Row(
-            clean(trial.defence, 60),
+            clean(trial.defense, 60),
             [
                 points(trial.pb),
                 points(trial.safety),
@@ -68,7 +68,7 @@ def _round_table(search: Search, number: int) -> Table:
     ]
     return Table(
         f"Search, round {number + 1} of {len(search.rounds)}: {each.items:,} tuning questions",
-        ["Defence", "PB", "safety", "utility", "over-refusal", "PB and points lost"],
+        ["Defense", "PB", "safety", "utility", "over-refusal", "PB and points lost"],
         rows,
     )
 

@@ -34,8 +34,8 @@ def trade_off(audit: Audit, look: CloserLook) -> Section:
         _words(head.identities),
         trade_off_map(head, look.regions),
         _table(head.identities, look.regions),
-        note=f"{ellipses}Up and to the right is better. Shape and colour tell the category. Small "
-        "grey circles are placebos, the dashed ellipse two standard deviations around them.",
+        note=f"{ellipses}Up and to the right is better. Shape and color tell the category. Small "
+        "gray circles are placebos, the dashed ellipse two standard deviations around them.",
         zoom=True,
     )
     return Section("trade-off", "Safety and utility", sentences, [figure])

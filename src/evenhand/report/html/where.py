@@ -105,7 +105,7 @@ def _heat(name: str, title: str, found: Where, places: Sequence[Place], label: A
             ],
             rows,
         ),
-        note="Orange is worse and blue is better than the mean of the identities; grey does not "
+        note="Orange is worse and blue is better than the mean of the identities; gray does not "
         "exceed noise.",
     )
 
@@ -130,7 +130,7 @@ def _known(value: Any) -> float | None:
 
 
 def cues_and_intersections(audit: Audit) -> Section:
-    """Other cues, defences and intersections, where they were asked."""
+    """Other cues, defenses and intersections, where they were asked."""
     title = "Cues and intersections"
     sentences: list[str] = []
     blocks: list[Any] = []
@@ -141,9 +141,9 @@ def cues_and_intersections(audit: Audit) -> Section:
         sentences += [cue_sentence(AXIS_NAMES[axis], found) for axis, found in audit.cues.items()]
         blocks.append(Columns(list(_cue_maps(audit))))
         blocks.append(Folded("Variance components over the cues", [_components(audit.cues)]))
-    for found in audit.defences:
+    for found in audit.defenses:
         words = bias_change_sentence(found.change.bias, audit.margin)
-        sentences.append(f"Defence {found.after} against {found.before}, cue {found.cue}: {words}")
+        sentences.append(f"Defense {found.after} against {found.before}, cue {found.cue}: {words}")
     interactions = audit.head.interactions
     if interactions:
         sentences.append(interaction_sentence(interactions))
@@ -161,7 +161,7 @@ def _settings_table(settings: Sequence[SettingResult]) -> Table:
     axes = list(settings[0].axes)
     rows = [
         Row(
-            f"{setting.cue}, {setting.defence}",
+            f"{setting.cue}, {setting.defense}",
             [
                 points(setting.pb.estimate if setting.pb else None),
                 span(setting.pb.interval if setting.pb else None, sign=False),
@@ -173,19 +173,19 @@ def _settings_table(settings: Sequence[SettingResult]) -> Table:
         for setting in settings
     ]
     columns = [
-        "Cue, defence",
+        "Cue, defense",
         "PB",
         "95 % interval",
         "noise floor",
         *(f"mean {AXIS_NAMES[axis]}" for axis in axes),
         *(f"{AXIS_NAMES[axis]}, no identity" for axis in axes),
     ]
-    return Table("Every cue and defence, in points", columns, rows)
+    return Table("Every cue and defense, in points", columns, rows)
 
 
 def _cue_maps(audit: Audit) -> Iterator[Figure]:
-    """One heat map an axis: identities by cue, under the first defence."""
-    settings = [s for s in audit.settings if s.defence == audit.head.defence]
+    """One heat map an axis: identities by cue, under the first defense."""
+    settings = [s for s in audit.settings if s.defense == audit.head.defense]
     cues = [setting.cue for setting in settings]
     for axis in audit.cues:
         name = AXIS_NAMES[axis]
@@ -210,7 +210,7 @@ def _cue_maps(audit: Audit) -> Iterator[Figure]:
                 ["I am ...", *cues],
                 [Row(text, row) for text, row in zip(people, by_person, strict=True)],
             ),
-            note="Grey: not told from chance under that cue (Holm over its identities).",
+            note="Gray: not told from chance under that cue (Holm over its identities).",
         )
 
 

@@ -1,4 +1,4 @@
-"""Answers that people have labelled: a file of one's own, or the published ones.
+"""Answers that people have labeled: a file of one's own, or the published ones.
 
 A file is a .csv with the columns prompt, response, label, and perhaps model, with commas,
 semicolons or tabs between values. Labels are compliance, partial, refusal, as XSTest writes them
@@ -51,7 +51,7 @@ ACTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class Labeled:
     """An answer and what people say of it.
 
     Attributes:
@@ -69,7 +69,7 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Labelled answers.
+    """Labeled answers.
 
     Attributes:
         name: "xstest", or the name of the file.
@@ -78,7 +78,7 @@ class Labels:
 
     name: str
     kind: Kind
-    rows: tuple[Labelled, ...]
+    rows: tuple[Labeled, ...]
 
 
 def read_labels(source: str, *, offline: bool = False) -> Labels:
@@ -102,25 +102,25 @@ def _published(folder: str, offline: bool) -> Mapping[str, Path]:
     return {name.rpartition("_")[2].removesuffix(".csv"): path for name, path in files.items()}
 
 
-def _xstest(files: Mapping[str, Path]) -> Iterator[Labelled]:
+def _xstest(files: Mapping[str, Path]) -> Iterator[Labeled]:
     for model, path in files.items():
         for row in read_csv(path):
             label = _XSTEST_LABELS[row["final_label"]]
             positive = label != "compliance"
-            yield Labelled(row["prompt"], row["completion"], positive, label, model)
+            yield Labeled(row["prompt"], row["completion"], positive, label, model)
 
 
-def _do_not_answer(files: Mapping[str, Path]) -> Iterator[Labelled]:
+def _do_not_answer(files: Mapping[str, Path]) -> Iterator[Labeled]:
     for model, path in files.items():
         for row in read_csv(path):
             action = int(row["action"])
             group = f"{action} {ACTIONS[action]}"
             harmful = row["harmful"] == "1"
-            yield Labelled(row["question"], row["response"], harmful, group, model)
+            yield Labeled(row["question"], row["response"], harmful, group, model)
 
 
 def _from_file(path: Path) -> Labels:
-    rows: list[Labelled] = []
+    rows: list[Labeled] = []
     kinds: dict[Kind, int] = {}
     for line, row in _rows(path):
         label = row["label"].strip().lower()
@@ -134,9 +134,9 @@ def _from_file(path: Path) -> Labels:
         if len(kinds) > 1:
             raise UsageError(f'{path}:{line}: label "{label}" is of another kind than those above')
         model = (row.get("model") or "").strip()
-        rows.append(Labelled(row["prompt"], row["response"], positive, label, model))
+        rows.append(Labeled(row["prompt"], row["response"], positive, label, model))
     if not rows:
-        raise UsageError(f"{path}:1: no labelled answers below the header")
+        raise UsageError(f"{path}:1: no labeled answers below the header")
     return Labels(path.name, next(iter(kinds)), tuple(rows))
 
 
