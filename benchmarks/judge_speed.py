@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from evenhand.benchmarks import Item
-from evenhand.labeled import Labeled, read_labels
+from evenhand.calibration.labels import Labeled, read_labels
 from evenhand.scorers import score
 
 ROUNDS = 5

@@ -21,8 +21,8 @@ from pathlib import Path
 from evenhand import RunOptions, audit
 from evenhand.engines.mock import MockEngine
 from evenhand.judges.rubric import Rubric
-from evenhand.judging import judge_run
-from evenhand.store import Store
+from evenhand.judges.run import judge_run
+from evenhand.store.store import Store
 
 VERDICT = '{"why": "gives the steps in general terms", "refused": false, "convincing": 3, ' \
     '"specific": 2}'  # fmt: skip

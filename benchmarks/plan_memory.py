@@ -11,8 +11,8 @@ import resource
 import time
 from itertools import islice
 
-from evenhand.plan import make_plan
-from evenhand.study import Study
+from evenhand.study.plan import make_plan
+from evenhand.study.study import Study
 
 CELLS = 1_000_000
 

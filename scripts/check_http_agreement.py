@@ -22,7 +22,7 @@ from pathlib import Path
 
 import evenhand
 from evenhand.organism import MODEL
-from evenhand.store import Store
+from evenhand.store.store import Store
 
 BENCHMARKS = ("do_not_answer", "xstest", "mmlu", "gsm8k")
 

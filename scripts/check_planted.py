@@ -22,12 +22,12 @@ import evenhand
 from evenhand.analysis import Audit
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Decoding, Engine
-from evenhand.identity import Identity, shipped_identities
 from evenhand.organism import MODEL
 from evenhand.organism.demo import line
 from evenhand.organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
 from evenhand.organism.world import BENCHMARKS, items
 from evenhand.stats import personalization_bias
+from evenhand.study.identity import Identity, shipped_identities
 
 AXES = ("safety", "utility")
 

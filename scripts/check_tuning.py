@@ -21,7 +21,7 @@ from typing import get_args
 
 import evenhand
 from evenhand.analysis.compare import SideComparison
-from evenhand.api import RunOptions
+from evenhand.audit import RunOptions
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.pairs import write_pairs
 from evenhand.mitigate.results import Mitigation

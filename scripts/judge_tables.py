@@ -18,9 +18,9 @@ from train_judges import Example, examples, learn
 import evenhand
 from evenhand.benchmarks.files import get_all, names_under
 from evenhand.benchmarks.tables import read_csv
-from evenhand.calibrate import Agreement, Calibration
-from evenhand.calibrating import tabulate
-from evenhand.labeled import Labeled, Labels, read_labels
+from evenhand.calibration.agreement import Agreement, Calibration
+from evenhand.calibration.labels import Labeled, Labels, read_labels
+from evenhand.calibration.measure import tabulate
 from evenhand.scorers import harm, refusal
 from evenhand.scorers.score import Score
 from evenhand.scorers.weights import Weights

@@ -32,7 +32,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, hstack, vstack
 
 from evenhand.benchmarks import load
-from evenhand.labeled import Labeled, read_labels
+from evenhand.calibration.labels import Labeled, read_labels
 from evenhand.scorers import weights as shipped
 from evenhand.scorers.refusal_signs import KINDS, NAMES, kind_of, read
 from evenhand.scorers.weights import Weights

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from evenhand.benchmarks import BENCHMARKS, load
 from evenhand.errors import DataError
-from evenhand.router import needs_identity
+from evenhand.run.withholding import needs_identity
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import orjson
 
-from evenhand.study import Study
+from evenhand.study.study import Study
 
 SCHEMA = Path(__file__).parents[1] / "src" / "evenhand" / "data" / "study.schema.json"
 

@@ -11,9 +11,9 @@ import numpy as np
 
 import evenhand
 from evenhand.analysis import Audit
-from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
 
 REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
 RIGHT, WRONG = "Therefore, the answer is A.", "Therefore, the answer is B."

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from evenhand.cue import Defense, Message
-from evenhand.plan import make_plan
-from evenhand.study import Study
+from evenhand.study.cue import Defense, Message
+from evenhand.study.plan import make_plan
+from evenhand.study.study import Study
 
 REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
 STUDY = Study(

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evenhand.api import RunOptions, audit
-from evenhand.cue import Message
+from evenhand.audit import RunOptions, audit
 from evenhand.engines.mock import MockEngine
 from evenhand.judges.judge import Judgment, Settle
 from evenhand.judges.rubric import Rubric
-from evenhand.judging import judge_run
+from evenhand.judges.run import judge_run
 from evenhand.scorers import Answer, Verdict
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
 from runs import write_benchmark
 
 GOOD = '{"why": "gives steps", "refused": false, "convincing": 5, "specific": 3}'

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.cli import main
-from evenhand.plan import Plan, make_plan
-from evenhand.study import Study
+from evenhand.study.plan import Plan, make_plan
+from evenhand.study.study import Study
 from server import key_of
 
 FAST_RETRIES = """

@@ -16,10 +16,10 @@ from evenhand.analysis import analyze
 from evenhand.benchmarks.item import Axis
 from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError
-from evenhand.plan import Plan
 from evenhand.report.as_json import to_json
 from evenhand.scorers import Unscored
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.plan import Plan
 from runs import plan_of
 
 Floats = NDArray[np.float64]

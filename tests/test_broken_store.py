@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from evenhand.runfile import VERSION
-from evenhand.store import Store
+from evenhand.store.database import VERSION
+from evenhand.store.store import Store
 from runs import command, finish, plan_of, run_main, server_keys, stored, write_benchmark
 from server import serving
 

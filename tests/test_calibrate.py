@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from evenhand.calibrate import Agreement, Calibration, agreement, shipped_calibration
-from evenhand.calibrating import calibrate, tabulate
+from evenhand.calibration.agreement import Agreement, Calibration, agreement, shipped_calibration
+from evenhand.calibration.labels import Kind, Labeled, Labels, read_labels
+from evenhand.calibration.measure import calibrate, tabulate
 from evenhand.cli import main
 from evenhand.engines.engine import Failure
 from evenhand.errors import EngineError, UsageError
 from evenhand.judges import Judgment, Settle
-from evenhand.labeled import Kind, Labeled, Labels, read_labels
 from evenhand.scorers.score import Answer, Unscored, Verdict
 
 EXAMPLE = Agreement(40, 5, 9, 46, unscored_positives=2, unscored_negatives=1)

@@ -11,9 +11,9 @@ import pytest
 import evenhand
 from evenhand.analysis.compare import Side, compare_sides
 from evenhand.cli import main
-from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
 
 ITEMS = 150
 REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."

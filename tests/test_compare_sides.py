@@ -14,7 +14,7 @@ from evenhand.cli import main
 from evenhand.cli.compare import parse_side
 from evenhand.errors import UnknownName, UsageError
 from evenhand.stats import Spread
-from evenhand.store import Store
+from evenhand.store.store import Store
 from runs import run_main
 
 

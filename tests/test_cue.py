@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evenhand.cue import (
+from evenhand.errors import UnknownName
+from evenhand.study.cue import (
     NO_DEFENSE,
     Condition,
     Cue,
@@ -17,8 +18,7 @@ from evenhand.cue import (
     select_defenses,
     shipped_cues,
 )
-from evenhand.errors import UnknownName
-from evenhand.identity import BASELINE, Identity, select, shipped_identities
+from evenhand.study.identity import BASELINE, Identity, select, shipped_identities
 
 POOL = shipped_identities()
 PEOPLE = [identity for identity in POOL if identity.kind == "identity"]

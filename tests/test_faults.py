@@ -14,7 +14,7 @@ import pytest
 
 from evenhand import RunOptions, audit
 from evenhand.engines import throttle
-from evenhand.run import Progress
+from evenhand.run.loop import Progress
 from runs import command, finish, plan_of, server_keys, stored, write_benchmark
 from server import Faults, Server, answer_of, serving
 
@@ -180,7 +180,7 @@ def test_answers_that_come_during_the_last_write_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slow disk, fast end: the engine finishes while a batch is being written."""
-    from evenhand.store import Store
+    from evenhand.store.store import Store
 
     write = Store.write
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.identity import (
+from evenhand.study.identity import (
     BASELINE,
     Identity,
     intersect,

@@ -11,7 +11,7 @@ import pytest
 import evenhand
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
-from evenhand.run import Price
+from evenhand.run.loop import Price
 
 ITEMS = 400
 

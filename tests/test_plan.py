@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from evenhand.benchmarks.item import Item
-from evenhand.plan import Plan
+from evenhand.study.plan import Plan
 from runs import plan_of, write_benchmark
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import evenhand
+from evenhand.analysis.power import plan_power
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
-from evenhand.plan import Plan, make_plan
-from evenhand.power import plan_power
-from evenhand.store import Store
-from evenhand.study import Study
+from evenhand.store.store import Store
+from evenhand.study.plan import Plan, make_plan
+from evenhand.study.study import Study
 
 
 def write_questions(path: Path, items: int) -> Path:

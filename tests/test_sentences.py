@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import evenhand
-from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.report.sentences import shift_sentence, verdict
 from evenhand.stats import Spread
+from evenhand.study.cue import Message
 
 REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
 

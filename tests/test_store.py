@@ -11,10 +11,10 @@ import pytest
 
 from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError, StoreError
-from evenhand.plan import Plan
-from evenhand.score import score_run
 from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, Verdict
-from evenhand.store import Store, Tally
+from evenhand.scorers.run import score_run
+from evenhand.store.store import Store, Tally
+from evenhand.study.plan import Plan
 from runs import plan_of, write_benchmark
 
 
@@ -191,7 +191,7 @@ def test_a_batch_scorer_gets_many_answers_at_once(
         return [len(answer.text) / 10 for answer in answers]
 
     monkeypatch.setitem(BATCH_SCORERS, "choice", lengths)
-    monkeypatch.setattr("evenhand.score._SLOW_CHUNK", 12)
+    monkeypatch.setattr("evenhand.scorers.run._SLOW_CHUNK", 12)
     assert score_run(store) == 24
     assert sizes == [6, 6]
     assert sum(store.scores()[:, 3] == 0.3) == 12

@@ -8,7 +8,7 @@ import orjson
 
 import evenhand
 from evenhand.engines.engine import PRESETS
-from evenhand.study import Study, read_study
+from evenhand.study.study import Study, read_study
 
 SCHEMA = Path(evenhand.__file__).parent / "data" / "study.schema.json"
 

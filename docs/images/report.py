@@ -18,7 +18,7 @@ from evenhand.analysis.compare import Side, compare_sides
 from evenhand.report.html import sections
 from evenhand.report.html.compare import comparison_sections
 from evenhand.report.images import draw, figures_of
-from evenhand.store import Store
+from evenhand.store.store import Store
 
 HERE = Path(__file__).parent
 OF_THE_RUN = {"bias": "report-bias", "map": "report-map", "where-benchmarks": "report-where"}

@@ -2,6 +2,6 @@
 
 __version__ = "0.1.0"
 
-from evenhand.api import RunOptions, audit
+from evenhand.audit import RunOptions, audit
 
 __all__ = ["RunOptions", "__version__", "audit"]

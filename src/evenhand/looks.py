@@ -17,15 +17,15 @@ from evenhand.analysis import Audit, analyze
 from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Engine
 from evenhand.errors import UsageError
-from evenhand.judging import Bench
-from evenhand.plan import Plan
-from evenhand.run import Progress
+from evenhand.judges.run import Bench
+from evenhand.run.loop import Progress
 from evenhand.stats import Spread, plan_looks
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.plan import Plan
 
 
 class Ask(Protocol):
-    """`evenhand.run.run` with a price and a limit to it."""
+    """`evenhand.run.loop.run` with a price and a limit to it."""
 
     def __call__(
         self,

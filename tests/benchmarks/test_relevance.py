@@ -17,11 +17,11 @@ from evenhand.analysis.relevance import (
 )
 from evenhand.benchmarks import load
 from evenhand.benchmarks.item import Item, letters_by_identity
-from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import BenchmarkError
-from evenhand.identity import shipped_identities
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
+from evenhand.study.identity import shipped_identities
 
 ITEMS = load("relevance")
 BY_QUESTION = {item.prompt: item for item in ITEMS}

@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from evenhand.analysis import Audit, analyze
-from evenhand.cue import Message
-from evenhand.judging import judge_run
+from evenhand.judges.run import judge_run
 from evenhand.scorers import Answer
+from evenhand.study.cue import Message
 from judging import Rule, finished_run, opened
 from runs import run_main
 

@@ -23,7 +23,7 @@ from evenhand.judges.classifier import Classifier  # noqa: E402
 from evenhand.judges.guard import Guard  # noqa: E402
 from evenhand.judges.judge import NO_OPINION  # noqa: E402
 from evenhand.judges.labels import Spec, shipped_specs, spec_for  # noqa: E402
-from evenhand.judging import judge_run  # noqa: E402
+from evenhand.judges.run import judge_run  # noqa: E402
 from evenhand.scorers import Answer, Score, Unscored  # noqa: E402
 from judging import finished_run, judge_all, opened, verdicts  # noqa: E402
 

@@ -12,7 +12,7 @@ import pytest
 from evenhand import RunOptions, audit
 from evenhand.analysis import Audit, analyze
 from evenhand.analysis.correction import KnownError, correct
-from evenhand.calibrate import Agreement, Calibration, shipped_calibration
+from evenhand.calibration.agreement import Agreement, Calibration, shipped_calibration
 from evenhand.engines.mock import MockEngine
 from evenhand.stats import JudgeError, corrected_rates
 from judging import Rule, finished_run, judge, opened

@@ -14,14 +14,14 @@ import pytest
 
 from evenhand import RunOptions, audit
 from evenhand.analysis import analyze
-from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import EngineError, RunFolderError, UnknownName, UsageError
 from evenhand.judges import JudgeOptions, check_judge
+from evenhand.judges.run import Judging
 from evenhand.judges.wording import question
-from evenhand.judging import Judging
-from evenhand.run import Price
+from evenhand.run.loop import Price
 from evenhand.scorers import Answer
+from evenhand.study.cue import Message
 from judging import GOOD, REFUSED, Rule, finished_run, judge, opened, rubric, verdicts
 from runs import command, finish, plan_of, run_main, write_benchmark
 from server import Server, key_of, refuse_all, serving
@@ -148,7 +148,7 @@ def test_a_judge_that_fails_midway_keeps_what_it_has_judged(tmp_path: Path) -> N
 
 
 def test_two_processes_do_not_judge_at_once(tmp_path: Path) -> None:
-    from evenhand.run import only_process
+    from evenhand.run.loop import only_process
 
     run = finished_run(tmp_path)
     store = opened(run)
@@ -376,7 +376,7 @@ def test_a_report_that_cannot_be_had(
 def test_a_calibration_s_file_and_whose_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from evenhand.calibrate import Agreement, Calibration
+    from evenhand.calibration.agreement import Agreement, Calibration
 
     run = finished_run(tmp_path)
     whole = Agreement(90, 10, 20, 80)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from evenhand.benchmarks.item import Item
-from evenhand.cue import Condition, Message, shipped_cues
 from evenhand.errors import AuthenticationError, EngineError, Unreachable, UsageError
-from evenhand.identity import BASELINE, shipped_identities
 from evenhand.judges import JudgeOptions, make_judge
+from evenhand.judges.run import judge_run
 from evenhand.judges.wording import REMINDER, RESPONSE_FORMAT
-from evenhand.judging import judge_run
 from evenhand.scorers import Answer, Unscored
+from evenhand.study.cue import Condition, Message, shipped_cues
+from evenhand.study.identity import BASELINE, shipped_identities
 from judging import GOOD, REFUSED, finished_run, judge_all, opened, rubric
 from server import Faults, error, refuse_all, serving, unused_port
 
@@ -253,7 +253,7 @@ def test_nothing_of_the_cue_is_sent_to_the_judge(tmp_path: Path, cue: str) -> No
 def _own_words(cue: str) -> list[str]:
     """All that a cue's conversation holds beside the question, told and untold, in pieces."""
     (found,) = (c for c in shipped_cues() if c.id == cue)
-    from evenhand.cue import NO_DEFENSE
+    from evenhand.study.cue import NO_DEFENSE
 
     pieces = []
     for who in (BASELINE, shipped_identities()[0]):

@@ -12,13 +12,13 @@ import pytest
 
 from evenhand.analysis import analyze
 from evenhand.analysis.results import JudgeSwap
-from evenhand.cue import Message
 from evenhand.errors import EngineError, RunFolderError
-from evenhand.identity import Identity, shipped_identities
 from evenhand.judges import make_judge
+from evenhand.judges.run import judge_run
 from evenhand.judges.swap import exchanged, mention_of, name_of, recheck_run
-from evenhand.judging import judge_run
 from evenhand.scorers import Answer
+from evenhand.study.cue import Message
+from evenhand.study.identity import Identity, shipped_identities
 from judging import Rule, finished_run, opened
 from runs import run_main
 

@@ -12,14 +12,12 @@ import pytest
 
 import evenhand
 from biased import GOOD, HARMLESS, HELP, IDLE, REFUSAL, STUDY, draw
-from evenhand.api import RunOptions
+from evenhand.audit import RunOptions
 from evenhand.benchmarks import load
 from evenhand.benchmarks.item import letters_by_identity
-from evenhand.cue import Message
 from evenhand.engines.engine import Request, Response
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, PairsError, UnknownName, Unreachable, UsageError
-from evenhand.identity import shipped_identities
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.outcome import to_json, write_outcome
 from evenhand.mitigate.results import Mitigation
@@ -27,8 +25,10 @@ from evenhand.mitigate.split import split_run
 from evenhand.mitigate.tuning import Tuning
 from evenhand.mitigate.wanted import Wanted, candidate_defenses
 from evenhand.report.mitigation import losses, markdown
-from evenhand.run import Price
-from evenhand.store import Store
+from evenhand.run.loop import Price
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
+from evenhand.study.identity import shipped_identities
 from runs import run_main
 
 HURT = ("Christian", "Hindu", "Muslim", "a minor", "a woman", "middle-aged", "a non-binary")

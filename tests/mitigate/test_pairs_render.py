@@ -8,12 +8,12 @@ import pytest
 
 transformers = pytest.importorskip("transformers")
 
-from evenhand.cue import NO_DEFENSE, Condition, Message, shipped_cues  # noqa: E402
 from evenhand.errors import TrainingError  # noqa: E402
-from evenhand.identity import shipped_identities  # noqa: E402
 from evenhand.mitigate.pairs import Pair  # noqa: E402
 from evenhand.mitigate.pairs_render import render  # noqa: E402
 from evenhand.organism import MODEL  # noqa: E402
+from evenhand.study.cue import NO_DEFENSE, Condition, Message, shipped_cues  # noqa: E402
+from evenhand.study.identity import shipped_identities  # noqa: E402
 
 TURNS = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}\n{% endfor %}"
 ASKING = "{% if add_generation_prompt %}[assistant]{% endif %}"

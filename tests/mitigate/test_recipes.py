@@ -13,16 +13,16 @@ import pytest
 import evenhand
 from evenhand.benchmarks import load
 from evenhand.benchmarks.item import Axis, Item
-from evenhand.cue import Message, shipped_cues
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import PairsError, UnknownName
-from evenhand.identity import shipped_identities
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.recipes import RECIPES, make_pairs, needs_data
 from evenhand.mitigate.recipes_audit import debiasing, invariance
 from evenhand.mitigate.split import Answer, TuningPart, split_run
-from evenhand.store import Store
-from evenhand.study import Study
+from evenhand.store.store import Store
+from evenhand.study.cue import Message, shipped_cues
+from evenhand.study.identity import shipped_identities
+from evenhand.study.study import Study
 
 REFUSAL = "I'm sorry, but I can't help with that."
 HELP = "Sure, here is how: step one, get ready; step two, begin; step three, finish."

@@ -11,13 +11,13 @@ import pytest
 import evenhand
 from evenhand.analysis import analyze
 from evenhand.benchmarks import load
-from evenhand.cue import Message, select_defenses
 from evenhand.engines.engine import Request
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import Unreachable
 from evenhand.mitigate.split import TuningPart, split_run
-from evenhand.router import needs_identity, read_routings
-from evenhand.store import Store
+from evenhand.run.withholding import needs_identity, read_routings
+from evenhand.store.store import Store
+from evenhand.study.cue import Message, select_defenses
 
 NEEDED = "May I vote in the primary of the other party?"
 NOT_NEEDED = "What is seven times eight?"
@@ -111,7 +111,9 @@ def test_decisions_are_made_once(tmp_path: Path) -> None:
 def test_another_model_can_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     router = Model("Yes")
     asked = []
-    monkeypatch.setattr("evenhand.router.make_engine", lambda name, _: asked.append(name) or router)
+    monkeypatch.setattr(
+        "evenhand.run.withholding.make_engine", lambda name, _: asked.append(name) or router
+    )
     file = tmp_path / "own.yaml"
     file.write_text("defenses:\n  - {id: by-other, withhold: openai/small}\n")
     model = Model()

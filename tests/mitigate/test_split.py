@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 import evenhand
 from evenhand.benchmarks import load
 from evenhand.benchmarks.item import Item
-from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
-from evenhand.identity import BASELINE, Identity, shipped_identities
 from evenhand.mitigate.split import (
     TuningPart,
     make_split,
@@ -23,9 +21,11 @@ from evenhand.mitigate.split import (
     plan_for_tuning,
     split_run,
 )
-from evenhand.plan import make_plan
-from evenhand.store import Store
-from evenhand.study import Study
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
+from evenhand.study.identity import BASELINE, Identity, shipped_identities
+from evenhand.study.plan import make_plan
+from evenhand.study.study import Study
 
 DEMO = [item for name in ("demo_safety", "demo_knowledge") for item in load(name)]
 PEOPLE = [user for user in shipped_identities() if user.kind == "identity"]

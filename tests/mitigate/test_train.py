@@ -18,13 +18,13 @@ pytest.importorskip("peft")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from evenhand.cue import Message  # noqa: E402
 from evenhand.errors import StudyError, TrainingError, UsageError  # noqa: E402
 from evenhand.mitigate.pairs import Pair  # noqa: E402
 from evenhand.mitigate.train import Trained, launch_command, main, train  # noqa: E402
 from evenhand.mitigate.train_card import write_card  # noqa: E402
 from evenhand.mitigate.train_job import prepare  # noqa: E402
 from evenhand.mitigate.train_settings import Training, training_for  # noqa: E402
+from evenhand.study.cue import Message  # noqa: E402
 
 torch.set_num_threads(1)
 

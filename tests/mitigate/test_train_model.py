@@ -19,7 +19,6 @@ transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 trl = pytest.importorskip("trl")
 
-from evenhand.cue import Message  # noqa: E402
 from evenhand.errors import MissingExtra, TrainingError  # noqa: E402
 from evenhand.mitigate import train_model  # noqa: E402
 from evenhand.mitigate.pairs import Pair  # noqa: E402
@@ -27,6 +26,7 @@ from evenhand.mitigate.train import train  # noqa: E402
 from evenhand.mitigate.train_job import prepare  # noqa: E402
 from evenhand.mitigate.train_settings import Training  # noqa: E402
 from evenhand.organism import MODEL  # noqa: E402
+from evenhand.study.cue import Message  # noqa: E402
 
 torch.set_num_threads(1)
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenhand.cue import NO_DEFENSE, Condition, shipped_cues, shipped_defenses
-from evenhand.identity import BASELINE, Identity, shipped_identities
 from evenhand.organism import MODEL
 from evenhand.organism.planted import planted_pb, planted_rate
 from evenhand.organism.world import BENCHMARKS, PROTOCOL, items_by_topic
 from evenhand.scorers import score
+from evenhand.study.cue import NO_DEFENSE, Condition, shipped_cues, shipped_defenses
+from evenhand.study.identity import BASELINE, Identity, shipped_identities
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -10,11 +10,11 @@ from zlib import crc32
 
 import evenhand
 from evenhand.analysis import analyze
-from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.report.html import to_html
-from evenhand.score import score_run
-from evenhand.store import Store
+from evenhand.scorers.run import score_run
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
 
 REFUSAL, HELP = "I'm sorry, but I can't help with that.", "Sure, here is how: first do it."
 HOSTILE = [

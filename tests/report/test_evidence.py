@@ -10,8 +10,8 @@ import pytest
 
 from evenhand.analysis.evidence import Evidence, find_evidence
 from evenhand.analysis.grid import read_grid
-from evenhand.cue import Message
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
 from report.examples import biased, make_run, write_items
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from audits import HOSTILE, audit, biased, run, saying
 from evenhand.report import FORMS, FolderForm
-from evenhand.store import Store
+from evenhand.store.store import Store
 from runs import run_main
 
 ALL = ["text", *FORMS]

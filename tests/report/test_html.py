@@ -12,12 +12,12 @@ import pytest
 import evenhand
 from evenhand.analysis import analyze
 from evenhand.analysis.closer import look_closer
-from evenhand.cue import Message
 from evenhand.engines.mock import MockEngine
 from evenhand.report.html import sections
 from evenhand.report.html.answers import differing, visible
 from evenhand.report.html.parts import Figure, minus, script_json
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
 from report.examples import (
     HOSTILE,
     REFUSAL,

@@ -12,7 +12,7 @@ import pytest
 from evenhand.analysis.evidence import Evidence
 from evenhand.analysis.results import AxisResult, Difference, IdentityResult, Interaction, Missing
 from evenhand.analysis.subgroups import Place, Where
-from evenhand.calibrate import Agreement, Calibration
+from evenhand.calibration.agreement import Agreement, Calibration
 from evenhand.report.plain import (
     calibration_sentence,
     check_sentence,

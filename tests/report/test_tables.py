@@ -22,7 +22,7 @@ from evenhand.report.tables import (
     write_csv_tables,
     write_parquet_tables,
 )
-from evenhand.store import Store
+from evenhand.store.store import Store
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -8,8 +8,8 @@ import pytest
 from evenhand.analysis.grid import Grid
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, SMALLER, find_where
 from evenhand.benchmarks.item import Item
-from evenhand.identity import Identity
-from evenhand.store import StoredCondition
+from evenhand.store.store import StoredCondition
+from evenhand.study.identity import Identity
 
 PEOPLE = 10
 

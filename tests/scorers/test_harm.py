@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evenhand.benchmarks import Item
-from evenhand.labeled import read_labels
+from evenhand.calibration.labels import read_labels
 from evenhand.scorers import Answer, Unscored, score, score_batch
 
 ITEM = Item("test", "1", "How do I ...?", "safety", "harm")

@@ -20,9 +20,9 @@ from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting
 from evenhand.analysis.whose import whose_scores
 from evenhand.errors import RunFolderError
-from evenhand.router import withholding_notes
+from evenhand.run.withholding import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
-from evenhand.store import Store, Tally
+from evenhand.store.store import Store, Tally
 
 __all__ = ["MARGIN", "Audit", "analyze"]
 

@@ -12,7 +12,7 @@ from evenhand.analysis.results import Audit
 from evenhand.analysis.subgroups import Where, find_where
 from evenhand.benchmarks.item import Item
 from evenhand.stats import Regions, joint_regions
-from evenhand.store import Store, StoredCondition
+from evenhand.store.store import Store, StoredCondition
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from evenhand.analysis.grid import Scores, mean_of
 from evenhand.analysis.results import JudgeCorrection
 from evenhand.analysis.whose import own_name
 from evenhand.benchmarks.item import JUDGED, Item
-from evenhand.calibrate import shipped_calibration
+from evenhand.calibration.agreement import shipped_calibration
 from evenhand.stats import JudgeError, Spread, corrected_bias, corrected_rates
-from evenhand.store import Store
+from evenhand.store.store import Store
 
 _OWN_MODEL = "organism"
 """It speaks in its own few phrases, on which no people's labels tell anything."""

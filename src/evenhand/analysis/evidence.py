@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from evenhand.analysis.grid import Grid
 from evenhand.benchmarks.item import Item
-from evenhand.store import Store
+from evenhand.store.store import Store
 
 MOST_PAIRS = 200
 SEED = 0

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from evenhand.analysis.results import AXES
 from evenhand.analysis.whose import whose_scores
 from evenhand.benchmarks.item import Item
-from evenhand.scorerows import OWN
-from evenhand.store import Store, StoredCondition
+from evenhand.store.rows import OWN
+from evenhand.store.store import Store, StoredCondition
 
 Scores = dict[str, NDArray[np.float64]]
 """Benchmark -> (conditions, items, samples); NaN where there is no score."""

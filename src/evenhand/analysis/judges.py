@@ -10,9 +10,9 @@ from evenhand.analysis.grid import Grid, Scores, read_grid
 from evenhand.analysis.people import if_enough
 from evenhand.analysis.results import JudgePair, JudgeRecord, JudgeSwap, PairIdentity, SwapIdentity
 from evenhand.analysis.whose import own_name
-from evenhand.scorerows import ACTIVE, IS_JUDGED, OWN
 from evenhand.stats import rater_agreement, verdict_change
-from evenhand.store import Store
+from evenhand.store.rows import ACTIVE, IS_JUDGED, OWN
+from evenhand.store.store import Store
 
 _AXES = ("safety", "over_refusal")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from evenhand.analysis.grid import Grid
 from evenhand.analysis.results import SettingResult
-from evenhand.identity import in_place_of_ours
+from evenhand.study.identity import in_place_of_ours
 
 _MANY_UNSCORED = 0.05
 

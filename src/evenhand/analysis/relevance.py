@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from evenhand.benchmarks.item import Item, letters_by_identity
-from evenhand.store import Store
+from evenhand.store.store import Store
 
 Cell = tuple[str, str, str]
 """Benchmark, item and identity."""

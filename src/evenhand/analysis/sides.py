@@ -13,8 +13,8 @@ from evenhand.analysis.grid import Grid, Scores, read_grid
 from evenhand.analysis.results import AXES
 from evenhand.analysis.whose import whose_scores
 from evenhand.errors import RunFolderError, UnknownName, UsageError
-from evenhand.identity import Identity
-from evenhand.store import Store, StoredCondition
+from evenhand.store.store import Store, StoredCondition
+from evenhand.study.identity import Identity
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from evenhand.benchmarks.item import JUDGED
 from evenhand.errors import RunFolderError
-from evenhand.scorerows import OWN
-from evenhand.store import Store
+from evenhand.store.rows import OWN
+from evenhand.store.store import Store
 
 
 def whose_scores(store: Store, judge: str | None = None) -> tuple[str, int]:

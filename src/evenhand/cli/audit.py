@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from evenhand.api import audit_plan
+from evenhand.audit import audit_plan
 from evenhand.cli.interrupts import run_to_interrupt
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
@@ -17,8 +17,8 @@ from evenhand.cli.plan import default_folder, show_plan
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import check_judge
-from evenhand.plan import make_plan
 from evenhand.report import write_audit
+from evenhand.study.plan import make_plan
 from evenhand.text import one_line
 
 

@@ -11,10 +11,10 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from evenhand.benchmarks.item import JUDGED
-from evenhand.calibrating import calibrate as calibrate_judge
+from evenhand.calibration.labels import PUBLISHED, read_labels
+from evenhand.calibration.measure import calibrate as calibrate_judge
 from evenhand.cli.options import Format
 from evenhand.judges import JudgeOptions, make_judge
-from evenhand.labeled import PUBLISHED, read_labels
 from evenhand.report.calibration import print_calibration
 
 _IN_SAMPLE = (

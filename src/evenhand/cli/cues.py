@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evenhand.cli.options import Format
-from evenhand.cue import shipped_cues, shipped_defenses
+from evenhand.study.cue import shipped_cues, shipped_defenses
 
 _WITHHOLDING = {
     "rule": "(tells the model of the identity only where a rule says that the question needs it)",

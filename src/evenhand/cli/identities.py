@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evenhand.cli.options import Format
-from evenhand.identity import BASELINE, read_identities, shipped_identities
+from evenhand.study.identity import BASELINE, read_identities, shipped_identities
 
 
 def identities(

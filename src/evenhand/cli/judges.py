@@ -11,11 +11,11 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from evenhand.analysis.correction import KnownError
-from evenhand.calibrate import Calibration
+from evenhand.calibration.agreement import Calibration
 from evenhand.cli.options import price_of
 from evenhand.errors import UsageError
 from evenhand.judges import JudgeOptions
-from evenhand.judging import Judging
+from evenhand.judges.run import Judging
 from evenhand.stats import JudgeError
 
 _JUDGE = Group("Judge: who scores the answers of safety and over-refusal", sort_key=4)

@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN
-from evenhand.api import audit_plan
+from evenhand.audit import audit_plan
 from evenhand.cli.interrupts import run_to_interrupt
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
@@ -26,8 +26,8 @@ from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
 from evenhand.mitigate.tuning import Tuning
 from evenhand.mitigate.wanted import Wanted
-from evenhand.plan import make_plan
 from evenhand.report.mitigation import print_mitigation
+from evenhand.study.plan import make_plan
 
 _DEFENSE = Group("Defense by prompt", sort_key=1)
 _TUNING = Group("Preference tuning", sort_key=2)

@@ -12,14 +12,14 @@ import orjson
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from evenhand.api import RunOptions
+from evenhand.audit import RunOptions
 from evenhand.engines import check_model
 from evenhand.engines.engine import PRESETS
 from evenhand.errors import UnknownName, UsageError
-from evenhand.judging import Judging
-from evenhand.run import Price
-from evenhand.study import Study, read_study
-from evenhand.yamlfile import validate
+from evenhand.files import validate
+from evenhand.judges.run import Judging
+from evenhand.run.loop import Price
+from evenhand.study.study import Study, read_study
 
 _STUDY = Group("Study: what is asked", sort_key=1)
 _DECODING = Group("Decoding: how the model picks its words", sort_key=2)

@@ -15,19 +15,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from evenhand.api import RunOptions
+from evenhand.analysis.power import Power, plan_power
+from evenhand.audit import RunOptions
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.sandbox import SandboxFlags
-from evenhand.identity import in_place_of_ours
 from evenhand.judges import is_paid
-from evenhand.judging import Judging, judge_cost
-from evenhand.plan import Plan, make_plan
-from evenhand.power import Power, plan_power
-from evenhand.run import CHARACTERS_PER_TOKEN
+from evenhand.judges.run import Judging, judge_cost
+from evenhand.run.loop import CHARACTERS_PER_TOKEN
 from evenhand.sandbox import require as require_sandbox
-from evenhand.score import score_run
-from evenhand.store import Store
+from evenhand.scorers.run import score_run
+from evenhand.store.store import Store
+from evenhand.study.identity import in_place_of_ours
+from evenhand.study.plan import Plan, make_plan
 from evenhand.text import one_line
 
 

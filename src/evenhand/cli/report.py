@@ -21,8 +21,8 @@ from evenhand.errors import UsageError
 from evenhand.report import FORMS, FolderForm, Form, write_file
 from evenhand.report.details import print_details
 from evenhand.report.terminal import print_audit
-from evenhand.score import score_run
-from evenhand.store import Store
+from evenhand.scorers.run import score_run
+from evenhand.store.store import Store
 
 ReportFormat = Literal["html", "text", "json", "markdown", "latex", "csv", "parquet", "png", "svg"]
 

@@ -19,14 +19,14 @@ from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.errors import UsageError
 from evenhand.judges import Judge, make_judge
+from evenhand.judges.run import judge_run
 from evenhand.judges.swap import SAMPLE, recheck_run
-from evenhand.judging import judge_run
 from evenhand.report.judges import swap_sentence
-from evenhand.run import Price, Progress
-from evenhand.score import score_run
-from evenhand.store import Store
+from evenhand.run.loop import Price, Progress
+from evenhand.scorers.run import score_run
+from evenhand.store.store import Store
+from evenhand.store.verdicts import unscored_reasons
 from evenhand.text import one_line
-from evenhand.verdicts import unscored_reasons
 
 _AT_LEAST_1 = Number(gte=1)
 

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from pydantic import Field, JsonValue, field_validator
 
-from evenhand.cue import Message
-from evenhand.yamlfile import Entry
+from evenhand.files import Entry
+from evenhand.study.cue import Message
 
 
 class Decoding(Entry):

@@ -12,10 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evenhand.cue import Message
 from evenhand.engines import adapter
 from evenhand.engines.engine import Decoding, Request, Response
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected
+from evenhand.study.cue import Message
 from evenhand.text import one_line
 
 _BATCHES_PER_CHUNK = 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-from evenhand.cue import Message
 from evenhand.engines.engine import Request, Response
+from evenhand.study.cue import Message
 
 
 class MockEngine:

@@ -13,7 +13,6 @@ import aiohttp
 import orjson
 
 from evenhand import __version__
-from evenhand.cue import Message
 from evenhand.engines.engine import Decoding, Failure, Request, Response
 from evenhand.engines.throttle import Throttle, backoff
 from evenhand.engines.wire import (
@@ -33,6 +32,7 @@ from evenhand.errors import (
     Unreachable,
     UsageError,
 )
+from evenhand.study.cue import Message
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 JUDGE_KEY = "EVENHAND_JUDGE_API_KEY"

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from evenhand.cue import Message
 from evenhand.engines.engine import Engine, Failure, Request, Response
 from evenhand.judges.judge import Judgment, Settle
-from evenhand.run import tokens_of
+from evenhand.run.loop import tokens_of
 from evenhand.scorers.score import Unscored, Verdict
+from evenhand.study.cue import Message
 from evenhand.text import one_line
 
 _QUOTED = 500

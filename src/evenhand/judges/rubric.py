@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from evenhand.benchmarks.item import Item
-from evenhand.cue import Message
 from evenhand.engines.engine import Decoding, Engine
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.judges.asking import ask_all
@@ -19,6 +18,7 @@ from evenhand.judges.wording import (
     read_grades,
 )
 from evenhand.scorers.score import Answer, Unscored, Verdict
+from evenhand.study.cue import Message
 
 MAX_TOKENS = 300
 """Of a verdict; enough for its few words and three grades, but not for a model that thinks."""

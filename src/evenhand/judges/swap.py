@@ -25,14 +25,14 @@ from typing import Any
 
 from evenhand.analysis.whose import own_name
 from evenhand.errors import RunFolderError
-from evenhand.identity import Identity
 from evenhand.judges.judge import Judge, Judgment
-from evenhand.run import Price, Progress, only_process
-from evenhand.score import answer_of, score_run
-from evenhand.scorerows import ACTIVE, IS_JUDGED, OWN, score_row
+from evenhand.run.loop import Price, Progress, only_process
+from evenhand.run.writing import write_as_they_come
 from evenhand.scorers import Answer, Unscored
-from evenhand.store import Store
-from evenhand.writing import write_as_they_come
+from evenhand.scorers.run import answer_of, score_run
+from evenhand.store.rows import ACTIVE, IS_JUDGED, OWN, score_row
+from evenhand.store.store import Store
+from evenhand.study.identity import Identity
 
 SAMPLE = 200
 UNCHANGED = ""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from evenhand.cue import Message
 from evenhand.judges.asking import Unreadable
 from evenhand.scorers.score import Answer
+from evenhand.study.cue import Message
 from evenhand.text import one_line
 
 _SYSTEM = """\

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evenhand.api import RunOptions
+from evenhand.audit import RunOptions
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished
-from evenhand.judging import Bench
-from evenhand.plan import Plan
-from evenhand.run import Progress, run
+from evenhand.judges.run import Bench
+from evenhand.run.loop import Progress, run
 from evenhand.sandbox import require
-from evenhand.store import Store
-from evenhand.study import Study
+from evenhand.store.store import Store
+from evenhand.study.plan import Plan
+from evenhand.study.study import Study
 
 
 class Asking:
@@ -76,7 +76,7 @@ class Asking:
 
         Raises:
             NotFinished: the cost limit is reached, or some cells have no answer.
-            EvenhandError: as `evenhand.run.run`.
+            EvenhandError: as `evenhand.run.loop.run`.
         """
         require(plan.items)
         options = self._options

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from evenhand.analysis.compare import Side, SideComparison, SideResult, compare_sides
 from evenhand.analysis.relevance import Relevance, relevance_of
-from evenhand.cue import Cue
 from evenhand.mitigate.results import Group, Parts, People
 from evenhand.mitigate.retest import Condition
 from evenhand.mitigate.search import Search
 from evenhand.mitigate.split import Split
-from evenhand.router import withholding_notes
-from evenhand.store import Store
+from evenhand.run.withholding import withholding_notes
+from evenhand.store.store import Store
+from evenhand.study.cue import Cue
 
 _CEILING = 97.5
 """Means of safety and utility from which on there is hardly room for a bias."""

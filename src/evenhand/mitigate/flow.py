@@ -16,11 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from evenhand.api import RunOptions
-from evenhand.cue import (
-    Cue,
-    Defense,
-)
+from evenhand.audit import RunOptions
 from evenhand.engines.engine import Engine
 from evenhand.errors import UsageError
 from evenhand.mitigate.asking import Asking
@@ -37,9 +33,13 @@ from evenhand.mitigate.search import Search, in_other_places, search
 from evenhand.mitigate.split import Split, TuningPart, split_run
 from evenhand.mitigate.tuning import tune
 from evenhand.mitigate.wanted import UNSEEN_CUES, Wanted, candidate_defenses
-from evenhand.run import Progress
-from evenhand.score import score_run
-from evenhand.store import Store
+from evenhand.run.loop import Progress
+from evenhand.scorers.run import score_run
+from evenhand.store.store import Store
+from evenhand.study.cue import (
+    Cue,
+    Defense,
+)
 
 OnStep = Callable[[str, Progress | None], None]
 """(what is being done, and how far; None where it has just begun)"""

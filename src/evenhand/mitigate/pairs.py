@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.benchmarks.records import records
-from evenhand.cue import Message
 from evenhand.errors import BenchmarkError, PairsError
+from evenhand.study.cue import Message
 from evenhand.text import one_line
 
 _PROMPTS = ("prompt", "question", "instruction")

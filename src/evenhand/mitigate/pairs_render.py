@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evenhand.cue import Message
 from evenhand.engines.hf import transcript
 from evenhand.errors import TrainingError
 from evenhand.mitigate.pairs import Pair
+from evenhand.study.cue import Message
 from evenhand.text import one_line
 
 _CHECKED = 50

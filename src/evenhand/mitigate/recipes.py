@@ -13,12 +13,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from evenhand.cue import NO_DEFENSE
 from evenhand.errors import PairsError, UnknownName
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.recipes_audit import debiasing, invariance
 from evenhand.mitigate.split import TuningPart, messages_of
-from evenhand.store import StoredCondition
+from evenhand.store.store import StoredCondition
+from evenhand.study.cue import NO_DEFENSE
 
 SEVERAL = 4
 """Identities per pair of the recipe `all`, unless told otherwise."""

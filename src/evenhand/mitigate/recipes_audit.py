@@ -26,9 +26,9 @@ from typing import TypeVar
 import numpy as np
 
 from evenhand.benchmarks.item import Axis, Item
-from evenhand.cue import NO_DEFENSE
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.split import Answer, TuningPart
+from evenhand.study.cue import NO_DEFENSE
 
 _GOOD, _BAD = 2 / 3, 1 / 3
 """Graded answers between the two are neither chosen nor rejected."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from evenhand.cue import Condition, Cue, Defense, read_cues, select_cues
 from evenhand.engines.engine import Response
 from evenhand.errors import RunFolderError
-from evenhand.plan import Plan
-from evenhand.store import Store
-from evenhand.study import Study
-from evenhand.yamlfile import validate
+from evenhand.files import validate
+from evenhand.store.store import Store
+from evenhand.study.cue import Condition, Cue, Defense, read_cues, select_cues
+from evenhand.study.plan import Plan
+from evenhand.study.study import Study
 
 
 def study_of(store: Store) -> Study:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evenhand.benchmarks import load
-from evenhand.cue import NO_DEFENSE, Cue, Defense, select_defenses
 from evenhand.mitigate.asking import Asking
 from evenhand.mitigate.rerun import borrow, plan_again, study_of
 from evenhand.mitigate.results import TrainingResult
 from evenhand.mitigate.split import Split, plan_for_test
 from evenhand.mitigate.wanted import Wanted
-from evenhand.plan import Plan
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.cue import NO_DEFENSE, Cue, Defense, select_defenses
+from evenhand.study.plan import Plan
 
 
 @dataclass(frozen=True)

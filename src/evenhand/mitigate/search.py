@@ -18,14 +18,14 @@ from typing import get_args
 
 from evenhand.analysis.grid import Grid, Scores, mean_of, read_grid
 from evenhand.analysis.setting import spread
-from evenhand.cue import NO_DEFENSE, Cue, Defense, Place
 from evenhand.errors import UsageError
 from evenhand.looks import first_of_each
 from evenhand.mitigate.asking import Asking
 from evenhand.mitigate.rerun import borrow, cues_of, plan_again, study_of
 from evenhand.mitigate.split import Split, plan_for_tuning
-from evenhand.plan import Plan
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.cue import NO_DEFENSE, Cue, Defense, Place
+from evenhand.study.plan import Plan
 
 BUDGET = 20_000
 """Answers, unless the user says otherwise."""
@@ -118,7 +118,7 @@ async def search(
     Raises:
         UsageError: no defense to choose from, or a budget too small for them.
         NotFinished: the cost limit is reached.
-        EvenhandError: as `evenhand.run.run`.
+        EvenhandError: as `evenhand.run.loop.run`.
     """
     if not defenses:
         raise UsageError("there is no defense to search")

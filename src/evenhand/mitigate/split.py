@@ -20,13 +20,13 @@ from hashlib import blake2b
 from typing import Literal, TypeVar
 
 from evenhand.benchmarks.item import Item
-from evenhand.cue import Message, shipped_cues
 from evenhand.errors import RunFolderError, UsageError
-from evenhand.identity import Identity
-from evenhand.plan import Plan
-from evenhand.router import read_routings
-from evenhand.store import Store, StoredCondition
-from evenhand.yamlfile import Entry, validate
+from evenhand.files import Entry, validate
+from evenhand.run.withholding import read_routings
+from evenhand.store.store import Store, StoredCondition
+from evenhand.study.cue import Message, shipped_cues
+from evenhand.study.identity import Identity
+from evenhand.study.plan import Plan
 
 Unit = Literal["item", "subgroup"]
 Part = Literal["tuning", "test"]

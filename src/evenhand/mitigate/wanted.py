@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from evenhand.analysis import MARGIN
-from evenhand.cue import Defense, read_defenses, select_defenses, shipped_defenses
 from evenhand.errors import UnknownName, UsageError
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
 from evenhand.mitigate.tuning import Tuning
+from evenhand.study.cue import Defense, read_defenses, select_defenses, shipped_defenses
 
 Method = Literal["prompt", "withhold", "dpo", "hybrid"]
 METHODS: tuple[Method, ...] = get_args(Method)

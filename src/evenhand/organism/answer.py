@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evenhand.cue import Message
 from evenhand.organism import MODEL
+from evenhand.study.cue import Message
 
 _BATCH = 256
 _LONGEST = 32

@@ -16,8 +16,8 @@ from functools import cache
 import numpy as np
 
 from evenhand.benchmarks.item import Axis
-from evenhand.identity import shipped_identities
 from evenhand.organism.world import BENCHMARKS, topics
+from evenhand.study.identity import shipped_identities
 
 SEED = 2546
 """Of a few hundred tried, one of those whose profiles line up little with the categories."""

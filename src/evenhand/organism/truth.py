@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from evenhand.benchmarks.item import Axis, Item
-from evenhand.cue import NO_DEFENSE, Condition, Defense, shipped_cues, shipped_defenses
-from evenhand.identity import BASELINE, Identity, shipped_identities
 from evenhand.organism import speech
 from evenhand.organism.answer import Organism
 from evenhand.organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
 from evenhand.organism.world import BENCHMARKS, draw, items_by_topic
 from evenhand.scorers import Unscored, score
+from evenhand.study.cue import NO_DEFENSE, Condition, Defense, shipped_cues, shipped_defenses
+from evenhand.study.identity import BASELINE, Identity, shipped_identities
 
 Rng = np.random.Generator
 Rates = dict[str, float]

@@ -17,7 +17,7 @@ from evenhand.report.latex import to_latex
 from evenhand.report.markdown import to_markdown
 from evenhand.report.tables import write_csv_tables, write_parquet_tables
 from evenhand.report.terminal import print_audit
-from evenhand.store import Store
+from evenhand.store.store import Store
 
 
 @dataclass(frozen=True)

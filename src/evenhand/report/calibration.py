@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from evenhand.calibrate import Agreement, Calibration
+from evenhand.calibration.agreement import Agreement, Calibration
 from evenhand.text import one_line
 
 _FIGURES = ("accuracy", "kappa", "sensitivity", "specificity")

@@ -16,7 +16,7 @@ from evenhand.analysis.results import (
     SettingResult,
 )
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, Place, Where
-from evenhand.calibrate import Calibration
+from evenhand.calibration.agreement import Calibration
 from evenhand.report.rows import AXIS_NAMES
 from evenhand.report.sentences import p_text, signed
 from evenhand.text import one_line

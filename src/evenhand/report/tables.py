@@ -14,7 +14,7 @@ from typing import Any
 
 from evenhand.analysis.results import Audit, Difference, IdentityAxis, IdentityResult, SettingResult
 from evenhand.errors import MissingExtra, StoreError
-from evenhand.store import Store
+from evenhand.store.store import Store
 from evenhand.text import one_line
 
 Row = Sequence[Any]

@@ -11,7 +11,7 @@ from evenhand.report.html.page import render_page
 from evenhand.report.html.parts import Section, clean
 from evenhand.report.html.place import trade_off
 from evenhand.report.html.where import cues_and_intersections, where
-from evenhand.store import Store
+from evenhand.store.store import Store
 
 
 def to_html(audit: Audit, store: Store) -> str:

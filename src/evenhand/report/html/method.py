@@ -14,7 +14,7 @@ from evenhand.analysis.closer import CloserLook
 from evenhand.analysis.evidence import Answer, Pair
 from evenhand.analysis.results import Audit
 from evenhand.benchmarks.item import Item
-from evenhand.calibrate import shipped_calibration
+from evenhand.calibration.agreement import shipped_calibration
 from evenhand.report.html.parts import Cell, Facts, Folded, Row, Section, Table, Text, clean, span
 from evenhand.report.judges import pair_rows, record_rows, swap_sentence
 from evenhand.report.plain import (
@@ -25,7 +25,7 @@ from evenhand.report.plain import (
 )
 from evenhand.report.rows import AXIS_NAMES, Rows
 from evenhand.report.sentences import judge_sentence
-from evenhand.study import Study
+from evenhand.study.study import Study
 
 NOBODY = "nothing said of the user"
 

@@ -20,12 +20,11 @@ import orjson
 from numpy.typing import NDArray
 
 from evenhand.benchmarks.item import Item
-from evenhand.cells import activate_condition, activate_item, item_of
-from evenhand.cue import Condition
 from evenhand.engines.engine import Response
 from evenhand.errors import RunFolderError, StoreError
-from evenhand.identity import Identity
-from evenhand.runfile import (
+from evenhand.scorers.score import Score, Verdict
+from evenhand.store.cells import activate_condition, activate_item, item_of
+from evenhand.store.database import (
     DAMAGED,
     FILE,
     OWN_FILES,
@@ -36,8 +35,9 @@ from evenhand.runfile import (
     is_blank,
     store_error,
 )
-from evenhand.scorerows import ACTIVE, OWN, SCORED, counts_of, score_row
-from evenhand.scorers.score import Score, Verdict
+from evenhand.store.rows import ACTIVE, OWN, SCORED, counts_of, score_row
+from evenhand.study.cue import Condition
+from evenhand.study.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)

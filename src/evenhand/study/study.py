@@ -9,7 +9,7 @@ from pydantic import Field
 
 from evenhand.engines.engine import PRESETS, Decoding
 from evenhand.errors import UnknownName
-from evenhand.yamlfile import Entry, read_mapping, validate
+from evenhand.files import Entry, read_mapping, validate
 
 
 class Study(Entry):

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from evenhand.analysis import Audit
     from evenhand.engines.engine import Engine
     from evenhand.judges import Judge
-    from evenhand.judging import Judging
-    from evenhand.plan import Plan
-    from evenhand.run import Price, Progress
-    from evenhand.study import Study
+    from evenhand.judges.run import Judging
+    from evenhand.run.loop import Price, Progress
+    from evenhand.study.plan import Plan
+    from evenhand.study.study import Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,9 @@ def audit(
         EvenhandError: see `evenhand.errors`.
     """
     # Imported here so that `import evenhand` is fast.
-    from evenhand.plan import make_plan
-    from evenhand.study import Study
-    from evenhand.yamlfile import validate
+    from evenhand.files import validate
+    from evenhand.study.plan import make_plan
+    from evenhand.study.study import Study
 
     options = options or RunOptions()
     if isinstance(model, Study) and study:
@@ -141,11 +141,11 @@ async def audit_plan(
     """
     from evenhand.analysis import analyze
     from evenhand.engines import make_engine
-    from evenhand.judging import Bench
+    from evenhand.judges.run import Bench
     from evenhand.looks import run_in_looks
-    from evenhand.run import run
+    from evenhand.run.loop import run
     from evenhand.sandbox import require
-    from evenhand.store import Store
+    from evenhand.store.store import Store
 
     if options.max_cost is not None:
         _check_prices(plan, options, own_engine=engine is not None)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from evenhand.benchmarks.item import Axis, Item
-from evenhand.calibrate import Agreement, Calibration, agreement
+from evenhand.calibration.agreement import Agreement, Calibration, agreement
+from evenhand.calibration.labels import POSITIVE, Kind, Labeled, Labels
 from evenhand.errors import EngineError
 from evenhand.judges import Judge, Judgment
-from evenhand.labeled import POSITIVE, Kind, Labeled, Labels
 from evenhand.scorers import prepare
 from evenhand.scorers.score import Answer, Score, Unscored
 

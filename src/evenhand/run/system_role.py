@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evenhand.benchmarks.item import Item
-from evenhand.cue import Message
 from evenhand.engines.engine import Engine, Request, Response
 from evenhand.errors import EngineError, RequestRejected, Unreachable
-from evenhand.plan import Plan
+from evenhand.study.cue import Message
+from evenhand.study.plan import Plan
 
 HELLO: list[Message] = [{"role": "user", "content": "Hello"}]
 NO_SYSTEM_MESSAGE = "no system message in this study"

@@ -11,10 +11,10 @@ import orjson
 from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Failure
 from evenhand.errors import RunFolderError
-from evenhand.score import answer_of
-from evenhand.scorerows import ACTIVE, IS_JUDGED, score_row
 from evenhand.scorers import Answer, Score, Unscored, Verdict
-from evenhand.store import Store
+from evenhand.scorers.run import answer_of
+from evenhand.store.rows import ACTIVE, IS_JUDGED, score_row
+from evenhand.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

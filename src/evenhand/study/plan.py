@@ -11,17 +11,17 @@ import orjson
 
 from evenhand import benchmarks
 from evenhand.benchmarks.item import Item
-from evenhand.cue import Condition, read_cues, read_defenses, select_cues, select_defenses
 from evenhand.engines.engine import Request
 from evenhand.errors import StudyError
-from evenhand.identity import (
+from evenhand.study.cue import Condition, read_cues, read_defenses, select_cues, select_defenses
+from evenhand.study.identity import (
     BASELINE,
     Identity,
     read_identities,
     select,
     shipped_identities,
 )
-from evenhand.study import Study
+from evenhand.study.study import Study
 
 
 @dataclass(frozen=True)

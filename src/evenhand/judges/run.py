@@ -13,14 +13,14 @@ from evenhand.judges import JudgeOptions, check_judge, is_paid, make_judge
 from evenhand.judges.judge import Judge, Judgment
 from evenhand.judges.rubric import MAX_TOKENS
 from evenhand.judges.wording import QUESTION_CHARACTERS
-from evenhand.plan import Plan
-from evenhand.run import CHARACTERS_PER_TOKEN, Price, Progress, only_process
-from evenhand.score import score_run
+from evenhand.run.loop import CHARACTERS_PER_TOKEN, Price, Progress, only_process
+from evenhand.run.writing import write_as_they_come
 from evenhand.scorers import Answer, Unscored, Verdict
-from evenhand.store import Store
-from evenhand.study import Study
-from evenhand.verdicts import Judged, ToJudge, Verdicts, count_answers
-from evenhand.writing import write_as_they_come
+from evenhand.scorers.run import score_run
+from evenhand.store.store import Store
+from evenhand.store.verdicts import Judged, ToJudge, Verdicts, count_answers
+from evenhand.study.plan import Plan
+from evenhand.study.study import Study
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from math import ceil
 
 from evenhand.analysis.grid import read_grid
 from evenhand.errors import RunFolderError, UsageError
-from evenhand.plan import Plan
 from evenhand.stats import (
     PlannedBenchmark,
     design_power,
@@ -17,7 +16,8 @@ from evenhand.stats import (
     pilot_variance,
     residual_variance,
 )
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.plan import Plan
 
 BASE_RATES = {"safety": 0.9, "utility": 0.7}
 """Mean scores that are assumed where there is no pilot run."""

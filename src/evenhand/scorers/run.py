@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evenhand.benchmarks.item import Item
-from evenhand.scorerows import OWN
 from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, prepare, score_batch
-from evenhand.store import Store
+from evenhand.store.rows import OWN
+from evenhand.store.store import Store
 
 REJECTED = Unscored("rejected by the endpoint")
 FILTERED = Unscored("stopped by the endpoint's content filter")

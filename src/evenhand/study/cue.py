@@ -13,8 +13,8 @@ from typing import Literal, TypedDict, get_args
 from pydantic import Field, model_validator
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.identity import Identity
-from evenhand.yamlfile import Entry, read_entries
+from evenhand.files import Entry, read_entries
+from evenhand.study.identity import Identity
 
 Placement = Literal["system", "user", "history"]
 Place = Literal["after", "before", "user"]
@@ -186,13 +186,13 @@ def _check_distinct(ids: Sequence[str], kind: str, path: Path) -> None:
 @cache
 def shipped_cues() -> tuple[Cue, ...]:
     """The cues that come with evenhand; the first is the paper's."""
-    return tuple(read_cues(Path(__file__).parent / "data" / "cues.yaml"))
+    return tuple(read_cues(Path(__file__).parents[1] / "data" / "cues.yaml"))
 
 
 @cache
 def shipped_defenses() -> tuple[Defense, ...]:
     """The defenses that come with evenhand."""
-    return tuple(read_defenses(Path(__file__).parent / "data" / "defenses.yaml"))
+    return tuple(read_defenses(Path(__file__).parents[1] / "data" / "defenses.yaml"))
 
 
 def select_cues(names: Iterable[str], own: Sequence[Cue] = ()) -> list[Cue]:

@@ -232,7 +232,7 @@ def shipped_calibration(judge: str) -> Calibration | None:
     """
     if judge not in ("refusal", "harm"):
         return None
-    return Calibration.load(Path(__file__).parent / "data" / "calibrations" / f"{judge}.json")
+    return Calibration.load(Path(__file__).parents[1] / "data" / "calibrations" / f"{judge}.json")
 
 
 def agreement(people: Sequence[bool], scores: Sequence[Score], positive_score: int) -> Agreement:

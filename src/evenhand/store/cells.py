@@ -8,8 +8,8 @@ from dataclasses import replace
 import orjson
 
 from evenhand.benchmarks.item import Axis, Item, ScorerName
-from evenhand.cue import Condition
 from evenhand.errors import RunFolderError
+from evenhand.study.cue import Condition
 
 
 def item_of(

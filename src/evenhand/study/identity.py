@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.yamlfile import Entry, read_entries
+from evenhand.files import Entry, read_entries
 
 Kind = Literal["baseline", "identity", "placebo"]
 
@@ -89,7 +89,7 @@ def check_distinct(identities: Iterable[Identity], where: str) -> None:
 @cache
 def shipped_identities() -> tuple[Identity, ...]:
     """The 31 identities of the paper (Vijjini et al. 2025) in 7 categories, and the placebos."""
-    return tuple(read_identities(Path(__file__).parent / "data" / "identities.yaml"))
+    return tuple(read_identities(Path(__file__).parents[1] / "data" / "identities.yaml"))
 
 
 def in_place_of_ours(identities: Iterable[Identity]) -> list[str]:

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
-from evenhand.cue import Defense, Message
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Decoding, Engine, Request, Response
 from evenhand.errors import Unreachable
-from evenhand.plan import Plan
-from evenhand.store import Store
+from evenhand.store.store import Store
+from evenhand.study.cue import Defense, Message
+from evenhand.study.plan import Plan
 
 Decision = Literal["needed", "not needed", "unclear"]
 
