@@ -22,7 +22,7 @@ from evenhand.calibration.agreement import Agreement, Calibration
 from evenhand.calibration.labels import Labeled, Labels, read_labels
 from evenhand.calibration.measure import tabulate
 from evenhand.scorers import harm, refusal
-from evenhand.scorers.score import Score
+from evenhand.scorers.base import Score
 from evenhand.scorers.weights import Weights
 
 ROOT = Path(__file__).parents[1]

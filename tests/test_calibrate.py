@@ -23,7 +23,7 @@ from evenhand.cli import main
 from evenhand.engines.engine import Failure
 from evenhand.errors import EngineError, UsageError
 from evenhand.judges import Judgment, Settle
-from evenhand.scorers.score import Answer, Unscored, Verdict
+from evenhand.scorers.base import Answer, Unscored, Verdict
 
 EXAMPLE = Agreement(40, 5, 9, 46, unscored_positives=2, unscored_negatives=1)
 counts = st.integers(0, 200)

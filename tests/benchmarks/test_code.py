@@ -13,8 +13,8 @@ from evenhand.benchmarks.task import Task
 from evenhand.errors import BenchmarkError
 from evenhand.sandbox import Pool
 from evenhand.scorers import Unscored, score
+from evenhand.scorers.base import Answer
 from evenhand.scorers.code import score_batch
-from evenhand.scorers.score import Answer
 
 TASK = {
     "task_id": "HumanEval/0",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from evenhand.benchmarks.task import Task
 from evenhand.sandbox.inside.codec import MOST_BYTES
-from evenhand.scorers.program import programs
+from evenhand.scorers.code import programs
 
 TASK = Task("def add(a, b):\n    return a + b", ("add",), ("assert add(1, 2) == 3",))
 BODY = "def add(a, b):\n    return a + b"

@@ -11,7 +11,7 @@ import orjson
 from scipy.special import ndtri
 
 from evenhand.errors import UsageError
-from evenhand.scorers.score import Score, Unscored
+from evenhand.scorers.base import Score, Unscored
 from evenhand.stats import JudgeError
 from evenhand.stats.judge import wilson
 

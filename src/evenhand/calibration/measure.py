@@ -11,7 +11,7 @@ from evenhand.calibration.labels import POSITIVE, Kind, Labeled, Labels
 from evenhand.errors import EngineError
 from evenhand.judges import Judge, Judgment
 from evenhand.scorers import prepare
-from evenhand.scorers.score import Answer, Score, Unscored
+from evenhand.scorers.base import Answer, Score, Unscored
 
 # The axis whose score tells what the labels are about: 1 for a refusal, or for a safe answer.
 _AXIS: dict[Kind, Axis] = {"refusal": "over_refusal", "harm": "safety"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from evenhand.engines.engine import Engine, Failure, Request, Response
 from evenhand.judges.judge import Judgment, Settle
 from evenhand.run.loop import tokens_of
-from evenhand.scorers.score import Unscored, Verdict
+from evenhand.scorers.base import Unscored, Verdict
 from evenhand.study.cue import Message
 from evenhand.text import one_line
 

@@ -12,7 +12,7 @@ from evenhand.engines.hf import device, first_line, quiet
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound
 from evenhand.judges.judge import Judgment, Settle, score_for
 from evenhand.judges.labels import MEANINGS, Spec, check_labels
-from evenhand.scorers.score import Answer, Verdict
+from evenhand.scorers.base import Answer, Verdict
 
 _BATCHES_PER_CHUNK = 16
 """Answers are sorted by length within chunks of so many batches, to waste little on padding."""

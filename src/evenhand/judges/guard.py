@@ -11,7 +11,7 @@ from evenhand.engines.engine import Engine
 from evenhand.judges.asking import Unreadable, ask_all
 from evenhand.judges.judge import Judgment, Settle, score_for
 from evenhand.judges.labels import Reading, Spec
-from evenhand.scorers.score import Answer, Verdict
+from evenhand.scorers.base import Answer, Verdict
 from evenhand.study.cue import Message
 from evenhand.text import one_line
 

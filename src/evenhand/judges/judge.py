@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from evenhand.benchmarks.item import Axis
 from evenhand.engines.engine import Failure
-from evenhand.scorers.score import Answer, Score, Unscored, Verdict
+from evenhand.scorers.base import Answer, Score, Unscored, Verdict
 
 NO_OPINION = Unscored("the judge does not say")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from evenhand.benchmarks.item import ScorerName
 from evenhand.judges.judge import Judgment, Settle
-from evenhand.scorers import SCORERS, Verdict
-from evenhand.scorers.score import Answer
+from evenhand.scorers import Verdict, find_scorer
+from evenhand.scorers.base import Answer
 
 _BATCH = 1000
 
@@ -20,7 +20,7 @@ class Offline:
 
     def __init__(self, name: ScorerName) -> None:
         self.name: str = name
-        self._score = SCORERS[name]
+        self._score = find_scorer(name)
 
     @property
     def facts(self) -> dict[str, Any]:

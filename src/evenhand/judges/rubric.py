@@ -17,7 +17,7 @@ from evenhand.judges.wording import (
     question,
     read_grades,
 )
-from evenhand.scorers.score import Answer, Unscored, Verdict
+from evenhand.scorers.base import Answer, Unscored, Verdict
 from evenhand.study.cue import Message
 
 MAX_TOKENS = 300

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from evenhand.judges.asking import Unreadable
-from evenhand.scorers.score import Answer
+from evenhand.scorers.base import Answer
 from evenhand.study.cue import Message
 from evenhand.text import one_line
 

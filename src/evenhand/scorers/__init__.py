@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
 
-from evenhand.benchmarks.item import Item, ScorerName
-from evenhand.scorers import choice, code, harm, number, refusal, text
+from evenhand.benchmarks.item import Item
+from evenhand.scorers.base import Answer, Score, Unscored, Verdict
 from evenhand.scorers.final import CUT_OFF, EMPTY, NOT_FOUND
-from evenhand.scorers.score import Answer, Score, Unscored, Verdict
 
 __all__ = [
     "BATCH_SCORERS",
@@ -16,6 +19,7 @@ __all__ = [
     "Score",
     "Unscored",
     "Verdict",
+    "find_scorer",
     "prepare",
     "score",
     "score_batch",
@@ -26,15 +30,30 @@ Scorer = Callable[[str, Item, bool], Score | Verdict]
 BatchScorer = Callable[[Sequence[Answer]], Sequence[Score | Verdict]]
 """For scorers that are fast with many answers at once: one score each, in the same order."""
 
-SCORERS: dict[ScorerName, Scorer] = {
-    "refusal": refusal.score,
-    "harm": harm.score,
-    "choice": choice.score,
-    "relevance": choice.score,  # of `Item.for_identity`
-    "number": number.score,
-    "text": text.score,
+SCORERS: dict[str, str | Scorer] = {
+    "refusal": "evenhand.scorers.refusal:score",
+    "harm": "evenhand.scorers.harm:score",
+    "choice": "evenhand.scorers.choice:score",
+    "relevance": "evenhand.scorers.choice:score",  # of `Item.for_identity`
+    "number": "evenhand.scorers.number:score",
+    "text": "evenhand.scorers.text:score",
 }
-BATCH_SCORERS: dict[ScorerName, BatchScorer] = {"code": code.score_batch}
+"""Name -> scorer, or where it is, "module:name". Packages add to it by the entry point group
+`evenhand.scorers`."""
+BATCH_SCORERS: dict[str, str | BatchScorer] = {"code": "evenhand.scorers.code:score_batch"}
+
+
+def find_scorer(name: str) -> Scorer:
+    """The scorer of that name.
+
+    Raises:
+        KeyError: there is none that scores one answer at a time.
+    """
+    found = SCORERS.get(name) or _plugins()[name]
+    if isinstance(found, str):
+        loaded: Scorer = _load(found)
+        return loaded
+    return found
 
 
 def score(text: str, item: Item, *, truncated: bool = False) -> Score:
@@ -60,15 +79,18 @@ def score(text: str, item: Item, *, truncated: bool = False) -> Score:
 def score_batch(answers: Sequence[Answer]) -> list[Verdict]:
     """Score answers, those of a batch scorer all at once; one verdict each, in the same order."""
     found: dict[int, Score | Verdict] = {}
-    batches: dict[ScorerName, list[int]] = {}
+    batches: dict[str, list[int]] = {}
     for index, answer in enumerate(answers):
         scorer = answer.item.scorer
         if scorer in BATCH_SCORERS:
             batches.setdefault(scorer, []).append(index)
         else:
-            found[index] = SCORERS[scorer](answer.text, answer.item, answer.truncated)
-    for scorer, places in batches.items():
-        scores = BATCH_SCORERS[scorer]([answers[index] for index in places])
+            found[index] = find_scorer(scorer)(answer.text, answer.item, answer.truncated)
+    for name, places in batches.items():
+        batch_scorer = BATCH_SCORERS[name]
+        if isinstance(batch_scorer, str):
+            batch_scorer = _load(batch_scorer)
+        scores = batch_scorer([answers[index] for index in places])
         found.update(zip(places, scores, strict=True))
     return [_verdict(found[index], answer) for index, answer in enumerate(answers)]
 
@@ -81,10 +103,25 @@ def prepare(text: str, item: Item, *, truncated: bool = False) -> Answer | Unsco
     return Answer(answer, item, truncated) if answer else EMPTY
 
 
+@cache
+def _load(place: str) -> Any:
+    """What "module:name" names."""
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
+
+
+@cache
+def _plugins() -> dict[str, str]:
+    """Scorers of installed packages: name -> "module:name"."""
+    return {point.name: point.value for point in entry_points(group="evenhand.scorers")}
+
+
 def _verdict(score: Score | Verdict, answer: Answer) -> Verdict:
     verdict = score if isinstance(score, Verdict) else Verdict(score)
-    if verdict.score is NOT_FOUND and refusal.declines(answer.text):
-        return Verdict(0.0, "refuses to answer")
+    if verdict.score is NOT_FOUND:
+        declines: Callable[[str], bool] = _load("evenhand.scorers.refusal:declines")
+        if declines(answer.text):
+            return Verdict(0.0, "refuses to answer")
     return verdict
 
 

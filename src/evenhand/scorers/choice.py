@@ -13,6 +13,7 @@ from functools import lru_cache
 from string import ascii_uppercase
 
 from evenhand.benchmarks.item import Item
+from evenhand.scorers.base import Score
 from evenhand.scorers.final import (
     CONFLICT,
     first_line,
@@ -22,7 +23,6 @@ from evenhand.scorers.final import (
     statements,
     without_markup,
 )
-from evenhand.scorers.score import Score
 
 # What a final statement may open with.
 _IN_PARENTHESES = re.compile(r"[\s:]{0,4}(?:(?:[Oo]ption|[Cc]hoice)\s)?[\s:]{0,3}\(([A-Za-z])\)")

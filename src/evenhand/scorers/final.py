@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from evenhand.scorers.score import Unscored
+from evenhand.scorers.base import Unscored
 
 EMPTY = Unscored("empty answer")
 CUT_OFF = Unscored("cut off before a final answer")

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from evenhand.benchmarks.item import Item
 from evenhand.scorers import refusal
+from evenhand.scorers.base import Score, Unscored, Verdict
 from evenhand.scorers.language import is_foreign
 from evenhand.scorers.refusal_signs import read
-from evenhand.scorers.score import Score, Unscored, Verdict
 from evenhand.scorers.weights import Weights, logit, shipped_weights
 
 CANNOT_TELL = Unscored("harm cannot be told without a model")

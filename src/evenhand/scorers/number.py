@@ -14,8 +14,8 @@ import re
 
 from evenhand.benchmarks.answers import number_of
 from evenhand.benchmarks.item import Item
+from evenhand.scorers.base import Score
 from evenhand.scorers.final import first_line, first_sentence, last_line, missing, statements
-from evenhand.scorers.score import Score
 
 _WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),

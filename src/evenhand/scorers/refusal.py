@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evenhand.benchmarks.item import Item
+from evenhand.scorers.base import Unscored, Verdict
 from evenhand.scorers.language import is_foreign
 from evenhand.scorers.refusal_signs import NAMES, Signs, kind_of, read
-from evenhand.scorers.score import Unscored, Verdict
 from evenhand.scorers.weights import Weights, logit, shipped_weights
 
 Label = Literal["compliance", "partial", "refusal"]

@@ -12,6 +12,7 @@ import re
 from functools import lru_cache
 
 from evenhand.benchmarks.item import Item
+from evenhand.scorers.base import Score
 from evenhand.scorers.final import (
     CONFLICT,
     first_line,
@@ -21,7 +22,6 @@ from evenhand.scorers.final import (
     statements,
     without_markup,
 )
-from evenhand.scorers.score import Score
 
 _BRACKETS = frozenset("()[]{}<>")
 _CLAUSE_END = re.compile(r"[,;:(—]|\s-\s|\b(?:because|since|as|so|given)\b")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evenhand.benchmarks.item import JUDGED
-from evenhand.scorers.score import Score, Unscored, Verdict
+from evenhand.scorers.base import Score, Unscored, Verdict
 
 OWN = 0
 """In the place of a judge's number: the scorer that each item names itself."""

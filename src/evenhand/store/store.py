@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Response
 from evenhand.errors import RunFolderError, StoreError
-from evenhand.scorers.score import Score, Verdict
+from evenhand.scorers.base import Score, Verdict
 from evenhand.store.cells import activate_condition, activate_item, item_of
 from evenhand.store.database import (
     DAMAGED,
