@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from evenhand.sandbox import Pool, Tests
-from evenhand.sandbox.bwrap import command, python
+from evenhand.sandbox.launch import bubblewrap_command, python
 from evenhand.sandbox.seccomp import filter_program
 
 PROGRAM = "def add(a, b):\n    return a + b"
@@ -30,7 +30,7 @@ def bare() -> None:
     os.write(write, filter_program())
     os.close(write)
     with Path(os.devnull).open("w") as null:
-        argv = command(
+        argv = bubblewrap_command(
             (python(), "-S", "-s", "-P", "-B", "-c", "pass"),
             seccomp_fd=read,
             info_fd=null.fileno(),

@@ -15,8 +15,7 @@ from cyclopts.validators import Number
 
 from evenhand.cli.options import Format
 from evenhand.errors import UsageError
-from evenhand.sandbox import DEFAULT_LIMITS, Limits, chosen, run_program, using
-from evenhand.sandbox.choice import ACCEPT
+from evenhand.sandbox import ACCEPT, DEFAULT_LIMITS, Limits, chosen, run_program, using
 
 _SANDBOX = Group("Sandbox: where programs that the model wrote are run", sort_key=4)
 _SECONDS, _MEBIBYTES = Number(gte=1, lte=3600), Number(gte=32, lte=2**20)

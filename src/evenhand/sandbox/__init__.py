@@ -10,19 +10,28 @@ What is contained, and how: docs/code.md.
 
 from __future__ import annotations
 
-from evenhand.sandbox.choice import CHOICES, chosen, require, using
-from evenhand.sandbox.outcome import DEFAULT_LIMITS, Kind, Limits, Ran, Status, Tested, Tests
-from evenhand.sandbox.pool import Pool
+from evenhand.sandbox.outcome import DEFAULT_LIMITS, Limits, Ran, SandboxKind, Status, Tested, Tests
 from evenhand.sandbox.process import kill_all
-from evenhand.sandbox.running import Tester, check, run_program
+from evenhand.sandbox.programs import (
+    ACCEPT,
+    CHOICES,
+    Pool,
+    Tester,
+    check,
+    chosen,
+    require,
+    run_program,
+    using,
+)
 
 __all__ = [
+    "ACCEPT",
     "CHOICES",
     "DEFAULT_LIMITS",
-    "Kind",
     "Limits",
     "Pool",
     "Ran",
+    "SandboxKind",
     "Status",
     "Tested",
     "Tester",

@@ -1,12 +1,24 @@
-"""Start a process in a sandbox: bubblewrap, a container, or none."""
+"""Start a process in a sandbox: bubblewrap, a container, or none.
+
+In bubblewrap a program sees Python, the system's shared libraries, three devices, and an empty
+/tmp of limited size. It has no home, no /etc, no /proc, no network, no other process and no
+privilege, an environment of one variable, and can write to nothing but /tmp.
+
+Docker and Podman are for computers where bubblewrap cannot run. They are as strict, with two
+differences: processes are counted (64) rather than refused, and a container takes a good part of
+a second to start.
+"""
 
 from __future__ import annotations
 
 import marshal
 import os
+import shutil
 import subprocess
+import sys
+import sysconfig
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import F_DUPFD_CLOEXEC, fcntl
@@ -19,8 +31,7 @@ from uuid import uuid4
 import orjson
 
 from evenhand.errors import SandboxError
-from evenhand.sandbox import bwrap, container
-from evenhand.sandbox.outcome import Kind, Limits
+from evenhand.sandbox.outcome import Limits, SandboxKind
 from evenhand.sandbox.seccomp import filter_program
 from evenhand.text import one_line
 
@@ -52,7 +63,7 @@ class Launched:
         name: of the container; empty for the others.
     """
 
-    kind: Kind
+    kind: SandboxKind
     process: subprocess.Popen[bytes]
     info: int | None = None
     name: str = ""
@@ -88,14 +99,14 @@ class Launched:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, 9)
         elif self.name:
-            container.kill(self.kind, self.name)
+            _kill_container(self.kind, self.name)
             self.process.kill()
         else:
             self.process.kill()
 
 
 def launch(
-    kind: Kind, arguments: Sequence[str], limits: Limits, *, processes: bool = False
+    kind: SandboxKind, arguments: Sequence[str], limits: Limits, *, processes: bool = False
 ) -> Launched:
     """Start Python in a sandbox, where it waits for `first_input`.
 
@@ -109,17 +120,17 @@ def launch(
     own = (*_FLAGS, "-c", _BOOT, *arguments)
     try:
         if kind == "bwrap":
-            return _in_bubblewrap((bwrap.python(), *own), limits, processes)
+            return _in_bubblewrap((python(), *own), limits, processes)
         if kind == "none":
-            return _bare((bwrap.python(), *own))
+            return _bare((python(), *own))
         name = f"evenhand-{uuid4().hex[:12]}"
-        argv = container.command(kind, name, ("python", *own), limits)
+        argv = container_command(kind, name, ("python", *own), limits)
         return Launched(kind, _popen(argv), name=name)
     except OSError as error:
         raise SandboxError(f"cannot start a sandbox: {error.strerror}") from None
 
 
-def failure(kind: Kind, told: str) -> SandboxError:
+def failure(kind: SandboxKind, told: str) -> SandboxError:
     """What to say where the sandbox tool started nothing."""
     reason = one_line(told, 200) or "it ended without a word"
     if kind == "bwrap":
@@ -138,7 +149,7 @@ def _in_bubblewrap(program: Sequence[str], limits: Limits, processes: bool) -> L
     try:
         os.write(filter_write, system_calls)
         os.close(filter_write)
-        argv = bwrap.command(
+        argv = bubblewrap_command(
             program, seccomp_fd=filter_read, info_fd=info_write, scratch_mib=limits.file_size
         )
         process = _popen(argv, pass_fds=(filter_read, info_write))
@@ -161,7 +172,7 @@ def _pipe() -> tuple[int, int]:
 
 
 def _bare(program: Sequence[str]) -> Launched:
-    return Launched("none", _popen(program, env=bwrap.ENVIRONMENT, cwd=tempfile.gettempdir()))
+    return Launched("none", _popen(program, env=ENVIRONMENT, cwd=tempfile.gettempdir()))
 
 
 def _popen(
@@ -184,7 +195,7 @@ def _popen(
 
 
 @cache
-def first_input(kind: Kind, module: str) -> bytes:
+def first_input(kind: SandboxKind, module: str) -> bytes:
     """What a launched process reads first: `main`'s module, and what it imports."""
     modules: list[tuple[str, str | CodeType]] = []
     for name in ("codec", "limit", module):
@@ -195,3 +206,112 @@ def first_input(kind: Kind, module: str) -> bytes:
         modules.append((full, compile(source, full, "exec", dont_inherit=True) if own else source))
     content = marshal.dumps(modules)
     return len(content).to_bytes(4, "big") + content
+
+
+NOBODY = "65534"
+ENVIRONMENT = {"PYTHONHASHSEED": "0"}
+"""Sets of strings have the same order in each run, so that scoring can be repeated."""
+
+_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
+_ALONE = ("user", "ipc", "pid", "net", "uts", "cgroup-try")
+
+
+def bubblewrap_command(
+    program: Sequence[str], *, seccomp_fd: int, info_fd: int, scratch_mib: int
+) -> list[str]:
+    """The program in bubblewrap.
+
+    Args:
+        seccomp_fd: from where it reads the filter of system calls.
+        info_fd: to where it writes the number of its process.
+        scratch_mib: size of /tmp.
+
+    Raises:
+        SandboxError: bubblewrap is not installed.
+    """
+    found = shutil.which("bwrap")
+    if found is None:
+        raise SandboxError(
+            "code that the model writes is run in a sandbox, and bubblewrap is not installed: "
+            "apt install bubblewrap (or choose --sandbox docker or --sandbox podman)"
+        )
+    return [
+        found,
+        *(f"--unshare-{what}" for what in _ALONE),
+        *("--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL"),
+        *("--die-with-parent", "--new-session", "--clearenv"),
+        *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
+        *_system(),
+        *("--size", str(scratch_mib * 2**20), "--tmpfs", "/tmp", "--remount-ro", "/"),
+        *("--chdir", "/tmp", "--seccomp", str(seccomp_fd), "--info-fd", str(info_fd)),
+        *("--", *program),
+    ]
+
+
+def python() -> str:
+    """The interpreter itself, not that of a virtual environment."""
+    return str(Path(sys.executable).resolve())
+
+
+@cache
+def _system() -> tuple[str, ...]:
+    return tuple(_mounts())
+
+
+def _mounts() -> Iterator[str]:
+    for folder in _LIBRARIES:
+        if Path(folder).is_symlink():
+            yield from ("--symlink", str(Path(folder).readlink()), folder)
+        else:
+            yield from ("--ro-bind-try", folder, folder)
+    yield from ("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache")
+    yield from ("--ro-bind", python(), python())
+    # Where Python is not the system's own, its libraries are in a folder of its own, too.
+    library = Path(sysconfig.get_path("stdlib")).parent
+    if str(library) not in _LIBRARIES:
+        yield from ("--ro-bind", str(library), str(library))
+    for packages in _packages():
+        yield from ("--tmpfs", str(packages), "--remount-ro", str(packages))
+    for device in _DEVICES:
+        yield from ("--dev-bind", device, device)
+
+
+def _packages() -> list[Path]:
+    """Folders of installed packages, which are hidden."""
+    library = Path(sysconfig.get_path("stdlib"))
+    folders = [library / "site-packages", library.parent / "python3" / "dist-packages"]
+    return [folder for folder in folders if folder.is_dir()]
+
+
+IMAGE = f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+"""The same Python as ours, and nothing else."""
+
+_GRACE = 10
+
+
+def container_command(kind: str, name: str, program: Sequence[str], limits: Limits) -> list[str]:
+    """The program in a container of that name.
+
+    Raises:
+        SandboxError: the tool is not installed.
+    """
+    if shutil.which(kind) is None:
+        raise SandboxError(f"--sandbox {kind}: {kind} is not installed")
+    memory = f"{2 * limits.memory}m"  # the limit on one process is that of bubblewrap
+    scratch = f"/tmp:rw,noexec,nosuid,nodev,size={limits.file_size}m,nr_inodes=4096"
+    # Should we be killed, the container ends by itself.
+    last_resort = ("timeout", "-s", "KILL", str(2 * limits.cpu + _GRACE))
+    return [
+        *(kind, "run", "--rm", "--interactive", "--name", name, "--network", "none"),
+        *("--read-only", "--tmpfs", scratch, "--workdir", "/tmp", "--user", f"{NOBODY}:{NOBODY}"),
+        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        *("--pids-limit", str(limits.threads), "--memory", memory, "--memory-swap", memory),
+        *(word for pair in ENVIRONMENT.items() for word in ("--env", "=".join(pair))),
+        *(IMAGE, *last_resort, *program),
+    ]
+
+
+def _kill_container(kind: str, name: str) -> None:
+    """End a container; nothing is wrong if it has ended already."""
+    subprocess.run([kind, "kill", name], capture_output=True, check=False)

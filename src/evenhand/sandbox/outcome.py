@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["bwrap", "docker", "podman", "none"]
+SandboxKind = Literal["bwrap", "docker", "podman", "none"]
 """What contains the program: bubblewrap, a container, or nothing at all."""
 
 Status = Literal["ok", "error", "timeout", "memory", "output", "killed"]

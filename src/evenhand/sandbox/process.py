@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from evenhand.sandbox.inside.codec import MOST_BYTES
 from evenhand.sandbox.launch import Launched, failure, first_input, launch
-from evenhand.sandbox.outcome import Kind, Limits, Status
-from evenhand.sandbox.usage import clock, usage
+from evenhand.sandbox.outcome import Limits, SandboxKind, Status
 
 _MOST_TIME = 1.8  # times the limit on CPU time: with start and end, all is done in twice that
 _TICK = 0.05
@@ -71,7 +71,7 @@ class Process:
 
     def __init__(
         self,
-        kind: Kind,
+        kind: SandboxKind,
         module: str,
         arguments: Sequence[str],
         limits: Limits,
@@ -263,3 +263,57 @@ class Process:
         return Ended(
             "error" if code else "ok", code, self._cpu, f"exit code {code}" if code else ""
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a program has used.
+
+    Attributes:
+        cpu: seconds of CPU time.
+        queued: seconds that its threads were in the queue for a processor.
+        busy: seconds that they were there, or on a processor.
+        threads: how many it has now.
+    """
+
+    cpu: float
+    queued: float
+    busy: float
+    threads: int
+
+
+def usage(first: int, *, of_fork: bool = False) -> Usage | None:
+    """Usage of the program in a sandbox; None where it has ended, or cannot be seen.
+
+    Args:
+        first: number of bubblewrap's first process, whose only child is the program.
+        of_fork: of the program's only child instead.
+    """
+    try:
+        program = _child(first)
+        if of_fork:
+            program = _child(program)
+        threads = list(Path(f"/proc/{program}/task").iterdir())
+        told = [(thread / "schedstat").read_text().split() for thread in threads]
+        # The clock of another process's CPU time, as clock_getcpuclockid makes it.
+        cpu = time.clock_gettime((~program << 3) | 2)
+    except (OSError, ValueError, IndexError):
+        return None
+    on, queued = (sum(int(times[i]) for times in told) / 1e9 for i in (0, 1))
+    return Usage(cpu, queued, queued + on, len(threads))
+
+
+def clock() -> float:
+    """Seconds on a clock that stands still while this thread is in the queue for a processor."""
+    now = time.monotonic()
+    try:
+        file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)  # pathlib takes too long
+    except OSError:  # it cannot be seen here
+        return now
+    queued = os.read(file, 100).split()[1]
+    os.close(file)
+    return now - int(queued) / 1e9
+
+
+def _child(process: int) -> int:
+    return int(Path(f"/proc/{process}/task/{process}/children").read_text().split()[0])

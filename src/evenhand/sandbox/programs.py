@@ -1,23 +1,32 @@
-"""Run a program in a sandbox, or the tests of one, each side in a sandbox of its own."""
+"""Run a program in a sandbox, test one or many, and choose which sandbox is used."""
 
 from __future__ import annotations
 
+import asyncio
 import math
+import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYetError
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from types import TracebackType
+from typing import get_args
 
-from evenhand.errors import SandboxError
+from evenhand.benchmarks.item import Item
+from evenhand.errors import SandboxError, UnknownName, UsageError
 from evenhand.sandbox.inside.codec import BadValueError, decode, encode
-from evenhand.sandbox.outcome import DEFAULT_LIMITS, Kind, Limits, Ran, Status, Tested, Tests
-from evenhand.sandbox.process import Ended, Process, StoppedError
+from evenhand.sandbox.outcome import DEFAULT_LIMITS, Limits, Ran, SandboxKind, Status, Tested, Tests
+from evenhand.sandbox.process import Ended, Process, StoppedError, kill_all
 from evenhand.sandbox.seccomp import filter_program
 from evenhand.text import one_line
 
 _OUT_OF_MEMORY = ("MemoryError", "OSError: [Errno 12]")
 
 
-def run_program(program: str, kind: Kind = "bwrap", limits: Limits = DEFAULT_LIMITS) -> Ran:
+def run_program(program: str, kind: SandboxKind = "bwrap", limits: Limits = DEFAULT_LIMITS) -> Ran:
     """Run a program to its end, with empty standard input.
 
     Raises:
@@ -48,7 +57,7 @@ class Tester:
         SandboxError: the sandbox cannot be started.
     """
 
-    def __init__(self, kind: Kind = "bwrap", limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, kind: SandboxKind = "bwrap", limits: Limits = DEFAULT_LIMITS) -> None:
         self._kind = kind
         self._limits = limits
         self._process = self._start()
@@ -122,7 +131,7 @@ class Tester:
         self._process.close()
 
 
-def check(kind: Kind) -> None:
+def check(kind: SandboxKind) -> None:
     """Whether programs can be run here at all.
 
     Raises:
@@ -135,7 +144,7 @@ def check(kind: Kind) -> None:
         raise SandboxError(f"--sandbox {kind} does not run Python: {one_line(ran.stderr, 200)}")
 
 
-def _candidate(kind: Kind, mode: str, limits: Limits) -> Process:
+def _candidate(kind: SandboxKind, mode: str, limits: Limits) -> Process:
     return Process(kind, "candidate", (mode, *_arguments(limits)), limits)
 
 
@@ -169,3 +178,129 @@ def _no_number(held: object) -> int:
 
 def _no_object(number: int) -> object:
     raise BadValueError(number)
+
+
+CHOICES: tuple[SandboxKind, ...] = get_args(SandboxKind)
+ACCEPT = "--i-accept-that-model-written-code-runs-here-unprotected"
+
+_chosen: ContextVar[SandboxKind] = ContextVar("sandbox", default="bwrap")
+
+
+def chosen() -> SandboxKind:
+    """The sandbox that code is run in; bubblewrap unless `using` says otherwise."""
+    return _chosen.get()
+
+
+@contextmanager
+def using(kind: str, *, accept_unprotected: bool = False) -> Iterator[None]:
+    """Use this sandbox within the block.
+
+    Raises:
+        UnknownName: there is no sandbox of that name.
+        UsageError: "none" was chosen and its danger not accepted.
+    """
+    for known in CHOICES:
+        if known == kind:
+            break
+    else:
+        raise UnknownName("sandbox", kind, CHOICES)
+    if known == "none" and not accept_unprotected:
+        raise UsageError(
+            "--sandbox none lets code that the model wrote do all that you can do on this "
+            f"computer; if you want that, add {ACCEPT}"
+        )
+    token = _chosen.set(known)
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def require(items: Iterable[Item]) -> None:
+    """Check that the chosen sandbox works, if any of these items needs one.
+
+    Raises:
+        SandboxError: it does not; the message says what to install.
+    """
+    if any(item.scorer == "code" for item in items):
+        check(chosen())
+
+
+_NOTICE = 0.2
+
+
+class Pool:
+    """As many programs at once as there are processors. A context manager.
+
+    Args:
+        kind: of sandbox.
+        limits: of each program.
+        workers: programs at once; None for one a processor.
+
+    Raises:
+        SandboxError: the sandbox cannot be started.
+    """
+
+    def __init__(
+        self,
+        kind: SandboxKind = "bwrap",
+        limits: Limits = DEFAULT_LIMITS,
+        workers: int | None = None,
+    ) -> None:
+        self._kind: SandboxKind = kind
+        self._limits = limits
+        workers = workers or len(os.sched_getaffinity(0))
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
+        self._own = threading.local()
+        self._testers: list[Tester] = []
+
+    def test(self, programs: Iterable[tuple[Sequence[str], Tests]]) -> list[Tested]:
+        """Test programs, each given as for `Tester.test`; results in the same order."""
+        futures = [self._threads.submit(self._test, *program) for program in programs]
+        return [_result(future) for future in futures]
+
+    def _test(self, programs: Sequence[str], tests: Tests) -> Tested:
+        if not hasattr(self._own, "tester"):
+            # A sandbox ends with the thread that started it: each thread has a tester of its own.
+            self._own.tester = Tester(self._kind, self._limits)
+            self._testers.append(self._own.tester)
+        tester: Tester = self._own.tester
+        return tester.test(programs, tests)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:  # Ctrl-C above all: do not wait for what is running
+            self._threads.shutdown(wait=False, cancel_futures=True)
+            kill_all()
+        self._threads.shutdown(cancel_futures=True)
+        for tester in self._testers:
+            tester.close()
+
+
+def _result(future: Future[Tested]) -> Tested:
+    while True:
+        try:
+            return future.result(_NOTICE)
+        except NotYetError:
+            if _is_cancelled():
+                raise asyncio.CancelledError from None
+
+
+def _is_cancelled() -> bool:
+    """Whether this is within a task that has been cancelled.
+
+    A first Ctrl-C is no KeyboardInterrupt within asyncio.run: it cancels the task, which would
+    not notice before its next `await`.
+    """
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no task at all
+        return False
+    return task is not None and task.cancelling() > 0
