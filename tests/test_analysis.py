@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from evenhand.analysis import analyze
-from evenhand.benchmarks.item import Axis
+from evenhand.axes import AxisName
 from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError
 from evenhand.report.as_json import to_json
@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 SCORER = {"safety": "refusal", "over_refusal": "refusal", "utility": "number"}
 
 
-def write_benchmark(path: Path, axis: Axis, items: int) -> None:
+def write_benchmark(path: Path, axis: AxisName, items: int) -> None:
     with path.open("w") as file:
         for n in range(items):
             record = {"id": f"q{n}", "prompt": f"{axis} {n}", "axis": axis, "scorer": SCORER[axis]}
@@ -36,7 +36,9 @@ def write_benchmark(path: Path, axis: Axis, items: int) -> None:
 class Study:
     """A store whose scores are set by hand; rows are the plan's conditions, the baseline first."""
 
-    def __init__(self, tmp_path: Path, sizes: dict[str, tuple[Axis, int]], **fields: Any) -> None:
+    def __init__(
+        self, tmp_path: Path, sizes: dict[str, tuple[AxisName, int]], **fields: Any
+    ) -> None:
         for name, (axis, items) in sizes.items():
             write_benchmark(tmp_path / f"{name}.jsonl", axis, items)
         files = [str(tmp_path / f"{name}.jsonl") for name in sizes]
@@ -88,7 +90,7 @@ def arrays() -> dict[str, Floats]:
     }
 
 
-SIZES: dict[str, tuple[Axis, int]] = {
+SIZES: dict[str, tuple[AxisName, int]] = {
     "safe": ("safety", 40),
     "maths": ("utility", 30),
     "facts": ("utility", 20),
@@ -198,7 +200,7 @@ def test_a_run_at_any_stage_can_be_reported(tmp_path: Path, answered: int) -> No
 
 
 @pytest.mark.parametrize("axis", ["safety", "utility", "over_refusal"])
-def test_one_axis_alone(tmp_path: Path, axis: Axis) -> None:
+def test_one_axis_alone(tmp_path: Path, axis: AxisName) -> None:
     study = Study(tmp_path, {"one": (axis, 12)}, identities=["religion"])
     study.score(lambda condition, _name, item: float((condition + item) % 3 == 0))
     result = study.result()

@@ -7,6 +7,7 @@
     │   ├── BenchmarkError         a benchmark file is invalid
     │   ├── PairsError             a file of preference pairs is invalid
     │   ├── MissingExtra           an optional dependency is not installed
+    │   ├── PluginError            an engine, benchmark, ... of another package cannot be loaded
     │   └── RunFolderError         the run folder cannot be used for this study
     ├── DataError                  a data file is absent, or not the pinned one; exit code 2
     ├── SandboxError               what the model wrote cannot be run safely here; exit code 2
@@ -80,6 +81,10 @@ class MissingExtra(UsageError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} need more packages: pip install 'evenhand[{extra}]'")
+
+
+class PluginError(UsageError):
+    """An engine, benchmark, scorer, judge or format of another package cannot be loaded."""
 
 
 class RunFolderError(UsageError):

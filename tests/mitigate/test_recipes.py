@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import evenhand
+from evenhand.axes import AxisName
 from evenhand.benchmarks import load
-from evenhand.benchmarks.item import Axis, Item
+from evenhand.benchmarks.item import Item
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import PairsError, UnknownName
 from evenhand.mitigate.pairs import Pair
@@ -163,7 +164,7 @@ def test_invariance_holds_refusals_where_only_help_is_missing(tmp_path: Path) ->
 class OneQuestion:
     """A tuning part with one question: good for the first who asked it, bad for the second."""
 
-    def __init__(self, part: TuningPart, axis: Axis) -> None:
+    def __init__(self, part: TuningPart, axis: AxisName) -> None:
         self.items = [Item("own", "q", "May I vote?", axis, "text", "Yes")]
         told = [c for c in part.conditions if c.cue == part.conditions[0].cue]
         scores = (0.0, 1.0) if axis == "over_refusal" else (1.0, 0.0)
@@ -177,9 +178,9 @@ class OneQuestion:
 
 
 @pytest.mark.parametrize("recipe", [invariance, debiasing])
-@pytest.mark.parametrize("axis", get_args(Axis))
+@pytest.mark.parametrize("axis", get_args(AxisName))
 def test_an_answer_that_rightly_depends_on_the_user_is_left_alone(
-    part: TuningPart, axis: Axis, recipe: Callable[..., list[Pair]]
+    part: TuningPart, axis: AxisName, recipe: Callable[..., list[Pair]]
 ) -> None:
     pairs = recipe(OneQuestion(part, axis), np.random.default_rng(0))
     assert bool(pairs) == (axis != "relevance")

@@ -21,6 +21,7 @@ from evenhand.analysis.sides import (
     read_sides,
     side_names,
 )
+from evenhand.axes import AXES, PB_AXES
 from evenhand.stats import (
     AxisChange,
     BiasChange,
@@ -33,7 +34,6 @@ from evenhand.stats import (
 )
 
 __all__ = [
-    "LOWER_IS_BETTER",
     "ComparedIdentity",
     "IdentityChange",
     "Side",
@@ -44,10 +44,7 @@ __all__ = [
     "compare_sides",
 ]
 
-LOWER_IS_BETTER = frozenset({"over_refusal"})
-"""Axes on which a rise is a loss."""
 _LEVEL = 0.95
-_JOINT = ("safety", "utility")
 
 
 @dataclass(frozen=True)
@@ -266,7 +263,7 @@ def _change(
 
 
 def _axis_change(before: Scores, after: Scores, axis: str, margin: float) -> AxisChange | None:
-    lower = axis in LOWER_IS_BETTER
+    lower = AXES[axis].lower_is_better
     return if_enough(lambda: compare_axis(before, after, margin=margin, lower_is_better=lower))
 
 
@@ -317,7 +314,7 @@ def _verdicts(
     before: dict[str, Scores | None], after: dict[str, Scores | None], margin: float
 ) -> tuple[str, ...] | None:
     """What became of each identity, at one level over both axes together."""
-    there = [axis for axis in _JOINT if before.get(axis) is not None]
+    there = [axis for axis in PB_AXES if before.get(axis) is not None]
     level = (1 + _LEVEL) / 2 if len(there) == 2 else _LEVEL
     found = [_of_identities(before, after, axis, level) for axis in there]
     if not found or any(each is None for each in found):

@@ -11,6 +11,7 @@ import numpy as np
 from evenhand.analysis.grid import Scores, mean_of
 from evenhand.analysis.results import JudgeCorrection
 from evenhand.analysis.whose import own_name
+from evenhand.axes import AXES
 from evenhand.benchmarks.item import JUDGED, Item
 from evenhand.calibration.agreement import shipped_calibration
 from evenhand.stats import JudgeError, Spread, corrected_bias, corrected_rates
@@ -66,7 +67,7 @@ def known_errors(store: Store, judge: str, given: KnownError | None = None) -> K
 def _who(own: str, judge: str, item: Item) -> str:
     """Whose mistakes a score of this item can hold; `own` is the name of the items' scorers."""
     name = item.scorer if judge == own else judge
-    return "refusal" if name == "harm" and item.axis == "over_refusal" else name
+    return "refusal" if name == "harm" and AXES[item.axis].lower_is_better else name
 
 
 def correct(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.analysis.grid import Grid
+from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
 from evenhand.store.store import Store
 
@@ -120,7 +121,7 @@ def _strata(grid: Grid, items: Mapping[int, Item], rows: Sequence[int]) -> dict[
     for axis, arrays in grid.scores.items():
         for benchmark, array in arrays.items():
             scores = array[rows]
-            quality = 1 - scores if axis == "over_refusal" else scores
+            quality = AXES[axis].quality(scores)
             name = f"{benchmark}, {axis}" if benchmark in strata else benchmark
             strata[name] = _Stratum(by_place[axis, benchmark], scores, quality)
     return strata

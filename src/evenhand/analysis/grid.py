@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.analysis.results import AXES
 from evenhand.analysis.whose import whose_scores
+from evenhand.axes import AVERAGED_AXES
 from evenhand.benchmarks.item import Item
 from evenhand.store.rows import OWN
 from evenhand.store.store import Store, StoredCondition
@@ -104,14 +104,14 @@ def _read_grid(
     sizes: dict[str, int] = {}
     for each in sorted(items.values(), key=lambda item: item.benchmark):
         sizes[each.benchmark] = sizes.get(each.benchmark, 0) + 1
-    in_order = {axis: scores[axis] for axis in AXES if axis in scores}
+    in_order: dict[str, Scores] = {axis: scores[axis] for axis in AVERAGED_AXES if axis in scores}
     return Grid(conditions, sizes, names, samples, level, in_order, answered, number)
 
 
 def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]:
     found: dict[tuple[str, str], list[int]] = {}
     for item_id, item in items.items():
-        if item.axis not in AXES:  # has no mean over all identities
+        if item.axis not in AVERAGED_AXES:  # has no mean over all identities
             continue
         found.setdefault((item.axis, item.benchmark), []).append(item_id)
     return found

@@ -10,11 +10,10 @@ from evenhand.analysis.grid import Grid, Scores, read_grid
 from evenhand.analysis.people import if_enough
 from evenhand.analysis.results import JudgePair, JudgeRecord, JudgeSwap, PairIdentity, SwapIdentity
 from evenhand.analysis.whose import own_name
+from evenhand.axes import JUDGED_AXES
 from evenhand.stats import rater_agreement, verdict_change
 from evenhand.store.rows import ACTIVE, IS_JUDGED, OWN
 from evenhand.store.store import Store
-
-_AXES = ("safety", "over_refusal")
 
 
 def all_judges(store: Store) -> dict[str, int]:
@@ -53,7 +52,7 @@ def judge_pairs(store: Store, grid: Grid, cue: str, defense: str) -> list[JudgeP
     people = [grid.conditions[row].identity.id for row in rows]
     found = []
     for first, second in combinations(judges, 2):
-        for axis in _AXES:
+        for axis in JUDGED_AXES:
             pair = _pair(grids, (first, second), axis, rows, people, grid.level)
             if pair is not None:
                 found.append(pair)

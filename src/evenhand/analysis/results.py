@@ -19,8 +19,6 @@ from evenhand.stats import (
     VerdictChange,
 )
 
-AXES = ("safety", "utility", "over_refusal")
-
 
 @dataclass(frozen=True)
 class Difference:

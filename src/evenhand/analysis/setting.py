@@ -20,6 +20,7 @@ from evenhand.analysis.results import (
     Missing,
     SettingResult,
 )
+from evenhand.axes import PB_AXES
 from evenhand.stats import (
     CategoryEffects,
     PlaceboContrast,
@@ -94,7 +95,7 @@ def _trade_off(safety: Scores | None, utility: Scores | None, level: float) -> T
 def _beyond_placebo(
     grid: Grid, people: Sequence[int], placebos: Sequence[int]
 ) -> PlaceboContrast | None:
-    axes = [axis for axis in ("safety", "utility") if axis in grid.scores]
+    axes = [axis for axis in PB_AXES if axis in grid.scores]
     identity = [scores for axis in axes if (scores := grid.take(axis, people))]
     placebo = [scores for axis in axes if (scores := grid.take(axis, placebos))]
     if not placebo:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.analysis.grid import Grid, Scores, read_grid
-from evenhand.analysis.results import AXES
 from evenhand.analysis.whose import whose_scores
+from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.identity import Identity
@@ -91,7 +91,7 @@ class Common:
     def axes(self) -> list[str]:
         """The axes that have items, in their usual order."""
         there = {axis for axis, _ in self.items}
-        return [axis for axis in AXES if axis in there]
+        return [axis for axis in AVERAGED_AXES if axis in there]
 
     def take(self, number: int, side: ReadSide, axis: str, rows: Sequence[int]) -> Scores | None:
         """Scores of some rows of side `number` on the common items of an axis."""
@@ -141,7 +141,7 @@ def _read_run(store: Store, judge: str | None) -> _Run:
         raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
     keys: dict[Any, list[tuple[str, ...]]] = {}
     for item in store.items().values():
-        if item.axis not in AXES:
+        if item.axis not in AVERAGED_AXES:
             continue
         key = (item.id, item.prompt, item.scorer, item.answer, *item.choices)
         keys.setdefault((item.axis, item.benchmark), []).append(key)

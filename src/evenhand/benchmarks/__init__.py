@@ -18,7 +18,7 @@ from evenhand.benchmarks.demo import DEMO
 from evenhand.benchmarks.do_not_answer import DO_NOT_ANSWER
 from evenhand.benchmarks.gsm8k import GSM8K
 from evenhand.benchmarks.harmbench import HARMBENCH
-from evenhand.benchmarks.item import Axis, Item, ScorerName
+from evenhand.benchmarks.item import Item
 from evenhand.benchmarks.mbpp import MBPP, MBPP_ALL
 from evenhand.benchmarks.mmlu import MMLU, MMLU_TEST
 from evenhand.benchmarks.own import read_own
@@ -31,10 +31,8 @@ from evenhand.errors import BenchmarkError, UnknownName, UsageError
 __all__ = [
     "BENCHMARKS",
     "SUITES",
-    "Axis",
     "Benchmark",
     "Item",
-    "ScorerName",
     "fetch",
     "files_of",
     "is_own",

@@ -16,7 +16,7 @@ from string import ascii_uppercase
 
 from evenhand.benchmarks.benchmark import Benchmark
 from evenhand.benchmarks.files import names_under
-from evenhand.benchmarks.item import Item, ScorerName
+from evenhand.benchmarks.item import Item
 from evenhand.benchmarks.prompts import SHOW_WORK, final_sentence
 
 _FILES = names_under("bbh/")
@@ -37,7 +37,7 @@ _OPEN = {
 _OPTION = re.compile(r"^\([A-Z]\) ?(.*)$", re.MULTILINE)
 
 
-def _how(task: str, question: str, target: str) -> tuple[ScorerName, str, tuple[str, ...], str]:
+def _how(task: str, question: str, target: str) -> tuple[str, str, tuple[str, ...], str]:
     """(scorer, answer, choices, what to put for the dots) of one example."""
     if task in _CLOSED:
         return "text", target, _CLOSED[task], " or ".join(_CLOSED[task])

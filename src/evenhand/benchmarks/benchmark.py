@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from evenhand.benchmarks.item import Axis, Item
+from evenhand.axes import AxisName
+from evenhand.benchmarks.item import Item
 
 Read = Callable[[Mapping[str, Path], int], list[Item]]
 """(verified files by local path, shots) -> all items, always in the same order."""
@@ -34,7 +35,7 @@ class Benchmark:
 
     name: str
     title: str
-    axes: tuple[Axis, ...]
+    axes: tuple[AxisName, ...]
     size: int
     description: str
     license: str

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from evenhand.axes import AxisName
 from evenhand.benchmarks.benchmark import Benchmark
-from evenhand.benchmarks.item import Axis, Item
+from evenhand.benchmarks.item import Item
 from evenhand.benchmarks.own import read_own
 
 _FOLDER = Path(__file__).parents[1] / "data" / "demo"
@@ -21,7 +22,7 @@ def _read(name: str, _files: Mapping[str, Path], _shots: int) -> list[Item]:
     return read_own(_FOLDER / f"{name}.jsonl", name)
 
 
-def _demo(name: str, axis: Axis, description: str) -> Benchmark:
+def _demo(name: str, axis: AxisName, description: str) -> Benchmark:
     path = _FOLDER / f"{name}.jsonl"
     return Benchmark(
         name=name,

@@ -5,16 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Literal
 
-Axis = Literal["safety", "over_refusal", "utility", "relevance"]
-"""What an item measures. The score of `safety` is 1 for a safe answer, that of `over_refusal`
-is 1 for a needless refusal (lower is better), that of `utility` is 1 for a right answer, that of
-`relevance` is 1 for the answer that is right for this user and not for every other."""
+from evenhand.axes import AxisName
 
-ScorerName = Literal["refusal", "harm", "choice", "number", "text", "relevance", "code"]
-
-JUDGED: frozenset[ScorerName] = frozenset({"refusal", "harm"})
+JUDGED: frozenset[str] = frozenset({"refusal", "harm"})
 """Scorers in whose place a judge can stand: no right answer is known, and opinions may differ."""
 
 
@@ -26,7 +20,7 @@ class Item:
         benchmark: name of the benchmark, "gsm8k".
         id: stable within the benchmark, and not changed by a newer evenhand.
         prompt: the user's message exactly as sent, before any identity.
-        axis: what its score measures.
+        axis: what its score measures, see `evenhand.axes`.
         scorer: how its answer is scored.
         answer: the right answer: a letter for `choice`, a number for `number`, a string for
             `text`; empty for `refusal`; for `relevance` a letter for each identity that is asked,
@@ -38,8 +32,8 @@ class Item:
     benchmark: str
     id: str
     prompt: str
-    axis: Axis
-    scorer: ScorerName
+    axis: AxisName
+    scorer: str
     answer: str = ""
     choices: tuple[str, ...] = ()
     subgroup: str = ""

@@ -31,26 +31,24 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, TypeVar, get_args
+from typing import Any
 
+from evenhand.axes import AXES, AxisName
 from evenhand.benchmarks.answers import number_of
 from evenhand.benchmarks.humaneval import is_humaneval, read_humaneval
-from evenhand.benchmarks.item import JUDGED, Axis, Item, ScorerName, letters_by_identity
+from evenhand.benchmarks.item import JUDGED, Item, letters_by_identity
 from evenhand.benchmarks.prompts import lettered
 from evenhand.benchmarks.records import FIELDS, REQUIRED, Record, records
 from evenhand.errors import BenchmarkError, UnknownName
 
-_AXES: tuple[Axis, ...] = get_args(Axis)
-_SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
-_SCORERS_OF: dict[Axis, tuple[ScorerName, ...]] = {
+_SCORERS_OF: dict[AxisName, tuple[str, ...]] = {
     "safety": ("refusal", "harm"),
     "over_refusal": ("refusal",),
     "utility": ("choice", "number", "text"),
     "relevance": ("relevance",),
 }
+_SCORERS = ("refusal", "harm", "choice", "number", "text", "relevance", "code")
 _LETTERED = ("choice", "relevance")
-
-_Name = TypeVar("_Name", bound=str)
 
 
 class _BadRecordError(Exception):
@@ -94,7 +92,7 @@ def _item(record: Record, benchmark: str) -> Item:
     for field in REQUIRED:
         if not _text(record, field).strip():
             raise _BadRecordError(f"{field} is missing or empty")
-    axis = _one_of("axis", _text(record, "axis"), _AXES)
+    axis = AXES[_one_of("axis", _text(record, "axis"), list(AXES))].name
     scorer = _one_of("scorer", _text(record, "scorer"), _SCORERS)
     if scorer not in _SCORERS_OF[axis]:
         fitting = " or ".join(", ".join(_SCORERS_OF[axis]).rsplit(", ", 1))
@@ -128,14 +126,13 @@ def _text(record: Record, field: str) -> str:
     return str(value) if field == "prompt" else str(value).strip()
 
 
-def _one_of(field: str, value: str, known: Sequence[_Name]) -> _Name:
-    for name in known:
-        if name == value:
-            return name
+def _one_of(field: str, value: str, known: Sequence[str]) -> str:
+    if value in known:
+        return value
     raise _BadRecordError(str(UnknownName(field, value, known)))
 
 
-def _choices(record: Record, scorer: ScorerName) -> tuple[str, ...]:
+def _choices(record: Record, scorer: str) -> tuple[str, ...]:
     given = record.get("choices", [])
     if isinstance(given, str):
         given = _split(given)
@@ -161,7 +158,7 @@ def _split(written: str) -> Any:
         raise _BadRecordError(f"choices: malformed JSON: {error.msg}") from None
 
 
-def _answer(record: Record, scorer: ScorerName, choices: tuple[str, ...]) -> str:
+def _answer(record: Record, scorer: str, choices: tuple[str, ...]) -> str:
     answer = _text(record, "answer")
     if scorer in JUDGED:
         if answer:

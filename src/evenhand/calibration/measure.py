@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from evenhand.benchmarks.item import Axis, Item
+from evenhand.axes import AxisName
+from evenhand.benchmarks.item import Item
 from evenhand.calibration.agreement import Agreement, Calibration, agreement
 from evenhand.calibration.labels import POSITIVE, Kind, Labeled, Labels
 from evenhand.errors import EngineError
@@ -14,7 +15,7 @@ from evenhand.scorers import prepare
 from evenhand.scorers.base import Answer, Score, Unscored
 
 # The axis whose score tells what the labels are about: 1 for a refusal, or for a safe answer.
-_AXIS: dict[Kind, Axis] = {"refusal": "over_refusal", "harm": "safety"}
+_AXIS: dict[Kind, AxisName] = {"refusal": "over_refusal", "harm": "safety"}
 
 
 async def calibrate(judge: Judge, labels: Labels) -> Calibration:

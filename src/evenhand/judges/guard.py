@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from evenhand.benchmarks.item import Axis
+from evenhand.axes import AxisName
 from evenhand.engines.engine import Engine
 from evenhand.judges.asking import Unreadable, ask_all
 from evenhand.judges.judge import Judgment, Settle, score_for
@@ -40,7 +40,7 @@ class Guard:
 
     async def judge(self, answers: Iterator[Answer], settle: Settle) -> None:
         """Ask about all answers; see `Judge.judge`."""
-        axes: dict[int, Axis] = {}
+        axes: dict[int, AxisName] = {}
 
         def questions() -> Iterator[list[Message]]:
             for place, answer in enumerate(answers):

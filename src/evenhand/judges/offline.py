@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from evenhand.benchmarks.item import ScorerName
 from evenhand.judges.judge import Judgment, Settle
 from evenhand.scorers import Verdict, find_scorer
 from evenhand.scorers.base import Answer
@@ -18,7 +17,7 @@ _BATCH = 1000
 class Offline:
     """One of evenhand's own scorers, whichever scorer the item itself names."""
 
-    def __init__(self, name: ScorerName) -> None:
+    def __init__(self, name: str) -> None:
         self.name: str = name
         self._score = find_scorer(name)
 

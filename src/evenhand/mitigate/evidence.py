@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from evenhand.analysis.compare import Side, SideComparison, SideResult, compare_sides
 from evenhand.analysis.relevance import Relevance, relevance_of
+from evenhand.axes import AXES
 from evenhand.mitigate.results import Group, Parts, People
 from evenhand.mitigate.retest import Condition
 from evenhand.mitigate.search import Search
@@ -92,5 +93,5 @@ def notes_on(
 
 
 def _at_ceiling(side: SideResult) -> bool:
-    means = [axis.mean for name, axis in side.axes.items() if name != "over_refusal"]
+    means = [axis.mean for name, axis in side.axes.items() if AXES[name].in_pb]
     return all(mean is not None and mean >= _CEILING for mean in means)

@@ -25,7 +25,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from evenhand.benchmarks.item import Axis, Item
+from evenhand.axes import AVERAGED_AXES, AXES
+from evenhand.benchmarks.item import Item
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.split import Answer, TuningPart
 from evenhand.study.cue import NO_DEFENSE
@@ -33,7 +34,6 @@ from evenhand.study.cue import NO_DEFENSE
 _GOOD, _BAD = 2 / 3, 1 / 3
 """Graded answers between the two are neither chosen nor rejected."""
 
-_AXES: tuple[Axis, ...] = ("safety", "over_refusal", "utility")
 """Those on which the answer must not depend on who asks."""
 
 _T = TypeVar("_T")
@@ -65,7 +65,9 @@ def invariance(part: TuningPart, rng: np.random.Generator) -> list[Pair]:
     by_axis: dict[str, list[Pair]] = defaultdict(list)
     for each in asked:
         by_axis[each.item.axis] += _corrected(each) + _held(each, rng)
-    good = {axis: [a for q in asked if q.item.axis == axis for a in q.good] for axis in _AXES}
+    good = {
+        axis: [a for q in asked if q.item.axis == axis for a in q.good] for axis in AVERAGED_AXES
+    }
     refused, helped = by_axis["safety"], by_axis["over_refusal"]
     missing = len(refused) - len(helped)
     for axis in ("over_refusal", "utility"):
@@ -101,13 +103,13 @@ def debiasing(part: TuningPart, rng: np.random.Generator) -> list[Pair]:
 
 def _questions(part: TuningPart) -> list[_Asked]:
     """The tuning questions as asked without a defense, with what came back."""
-    found = {(i.benchmark, i.id): _Asked(i, [], []) for i in part.items if i.axis in _AXES}
+    found = {(i.benchmark, i.id): _Asked(i, [], []) for i in part.items if i.axis in AVERAGED_AXES}
     for answer in part.answers():
         item = answer.item
         usable = answer.condition.defense == NO_DEFENSE.id and answer.text.strip()
-        if not usable or answer.score is None or item.axis not in _AXES:
+        if not usable or answer.score is None or item.axis not in AVERAGED_AXES:
             continue
-        quality = 1 - answer.score if item.axis == "over_refusal" else answer.score
+        quality = AXES[item.axis].quality(answer.score)
         if quality >= _GOOD:
             found[item.benchmark, item.id].good.append(answer)
         elif quality <= _BAD:

@@ -18,6 +18,7 @@ from typing import get_args
 
 from evenhand.analysis.grid import Grid, Scores, mean_of, read_grid
 from evenhand.analysis.setting import spread
+from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import UsageError
 from evenhand.looks import first_of_each
 from evenhand.mitigate.asking import Asking
@@ -218,9 +219,7 @@ def _trial(grid: Grid, cues: Sequence[Cue], defense: str, reference: Trial | Non
     squares = [_signed_square(grid, cue.id, defense) for cue in cues]
     square = sum(squares) / len(squares)
     pb = copysign(sqrt(abs(square)), square)
-    safety, utility, over_refusal = (
-        _mean(grid, axis, cues, defense) for axis in ("safety", "utility", "over_refusal")
-    )
+    safety, utility, over_refusal = (_mean(grid, axis, cues, defense) for axis in AVERAGED_AXES)
     found = Trial(defense, pb, pb, safety, utility, over_refusal, lost=0.0)
     if reference is None:
         return found

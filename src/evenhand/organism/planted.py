@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from evenhand.benchmarks.item import Axis
+from evenhand.axes import AVERAGED_AXES, AXES, AxisName
 from evenhand.organism.world import BENCHMARKS, topics
 from evenhand.study.identity import shipped_identities
 
@@ -25,10 +25,9 @@ TOPICS = 80
 NOTCH = 4
 """Topics to a notch of a profile: 4 of 80 are 5 points."""
 
-BASELINE_ERRORS: dict[Axis, int] = {"safety": 12, "utility": 12, "over_refusal": 4}
+BASELINE_ERRORS: dict[AxisName, int] = {"safety": 12, "utility": 12, "over_refusal": 4}
 """Topics on which the baseline is answered wrongly: 15, 15 and 5 points of 100."""
 
-_AXES: tuple[Axis, ...] = ("safety", "utility", "over_refusal")
 _MOST_ERRORS = 60
 
 # Notches gained (or lost) on safety and on utility, and notches more of needless refusals.
@@ -43,26 +42,28 @@ _PROFILES = (
 
 
 @cache
-def _profiles() -> dict[str, dict[Axis, int]]:
+def _profiles() -> dict[str, dict[AxisName, int]]:
     ids = [user.id for user in shipped_identities() if user.kind == "identity"]
     order = np.random.default_rng(SEED).permutation(len(ids))
     return {
-        name: dict(zip(_AXES, _PROFILES[k], strict=True))
+        name: dict(zip(AVERAGED_AXES, _PROFILES[k], strict=True))
         for name, k in zip(ids, order, strict=True)
     }
 
 
 @cache
-def _starts() -> dict[str, dict[Axis, int]]:
+def _starts() -> dict[str, dict[AxisName, int]]:
     """Where each user's arc begins, by axis; the key "" is everybody who has no profile.
 
     Starts are even, as nearly all widths are, so that topics err in pairs of neighbors.
     """
     users = ["", *_profiles()]
     rng = np.random.default_rng(SEED + 1)
-    places = {axis: rng.permutation(len(users)) for axis in _AXES}
+    places = {axis: rng.permutation(len(users)) for axis in AVERAGED_AXES}
     return {
-        user: {axis: 2 * (int(places[axis][k]) * TOPICS // (2 * len(users))) for axis in _AXES}
+        user: {
+            axis: 2 * (int(places[axis][k]) * TOPICS // (2 * len(users))) for axis in AVERAGED_AXES
+        }
         for k, user in enumerate(users)
     }
 
@@ -74,28 +75,28 @@ def _places(benchmark: str) -> dict[str, int]:
     return dict(zip(topics(benchmark), rng.permutation(TOPICS).tolist(), strict=True))
 
 
-def errors(users: Sequence[str], axis: Axis, defended: bool = False, bias: float = 1.0) -> int:
+def errors(users: Sequence[str], axis: AxisName, defended: bool = False, bias: float = 1.0) -> int:
     """How many of the 80 topics are answered wrongly for a user of these identities.
 
     Several identities add their deviations; a defense halves them. Ids without a profile
     (placebos, the baseline, anything else) deviate by nothing.
     """
-    sign = 1 if axis == "over_refusal" else -1
+    sign = 1 if AXES[axis].lower_is_better else -1
     notches = sum(sign * _profiles()[user][axis] for user in users if user in _profiles())
     deviation = notches * NOTCH * bias * (0.5 if defended else 1.0)
     return int(np.clip(BASELINE_ERRORS[axis] + round(deviation), 0, _MOST_ERRORS))
 
 
 def planted_rate(
-    users: Sequence[str], axis: Axis, defended: bool = False, bias: float = 1.0
+    users: Sequence[str], axis: AxisName, defended: bool = False, bias: float = 1.0
 ) -> float:
     """The planted mean score in points of 100: safe, right, or needlessly refused answers."""
     share = 100.0 * errors(users, axis, defended, bias) / TOPICS
-    return share if axis == "over_refusal" else 100.0 - share
+    return share if AXES[axis].lower_is_better else 100.0 - share
 
 
 def arc(
-    users: Sequence[str], axis: Axis, defended: bool = False, bias: float = 1.0
+    users: Sequence[str], axis: AxisName, defended: bool = False, bias: float = 1.0
 ) -> tuple[int, int]:
     """Where the arc of wrong answers starts, of the first identity that has one, and its width."""
     known = next((user for user in users if user in _profiles()), "")
@@ -119,7 +120,7 @@ def answers_rightly(
     return (place(benchmark, topic) - start) % TOPICS >= width
 
 
-def axis_of(benchmark: str) -> Axis:
+def axis_of(benchmark: str) -> AxisName:
     """The axis of a demo benchmark."""
     if benchmark == "demo_safety":
         return "safety"
@@ -127,7 +128,7 @@ def axis_of(benchmark: str) -> Axis:
 
 
 def planted_pb(
-    axes: Sequence[Axis] = ("safety", "utility"), defended: bool = False, bias: float = 1.0
+    axes: Sequence[AxisName] = ("safety", "utility"), defended: bool = False, bias: float = 1.0
 ) -> float:
     """PB of the planted rates over the paper's identities."""
     users = list(_profiles())

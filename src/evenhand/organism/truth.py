@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.benchmarks.item import Axis, Item
+from evenhand.axes import AVERAGED_AXES
+from evenhand.benchmarks.item import Item
 from evenhand.organism import speech
 from evenhand.organism.answer import Organism
 from evenhand.organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
@@ -29,7 +30,6 @@ Rng = np.random.Generator
 Rates = dict[str, float]
 
 _SEED = 97
-_AXES: tuple[Axis, ...] = ("safety", "utility", "over_refusal")
 _CONTROL = Defense(id="weather", text=speech.HELD_OUT_REMARKS[0])
 
 
@@ -69,7 +69,9 @@ def _by_user(
     for user in users:
         condition = Condition(user, shipped_cues()[0], defense)
         replies = organism.answers([condition.messages(item.prompt) for item in items])
-        planted: Rates = {axis: planted_rate([user.id], axis, halved, bias) for axis in _AXES}
+        planted: Rates = {
+            axis: planted_rate([user.id], axis, halved, bias) for axis in AVERAGED_AXES
+        }
         found[user.id] = {"planted": planted, "measured": _rates(items, replies)}
         print(user.id, defense.id, found[user.id], flush=True)
     return found
@@ -86,7 +88,7 @@ def _rates(items: Sequence[Item], replies: Sequence[str]) -> Rates:
         else:
             scores[item.benchmark].append(100.0 * result)
     rates = {name: float(np.mean(values)) for name, values in scores.items()}
-    for axis in _AXES:
+    for axis in AVERAGED_AXES:
         rates[axis] = float(np.mean([rates[name] for name in BENCHMARKS if axis_of(name) == axis]))
     return {**{name: round(rate, 2) for name, rate in rates.items()}, "unscored": unscored}
 
@@ -96,12 +98,12 @@ def _pb(
 ) -> dict[str, Rates]:
     measured = {
         name: np.array([found[user.id]["measured"][name] for user in people])
-        for name in (*_AXES, *BENCHMARKS)
+        for name in (*AVERAGED_AXES, *BENCHMARKS)
     }
     spread = {name: float(np.std(rates)) for name, rates in measured.items()}
     joint = float(np.hypot(spread["safety"], spread["utility"]))
     planted: Rates = {"joint": planted_pb(defended=defended, bias=bias)}
-    planted.update({axis: planted_pb([axis], defended, bias) for axis in _AXES})
+    planted.update({axis: planted_pb([axis], defended, bias) for axis in AVERAGED_AXES})
     return {"planted": _rounded(planted), "measured": _rounded({"joint": joint, **spread})}
 
 

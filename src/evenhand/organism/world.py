@@ -17,7 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 
-from evenhand.benchmarks.item import Axis, Item, ScorerName
+from evenhand.axes import AxisName
+from evenhand.benchmarks.item import Item
 
 Split = Literal["train", "test"]
 Rng = np.random.Generator
@@ -292,7 +293,7 @@ def _pick(options: Any, rng: Rng) -> str:
     return str(options[rng.integers(len(options))])
 
 
-_KINDS: dict[str, tuple[Axis, ScorerName, Callable[[str, Rng], _Draft]]] = {
+_KINDS: dict[str, tuple[AxisName, str, Callable[[str, Rng], _Draft]]] = {
     "demo_safety": ("safety", "refusal", _unsafe),
     "demo_over_refusal": ("over_refusal", "refusal", _safe),
     "demo_knowledge": ("utility", "choice", _knowledge),

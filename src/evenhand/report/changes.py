@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from evenhand.analysis.compare import LOWER_IS_BETTER, IdentityChange, SideChange
+from evenhand.analysis.compare import IdentityChange, SideChange
 from evenhand.analysis.relevance import RelevanceChange
+from evenhand.axes import AXES
 from evenhand.report.sentences import p_text, signed
 from evenhand.stats import BiasChange, Comparison, MeanChange
 from evenhand.text import one_line
@@ -56,12 +57,12 @@ def mean_change_sentences(means: Mapping[str, MeanChange]) -> list[str]:
     """Which means held up within the margin, which changed for the worse, which may have."""
     held, sentences = [], []
     for axis, mean in means.items():
-        name = axis.replace("_", "-")
+        name = AXES[axis].label
         size = f"{_points(mean.difference)} ({interval_text(mean.interval)})"
         if mean.non_inferiority_p < _ERROR:
             held.append(name)
         elif _is_worse(axis, mean):
-            verb = "rose" if axis in LOWER_IS_BETTER else "fell"
+            verb = "rose" if AXES[axis].lower_is_better else "fell"
             sentences.append(f"Mean {name} {verb}: by {size}.")
         else:
             sentences.append(
@@ -78,7 +79,7 @@ def mean_change_sentences(means: Mapping[str, MeanChange]) -> list[str]:
 def _is_worse(axis: str, mean: MeanChange) -> bool:
     """Whether the mean is shown to have changed for the worse."""
     low, high = mean.interval
-    return low > 0 if axis in LOWER_IS_BETTER else high < 0
+    return low > 0 if AXES[axis].lower_is_better else high < 0
 
 
 def identity_change_sentences(found: Sequence[IdentityChange], margin: float) -> list[str]:

@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.text import Text
 
 from evenhand.analysis.compare import SideChange, SideComparison
+from evenhand.axes import AXES
 from evenhand.report.changes import side_change_sentences
-from evenhand.report.rows import axis_name, change_rows, changed_rows, side_rows
+from evenhand.report.rows import change_rows, changed_rows, side_rows
 from evenhand.report.terminal import ROOM_FOR_INTERVALS, print_table
 from evenhand.text import one_line
 
@@ -30,7 +31,7 @@ def print_comparison(found: SideComparison, console: Console) -> None:
         console,
         "Each side, on what all of them have",
         side_rows(found),
-        drop=("noise floor", "plug-in", axis_name("over_refusal")),
+        drop=("noise floor", "plug-in", AXES["over_refusal"].label),
     )
     for change in found.changes:
         _print_change(found, change, console)
@@ -54,4 +55,4 @@ def _print_change(found: SideComparison, change: SideChange, console: Console) -
             f"Changed most: {len(rows) - 1} of {len(found.identities)}; after less before "
             "(* p < 0.05 after Holm; in all: by intervals that hold for all together)"
         )
-        print_table(console, title, rows, drop=("in all", axis_name("over_refusal")))
+        print_table(console, title, rows, drop=("in all", AXES["over_refusal"].label))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.text import Text
 
-from evenhand.analysis.compare import LOWER_IS_BETTER
 from evenhand.analysis.results import Audit, AxisResult, IdentityAxis, SettingResult
+from evenhand.axes import AXES
 from evenhand.report.judges import print_judges
 from evenhand.report.rows import Rows, axis_name, bias_cells, difference_cell, number
 from evenhand.report.terminal import print_setting, print_table
@@ -75,7 +75,7 @@ def _benchmark_rows(axes: Mapping[str, AxisResult]) -> Rows:
 def _identity_rows(setting: SettingResult, axis: str) -> Rows:
     """The worst off first, whichever way the axis points."""
     ranked = [person for person in setting.identities if person.axes[axis].rank is not None]
-    turn = len(ranked) + 1 if axis in LOWER_IS_BETTER else 0
+    turn = len(ranked) + 1 if AXES[axis].lower_is_better else 0
     rows = [["I am ...", "mean", "difference, 95 %", "shrunken", "rank, 95 %"]]
     for person in sorted(setting.identities, key=lambda p: abs(turn - (p.axes[axis].rank or 0.0))):
         result = person.axes[axis]

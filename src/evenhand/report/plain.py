@@ -16,8 +16,8 @@ from evenhand.analysis.results import (
     SettingResult,
 )
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, Place, Where
+from evenhand.axes import AXES
 from evenhand.calibration.agreement import Calibration
-from evenhand.report.rows import AXIS_NAMES
 from evenhand.report.sentences import p_text, signed
 from evenhand.text import one_line
 
@@ -68,7 +68,7 @@ def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], mar
     Args:
         people: text of each identity and its difference.
     """
-    name = AXIS_NAMES[axis]
+    name = AXES[axis].label
     if not people:
         return f"{name.capitalize()}: too few scored answers to compare identities."
     told = [(text, found) for text, found in people if found.p_holm < _ERROR]
@@ -193,7 +193,7 @@ def check_sentence(audit: Audit, placement: Mapping[str, Any]) -> str:
 
 def mean_sentence(axis: str, result: AxisResult) -> str:
     """What saying who one is does to a mean."""
-    name, found = AXIS_NAMES[axis], result.to_baseline
+    name, found = AXES[axis].label, result.to_baseline
     if found is None or result.mean is None or result.baseline is None:
         return ""
     low, high = found.interval
@@ -226,7 +226,7 @@ def calibration_sentence(judge: str, found: Calibration | None) -> str:
 
 def missing_sentence(setting: SettingResult) -> str:
     """Whether missing scores depend on the identity."""
-    found = {AXIS_NAMES[name]: axis.missing for name, axis in setting.axes.items() if axis.missing}
+    found = {AXES[name].label: axis.missing for name, axis in setting.axes.items() if axis.missing}
     if not any(missing.count for missing in found.values()):
         others = sum(user.unscored for user in (setting.baseline, *setting.placebos))
         rest = f"; {others:,} of the baseline and the placebos are" if others else ""

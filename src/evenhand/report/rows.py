@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from evenhand.analysis.compare import SideChange, SideComparison
 from evenhand.analysis.results import Difference, IdentityResult, SettingResult
+from evenhand.axes import AXES
 from evenhand.report.changes import direction, interval_text
 from evenhand.report.sentences import p_text, signed
 from evenhand.stats import BiasChange, Comparison, MeanChange, Spread
-
-AXIS_NAMES = {"safety": "safety", "utility": "utility", "over_refusal": "over-refusal"}
-"""How an axis is called in text."""
 
 Rows = list[list[str]]
 """The head first; cells hold text from elsewhere as it came."""
@@ -19,7 +17,7 @@ Rows = list[list[str]]
 
 def axis_name(axis: str) -> str:
     """An axis in text."""
-    return AXIS_NAMES.get(axis, axis)
+    return AXES[axis].label if axis in AXES else axis
 
 
 def number(value: float | None) -> str:
@@ -169,7 +167,7 @@ def changed_rows(
 
     def size(n: int) -> float:
         deltas = change.identities[n].axes
-        return sum(d.estimate**2 for axis, d in deltas.items() if axis != "over_refusal")
+        return sum(d.estimate**2 for axis, d in deltas.items() if AXES[axis].in_pb)
 
     axes = list(change.axes)
     rows = [["I am ...", *map(axis_name, axes), "in all"]]
@@ -185,7 +183,7 @@ def most_different(people: Sequence[IdentityResult], most: int) -> list[Identity
     """Those farthest from the baseline on safety and utility together."""
 
     def distance(person: IdentityResult) -> float:
-        deltas = (axis.to_baseline for name, axis in person.axes.items() if name != "over_refusal")
+        deltas = (axis.to_baseline for name, axis in person.axes.items() if AXES[name].in_pb)
         return sum(delta.estimate**2 for delta in deltas if delta)
 
     return sorted(people, key=distance, reverse=True)[:most]

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from evenhand import stats
 from evenhand.analysis import compare, relevance, results
+from evenhand.axes import AVERAGED_AXES
 from evenhand.report.as_json import SCHEMA
 
 _FLAT = {
@@ -100,7 +101,7 @@ def _add_flat_fields(identity: dict[str, Any]) -> None:
     """The fields of the axes that stand flat beside them."""
     interval = {"type": "array", "prefixItems": [{"type": "number"}] * 2, "minItems": 2}
     kinds = {"": _NUMBER_OR_NULL, "_delta_interval": interval}
-    for axis in results.AXES:
+    for axis in AVERAGED_AXES:
         for suffix, what in _FLAT.items():
             kind = kinds.get(suffix, {"type": "number"})
             identity["properties"][f"{axis}{suffix}"] = kind | {"description": what}

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evenhand.analysis.results import Audit, Interaction, SettingResult
+from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.report.changes import comparison_sentences
 from evenhand.report.map_text import trade_off_text
 from evenhand.report.plain import standing_sentence
@@ -59,7 +60,11 @@ def print_audit(audit: Audit, console: Console) -> None:
             console,
             f"All {len(audit.settings)} combinations of cue and defense; below, the first",
             setting_rows(audit.settings),
-            drop=("plug-in", "noise floor", "over-refusal", "utility", "safety"),
+            drop=(
+                "plug-in",
+                "noise floor",
+                *(AXES[name].label for name in reversed(AVERAGED_AXES)),
+            ),
         )
         console.print()
     print_setting(audit.head, audit.margin, console)
@@ -172,7 +177,7 @@ def _print_people(setting: SettingResult, console: Console) -> None:
         f"Farthest from the no-identity baseline: {len(shown)} of {len(setting.identities)} "
         "(* p < 0.05 after Holm)"
     )
-    axes = [name for name in setting.axes if name != "over_refusal"] or list(setting.axes)
+    axes = [name for name in setting.axes if AXES[name].in_pb] or list(setting.axes)
     if console.width >= 76:
         print_table(console, title, people_rows(shown, axes))
     else:
@@ -191,7 +196,7 @@ def _print_interactions(found: Sequence[Interaction], console: Console) -> None:
         )
 
     shown = sorted(found, key=interest)[:_MOST_SHOWN]
-    axes = [name for name in shown[0].axes if name != "over_refusal"] or list(shown[0].axes)
+    axes = [name for name in shown[0].axes if AXES[name].in_pb] or list(shown[0].axes)
     intervals = console.width >= ROOM_FOR_INTERVALS
     rows = [["I am ...", *(axis_name(axis) for axis in axes)]]
     for each in shown:

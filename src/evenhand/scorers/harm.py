@@ -12,6 +12,7 @@ told in docs/judges.md, and by `evenhand calibrate harm --labels do_not_answer`.
 
 from __future__ import annotations
 
+from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
 from evenhand.scorers import refusal
 from evenhand.scorers.base import Score, Unscored, Verdict
@@ -31,7 +32,7 @@ def score(text: str, item: Item, truncated: bool) -> Verdict:
 
     On an item of `over_refusal`, where nothing can do harm, it is the score of `refusal`.
     """
-    if item.axis == "over_refusal":
+    if AXES[item.axis].lower_is_better:
         return refusal.score(text, item, truncated)
     return judge(text, item.prompt)
 

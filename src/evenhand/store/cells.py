@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import orjson
 
-from evenhand.benchmarks.item import Axis, Item, ScorerName
+from evenhand.axes import AxisName
+from evenhand.benchmarks.item import Item
 from evenhand.errors import RunFolderError
 from evenhand.study.cue import Condition
 
@@ -16,8 +17,8 @@ def item_of(
     benchmark: str,
     name: str,
     prompt: str,
-    axis: Axis,
-    scorer: ScorerName,
+    axis: AxisName,
+    scorer: str,
     answer: str,
     choices: str,
     subgroup: str,

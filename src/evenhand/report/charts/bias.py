@@ -7,8 +7,8 @@ from typing import Any
 import altair as alt
 
 from evenhand.analysis.results import SettingResult
+from evenhand.axes import AXES
 from evenhand.report.charts.style import ACCENT, FIT_WIDTH, INK, MUTED, data, themed
-from evenhand.report.rows import AXIS_NAMES
 from evenhand.stats import Spread
 
 _ESTIMATE, _PLUGIN, _FLOOR = (
@@ -22,7 +22,7 @@ def named_spreads(setting: SettingResult) -> dict[str, Spread]:
     """What the headline shows, from top to bottom."""
     found = {
         "both axes": setting.pb,
-        **{AXIS_NAMES[name]: axis.pb for name, axis in setting.axes.items()},
+        **{AXES[name].label: axis.pb for name, axis in setting.axes.items()},
         "placebos": setting.placebo_pb,
     }
     return {name: spread for name, spread in found.items() if spread}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from evenhand.analysis.compare import LOWER_IS_BETTER, SideChange, SideComparison
+from evenhand.analysis.compare import SideChange, SideComparison
+from evenhand.axes import AXES
 from evenhand.report.changes import (
     and_list,
     direction,
@@ -209,7 +210,7 @@ def _mean_changes(found: SideComparison) -> Figure | None:
             each.mean.difference,
             each.mean.interval,
             _standing(axis, each.mean),
-            found.margin if axis in LOWER_IS_BETTER else -found.margin,
+            found.margin if AXES[axis].lower_is_better else -found.margin,
         )
         for name, side in _named(found)
         for axis, each in side.axes.items()
@@ -243,7 +244,7 @@ def _standing(axis: str, mean: MeanChange) -> str:
     low, high = mean.interval
     if low <= 0 <= high:
         return "not told from none"
-    return "worse" if (low > 0) == (axis in LOWER_IS_BETTER) else "better"
+    return "worse" if (low > 0) == AXES[axis].lower_is_better else "better"
 
 
 def _words(rows: list[Change]) -> str:
@@ -317,9 +318,9 @@ def _forest(found: SideComparison, each: SideChange, axis: str, groups: list[str
     ]
     people.sort(key=lambda person: person[2].estimate)
     told = [f"{text} {d.estimate:+.1f}" for text, _, d in people if d.p_holm < _ERROR]
-    worse = "right" if axis in LOWER_IS_BETTER else "left"
+    worse = "right" if AXES[axis].lower_is_better else "left"
     return Figure(
-        f"changed-{each.side}-{axis.replace('_', '-')}",
+        f"changed-{each.side}-{AXES[axis].label}",
         f"Change of {axis_name(axis)}",
         f"{len(people)} identities. Beyond chance: {minus(', '.join(told)) or 'none'}.",
         forest_chart(people, groups, "points"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from evenhand.analysis.closer import CloserLook
 from evenhand.analysis.results import Audit, SettingResult
+from evenhand.axes import AXES
 from evenhand.report.charts import bias_chart, named_spreads
 from evenhand.report.html.parts import (
     Cell,
@@ -20,7 +21,6 @@ from evenhand.report.html.parts import (
     span,
 )
 from evenhand.report.plain import extent_sentence, mean_sentence
-from evenhand.report.rows import AXIS_NAMES
 from evenhand.report.sentences import p_text, placebo_sentence, relevance_sentence, verdict
 
 
@@ -79,7 +79,7 @@ def _chart(head: SettingResult) -> Figure:
 def _means(head: SettingResult) -> Table:
     rows = [
         Row(
-            AXIS_NAMES[name] + (" (lower is better)" if name == "over_refusal" else ""),
+            AXES[name].label + (" (lower is better)" if AXES[name].lower_is_better else ""),
             [
                 points(axis.mean),
                 points(axis.baseline),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evenhand.analysis.results import Audit, Difference, IdentityAxis, IdentityResult
+from evenhand.axes import AXES
 from evenhand.report.charts import forest_chart
 from evenhand.report.html.parts import (
     Cell,
@@ -22,7 +23,6 @@ from evenhand.report.html.parts import (
     span,
 )
 from evenhand.report.plain import difference_sentence
-from evenhand.report.rows import AXIS_NAMES
 from evenhand.report.sentences import category_sentence, signed
 
 
@@ -36,7 +36,7 @@ def identities(audit: Audit) -> Section:
         difference_sentence(axis, _differences(people, axis), audit.margin) for axis in axes
     ]
     sentences += [
-        category_sentence(AXIS_NAMES[name], axis.categories) for name, axis in head.axes.items()
+        category_sentence(AXES[name].label, axis.categories) for name, axis in head.axes.items()
     ]
     charts = [_chart(people, axis, categories) for axis in axes if _differences(people, axis)]
     blocks = [
@@ -69,7 +69,7 @@ def _differences(people: Sequence[IdentityResult], axis: str) -> list[tuple[str,
 def _table(people: Sequence[IdentityResult], axes: Sequence[str]) -> Table:
     columns = ["I am ...", "category"]
     for axis in axes:
-        columns += [AXIS_NAMES[axis], "difference", "95 %"]
+        columns += [AXES[axis].label, "difference", "95 %"]
     columns.append("verdict")
     rows = []
     for person in people:
@@ -102,11 +102,11 @@ def _chart(people: Sequence[IdentityResult], axis: str, categories: Sequence[str
         (clean(person.text), clean(person.category), person.axes[axis].to_baseline)
         for person in ordered
     ]
-    name = AXIS_NAMES[axis]
-    worse = "right" if axis == "over_refusal" else "left"
+    name = AXES[axis].label
+    worse = "right" if AXES[axis].lower_is_better else "left"
     told = [f"{text} {signed(d.estimate, 1)}" for text, _, d in rows if d and d.p_holm < 0.05]
     return Figure(
-        f"forest-{axis.replace('_', '-')}",
+        f"forest-{AXES[axis].label}",
         f"Difference in {name} to the no-identity baseline",
         f"{len(rows)} identities. Beyond chance: {minus(', '.join(told)) or 'none'}.",
         forest_chart(
@@ -126,7 +126,7 @@ def _size(axis: IdentityAxis) -> float:
 def _ranks(people: Sequence[IdentityResult], axis: str) -> Table:
     """Ranks so that the first is the worst off, whichever way the axis points."""
     last = len([person for person in people if person.axes[axis].rank is not None]) + 1
-    turn = axis == "over_refusal"
+    turn = AXES[axis].lower_is_better
     rows = []
     for person in people:
         found = person.axes[axis]
@@ -155,7 +155,7 @@ def _ranks(people: Sequence[IdentityResult], axis: str) -> Table:
         "95 % of the rank",
     ]
     return Table(
-        f"{AXIS_NAMES[axis].capitalize()}: rank 1 is the worst off; the shrunken difference is the "
+        f"{AXES[axis].label.capitalize()}: rank 1 is the worst off; the shrunken difference is the "
         "best guess once noise is counted",
         columns,
         rows,
@@ -167,7 +167,7 @@ def _category_table(audit: Audit) -> Table:
         Row(
             f"{clean(category.name)} ({category.size})",
             [
-                Cell(AXIS_NAMES[name]),
+                Cell(AXES[name].label),
                 change(category.difference.estimate, strong=category.difference.p_holm < 0.05),
                 span(category.difference.simultaneous),
                 points(category.within.estimate if category.within else None),

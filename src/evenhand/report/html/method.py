@@ -13,6 +13,7 @@ from evenhand import __version__
 from evenhand.analysis.closer import CloserLook
 from evenhand.analysis.evidence import Answer, Pair
 from evenhand.analysis.results import Audit
+from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
 from evenhand.calibration.agreement import shipped_calibration
 from evenhand.report.html.parts import Cell, Facts, Folded, Row, Section, Table, Text, clean, span
@@ -23,7 +24,7 @@ from evenhand.report.plain import (
     evidence_sentences,
     missing_sentence,
 )
-from evenhand.report.rows import AXIS_NAMES, Rows
+from evenhand.report.rows import Rows
 from evenhand.report.sentences import judge_sentence
 from evenhand.study.study import Study
 
@@ -123,11 +124,7 @@ def _side(item: Item, answer: Answer, other: Answer, texts: dict[str, str]) -> S
 
 
 def _outcome(item: Item, score: float) -> str:
-    words = {
-        "safety": ("unsafe", "partly safe", "safe"),
-        "utility": ("wrong", "partly right", "right"),
-        "over_refusal": ("answered", "partly refused", "refused needlessly"),
-    }[item.axis]
+    words = AXES[item.axis].outcomes
     return words[0] if score <= 0 else words[2] if score >= 1 else words[1]
 
 
@@ -171,12 +168,12 @@ def method(audit: Audit, look: CloserLook) -> Section:
 
 
 def _limits(audit: Audit) -> Iterator[str]:
-    axes = [name for name in audit.axes if name != "utility"]
+    axes = [name for name in audit.axes if AXES[name].is_judged]
     for judge in audit.judge.split("+") if axes else []:
         yield calibration_sentence(judge, shipped_calibration(judge))
     for name, axis in audit.axes.items():
         if axis.judge:
-            sentence = judge_sentence(AXIS_NAMES[name], axis.judge)
+            sentence = judge_sentence(AXES[name].label, axis.judge)
             yield sentence[0].upper() + sentence[1:]
     yield from (swap_sentence(check) for check in audit.judge_swaps)
     yield (
@@ -217,7 +214,7 @@ def _plain_table(caption: str, rows: Rows) -> Table:
 def _missing_table(audit: Audit) -> Table:
     rows = [
         Row(
-            AXIS_NAMES[name],
+            AXES[name].label,
             [
                 Cell(f"{axis.missing.count:,}", axis.missing.count),
                 Cell(f"{axis.missing.p_value:.3f}", axis.missing.p_value),

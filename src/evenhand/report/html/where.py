@@ -8,6 +8,7 @@ from typing import Any
 from evenhand.analysis.closer import CloserLook
 from evenhand.analysis.results import Audit, Interaction, SettingResult
 from evenhand.analysis.subgroups import Place, Where
+from evenhand.axes import AXES
 from evenhand.report.changes import bias_change_sentence
 from evenhand.report.charts import HeatCell, forest_chart, heat_map
 from evenhand.report.html.parts import (
@@ -29,7 +30,6 @@ from evenhand.report.plain import (
     settings_sentence,
     where_sentence,
 )
-from evenhand.report.rows import AXIS_NAMES
 from evenhand.report.sentences import cue_sentence
 from evenhand.stats import CueComponents
 
@@ -49,7 +49,7 @@ def where(look: CloserLook) -> Section:
         by_benchmark.setdefault((place.axis, place.benchmark), []).append(place)
     for n, ((axis, benchmark), places) in enumerate(by_benchmark.items()):
         told = sum(int(place.beyond_noise.sum()) for place in places)
-        title = f"{clean(benchmark)}, {AXIS_NAMES[axis]}, by subgroup"
+        title = f"{clean(benchmark)}, {AXES[axis].label}, by subgroup"
         figure = _heat(f"where-{n}", title, found, places, lambda place: clean(place.name, 60))
         extent = f"{len(places)} subgroups, {told} differences beyond noise"
         blocks.append(Folded(f"{title}: {extent}", [figure]))
@@ -70,8 +70,8 @@ def _heat(name: str, title: str, found: Where, places: Sequence[Place], label: A
             column,
             _known(place.difference[n]),
             bool(place.beyond_noise[n]),
-            lower_is_better=place.axis == "over_refusal",
-            group=AXIS_NAMES[place.axis],
+            lower_is_better=AXES[place.axis].lower_is_better,
+            group=AXES[place.axis].label,
         )
         for column, place in zip(columns, places, strict=True)
         for n in range(len(texts))
@@ -138,7 +138,7 @@ def cues_and_intersections(audit: Audit) -> Section:
         sentences.append(settings_sentence(audit.settings))
         blocks.append(_settings_table(audit.settings))
     if audit.cues:
-        sentences += [cue_sentence(AXIS_NAMES[axis], found) for axis, found in audit.cues.items()]
+        sentences += [cue_sentence(AXES[axis].label, found) for axis, found in audit.cues.items()]
         blocks.append(Columns(list(_cue_maps(audit))))
         blocks.append(Folded("Variance components over the cues", [_components(audit.cues)]))
     for found in audit.defenses:
@@ -177,8 +177,8 @@ def _settings_table(settings: Sequence[SettingResult]) -> Table:
         "PB",
         "95 % interval",
         "noise floor",
-        *(f"mean {AXIS_NAMES[axis]}" for axis in axes),
-        *(f"{AXIS_NAMES[axis]}, no identity" for axis in axes),
+        *(f"mean {AXES[axis].label}" for axis in axes),
+        *(f"{AXES[axis].label}, no identity" for axis in axes),
     ]
     return Table("Every cue and defense, in points", columns, rows)
 
@@ -188,7 +188,7 @@ def _cue_maps(audit: Audit) -> Iterator[Figure]:
     settings = [s for s in audit.settings if s.defense == audit.head.defense]
     cues = [setting.cue for setting in settings]
     for axis in audit.cues:
-        name = AXIS_NAMES[axis]
+        name = AXES[axis].label
         people = _distinct([clean(person.text, 60) for person in settings[0].identities])
         by_person: list[list[Cell]] = [[] for _ in people]
         cells = []
@@ -197,10 +197,12 @@ def _cue_maps(audit: Audit) -> Iterator[Figure]:
                 found = person.axes[axis].to_mean
                 told = found is not None and found.p_holm < 0.05
                 size = found.estimate if found else None
-                cells.append(HeatCell(people[n], setting.cue, size, told, axis == "over_refusal"))
+                cells.append(
+                    HeatCell(people[n], setting.cue, size, told, AXES[axis].lower_is_better)
+                )
                 by_person[n].append(change(size, strong=told))
         yield Figure(
-            f"cues-{axis.replace('_', '-')}",
+            f"cues-{AXES[axis].label}",
             f"{name.capitalize()}: identities by cue",
             f"Heat map of {len(people)} identities by {len(cues)} cues.",
             heat_map(cells, people, cues, cell=_WIDE if len(cues) <= 10 else _NARROW),
@@ -223,7 +225,7 @@ def _components(cues: dict[str, CueComponents]) -> Table:
         )
         for name in names
     ]
-    columns = ["Source", *(AXIS_NAMES[axis] for axis in cues)]
+    columns = ["Source", *(AXES[axis].label for axis in cues)]
     return Table("Variance components, squared points", columns, rows)
 
 
@@ -236,7 +238,7 @@ def _interaction_charts(found: Sequence[Interaction]) -> Iterator[Figure]:
         )
         rows = [(clean(each.text), "intersection", each.axes[axis]) for each in there]
         told = [row[0] for row in rows if row[2].p_holm < 0.05]
-        name = AXIS_NAMES[axis]
+        name = AXES[axis].label
         yield Figure(
             f"beyond-{axis.replace('_', '-')}",
             f"{name.capitalize()}: two identities beyond the sum of the two",
@@ -249,7 +251,7 @@ def _interaction_table(found: Sequence[Interaction]) -> Table:
     axes = list(dict.fromkeys(axis for interaction in found for axis in interaction.axes))
     columns = ["I am ..."]
     for axis in axes:
-        columns += [f"{AXIS_NAMES[axis]} beyond the sum", "95 %, all together"]
+        columns += [f"{AXES[axis].label} beyond the sum", "95 %, all together"]
     rows = []
     for interaction in found:
         cells = []

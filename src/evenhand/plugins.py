@@ -1,0 +1,71 @@
+"""Engines, benchmarks, scorers, judges and report formats by name, built in or from elsewhere.
+
+What is built in is a dict of name -> "module:attribute", loaded when it is used. Another package
+adds to it by an entry point in the group of that kind:
+
+    [project.entry-points."evenhand.benchmarks"]
+    my-questions = "my_package:QUESTIONS"
+
+A built-in name cannot be replaced. See docs/extending.md for what each kind has to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import resolve_name
+from typing import Any, Literal
+
+from evenhand.errors import PluginError, UnknownName
+from evenhand.text import one_line
+
+PluginKind = Literal["engine", "benchmark", "scorer", "judge", "format"]
+
+
+def load_plugin(kind: PluginKind, name: str, built_in: Mapping[str, str]) -> Any:
+    """What the name stands for.
+
+    Args:
+        kind: its entry points are in the group `evenhand.` + kind + `s`.
+        name: what the user wrote.
+        built_in: name -> "module:attribute" of what comes with evenhand.
+
+    Raises:
+        UnknownName: neither built in nor an entry point.
+        PluginError: the other package cannot be loaded, or two packages have that name.
+    """
+    if name in built_in:
+        return resolve_name(built_in[name])
+    found = _entry_points(kind).get(name)
+    if not found:
+        raise UnknownName(kind, name, plugin_names(kind, built_in))
+    if len(found) > 1:
+        packages = " and ".join(sorted(map(_package, found)))
+        raise PluginError(f'{kind} "{name}" is in {packages}; uninstall one of them')
+    try:
+        return found[0].load()
+    except Exception as error:  # another package's code: anything can happen in it
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise PluginError(
+            f'{kind} "{name}" of {_package(found[0])} cannot be loaded ({reason}); '
+            "update or uninstall that package"
+        ) from error
+
+
+def plugin_names(kind: PluginKind, built_in: Mapping[str, str]) -> list[str]:
+    """All names of a kind: first those built in, then those of entry points."""
+    return [*built_in, *sorted(name for name in _entry_points(kind) if name not in built_in)]
+
+
+@cache
+def _entry_points(kind: PluginKind) -> dict[str, tuple[EntryPoint, ...]]:
+    """Entry points by name; a package that is on the path twice counts once."""
+    found: dict[str, dict[tuple[str, str], EntryPoint]] = {}
+    for entry in entry_points(group=f"evenhand.{kind}s"):
+        found.setdefault(entry.name, {})[_package(entry), entry.value] = entry
+    return {name: tuple(entries.values()) for name, entries in found.items()}
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.module
