@@ -1,6 +1,6 @@
 """evenhand: does a personalized language model treat every user even-handedly?"""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from evenhand.audit import RunOptions, audit
 
