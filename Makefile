@@ -1,13 +1,15 @@
 # make demo            audit the model that comes with evenhand
-# make mitigate-demo   bring its bias down three ways, and prove it
-# make test            what CI runs: lint, types, tests
+# make mitigate-demo   reduce its bias three ways, and measure the effect on held-out data
+# make test            what CI runs: lint, types, tests, coverage
+# make test-fast       the same without the slow tests
+# make docs            the documentation site, into build/docs
 # Both need nothing but Python 3.11 or newer, pip and make.
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo mitigate-demo test lint clean
+.PHONY: demo mitigate-demo test test-fast docs lint clean
 
 demo: .venv/local.stamp
 	$(BIN)/evenhand demo
@@ -19,7 +21,13 @@ mitigate-demo: .venv/train.stamp
 		--batch-size 256 --out runs/mitigate-demo
 
 test: .venv/dev.stamp lint
-	$(BIN)/pytest
+	$(BIN)/pytest --cov
+
+test-fast: .venv/dev.stamp lint
+	$(BIN)/pytest -m "not slow"
+
+docs: .venv/docs.stamp
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -43,4 +51,8 @@ clean:
 
 .venv/dev.stamp: .venv/local.stamp
 	$(PIP) --editable '.[train,dev]'
+	touch $@
+
+.venv/docs.stamp: .venv/dev.stamp
+	$(PIP) --editable '.[docs]'
 	touch $@
