@@ -17,7 +17,7 @@ import orjson
 
 from evenhand.report.sentences import signed
 
-DOCUMENTS = ("README.md", "docs/mitigation.md")
+DOCUMENTS = ("docs/mitigation.md",)
 BEGIN, END = "<!-- mitigation: begin -->", "<!-- mitigation: end -->"
 MAIN_CUE = 0
 Group = dict[str, Any]
