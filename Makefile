@@ -7,6 +7,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo mitigate-demo test test-fast docs lint clean
@@ -21,10 +22,10 @@ mitigate-demo: .venv/train.stamp
 		--batch-size 256 --out runs/mitigate-demo
 
 test: .venv/dev.stamp lint
-	$(BIN)/pytest --cov
+	$(BIN)/pytest $(PARALLEL) --cov
 
 test-fast: .venv/dev.stamp lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
