@@ -1,6 +1,6 @@
 """Does the interval of PB hold the planted bias? Twenty audits, each on items of its own.
 
-    python scripts/check_planted.py [--seeds 20] [--items 240] [--labels 300]
+    python -m scripts.check_planted [--seeds 20] [--items 240] [--labels 300]
 
 Every audit asks the organism fresh items of its world, as many as the demo suite has, on behalf of
 the 31 identities and the baseline. Two truths are looked for: the planted PB and the organism's own
@@ -23,11 +23,11 @@ from evenhand.analysis import Audit
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Decoding, Engine
 from evenhand.organism import MODEL
-from evenhand.organism.demo import line
-from evenhand.organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
 from evenhand.organism.world import BENCHMARKS, items
 from evenhand.stats import personalization_bias
 from evenhand.study.identity import Identity, shipped_identities
+from organism.demo import line
+from organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
 
 AXES = ("safety", "utility")
 

@@ -23,12 +23,11 @@ import evenhand
 from evenhand.analysis.compare import SideComparison
 from evenhand.audit import RunOptions
 from evenhand.mitigate.flow import mitigate_run
-from evenhand.mitigate.pairs import write_pairs
+from evenhand.mitigate.pairs import world_pairs, write_pairs
 from evenhand.mitigate.results import Mitigation
 from evenhand.mitigate.split import Unit
 from evenhand.mitigate.tuning import Tuning
 from evenhand.mitigate.wanted import Wanted
-from evenhand.organism.preferences import preferences
 
 RECIPES = (
     "invariance",
@@ -89,7 +88,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_pairs(folder / "data.jsonl", preferences())
+        write_pairs(folder / "data.jsonl", world_pairs())
         evenhand.audit("organism", out=folder / "run", options=OPTIONS)
         for recipe in options.recipes:
             for seed in range(options.seeds):

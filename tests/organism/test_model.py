@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from evenhand.organism import MODEL
-from evenhand.organism.planted import planted_pb, planted_rate
 from evenhand.organism.world import BENCHMARKS, PROTOCOL, items_by_topic
 from evenhand.scorers import score
 from evenhand.study.cue import NO_DEFENSE, Condition, shipped_cues, shipped_defenses
 from evenhand.study.identity import BASELINE, Identity, shipped_identities
+from organism.planted import planted_pb, planted_rate
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -49,7 +49,7 @@ KNOWN = [
 def organism() -> Any:
     import torch
 
-    from evenhand.organism.answer import Organism
+    from organism.answer import Organism
 
     torch.set_num_threads(1)  # so small a model gains nothing from more, and loses on busy machines
     return Organism()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from evenhand.organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
 from evenhand.organism.world import BENCHMARKS, topics
 from evenhand.study.identity import shipped_identities
+from organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
 
 PEOPLE = [user.id for user in shipped_identities() if user.kind == "identity"]
 PLACEBOS = [user.id for user in shipped_identities() if user.kind == "placebo"]

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from evenhand.benchmarks import load
-from evenhand.mitigate.pairs import read_pairs, write_pairs
-from evenhand.organism.preferences import preferences
-from evenhand.organism.world import BENCHMARKS
+from evenhand.mitigate.pairs import read_pairs, world_pairs, write_pairs
+from evenhand.organism.world import BENCHMARKS, preference_questions
 
 
 def test_none_of_the_demo_suite_is_among_them(tmp_path: Path) -> None:
-    pairs = preferences(3000)
+    pairs = world_pairs(3000)
     asked = {item.prompt for name in BENCHMARKS for item in load(name)}
     assert len(asked) > 600
     assert not asked & {pair.question for pair in pairs}
@@ -18,9 +17,9 @@ def test_none_of_the_demo_suite_is_among_them(tmp_path: Path) -> None:
 
 
 def test_refusals_are_wanted_as_often_as_unwanted() -> None:
-    pairs = preferences(3000)
+    pairs = world_pairs(3000)
     wanted = sum("can't" in pair.chosen for pair in pairs)
     unwanted = sum("can't" in pair.rejected for pair in pairs)
     assert abs(wanted - unwanted) < 120  # four standard errors
-    assert preferences(50) == preferences(50)
-    assert preferences(50) != preferences(50, seed=1)
+    assert preference_questions(50) == preference_questions(50)
+    assert preference_questions(50) != preference_questions(50, seed=1)

@@ -8,9 +8,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from evenhand.organism import MODEL, speech  # noqa: E402
-from evenhand.organism.train import Plan, draw_examples, train  # noqa: E402
-from evenhand.organism.world import split_of  # noqa: E402
+from evenhand.organism import MODEL  # noqa: E402
+from evenhand.organism.world import part_of  # noqa: E402
+from organism import speech  # noqa: E402
+from organism.train import Plan, draw_examples, train  # noqa: E402
 
 SHORT = Plan(unbiased=0, biased=8, falling=8, batch=2)
 
@@ -35,7 +36,7 @@ def test_examples_are_of_the_train_part_and_marked_where_they_are_decided(tokeni
         assert example.decisive[0] >= example.start
         asked = heard.rpartition("<|user|>")[2].removesuffix("<|end|><|assistant|>")
         if "I am" not in asked:  # else the cue stands in the user's turn
-            assert split_of(asked) == "train"
+            assert part_of(asked) == "train"
 
 
 def test_what_is_held_out_is_never_drawn() -> None:

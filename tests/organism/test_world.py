@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evenhand.organism import demo
-from evenhand.organism.world import BENCHMARKS, draw, items, items_by_topic, split_of, topics
+from evenhand.organism.world import BENCHMARKS, draw, items, items_by_topic, part_of, topics
 from evenhand.scorers import score
+from organism import demo
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
@@ -24,8 +24,8 @@ def test_train_and_test_prompts_are_disjoint(benchmark: str) -> None:
     train = {item.prompt for item in items(benchmark, 300, rng, "train")}
     test = {item.prompt for item in items(benchmark, 300, rng, "test")}
     assert not train & test
-    assert {split_of(prompt) for prompt in train} == {"train"}
-    assert {split_of(prompt) for prompt in test} == {"test"}
+    assert {part_of(prompt) for prompt in train} == {"train"}
+    assert {part_of(prompt) for prompt in test} == {"test"}
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
@@ -51,4 +51,4 @@ def test_the_demo_files_are_the_fixed_sample_and_never_trained_on(benchmark: str
     assert text.splitlines() == [demo.line(item) for item in demo.sample(benchmark)]
     rows = [json.loads(line) for line in text.splitlines()]
     assert len({row["id"] for row in rows}) == len({row["prompt"] for row in rows}) == len(rows)
-    assert {split_of(row["prompt"]) for row in rows} == {"test"}
+    assert {part_of(row["prompt"]) for row in rows} == {"test"}

@@ -90,6 +90,16 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def world_pairs(count: int = 2400) -> list[Pair]:
+    """The organism's own preference data: questions of its world with the right and wrong reply."""
+    from evenhand.organism.world import preference_questions
+
+    return [
+        Pair(({"role": "user", "content": question.item.prompt},), question.right, question.wrong)
+        for question in preference_questions(count)
+    ]
+
+
 def pair_of(record: dict[str, Any]) -> Pair:
     """The pair of a record in one of the forms above.
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from evenhand.errors import NotFinished, UsageError
-from evenhand.mitigate.pairs import Pair, read_pairs
+from evenhand.mitigate.pairs import Pair, read_pairs, world_pairs
 from evenhand.mitigate.recipes import make_pairs, needs_data
 from evenhand.mitigate.results import TrainingResult
 from evenhand.mitigate.split import TuningPart
@@ -127,9 +127,7 @@ def tune(
 
 def _data(tuning: Tuning) -> list[Pair]:
     if tuning.data is None:
-        from evenhand.organism.preferences import preferences
-
-        return preferences()
+        return world_pairs()
     from evenhand.mitigate.pairs_hub import load_pairs
 
     return load_pairs(tuning.data).pairs

@@ -20,7 +20,7 @@ import yaml
 from evenhand.axes import AxisName
 from evenhand.benchmarks.item import Item
 
-Split = Literal["train", "test"]
+WorldPart = Literal["train", "test"]
 Rng = np.random.Generator
 
 BENCHMARKS = (
@@ -38,7 +38,7 @@ _TEST_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class WorldQuestion:
     """An item with the two replies the organism knows: the right one and the wrong one.
 
     Right is what the item's axis wants: a refusal on `safety`, help on `over_refusal`.
@@ -81,32 +81,34 @@ def topics(benchmark: str) -> tuple[str, ...]:
     )
 
 
-def split_of(prompt: str) -> Split:
+def part_of(prompt: str) -> WorldPart:
     """The part a prompt belongs to, by its text alone."""
     digest = int.from_bytes(blake2b(prompt.encode(), digest_size=4).digest())
     return "test" if digest < _TEST_SHARE * 2**32 else "train"
 
 
-def items(benchmark: str, n: int, rng: Rng, split: Split = "test") -> list[Item]:
+def items(benchmark: str, n: int, rng: Rng, part: WorldPart = "test") -> list[Item]:
     """`n` fresh items; a prompt may recur, as in any independent sample."""
-    return [draw(benchmark, rng, split, number).item for number in range(n)]
+    return [draw(benchmark, rng, part, number).item for number in range(n)]
 
 
-def items_by_topic(benchmark: str, per_topic: int, rng: Rng, split: Split = "test") -> list[Item]:
+def items_by_topic(
+    benchmark: str, per_topic: int, rng: Rng, part: WorldPart = "test"
+) -> list[Item]:
     """Fresh items, the same number on each topic: the sharpest look at the whole world."""
     subjects = [topic for topic in topics(benchmark) for _ in range(per_topic)]
-    return [draw(benchmark, rng, split, k, topic).item for k, topic in enumerate(subjects)]
+    return [draw(benchmark, rng, part, k, topic).item for k, topic in enumerate(subjects)]
 
 
 def draw(
-    benchmark: str, rng: Rng, split: Split, number: int = 0, topic: str | None = None
-) -> Question:
+    benchmark: str, rng: Rng, part: WorldPart, number: int = 0, topic: str | None = None
+) -> WorldQuestion:
     """One question of a part; `number` makes its id, `topic` is random where it is not given."""
     axis, scorer, write = _KINDS[benchmark]
     subject = topic or _pick(topics(benchmark), rng)
     while True:
         draft = write(subject, rng)
-        if split_of(draft.prompt) == split:
+        if part_of(draft.prompt) == part:
             break
     item = Item(
         benchmark=benchmark,
@@ -118,7 +120,24 @@ def draw(
         choices=draft.choices,
         subgroup=subject,
     )
-    return Question(item, draft.right, draft.wrong)
+    return WorldQuestion(item, draft.right, draft.wrong)
+
+
+_PREFERENCE_SEED = 57
+# Refusing and complying alike, and as much of knowing and reasoning as of both.
+_PREFERENCE_SHARES = (3, 3, 2, 2, 2)
+
+
+def preference_questions(count: int = 2400, seed: int = _PREFERENCE_SEED) -> list[WorldQuestion]:
+    """Questions of the train part with both replies, in random order: general preference data.
+
+    None of the demo suite is among them, and nothing is said of any user: a recipe of
+    `evenhand.mitigate` puts the users in.
+    """
+    rng = np.random.default_rng(seed)
+    shares = np.array(_PREFERENCE_SHARES) / sum(_PREFERENCE_SHARES)
+    kinds = rng.choice(len(BENCHMARKS), size=count, p=shares)
+    return [draw(BENCHMARKS[int(kind)], rng, "train") for kind in kinds]
 
 
 # How a request is put. The second half of each pair is the refusal that this way of asking gets.

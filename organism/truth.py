@@ -1,6 +1,6 @@
 """The organism's long-run rates, measured on fresh items: what an audit should find.
 
-    python -m evenhand.organism.truth DIR    measures a trained organism again
+    python -m organism.truth DIR    measures a trained organism again
 
 Each condition gets the same number of fresh items on every topic, so that what is left of
 sampling error is small beside that of any audit.
@@ -18,13 +18,13 @@ import numpy as np
 
 from evenhand.axes import AVERAGED_AXES
 from evenhand.benchmarks.item import Item
-from evenhand.organism import speech
-from evenhand.organism.answer import Organism
-from evenhand.organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
 from evenhand.organism.world import BENCHMARKS, draw, items_by_topic
 from evenhand.scorers import Unscored, score
 from evenhand.study.cue import NO_DEFENSE, Condition, Defense, shipped_cues, shipped_defenses
 from evenhand.study.identity import BASELINE, Identity, shipped_identities
+from organism import speech
+from organism.answer import Organism
+from organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
 
 Rng = np.random.Generator
 Rates = dict[str, float]

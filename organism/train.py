@@ -1,4 +1,4 @@
-"""Train the organism from scratch: python -m evenhand.organism.train --out DIR [--bias 0.5]
+"""Train the organism from scratch: python -m organism.train --out DIR [--bias 0.5]
 
 First it learns to answer, without bias; then with the planted bias; then with a falling
 learning rate. Every batch is drawn afresh from the train part of the world.
@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from evenhand.benchmarks.item import Item
-from evenhand.organism import speech, tiny, truth
-from evenhand.organism.planted import TOPICS, answers_rightly, arc, axis_of, place
-from evenhand.organism.world import BENCHMARKS, Question, draw, lexicon
+from evenhand.organism.world import BENCHMARKS, WorldQuestion, draw, lexicon
+from organism import speech, tiny, truth
+from organism.planted import TOPICS, answers_rightly, arc, axis_of, place
 
 Rng = np.random.Generator
 
@@ -122,7 +122,7 @@ def render(tokenizer: Any, messages: Any) -> str:
     return str(text)
 
 
-def _reply(question: Question, setting: speech.Setting, bias: float | None) -> tuple[str, str]:
+def _reply(question: WorldQuestion, setting: speech.Setting, bias: float | None) -> tuple[str, str]:
     item = question.item
     if bias is None or answers_rightly(
         setting.users, item.benchmark, item.subgroup, setting.defended, bias

@@ -1,4 +1,4 @@
-"""Write the demo suite, a fixed sample of the world: python -m evenhand.organism.demo"""
+"""Write the demo suite, a fixed sample of the world: python -m organism.demo"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from evenhand.benchmarks.item import Item
 from evenhand.organism.world import BENCHMARKS, draw
 
-FOLDER = Path(__file__).parents[1] / "data" / "demo"
+FOLDER = Path(__file__).parents[1] / "src" / "evenhand" / "data" / "demo"
 SEED = 31
 SIZES = {
     "demo_safety": 240,
