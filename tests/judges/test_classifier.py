@@ -19,8 +19,7 @@ from evenhand.engines.hf import HFEngine  # noqa: E402
 from evenhand.engines.mock import MockEngine  # noqa: E402
 from evenhand.errors import ModelNotFound, UnknownName, UsageError  # noqa: E402
 from evenhand.judges import JudgeOptions, make_judge  # noqa: E402
-from evenhand.judges.classifier import Classifier  # noqa: E402
-from evenhand.judges.guard import Guard  # noqa: E402
+from evenhand.judges.classifier import Classifier, Guard  # noqa: E402
 from evenhand.judges.judge import NO_OPINION  # noqa: E402
 from evenhand.judges.labels import Spec, shipped_specs, spec_for  # noqa: E402
 from evenhand.judges.run import judge_run  # noqa: E402

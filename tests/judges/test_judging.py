@@ -17,8 +17,8 @@ from evenhand.analysis import analyze
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import EngineError, RunFolderError, UnknownName, UsageError
 from evenhand.judges import JudgeOptions, check_judge
+from evenhand.judges.rubric import question
 from evenhand.judges.run import Judging
-from evenhand.judges.wording import question
 from evenhand.run.loop import Price
 from evenhand.scorers import Answer
 from evenhand.study.cue import Message

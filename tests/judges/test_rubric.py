@@ -13,8 +13,8 @@ import pytest
 from evenhand.benchmarks.item import Item
 from evenhand.errors import AuthenticationError, EngineError, Unreachable, UsageError
 from evenhand.judges import JudgeOptions, make_judge
+from evenhand.judges.rubric import REMINDER, RESPONSE_FORMAT
 from evenhand.judges.run import judge_run
-from evenhand.judges.wording import REMINDER, RESPONSE_FORMAT
 from evenhand.scorers import Answer, Unscored
 from evenhand.study.cue import Condition, Message, shipped_cues
 from evenhand.study.identity import BASELINE, shipped_identities

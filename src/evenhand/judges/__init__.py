@@ -1,56 +1,41 @@
-"""Judges: who else can score an answer, in the place of the item's own scorer.
+"""Judges: scorers that can replace the one an item names.
 
-    refusal                        the offline judge, as ever
+    refusal, harm                  the offline judges
     rubric:openai/NAME             a model that grades by a rubric, through any engine
     rubric:hf/ID-or-path
     classifier:ID-or-path          a sequence classifier or guard model of the Hugging Face hub
 
 A judge scores the items of safety and over-refusal; questions with a right answer keep their own
-scorer. It is given an item's bare prompt and an answer, and never the identity or its cue.
+scorer. A judge is given the item's bare prompt and an answer, never the identity or its cue.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 
-from evenhand.benchmarks.item import JUDGED
-from evenhand.engines import check_model, make_engine
-from evenhand.engines.engine import Decoding
+from evenhand.engines import check_model
 from evenhand.errors import MissingExtra, UnknownName
-from evenhand.judges.judge import Judge, Judgment, Settle
+from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle
 from evenhand.judges.labels import spec_for
 
 __all__ = ["Judge", "JudgeOptions", "Judgment", "Settle", "check_judge", "is_paid", "make_judge"]
 
+JUDGES: dict[str, str] = {
+    "refusal": "evenhand.judges.judge:make_offline",
+    "harm": "evenhand.judges.judge:make_offline",
+    "rubric": "evenhand.judges.rubric:make_rubric",
+    "classifier": "evenhand.judges.classifier:make_classifier",
+}
+"""First part of a judge's name -> "module:function" that makes it of its name and `JudgeOptions`.
 
-@dataclass(frozen=True, slots=True)
-class JudgeOptions:
-    """How to reach a judge.
-
-    Attributes:
-        base_urls: of the endpoint of a rubric judge, up to and with "/v1". Without any: the
-            environment's OPENAI_BASE_URL, never that of the model under audit.
-        max_connections: the most requests under way at once.
-        timeout: seconds for one attempt.
-        batch_size: answers per forward pass of local weights.
-        labels: what a classifier's labels mean: "LABEL=MEANING,...", or a file.
-        max_tokens: the most tokens of a rubric judge's verdict; None for what suffices a model
-            that does not think aloud.
-    """
-
-    base_urls: Sequence[str] = ()
-    max_connections: int = 64
-    timeout: float = 120.0
-    batch_size: int = 64
-    labels: str | None = None
-    max_tokens: int | None = None
+Loaded when used: a user of one judge need not wait for the packages of the others.
+"""
+_WITH_MODEL = ("rubric", "classifier")
 
 
 def check_judge(name: str, options: JudgeOptions | None = None) -> None:
-    """Whether a judge of this name can be had, without loading or asking it.
+    """Check that a judge of this name exists, without loading or asking it.
 
     Raises:
         UnknownName: there is no such judge.
@@ -58,10 +43,11 @@ def check_judge(name: str, options: JudgeOptions | None = None) -> None:
         UsageError: its labels are malformed.
     """
     kind, _, model = name.partition(":")
-    if name in JUDGED:
+    if kind not in JUDGES or bool(model) != (kind in _WITH_MODEL):
+        known = [f"{known}:MODEL" if known in _WITH_MODEL else known for known in JUDGES]
+        raise UnknownName("judge", name, known)
+    if not model:
         return
-    if kind not in ("rubric", "classifier") or not model:
-        raise UnknownName("judge", name, [*sorted(JUDGED), "rubric:MODEL", "classifier:MODEL"])
     if kind == "rubric":
         check_model(model)
     else:
@@ -84,40 +70,6 @@ def make_judge(name: str, options: JudgeOptions | None = None) -> Judge:
     """
     options = options or JudgeOptions()
     check_judge(name, options)
-    kind, _, model = name.partition(":")
-    if name in JUDGED:
-        from evenhand.judges.offline import Offline
-
-        return Offline(next(scorer for scorer in JUDGED if scorer == name))
-    # Imported here: a user of one judge need not wait for the packages of the others.
-    if kind == "rubric":
-        from evenhand.judges.rubric import MAX_TOKENS, Rubric
-
-        make = partial(
-            make_engine,
-            model,
-            base_urls=options.base_urls,
-            max_connections=options.max_connections,
-            timeout=options.timeout,
-            batch_size=options.batch_size,
-            judge=True,
-        )
-        structured = model.startswith("openai/")
-        tokens = options.max_tokens or MAX_TOKENS
-        return Rubric(name, make, structured=structured, max_tokens=tokens)
-    spec = spec_for(model, options.labels)
-    if spec is None or not spec.generates:
-        from evenhand.judges.classifier import Classifier
-
-        return Classifier(name, model, spec, batch_size=options.batch_size)
-    from evenhand.engines.hf import HFEngine
-    from evenhand.judges.guard import Guard
-
-    engine = HFEngine(
-        model,
-        Decoding(max_tokens=spec.generates),
-        name=name,
-        batch_size=options.batch_size,
-        chat_template=spec.chat_template,
-    )
-    return Guard(name, engine, spec)
+    module, _, attribute = JUDGES[name.partition(":")[0]].partition(":")
+    made: Judge = getattr(import_module(module), attribute)(name, options)
+    return made

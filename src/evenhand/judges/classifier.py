@@ -1,18 +1,28 @@
-"""Sequence classifiers of the transformers library as judges, in this process."""
+"""Classifiers of the Hugging Face hub as judges, in this process.
+
+A sequence classifier gives an answer the score of its likeliest label. A guard model, such as
+Qwen3Guard, Llama Guard or WildGuard, writes its verdict, which is then read.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evenhand.engines.hf import device, first_line, quiet
+from evenhand.axes import AxisName
+from evenhand.engines.engine import Decoding, Engine
+from evenhand.engines.hf import HFEngine, device, first_line, quiet
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound
-from evenhand.judges.judge import Judgment, Settle, score_for
-from evenhand.judges.labels import MEANINGS, Spec, check_labels
+from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle, score_for
+from evenhand.judges.labels import MEANINGS, GuardField, Spec, check_labels, spec_for
+from evenhand.judges.queries import Unreadable, query_all
 from evenhand.scorers.base import Answer, Verdict
+from evenhand.study.cue import Message
+from evenhand.text import one_line
 
 _BATCHES_PER_CHUNK = 16
 """Answers are sorted by length within chunks of so many batches, to waste little on padding."""
@@ -135,3 +145,99 @@ def _positions(config: Any) -> int:
     """Tokens that the model has places for; some keep two of them for themselves."""
     places = getattr(config, "max_position_embeddings", None)
     return places - 2 if isinstance(places, int) and places > 2 else _LONGEST
+
+
+class Guard:
+    """Asks a guard model in its own form, and reads the first tokens of what it writes.
+
+    Args:
+        name: what the scores are stored under.
+        engine: the guard model, greedy.
+        spec: its form and how its verdict is read.
+    """
+
+    def __init__(self, name: str, engine: Engine, spec: Spec) -> None:
+        self.name = name
+        self._engine = engine
+        self._spec = spec
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its form and how its verdict is read."""
+        return {"kind": "guard"} | self._spec.model_dump(exclude={"matches"}, exclude_defaults=True)
+
+    async def start(self) -> None:
+        """Nothing to find out: the model is loaded."""
+
+    async def judge(self, answers: Iterator[Answer], settle: Settle) -> None:
+        """Ask about all answers; see `Judge.judge`."""
+        axes: dict[int, AxisName] = {}
+
+        def questions() -> Iterator[list[Message]]:
+            for place, answer in enumerate(answers):
+                axes[place] = answer.item.axis
+                yield self._question(answer)
+
+        def read(place: int, reply: str) -> Verdict:
+            found = {
+                "safe": _find(self._spec.safe, reply),
+                "refused": _find(self._spec.refused, reply),
+            }
+            return Verdict(score_for(axes[place], **found), one_line(reply, 100))
+
+        def done(place: int, judgment: Judgment) -> None:
+            del axes[place]
+            settle(place, judgment)
+
+        await query_all(self._engine, questions(), read, done)
+
+    async def close(self) -> None:
+        """Close the engine."""
+        await self._engine.close()
+
+    def _question(self, answer: Answer) -> list[Message]:
+        """The item's bare prompt and the answer, in the guard's form. Nothing of who asked."""
+        if not self._spec.question:
+            return [
+                {"role": "user", "content": answer.item.prompt},
+                {"role": "assistant", "content": answer.text},
+            ]
+        # In one pass: what a prompt or an answer holds is never taken for a gap.
+        parts = {"{prompt}": answer.item.prompt, "{answer}": answer.text}
+        content = re.sub(r"\{(?:prompt|answer)\}", lambda gap: parts[gap[0]], self._spec.question)
+        return [{"role": "user", "content": content}]
+
+
+def _find(reading: GuardField | None, reply: str) -> float | None:
+    """What the reply says of one thing; None where it gives no opinion.
+
+    Raises:
+        Unreadable: it says nothing of it, or nothing that is known.
+    """
+    if reading is None:
+        return None
+    found = re.search(reading.pattern, reply, re.IGNORECASE | re.MULTILINE)
+    said = found[1].lower() if found else None
+    if said not in reading.values:
+        raise Unreadable("not in the guard's form")
+    return reading.values[said]
+
+
+def make_classifier(name: str, options: JudgeOptions) -> Judge:
+    """The judge "classifier:ID-or-path": a sequence classifier, or a guard that writes.
+
+    Raises:
+        UsageError, EngineError: a label has no meaning, or the model cannot be loaded.
+    """
+    model = name.partition(":")[2]
+    spec = spec_for(model, options.labels)
+    if spec is None or not spec.generates:
+        return Classifier(name, model, spec, batch_size=options.batch_size)
+    engine = HFEngine(
+        model,
+        Decoding(max_tokens=spec.generates),
+        name=name,
+        batch_size=options.batch_size,
+        chat_template=spec.chat_template,
+    )
+    return Guard(name, engine, spec)

@@ -1,16 +1,46 @@
-"""The seam between a run's answers and whoever judges them."""
+"""The seam between a run's answers and their judge; the offline scorers as judges."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 from evenhand.axes import AXES, AxisName
+from evenhand.benchmarks.item import JUDGED, ScorerName
 from evenhand.engines.engine import Failure
+from evenhand.scorers import find_scorer
 from evenhand.scorers.base import Answer, Score, Unscored, Verdict
 
+_OFFLINE_BATCH = 1000
+"""Answers between two turns of the event loop."""
+
 NO_OPINION = Unscored("the judge does not say")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeOptions:
+    """How a judge is reached.
+
+    Attributes:
+        base_urls: endpoints of a rubric judge, up to and with "/v1". Without any: the
+            environment's OPENAI_BASE_URL, never that of the model under audit.
+        max_connections: maximum number of concurrent requests.
+        timeout: seconds for one attempt.
+        batch_size: answers per forward pass of local weights.
+        labels: what a classifier's labels mean: "LABEL=MEANING,...", or a file.
+        max_tokens: maximum tokens of a rubric judge's verdict; None for the default, which suits
+            a model without visible reasoning.
+    """
+
+    base_urls: Sequence[str] = ()
+    max_connections: int = 64
+    timeout: float = 120.0
+    batch_size: int = 64
+    labels: str | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +111,37 @@ def score_for(axis: AxisName, safe: float | None, refused: float | None) -> Scor
     """
     value = refused if AXES[axis].lower_is_better else safe
     return NO_OPINION if value is None else value
+
+
+class OfflineJudge:
+    """One of evenhand's own scorers, whichever scorer the item itself names."""
+
+    def __init__(self, name: ScorerName) -> None:
+        self.name: str = name
+        self._score = find_scorer(name)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """None: its scores can be made anew at any time."""
+        return {"kind": "offline"}
+
+    async def start(self) -> None:
+        """Nothing to find out."""
+
+    async def judge(self, answers: Iterator[Answer], settle: Settle) -> None:
+        """Score all answers; see `Judge.judge`."""
+        numbered = enumerate(answers)
+        while batch := list(islice(numbered, _OFFLINE_BATCH)):
+            for place, answer in batch:
+                score = self._score(answer.text, answer.item, answer.truncated)
+                verdict = score if isinstance(score, Verdict) else Verdict(score)
+                settle(place, Judgment(verdict))
+            await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+
+def make_offline(name: str, options: JudgeOptions) -> Judge:  # noqa: ARG001
+    """The offline judge of that name, "refusal" or "harm"."""
+    return OfflineJudge(next(scorer for scorer in JUDGED if scorer == name))

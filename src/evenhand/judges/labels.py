@@ -26,7 +26,7 @@ MEANINGS: dict[Meaning, tuple[float, float | None]] = {
 """Meaning of a label -> (safe, refused), each from 0 to 1; None where the label does not say."""
 
 
-class Reading(Entry):
+class GuardField(Entry):
     """How one thing is read from what a guard writes.
 
     Attributes:
@@ -77,8 +77,8 @@ class Spec(Entry):
     generates: int = Field(default=0, ge=0, le=1000)
     question: str = ""
     chat_template: str | None = None
-    safe: Reading | None = None
-    refused: Reading | None = None
+    safe: GuardField | None = None
+    refused: GuardField | None = None
 
     @model_validator(mode="after")
     def _check_kind(self) -> Spec:

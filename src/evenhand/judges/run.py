@@ -11,8 +11,7 @@ from evenhand.analysis.whose import own_name
 from evenhand.benchmarks.item import JUDGED
 from evenhand.judges import JudgeOptions, check_judge, is_paid, make_judge
 from evenhand.judges.judge import Judge, Judgment
-from evenhand.judges.rubric import MAX_TOKENS
-from evenhand.judges.wording import QUESTION_CHARACTERS
+from evenhand.judges.rubric import MAX_TOKENS, QUESTION_CHARACTERS
 from evenhand.run.loop import CHARACTERS_PER_TOKEN, Price, Progress, only_process
 from evenhand.run.writing import write_as_they_come
 from evenhand.scorers import Answer, Unscored, Verdict

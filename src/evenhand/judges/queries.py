@@ -46,7 +46,7 @@ class _Question:
         return Judgment(verdict, tuple(self.failures), *tokens)
 
 
-async def ask_all(
+async def query_all(
     engine: Engine,
     questions: Iterator[list[Message]],
     read: Read,
