@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, Protocol
 
 from evenhand.axes import AXES, AxisName
-from evenhand.benchmarks.item import JUDGED, ScorerName
 from evenhand.engines.engine import Failure
 from evenhand.scorers import find_scorer
 from evenhand.scorers.base import Answer, Score, Unscored, Verdict
@@ -116,8 +115,8 @@ def score_for(axis: AxisName, safe: float | None, refused: float | None) -> Scor
 class OfflineJudge:
     """One of evenhand's own scorers, whichever scorer the item itself names."""
 
-    def __init__(self, name: ScorerName) -> None:
-        self.name: str = name
+    def __init__(self, name: str) -> None:
+        self.name = name
         self._score = find_scorer(name)
 
     @property
@@ -144,4 +143,4 @@ class OfflineJudge:
 
 def make_offline(name: str, options: JudgeOptions) -> Judge:  # noqa: ARG001
     """The offline judge of that name, "refusal" or "harm"."""
-    return OfflineJudge(next(scorer for scorer in JUDGED if scorer == name))
+    return OfflineJudge(name)
