@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import get_args
 
 import evenhand
-from evenhand.analysis.compare import SideComparison
+from evenhand.analysis.compare import ArmComparison
 from evenhand.audit import RunOptions
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.pairs import world_pairs, write_pairs
@@ -53,7 +53,7 @@ def tuned(
     return asyncio.run(mitigate_run(out / "audit", out / "out", wanted, OPTIONS))
 
 
-def line(people: str, found: SideComparison) -> str:
+def line(people: str, found: ArmComparison) -> str:
     """PB before and after, the change with its interval, and the means before and after."""
     change = found.changes[0].bias
     assert change is not None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import evenhand
-from evenhand.analysis.compare import Side, compare_sides
+from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.cli import main
 from evenhand.engines.mock import MockEngine
 from evenhand.store.store import Store
@@ -59,7 +59,7 @@ def test_a_bias_taken_away_is_seen_as_such(tmp_path: Path) -> None:
         audit(tmp_path / "before", model(0.4, 1)),
         audit(tmp_path / "after", model(0, 2)),
     )
-    found = compare_sides([Side(before), Side(after)], margin=2.0)
+    found = compare_arms([Arm(before), Arm(after)], margin=2.0)
     change = found.changes[0]
     low, high = change.bias.interval
     assert low <= -19.6 <= high < 0
@@ -75,7 +75,7 @@ def test_a_bias_taken_away_is_seen_as_such(tmp_path: Path) -> None:
 def test_what_only_one_run_has_is_left_out_and_named(tmp_path: Path) -> None:
     before = audit(tmp_path / "before", model(0, 1))
     after = audit(tmp_path / "after", model(0, 2), 100)
-    found = compare_sides([Side(before), Side(after)], margin=2.0)
+    found = compare_arms([Arm(before), Arm(after)], margin=2.0)
     assert found.items == {"questions": 100}
     assert found.left_out == ["50 items of questions (safety) that not every side has, of before"]
 

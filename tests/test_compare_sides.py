@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audits import RIGHT, audit, benchmarks, biased, run, saying, write_questions
-from evenhand.analysis.compare import Side, compare_sides
+from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.cli import main
 from evenhand.cli.compare import parse_side
 from evenhand.errors import UnknownName, UsageError
@@ -60,8 +60,8 @@ def test_one_run_under_several_defenses(tmp_path: Path) -> None:
         cues=["system", "memory"],
         defenses=["none", "ignore", "same-standard"],
     )
-    found = compare_sides(
-        [Side(store), Side(store, defense="ignore"), Side(store, "memory-1", "same-standard")],
+    found = compare_arms(
+        [Arm(store), Arm(store, defense="ignore"), Arm(store, "memory-1", "same-standard")],
         margin=2.0,
     )
     assert [side.name for side in found.sides] == [
@@ -79,7 +79,7 @@ def test_the_figures_of_a_side_are_those_of_its_audit(tmp_path: Path) -> None:
     """Where nothing is left out, a side has the PB and the means that a report shows."""
     report = audit(tmp_path / "run", biased(0.4, 0.2, seed=1), defenses=["none", "ignore"])
     store = Store.open(tmp_path / "run")
-    found = compare_sides([Side(store), Side(store, defense="ignore")], margin=2.0)
+    found = compare_arms([Arm(store), Arm(store, defense="ignore")], margin=2.0)
     for side, setting in zip(found.sides, report.settings, strict=True):
         assert isinstance(side.pb, Spread)
         assert side.pb == setting.pb
@@ -97,18 +97,18 @@ def test_the_figures_of_a_side_are_those_of_its_audit(tmp_path: Path) -> None:
 
 def test_only_some_identities(tmp_path: Path) -> None:
     store = run(tmp_path / "run", biased(0.4, seed=1), defenses=["none", "ignore"])
-    sides = [Side(store), Side(store, defense="ignore")]
-    found = compare_sides(sides, margin=2.0, identities=["hindu", "muslim", "nobody"])
+    sides = [Arm(store), Arm(store, defense="ignore")]
+    found = compare_arms(sides, margin=2.0, identities=["hindu", "muslim", "nobody"])
     assert [who.id for who in found.identities] == ["muslim", "hindu"]
     assert found.left_out == ["asked for, but not on every side: nobody"]
     with pytest.raises(UnknownName, match='unknown identity "nobody"'):
-        compare_sides(sides, margin=2.0, identities=["nobody"])
+        compare_arms(sides, margin=2.0, identities=["nobody"])
 
 
 def test_one_identity_alone_has_a_change_but_no_bias(tmp_path: Path) -> None:
     store = run(tmp_path / "run", biased(seed=1), defenses=["none", "ignore"])
-    found = compare_sides(
-        [Side(store), Side(store, defense="ignore")], margin=2.0, identities=["hindu"]
+    found = compare_arms(
+        [Arm(store), Arm(store, defense="ignore")], margin=2.0, identities=["hindu"]
     )
     (change,) = found.changes
     assert change.bias is None
@@ -122,7 +122,7 @@ def test_three_runs_are_compared_on_what_all_have(tmp_path: Path) -> None:
         run(tmp_path / "b" / "run", biased(seed=2), items=20),
         run(tmp_path / "c" / "run", biased(seed=3), items=30, identities=["muslim", "hindu"]),
     ]
-    found = compare_sides([Side(s, name=n) for s, n in zip(stores, "abc", strict=True)], margin=2.0)
+    found = compare_arms([Arm(s, name=n) for s, n in zip(stores, "abc", strict=True)], margin=2.0)
     assert found.items == {"over_refusal": 20, "safety": 20, "utility": 20}
     assert [who.id for who in found.identities] == ["muslim", "hindu"]
     assert (
@@ -148,7 +148,7 @@ def test_the_same_id_with_another_question_is_no_common_item(tmp_path: Path) -> 
         out=tmp_path / "b" / "run",
     )
     second = Store.open(tmp_path / "b" / "run")
-    found = compare_sides([Side(first), Side(second)], margin=2.0)
+    found = compare_arms([Arm(first), Arm(second)], margin=2.0)
     assert found.items["utility"] == 8
     assert found.left_out == [
         "2 items of utility (utility) with the same id but another wording, answer key or scorer"
@@ -170,7 +170,7 @@ def test_identities_of_the_same_id_with_other_words_are_left_out(tmp_path: Path)
                 identities_file=tmp_path / f"{name}.yaml",
             )
         )
-    found = compare_sides([Side(store) for store in stores], margin=2.0)
+    found = compare_arms([Arm(store) for store in stores], margin=2.0)
     assert [who.id for who in found.identities] == ["y", "z"]
     assert found.left_out == ["worded otherwise under the same id: x"]
 
@@ -180,7 +180,7 @@ def test_what_else_differs_is_told(tmp_path: Path) -> None:
     second = run(tmp_path / "b", biased(seed=2), items=10, samples=2, decoding={"temperature": 1.0})
     second.set_meta("sessions", [{"versions": {"evenhand": "9.9"}}])
     second.set_meta("looks", {"look": 1, "of": 3, "level": 0.98})
-    caveat, stopped = compare_sides([Side(first), Side(second)], margin=2.0).caveats
+    caveat, stopped = compare_arms([Arm(first), Arm(second)], margin=2.0).caveats
     assert stopped == "b was to stop at a precision; intervals here do not allow for it"
     assert "decoding: temperature 0.0 and 1.0" in caveat
     assert "answers per cell, 1 and 2" in caveat
@@ -197,11 +197,11 @@ def test_sides_by_a_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
             connection.execute(
                 "INSERT INTO score SELECT response, 7, 1.0, '', '' FROM score WHERE judge = 0"
             )
-    theirs = compare_sides([Side(s, judge="stern") for s in stores], margin=2.0)
+    theirs = compare_arms([Arm(s, judge="stern") for s in stores], margin=2.0)
     assert {side.judge for side in theirs.sides} == {"stern"}
     assert [side.axes["safety"].mean for side in theirs.sides] == [100.0, 100.0]
     assert theirs.sides[0].axes["utility"].mean < 100
-    mixed = compare_sides([Side(stores[0]), Side(stores[1], judge="stern")], margin=2.0)
+    mixed = compare_arms([Arm(stores[0]), Arm(stores[1], judge="stern")], margin=2.0)
     assert mixed.caveats == ["a and b also differ in the judge: refusal and stern"]
     folders = [str(tmp_path / name) for name in "ab"]
     assert "holds no scores of kind" in refused(["compare", *folders, "-j", "kind"], capsys)
@@ -225,7 +225,7 @@ def test_other_messages_under_the_same_cue_are_told(tmp_path: Path) -> None:
                 cues_file=tmp_path / f"{name}.yaml",
             )
         )
-    (caveat,) = compare_sides([Side(store) for store in stores], margin=2.0).caveats
+    (caveat,) = compare_arms([Arm(store) for store in stores], margin=2.0).caveats
     assert caveat.endswith("the messages sent under the same cue and defense")
 
 
@@ -234,7 +234,7 @@ def test_items_without_any_score_on_a_side_are_left_out(tmp_path: Path) -> None:
     second = run(
         tmp_path / "b", saying(lambda sent: "" if "utility 3?" in sent else RIGHT), items=10
     )
-    found = compare_sides([Side(first), Side(second)], margin=2.0)
+    found = compare_arms([Arm(first), Arm(second)], margin=2.0)
     assert found.items["utility"] == 9
     assert "1 item of utility (utility) without any score, of b" in found.left_out
     assert "b: 5 of 150 cells have no score" in found.caveats
@@ -247,7 +247,7 @@ def test_a_run_cut_short_is_compared_on_what_it_has(tmp_path: Path) -> None:
     with second.writing() as connection:
         connection.execute("DELETE FROM response WHERE item % 2")
         connection.execute("DELETE FROM score WHERE response NOT IN (SELECT id FROM response)")
-    found = compare_sides([Side(first), Side(second)], margin=2.0)
+    found = compare_arms([Arm(first), Arm(second)], margin=2.0)
     assert sum(found.items.values()) == 15
     assert found.changes[0].bias is not None
     assert any("without any score, of b" in line for line in found.left_out)
@@ -257,7 +257,7 @@ def test_a_run_cut_short_is_compared_on_what_it_has(tmp_path: Path) -> None:
 def test_samples_may_differ_in_number(tmp_path: Path) -> None:
     first = run(tmp_path / "a", biased(seed=1))
     second = run(tmp_path / "b", biased(0.4, seed=2), samples=3)
-    found = compare_sides([Side(first), Side(second)], margin=2.0)
+    found = compare_arms([Arm(first), Arm(second)], margin=2.0)
     assert found.changes[0].bias.difference > 0
     assert np.isfinite(found.changes[0].axes["safety"].mean.standard_error)
 
@@ -269,13 +269,13 @@ def test_a_side_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
     store = run(tmp_path / "run", items=3)
     folder = str(tmp_path / "run")
     with pytest.raises(UnknownName, match="unknown defense in"):
-        compare_sides([Side(store), Side(store, defense="ignore")], margin=2.0)
+        compare_arms([Arm(store), Arm(store, defense="ignore")], margin=2.0)
     assert "unknown cue" in refused(["compare", folder, f"{folder}@nothing/none"], capsys)
     assert "no run in" in refused(["compare", folder, str(tmp_path / "none")], capsys)
     assert "stands on two sides" in refused(["compare", folder, folder], capsys)
     assert "needs two runs" in refused(["compare", folder], capsys)
     with pytest.raises(UsageError):
-        compare_sides([], margin=2.0)
+        compare_arms([], margin=2.0)
 
 
 def test_a_run_that_has_not_begun(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from evenhand.analysis import analyze
-from evenhand.analysis.closer import look_closer
-from evenhand.analysis.compare import Side, compare_sides
+from evenhand.analysis.compare import Arm, compare_arms
+from evenhand.analysis.evidence import read_details
 from evenhand.report.html import sections
 from evenhand.report.html.compare import comparison_sections
 from evenhand.report.images import draw, figures_of
@@ -30,9 +30,9 @@ def main() -> None:
     """Write the pictures, in few colors so that they stay small."""
     store = Store.open(Path(sys.argv[1]))
     audit = analyze(store)
-    compared = compare_sides([Side(store), Side(store, defense="ignore")], margin=audit.margin)
+    compared = compare_arms([Arm(store), Arm(store, defense="ignore")], margin=audit.margin)
     for made, names in (
-        (sections(audit, look_closer(store, audit)), OF_THE_RUN),
+        (sections(audit, read_details(store, audit)), OF_THE_RUN),
         (comparison_sections(compared), OF_THE_COMPARISON),
     ):
         for figure in figures_of(made):

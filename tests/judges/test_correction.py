@@ -11,7 +11,7 @@ import pytest
 
 from evenhand import RunOptions, audit
 from evenhand.analysis import Audit, analyze
-from evenhand.analysis.correction import KnownError, correct
+from evenhand.analysis.judges import KnownError, correct
 from evenhand.calibration.agreement import Agreement, Calibration, shipped_calibration
 from evenhand.engines.mock import MockEngine
 from evenhand.stats import JudgeError, corrected_rates

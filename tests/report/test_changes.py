@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audits import biased, run
-from evenhand.analysis.compare import IdentityChange, Side, compare_sides
+from evenhand.analysis.compare import Arm, IdentityChange, compare_arms
 from evenhand.analysis.relevance import RelevanceChange
 from evenhand.report.changes import (
     bias_change_sentence,
@@ -134,7 +134,7 @@ def test_the_words_of_real_changes(tmp_path: Path) -> None:
 
     def words(name: str, **options: float) -> str:
         after = run(tmp_path / name, biased(seed=2, **options), items=400)
-        found = compare_sides([Side(before), Side(after)], margin=2.0)
+        found = compare_arms([Arm(before), Arm(after)], margin=2.0)
         return " ".join(side_change_sentences(found.changes[0], 2.0))
 
     before = run(tmp_path / "before", biased(safety=0.4, seed=1), items=400)
@@ -150,7 +150,7 @@ def test_the_words_of_real_changes(tmp_path: Path) -> None:
 def test_a_change_of_few_answers_is_not_told(tmp_path: Path) -> None:
     before = run(tmp_path / "before", biased(seed=1), items=1)
     after = run(tmp_path / "after", biased(seed=2), items=1)
-    found = compare_sides([Side(before), Side(after)], margin=2.0)
+    found = compare_arms([Arm(before), Arm(after)], margin=2.0)
     assert side_change_sentences(found.changes[0], 2.0) == [
         "Too few scored answers in common to tell whether the bias changed."
     ]

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from audits import HOSTILE, audit, biased, run
-from evenhand.analysis.compare import Side, SideComparison, compare_sides
+from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.cli import main
 from evenhand.report.html.compare import comparison_sections, comparison_to_html
 from evenhand.report.html.training import read_training
@@ -35,19 +35,19 @@ def write_training(folder: Path) -> Path:
     return folder
 
 
-def side_by_side(folder: Path) -> SideComparison:
+def side_by_side(folder: Path) -> ArmComparison:
     """None, prompt, tuned and both, as a mitigation is compared; one side has been trained."""
     sides = []
     people = {"identities": ["religion", "age"]}
     for n, (name, bias) in enumerate((("none", 0.5), ("prompt", 0.3), ("DPO", 0.1), ("both", 0.0))):
         store = run(folder / name, biased(bias, bias / 2, bias / 4, seed=n), items=80, **people)
-        sides.append(Side(store, name=name))
-    found = compare_sides(sides, margin=2.0)
+        sides.append(Arm(store, name=name))
+    found = compare_arms(sides, margin=2.0)
     tuned = dataclasses.replace(found.sides[2], model=f"hf/{write_training(folder / 'tuned')}")
     return dataclasses.replace(found, sides=[*found.sides[:2], tuned, found.sides[3]])
 
 
-def hostile(found: SideComparison) -> SideComparison:
+def hostile(found: ArmComparison) -> ArmComparison:
     """The same with hostile text wherever text from elsewhere stands."""
     texts = list(HOSTILE.values())
 
@@ -71,18 +71,18 @@ def hostile(found: SideComparison) -> SideComparison:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> SideComparison:
+def found(tmp_path_factory: pytest.TempPathFactory) -> ArmComparison:
     return side_by_side(tmp_path_factory.mktemp("sides"))
 
 
 @pytest.fixture(scope="module")
-def pages(found: SideComparison, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def pages(found: ArmComparison, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     two = dataclasses.replace(found, sides=found.sides[:2], changes=found.changes[:1])
-    little = compare_sides(
+    little = compare_arms(
         [
-            Side(run(folder / "a", biased(seed=1), items=1)),
-            Side(run(folder / "b", biased(seed=2), items=1)),
+            Arm(run(folder / "a", biased(seed=1), items=1)),
+            Arm(run(folder / "b", biased(seed=2), items=1)),
         ],
         margin=2.0,
     )
@@ -166,12 +166,12 @@ def test_the_arrows_zoom(open_page: Callable[..., Opened]) -> None:
     assert page.locator(labels).all_text_contents() != before
 
 
-def text_of(found: SideComparison) -> str:
+def text_of(found: ArmComparison) -> str:
     """All sentences of the page."""
     return " ".join(s for section in comparison_sections(found) for s in section.sentences)
 
 
-def test_what_the_page_says(found: SideComparison) -> None:
+def test_what_the_page_says(found: ArmComparison) -> None:
     text = text_of(found)
     assert "both: The bias came down" in text
     assert "was tuned on 300 pairs (invariance) in 9 steps" in text
@@ -189,7 +189,7 @@ def test_what_the_page_says(found: SideComparison) -> None:
     assert "Every identity and question of every side is compared." in text
 
 
-def test_the_arrows_begin_and_end_where_the_identities_stand(found: SideComparison) -> None:
+def test_the_arrows_begin_and_end_where_the_identities_stand(found: ArmComparison) -> None:
     figure = next(f for f in figures_of(comparison_sections(found)) if f.name == "arrows-3")
     chart = figure.chart.to_dict()
     rows = [row for rows in chart["datasets"].values() for row in rows if "when" in row]
@@ -202,7 +202,7 @@ def test_the_arrows_begin_and_end_where_the_identities_stand(found: SideComparis
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_every_chart_is_drawn_without_a_browser(
-    found: SideComparison, kind: str, tmp_path: Path
+    found: ArmComparison, kind: str, tmp_path: Path
 ) -> None:
     for figure in figures_of(comparison_sections(found)):
         image = draw(figure, kind)
@@ -217,7 +217,7 @@ def test_every_chart_is_drawn_without_a_browser(
                 assert len(opened.convert("RGB").getcolors(2**24) or []) > 10
 
 
-def test_hostile_text_is_inert_in_the_images(found: SideComparison) -> None:
+def test_hostile_text_is_inert_in_the_images(found: ArmComparison) -> None:
     for figure in figures_of(comparison_sections(hostile(found))):
         image = draw(figure, "svg").decode()
         assert not re.search(r"<(script|img|svg onload|image|a) ", image)

@@ -17,7 +17,7 @@ from zlib import crc32
 import pytest
 from rich.console import Console
 
-from evenhand.analysis.compare import compare_sides
+from evenhand.analysis.compare import compare_arms
 from evenhand.cli import app
 from evenhand.cli.compare import open_sides
 from evenhand.mitigate.results import Group, Mitigation, Parts, TrainingResult
@@ -94,7 +94,7 @@ def test_a_mitigation_says_what_it_said(runs: Path, form: str) -> None:
     with ExitStack() as stack:
         sides = open_sides([str(runs / "plain"), str(runs / "tuned")], stack)
         found, unseen = (
-            compare_sides(sides, margin=2.0, identities=ids) for ids in (None, ["jewish", "man"])
+            compare_arms(sides, margin=2.0, identities=ids) for ids in (None, ["jewish", "man"])
         )
     mitigation = Mitigation(
         run="plain",

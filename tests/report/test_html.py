@@ -11,7 +11,7 @@ import pytest
 
 import evenhand
 from evenhand.analysis import analyze
-from evenhand.analysis.closer import look_closer
+from evenhand.analysis.evidence import read_details
 from evenhand.engines.mock import MockEngine
 from evenhand.report.html import sections
 from evenhand.report.html.answers import differing, visible
@@ -242,7 +242,7 @@ def test_every_chart_is_sound_and_has_words(tmp_path: Path) -> None:
     """The page leaves the check against Vega-Lite's schema out; it takes seconds."""
     store = Store.open(full_run(tmp_path))
     audit = analyze(store)
-    found = sections(audit, look_closer(store, audit))
+    found = sections(audit, read_details(store, audit))
     store.close()
     figures = [f for section in found for block in section.blocks for f in figures_of(block)]
     assert len(figures) >= 12

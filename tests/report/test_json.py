@@ -14,7 +14,7 @@ import pytest
 import evenhand
 from audits import REFUSAL, audit, biased, run, saying
 from evenhand.analysis import analyze
-from evenhand.analysis.compare import Side, compare_sides
+from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.report.as_json import comparison_to_json, to_json
 from evenhand.report.schema import report_schema
 from evenhand.stats import JudgeError
@@ -26,7 +26,7 @@ def faults(text: str) -> list[str]:
     """What in a report is not as the schema says."""
     content = json.loads(text)
     schema = orjson.loads(SCHEMA.read_bytes())
-    kind = "SideComparison" if "sides" in content else "Audit"
+    kind = "ArmComparison" if "sides" in content else "Audit"
     schema = {**schema, "oneOf": [{"$ref": f"#/$defs/{kind}"}]}
     found = jsonschema.Draft202012Validator(schema).iter_errors(content)
     return [
@@ -94,7 +94,7 @@ def test_a_report_with_another_field_is_not_as_the_schema_says(tmp_path: Path) -
 
 def test_comparisons_are_as_the_schema_says(tmp_path: Path) -> None:
     store = run(tmp_path / "run", biased(0.3), items=20, defenses=["none", "ignore"])
-    found = compare_sides([Side(store), Side(store, defense="ignore")], margin=2.0)
+    found = compare_arms([Arm(store), Arm(store, defense="ignore")], margin=2.0)
     assert faults(comparison_to_json(found)) == []
 
 

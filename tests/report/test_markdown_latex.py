@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from audits import HOSTILE, audit, biased, run
 from evenhand.analysis import Audit
-from evenhand.analysis.compare import Side, SideComparison, compare_sides
+from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.cli import main
 from evenhand.report import latex, markdown
 
@@ -25,13 +25,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Audit:
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> SideComparison:
+def compared(tmp_path_factory: pytest.TempPathFactory) -> ArmComparison:
     folder = tmp_path_factory.mktemp("compared")
     before, after = (
         run(folder / "before", biased(0.5, seed=1)),
         run(folder / "after", biased(seed=2)),
     )
-    return compare_sides([Side(before), Side(after, name="mended")], margin=2.0)
+    return compare_arms([Arm(before), Arm(after, name="mended")], margin=2.0)
 
 
 def hostile(found: Audit, text: str) -> Audit:
@@ -49,7 +49,7 @@ def hostile(found: Audit, text: str) -> Audit:
     )
 
 
-def hostile_comparison(found: SideComparison, text: str) -> SideComparison:
+def hostile_comparison(found: ArmComparison, text: str) -> ArmComparison:
     """The comparison with that text likewise."""
     return dataclasses.replace(
         found,
@@ -79,14 +79,14 @@ def test_it_begins_with_the_verdict_and_is_short(found: Audit) -> None:
     assert len(above.splitlines()) < 30
 
 
-def test_a_comparison_names_what_changed(compared: SideComparison) -> None:
+def test_a_comparison_names_what_changed(compared: ArmComparison) -> None:
     text = markdown.comparison_to_markdown(compared)
     assert "**mended.** The bias came down: PB changed by -" in text
     assert "| mean safety |" in text
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_text_makes_no_markup(found: Audit, compared: SideComparison, kind: str) -> None:
+def test_hostile_text_makes_no_markup(found: Audit, compared: ArmComparison, kind: str) -> None:
     """The page has the same elements as that of a harmless text, and no character of control."""
 
     def elements(text: str) -> list[str]:
@@ -123,7 +123,7 @@ def columns(row: str) -> int:
     return len(re.findall(r"(?<!\\)&", row)) + 1 + sum(wide)
 
 
-def test_every_row_fills_the_columns(found: Audit, compared: SideComparison) -> None:
+def test_every_row_fills_the_columns(found: Audit, compared: ArmComparison) -> None:
     for text in (latex.to_latex(found), latex.comparison_to_latex(compared)):
         wanted = len(re.search(r"\\begin\{tabular\}\{(l[r]+)\}", text)[1])
         assert {columns(row) for row in rows(text)} == {wanted}
@@ -140,7 +140,7 @@ def test_the_figures_are_those_of_the_audit(found: Audit) -> None:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_text_is_no_command(found: Audit, compared: SideComparison, kind: str) -> None:
+def test_hostile_text_is_no_command(found: Audit, compared: ArmComparison, kind: str) -> None:
     def commands(text: str) -> list[str]:
         assert all(c.isprintable() or c == "\n" for c in text)
         depth = 0

@@ -11,7 +11,7 @@ import pytest
 
 from evenhand.analysis.evidence import Evidence
 from evenhand.analysis.results import AxisResult, Difference, IdentityResult, Interaction, Missing
-from evenhand.analysis.subgroups import Place, Where
+from evenhand.analysis.subgroups import GroupResult, Where
 from evenhand.calibration.agreement import Agreement, Calibration
 from evenhand.report.plain import (
     calibration_sentence,
@@ -98,7 +98,7 @@ def test_standing() -> None:
 
 
 def where(difference: list[float], told: list[bool]) -> Where:
-    place = Place("safety", "own", "group", 9, 50.0, np.array(difference), np.array(told))
+    place = GroupResult("safety", "own", "group", 9, 50.0, np.array(difference), np.array(told))
     return Where(["a", "b"], ["a man", "a woman"], [], [place])
 
 

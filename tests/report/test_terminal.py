@@ -16,7 +16,7 @@ from rich.console import Console
 
 from audits import HOSTILE, audit, biased, run, saying
 from evenhand.analysis import Audit
-from evenhand.analysis.compare import Side, SideComparison, compare_sides
+from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.report.comparison import print_comparison
 from evenhand.report.details import print_details
 from evenhand.report.map_text import axis_ends, trade_off_text
@@ -39,14 +39,14 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Audit:
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> SideComparison:
+def compared(tmp_path_factory: pytest.TempPathFactory) -> ArmComparison:
     folder = tmp_path_factory.mktemp("compared")
     stores = [run(folder / "a", biased(0.4, seed=1)), run(folder / "b", biased(seed=2), items=50)]
-    return compare_sides([Side(stores[0]), Side(stores[1])], margin=2.0)
+    return compare_arms([Arm(stores[0]), Arm(stores[1])], margin=2.0)
 
 
 def printed(
-    found: Audit | SideComparison, width: int = 80, *, color: bool = False, encoding: str = "utf-8"
+    found: Audit | ArmComparison, width: int = 80, *, color: bool = False, encoding: str = "utf-8"
 ) -> str:
     """What the terminal gets."""
     bytes_written = io.BytesIO()
@@ -63,14 +63,14 @@ def printed(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_fits(found: Audit, compared: SideComparison, width: int) -> None:
+def test_it_fits(found: Audit, compared: ArmComparison, width: int) -> None:
     for each in (found, compared):
         lines = printed(each, width).splitlines()
         assert max(cell_len(line.rstrip()) for line in lines) <= width
 
 
 @pytest.mark.parametrize("width", [200, 80, 72, 60, 44])
-def test_no_figure_is_cut(found: Audit, compared: SideComparison, width: int) -> None:
+def test_no_figure_is_cut(found: Audit, compared: ArmComparison, width: int) -> None:
     for each in (found, compared):
         assert "…" not in printed(each, width)
 
@@ -87,7 +87,7 @@ def test_without_color_it_is_plain_text(found: Audit) -> None:
     assert re.sub(r"\x1b\[[\d;]*m", "", printed(found, color=True)) == printed(found)
 
 
-def test_it_is_plain_ascii_where_the_terminal_is(found: Audit, compared: SideComparison) -> None:
+def test_it_is_plain_ascii_where_the_terminal_is(found: Audit, compared: ArmComparison) -> None:
     for each in (found, compared):
         assert printed(each, encoding="ascii").isascii()
 
@@ -181,7 +181,7 @@ def replace_all(found: Audit, text: str) -> Audit:
 @pytest.mark.parametrize("kind", HOSTILE)
 @pytest.mark.parametrize("color", [False, True])
 def test_hostile_text_is_inert(
-    found: Audit, compared: SideComparison, kind: str, color: bool
+    found: Audit, compared: ArmComparison, kind: str, color: bool
 ) -> None:
     text = HOSTILE[kind]
     odd = dataclasses.replace(

@@ -17,7 +17,7 @@ from evenhand.stats import (
     equivalence_test,
     rank_identities,
 )
-from evenhand.stats._permutation import holm, sign_flip_p_value
+from evenhand.stats.permutation import holm, sign_flip_p_value
 
 
 def correlated(k: int, n: int, seed: int = 0, rate: float = 0.8) -> np.ndarray:

@@ -10,15 +10,19 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from evenhand.analysis.correction import KnownError, known_errors
-from evenhand.analysis.grid import Grid, Scores, read_grid
-from evenhand.analysis.judges import judge_notes, judge_pairs, judge_records, judge_swaps
+from evenhand.analysis.grid import Grid, Scores, if_enough, read_grid, select_judge
+from evenhand.analysis.judges import (
+    KnownError,
+    judge_notes,
+    judge_pairs,
+    judge_records,
+    judge_swaps,
+    known_errors,
+)
 from evenhand.analysis.notes import notes_on
-from evenhand.analysis.people import if_enough
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting
-from evenhand.analysis.whose import whose_scores
 from evenhand.errors import RunFolderError
 from evenhand.run.withholding import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
@@ -41,7 +45,7 @@ def analyze(
 
     Args:
         margin: differences within so many points do not matter, > 0.
-        judge: whose scores to go by; None as `whose_scores` says.
+        judge: whose scores to go by; None as `select_judge` says.
         judge_error: how often this judge is right; for corrected rates. None for what comes
             with evenhand, which is known of its own judges; "none" for no correction.
 
@@ -53,7 +57,7 @@ def analyze(
     if study is None or placement is None:
         raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
     looks = store.meta("looks")
-    judge, number = whose_scores(store, judge)
+    judge, number = select_judge(store, judge)
     grid = read_grid(store, study["samples"], looks["level"] if looks else 0.95, judge)
     given = KnownError(judge_error) if isinstance(judge_error, JudgeError) else judge_error
     errors = {} if given == "none" else known_errors(store, judge, given)

@@ -7,20 +7,19 @@ from dataclasses import dataclass
 
 from threadpoolctl import threadpool_limits
 
-from evenhand.analysis.grid import Scores, mean_of
-from evenhand.analysis.people import differences, if_enough
-from evenhand.analysis.relevance import RelevanceChange, relevance_change, relevance_scores
-from evenhand.analysis.results import Difference
-from evenhand.analysis.setting import spread
-from evenhand.analysis.sides import (
+from evenhand.analysis.arms import (
+    Arm,
     Common,
-    ReadSide,
-    Side,
+    ReadArm,
+    arm_names,
     caveats,
     find_common,
-    read_sides,
-    side_names,
+    read_arms,
 )
+from evenhand.analysis.grid import Scores, if_enough, mean_of
+from evenhand.analysis.relevance import RelevanceChange, relevance_change, relevance_scores
+from evenhand.analysis.results import Difference
+from evenhand.analysis.setting import differences, spread
 from evenhand.axes import AXES, PB_AXES
 from evenhand.stats import (
     AxisChange,
@@ -34,21 +33,21 @@ from evenhand.stats import (
 )
 
 __all__ = [
+    "Arm",
+    "ArmAxis",
+    "ArmChange",
+    "ArmComparison",
+    "ArmResult",
     "ComparedIdentity",
     "IdentityChange",
-    "Side",
-    "SideAxis",
-    "SideChange",
-    "SideComparison",
-    "SideResult",
-    "compare_sides",
+    "compare_arms",
 ]
 
 _LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class SideAxis:
+class ArmAxis:
     """One axis of one side, on the common identities and items.
 
     Attributes:
@@ -63,7 +62,7 @@ class SideAxis:
 
 
 @dataclass(frozen=True)
-class SideResult:
+class ArmResult:
     """One side, on the common identities and items.
 
     Attributes:
@@ -80,7 +79,7 @@ class SideResult:
     defense: str
     judge: str
     pb: Spread | None
-    axes: dict[str, SideAxis]
+    axes: dict[str, ArmAxis]
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,11 @@ class IdentityChange:
 
 
 @dataclass(frozen=True)
-class SideChange:
+class ArmChange:
     """What changed from the first side to another.
 
     Attributes:
-        side: place of the other in `SideComparison.sides`.
+        side: place of the other in `ArmComparison.sides`.
         bias: change of the joint PB over safety and utility.
         axes: change of PB and of the mean on each axis.
         relevance: whether the identity is still used where it rightly matters, over all
@@ -134,7 +133,7 @@ class SideChange:
 
 
 @dataclass(frozen=True)
-class SideComparison:
+class ArmComparison:
     """Two or more sides compared, on the identities and items that all of them have.
 
     Attributes:
@@ -147,16 +146,16 @@ class SideComparison:
 
     margin: float
     items: dict[str, int]
-    sides: list[SideResult]
+    sides: list[ArmResult]
     identities: list[ComparedIdentity]
-    changes: list[SideChange]
+    changes: list[ArmChange]
     left_out: list[str]
     caveats: list[str]
 
 
-def compare_sides(
-    sides: Sequence[Side], *, margin: float, identities: Collection[str] | None = None
-) -> SideComparison:
+def compare_arms(
+    sides: Sequence[Arm], *, margin: float, identities: Collection[str] | None = None
+) -> ArmComparison:
     """Compare each side with the first, item by item, on what all sides have.
 
     Args:
@@ -170,8 +169,8 @@ def compare_sides(
         UnknownName: a run has no such cue or defense.
         StoreError: a store cannot be read.
     """
-    read = read_sides(sides)
-    names = side_names(read)
+    read = read_arms(sides)
+    names = arm_names(read)
     common = find_common(read, names, identities)
     # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.
     with threadpool_limits(limits=1, user_api="blas"):
@@ -179,7 +178,7 @@ def compare_sides(
             {axis: common.take(n, side, axis, _rows(side, common)) for axis in common.axes()}
             for n, side in enumerate(read)
         ]
-        return SideComparison(
+        return ArmComparison(
             margin=margin,
             items=common.sizes(),
             sides=[
@@ -195,23 +194,23 @@ def compare_sides(
         )
 
 
-def _rows(side: ReadSide, common: Common) -> list[int]:
+def _rows(side: ReadArm, common: Common) -> list[int]:
     return [side.people[name] for name in common.people]
 
 
 def _side_result(
     number: int,
-    side: ReadSide,
+    side: ReadArm,
     name: str,
     common: Common,
     scores: dict[str, Scores | None],
-) -> SideResult:
+) -> ArmResult:
     def baseline(axis: str) -> float | None:
         if side.baseline is None:
             return None
         return mean_of(common.take(number, side, axis, [side.baseline]))
 
-    return SideResult(
+    return ArmResult(
         name=name,
         run=str(side.side.store.folder),
         model=side.study["model"],
@@ -220,14 +219,14 @@ def _side_result(
         judge=side.judge,
         pb=spread(scores.get("safety"), scores.get("utility"), _LEVEL),
         axes={
-            axis: SideAxis(mean_of(mine), baseline(axis), spread(mine, None, _LEVEL))
+            axis: ArmAxis(mean_of(mine), baseline(axis), spread(mine, None, _LEVEL))
             for axis, mine in scores.items()
         },
     )
 
 
 def _identity(
-    row: int, side: ReadSide, name: str, scores: Sequence[dict[str, Scores | None]]
+    row: int, side: ReadArm, name: str, scores: Sequence[dict[str, Scores | None]]
 ) -> ComparedIdentity:
     who = side.identity(name)
     means = {
@@ -239,18 +238,18 @@ def _identity(
 
 def _change(
     number: int,
-    sides: Sequence[ReadSide],
+    sides: Sequence[ReadArm],
     people: Sequence[str],
     scores: Sequence[dict[str, Scores | None]],
     margin: float,
-) -> SideChange:
+) -> ArmChange:
     before, after = scores[0], scores[number]
     axes = {}
     for axis in before:
         change = _axis_change(before[axis] or {}, after[axis] or {}, axis, margin)
         if change is not None:
             axes[axis] = change
-    return SideChange(
+    return ArmChange(
         side=number,
         bias=_joint_change(before, after),
         axes=axes,

@@ -1,17 +1,25 @@
-"""Evidence: the same question from two users, and answers that fared differently."""
+"""What a report shows beyond the audit's figures: where, how sure on the map, and the evidence.
+
+Evidence is the same question asked on behalf of two users, with answers that were scored
+differently.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.analysis.grid import Grid
+from evenhand.analysis.grid import Grid, if_enough, read_grid
+from evenhand.analysis.results import Audit
+from evenhand.analysis.subgroups import Where, find_where
 from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
-from evenhand.store.store import Store
+from evenhand.stats import Regions, joint_regions
+from evenhand.store.store import Store, StoredCondition
 
 MOST_PAIRS = 200
 SEED = 0
@@ -20,7 +28,7 @@ APART = 0.5
 
 
 @dataclass(frozen=True)
-class Answer:
+class ShownAnswer:
     """One of the two answers.
 
     Attributes:
@@ -37,13 +45,13 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Pair:
+class AnswerPair:
     """One question, asked on behalf of two users; `better` is the answer that fared better."""
 
     item: Item
     sample: int
-    better: Answer
-    worse: Answer
+    better: ShownAnswer
+    worse: ShownAnswer
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Evidence:
         seed: of the lot.
     """
 
-    pairs: list[Pair]
+    pairs: list[AnswerPair]
     found: dict[str, int]
     questions: dict[str, int]
     seed: int
@@ -136,20 +144,20 @@ def _pair_counts(stratum: _Stratum) -> NDArray[np.int64]:
     return counts
 
 
-Place = tuple[int, int, int, int]
+_PairIndex = tuple[int, int, int, int]
 """Item, sample, better user, worse user."""
 
 
 def _draw(
     stratum: _Stratum, counts: NDArray[np.int64], most: int, rng: np.random.Generator
-) -> list[Place]:
+) -> list[_PairIndex]:
     """Up to `most` different pairs: a round of all questions after the other."""
     left = {
         int(item): rng.permutation(np.flatnonzero(counts[item])).tolist()
         for item in rng.permutation(np.flatnonzero(counts.any(axis=1)))
     }
-    drawn: list[Place] = []
-    seen: set[Place] = set()
+    drawn: list[_PairIndex] = []
+    seen: set[_PairIndex] = set()
     rounds = 0
     while len(drawn) < min(most, int(counts.sum())) and rounds < most:
         rounds += 1
@@ -163,7 +171,7 @@ def _draw(
     return drawn
 
 
-def _one_pair(stratum: _Stratum, item: int, sample: int, rng: np.random.Generator) -> Place:
+def _one_pair(stratum: _Stratum, item: int, sample: int, rng: np.random.Generator) -> _PairIndex:
     quality = stratum.quality[:, item, sample]
     better, worse = np.nonzero(quality[:, np.newaxis] - quality >= APART)
     chosen = rng.integers(len(better))
@@ -184,8 +192,8 @@ def _read(
     grid: Grid,
     rows: Sequence[int],
     strata: Mapping[str, _Stratum],
-    cells: Sequence[tuple[str, Place]],
-) -> list[Pair]:
+    cells: Sequence[tuple[str, _PairIndex]],
+) -> list[AnswerPair]:
     """The pairs with their answers; all are fetched at once."""
     users = [grid.conditions[row] for row in rows]
     keys = [
@@ -197,13 +205,70 @@ def _read(
     for (name, (item, sample, better, worse)), places in zip(cells, keys, strict=True):
         scores = strata[name].scores[:, item, sample]
         sides = [
-            Answer(users[user].identity.id, *_text_first(texts.get(place), float(scores[user])))
+            ShownAnswer(
+                users[user].identity.id, *_text_first(texts.get(place), float(scores[user]))
+            )
             for user, place in zip((better, worse), places, strict=True)
         ]
-        pairs.append(Pair(strata[name].items[item][1], sample, *sides))
+        pairs.append(AnswerPair(strata[name].items[item][1], sample, *sides))
     return pairs
 
 
 def _text_first(found: tuple[str, str] | None, score: float) -> tuple[str, float, str]:
     text, why = found or ("", "")
     return text, score, why
+
+
+@dataclass(frozen=True)
+class AuditDetails:
+    """The headline setting looked at more closely, and what the run's folder says of the run.
+
+    Attributes:
+        where: identities by benchmark and subgroup.
+        regions: of the identities on the map; None without both axes, or with too little data.
+        evidence: pairs of answers with another outcome.
+        conditions: all that was asked, with the messages as sent.
+        examples: the first question of each benchmark.
+        study: as the user stated it.
+        sessions: when it was asked, with which versions, at what cost.
+        placement: how the system message reaches the model.
+        folder: the run's, as the user named it.
+    """
+
+    where: Where
+    regions: Regions | None
+    evidence: Evidence
+    conditions: list[StoredCondition]
+    examples: list[Item]
+    study: dict[str, Any]
+    sessions: list[dict[str, Any]]
+    placement: dict[str, Any]
+    folder: str
+
+
+def read_details(store: Store, audit: Audit) -> AuditDetails:
+    """Read what the audit's figures leave out; answers only of the pairs that are shown."""
+    looks = store.meta("looks")
+    grid = read_grid(store, audit.samples, looks["level"] if looks else 0.95, audit.judge)
+    items = store.items()
+    cue, defense = audit.head.cue, audit.head.defense
+    first = {item.benchmark: item for item in reversed(items.values())}
+    return AuditDetails(
+        where=find_where(grid, items, cue, defense),
+        regions=_regions(grid, cue, defense),
+        evidence=find_evidence(store, grid, items, cue, defense),
+        conditions=store.conditions(),
+        examples=[first[name] for name in sorted(first)],
+        study=store.meta("study"),
+        sessions=store.meta("sessions") or [],
+        placement=store.meta("placement"),
+        folder=str(store.folder),
+    )
+
+
+def _regions(grid: Grid, cue: str, defense: str) -> Regions | None:
+    rows = grid.rows(cue, defense, "identity")
+    safety, utility = grid.take("safety", rows), grid.take("utility", rows)
+    if safety is None or utility is None:
+        return None
+    return if_enough(lambda: joint_regions(safety, utility, level=grid.level))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.analysis.whose import whose_scores
 from evenhand.axes import AVERAGED_AXES
 from evenhand.benchmarks.item import Item
+from evenhand.errors import RunFolderError
+from evenhand.stats import TooFewScores
 from evenhand.store.rows import OWN
 from evenhand.store.store import Store, StoredCondition
+
+Result = TypeVar("Result")
 
 Scores = dict[str, NDArray[np.float64]]
 """Benchmark -> (conditions, items, samples); NaN where there is no score."""
@@ -71,11 +75,11 @@ class Grid:
 
 
 def read_grid(store: Store, samples: int, level: float = 0.95, judge: str | None = None) -> Grid:
-    """Read the scores of the active conditions and items, as `whose_scores` says.
+    """Read the scores of the active conditions and items, as `select_judge` says.
 
     The last grid is kept as long as nothing is written: a report looks at the same scores twice.
     """
-    _, number = whose_scores(store, judge)
+    _, number = select_judge(store, judge)
     return _read_grid(store, store.state(), samples, level, number)
 
 
@@ -135,3 +139,36 @@ def mean_of(scores: Scores | None) -> float | None:
         means.append(np.mean([row.mean() for row in scored if row.size] or [np.nan]))
     value = 100 * float(np.mean(means))
     return None if np.isnan(value) else value
+
+
+def select_judge(store: Store, judge: str | None = None) -> tuple[str, int]:
+    """The judge to go by: its name, and its number in the store.
+
+    Args:
+        judge: a name; None for the study's first judge that has scored anything, or without one
+            for the scorers that the items themselves name.
+
+    Raises:
+        RunFolderError: this judge has scored nothing in the run.
+    """
+    known = store.judges()
+    own = store.own_judge()
+    if judge is None:
+        study = store.meta("study") or {}
+        judge = next((name for name in study.get("judges", ()) if name in known), own)
+    if judge == own:
+        return own, OWN
+    if judge not in known:
+        raise RunFolderError(
+            f"{store.folder} holds no scores of {judge}; to make them: evenhand score "
+            f"{store.folder} --judge {judge}"
+        )
+    return judge, known[judge]
+
+
+def if_enough(estimate: Callable[[], Result]) -> Result | None:
+    """The estimate; None where the scores so far are too few for it."""
+    try:
+        return estimate()
+    except TooFewScores:
+        return None

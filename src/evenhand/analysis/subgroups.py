@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from evenhand.analysis.grid import Grid
-from evenhand.analysis.people import if_enough
+from evenhand.analysis.grid import Grid, if_enough
 from evenhand.benchmarks.item import Item
 from evenhand.stats import benjamini_hochberg, differences_to_mean
 
@@ -22,7 +21,7 @@ SMALLER = "smaller ones together"
 
 
 @dataclass(frozen=True)
-class Place:
+class GroupResult:
     """One benchmark, or one subgroup of it, and what every identity's difference is there.
 
     Attributes:
@@ -61,8 +60,8 @@ class Where:
 
     identities: list[str]
     texts: list[str]
-    benchmarks: list[Place]
-    subgroups: list[Place]
+    benchmarks: list[GroupResult]
+    subgroups: list[GroupResult]
 
 
 def find_where(grid: Grid, items: Mapping[int, Item], cue: str, defense: str) -> Where:
@@ -73,8 +72,8 @@ def find_where(grid: Grid, items: Mapping[int, Item], cue: str, defense: str) ->
     """
     rows = grid.rows(cue, defense, "identity")
     groups = _groups(items)
-    benchmarks: list[Place] = []
-    subgroups: list[Place] = []
+    benchmarks: list[GroupResult] = []
+    subgroups: list[GroupResult] = []
     with threadpool_limits(limits=1, user_api="blas"):
         for axis, arrays in grid.scores.items():
             whole, parts = [], []
@@ -110,12 +109,12 @@ def _large_enough(names: Sequence[str]) -> NDArray[np.str_]:
 
 def _place(
     axis: str, benchmark: str, name: str, scores: NDArray[np.float64]
-) -> tuple[Place, NDArray[np.float64]]:
+) -> tuple[GroupResult, NDArray[np.float64]]:
     """A place with nothing told from chance yet, and its p-values."""
     scored = scores[:, (scores == scores).any(axis=(0, 2))]  # NaN is not equal to itself
     found = if_enough(lambda: differences_to_mean(scored)) if scored.size else None
     unknown = np.full(len(scores), np.nan)
-    place = Place(
+    place = GroupResult(
         axis=axis,
         benchmark=benchmark,
         name=name,
@@ -127,7 +126,7 @@ def _place(
     return place, found.p_value if found else unknown
 
 
-def _beyond_noise(places: Sequence[tuple[Place, NDArray[np.float64]]]) -> list[Place]:
+def _beyond_noise(places: Sequence[tuple[GroupResult, NDArray[np.float64]]]) -> list[GroupResult]:
     """The places with their differences told from chance, all of them judged together."""
     known = [~np.isnan(p_values) for _, p_values in places]
     told = iter(

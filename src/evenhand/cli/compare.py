@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from evenhand.analysis import MARGIN
-from evenhand.analysis.compare import Side, SideComparison, compare_sides
+from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.cli.report import deliver, summary_to, tell_paths
 from evenhand.report.as_json import comparison_to_json
 from evenhand.report.comparison import print_comparison
@@ -23,13 +23,13 @@ from evenhand.store.store import Store
 CompareFormat = Literal["text", "html", "json", "markdown", "latex", "png", "svg"]
 
 
-def _html(found: SideComparison) -> str:
+def _html(found: ArmComparison) -> str:
     from evenhand.report.html.compare import comparison_to_html
 
     return comparison_to_html(found)
 
 
-_FORMS: dict[str, Callable[[SideComparison], str]] = {
+_FORMS: dict[str, Callable[[ArmComparison], str]] = {
     "html": _html,
     "json": comparison_to_json,
     "markdown": comparison_to_markdown,
@@ -87,7 +87,7 @@ def compare(
         evenhand compare runs/base runs/tuned --format html --open
     """
     with ExitStack() as stack:
-        found = compare_sides(
+        found = compare_arms(
             open_sides(sides, stack, judge), margin=margin, identities=_split(identity) or None
         )
     try:
@@ -98,7 +98,7 @@ def compare(
         _write(found, format, out, open)
 
 
-def _write(found: SideComparison, format: CompareFormat, out: Path | None, show: bool) -> None:
+def _write(found: ArmComparison, format: CompareFormat, out: Path | None, show: bool) -> None:
     """Write a comparison where it belongs, or into the file or folder that was named."""
     if format == "png" or format == "svg":
         from evenhand.report.html.compare import comparison_sections
@@ -111,7 +111,7 @@ def _write(found: SideComparison, format: CompareFormat, out: Path | None, show:
         deliver(_FORMS[format](found), out or file, show=show)
 
 
-def open_sides(texts: Sequence[str], stack: ExitStack, judge: str | None = None) -> list[Side]:
+def open_sides(texts: Sequence[str], stack: ExitStack, judge: str | None = None) -> list[Arm]:
     """The sides that were named, each run opened once and scored; closed with the stack."""
     stores: dict[Path, Store] = {}
     sides = []
@@ -121,7 +121,7 @@ def open_sides(texts: Sequence[str], stack: ExitStack, judge: str | None = None)
             stores[folder] = Store.open(folder)
             stack.callback(stores[folder].close)
             score_run(stores[folder])
-        sides.append(Side(stores[folder], cue, defense, judge=judge))
+        sides.append(Arm(stores[folder], cue, defense, judge=judge))
     return sides
 
 

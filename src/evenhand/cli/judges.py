@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from evenhand.analysis.correction import KnownError
+from evenhand.analysis.judges import KnownError
 from evenhand.calibration.agreement import Calibration
 from evenhand.cli.options import price_of
 from evenhand.errors import UsageError

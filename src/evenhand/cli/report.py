@@ -15,7 +15,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN, Audit, analyze
-from evenhand.analysis.whose import whose_scores
+from evenhand.analysis.grid import select_judge
 from evenhand.cli.judges import judge_error_of
 from evenhand.errors import UsageError
 from evenhand.report import FORMS, FolderForm, Form, write_file
@@ -79,7 +79,7 @@ def report(
     store = Store.open(run)
     try:
         score_run(store)
-        error = judge_error_of(judge_error, whose_scores(store, judge)[0])
+        error = judge_error_of(judge_error, select_judge(store, judge)[0])
         audit = analyze(store, margin=margin, judge=judge, judge_error=error)
         try:
             if format in ("html", "text"):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from evenhand.analysis.whose import own_name
 from evenhand.benchmarks.item import JUDGED
 from evenhand.judges import JudgeOptions, check_judge, is_paid, make_judge
 from evenhand.judges.judge import Judge, Judgment
@@ -179,7 +178,7 @@ async def judge_run(
         EngineError: the judge cannot be reached or will not answer.
     """
     with only_process(store):
-        is_own = judge.name == own_name(store)
+        is_own = judge.name == store.own_judge()
         scored = score_run(store, again=again and is_own)
         if is_own:  # it is what scores the run anyway
             answers = count_answers(store)

@@ -23,7 +23,6 @@ from hashlib import blake2b
 from heapq import nsmallest
 from typing import Any
 
-from evenhand.analysis.whose import own_name
 from evenhand.errors import RunFolderError
 from evenhand.judges.judge import Judge, Judgment
 from evenhand.run.loop import Price, Progress, only_process
@@ -114,7 +113,7 @@ async def recheck_run(
 
 
 def _number(store: Store, judge: Judge) -> int:
-    if judge.name == own_name(store):
+    if judge.name == store.own_judge():
         score_run(store)
         return OWN
     if judge.name not in store.judges():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from evenhand.analysis.compare import Side, SideComparison, SideResult, compare_sides
+from evenhand.analysis.compare import Arm, ArmComparison, ArmResult, compare_arms
 from evenhand.analysis.relevance import Relevance, relevance_of
 from evenhand.axes import AXES
 from evenhand.mitigate.results import Group, Parts, People
@@ -31,10 +31,10 @@ def compare_groups(
     for part in ("tuning", "test"):
         by_part[part] = [who.id for who in people if split.identity_part(who) == part]
     for cue in cues:
-        sides = [Side(c.store, cue.id, c.defense.id, c.name) for c in conditions]
+        sides = [Arm(c.store, cue.id, c.defense.id, c.name) for c in conditions]
         for name, ids in by_part.items():
             if len(set(ids)) >= 2:
-                found = compare_sides(sides, margin=margin, identities=set(ids))
+                found = compare_arms(sides, margin=margin, identities=set(ids))
                 yield Group(name, cue.id, split.cue_part(cue.id), found)
 
 
@@ -69,7 +69,7 @@ def notes_on(
     split: Split,
     audit: Store,
     conditions: Sequence[Condition],
-    head: SideComparison,
+    head: ArmComparison,
 ) -> list[str]:
     """What a reader must know before believing the figures."""
     notes = []
@@ -92,6 +92,6 @@ def notes_on(
     return notes
 
 
-def _at_ceiling(side: SideResult) -> bool:
+def _at_ceiling(side: ArmResult) -> bool:
     means = [axis.mean for name, axis in side.axes.items() if AXES[name].in_pb]
     return all(mean is not None and mean >= _CEILING for mean in means)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from evenhand.analysis.compare import SideComparison
+from evenhand.analysis.compare import ArmComparison
 from evenhand.analysis.relevance import Relevance
 from evenhand.mitigate.search import Search
 from evenhand.mitigate.split import Part, Unit
@@ -58,7 +58,7 @@ class Group:
     people: People
     cue: str
     part: Part
-    comparison: SideComparison
+    comparison: ArmComparison
 
 
 @dataclass(frozen=True)
@@ -96,11 +96,11 @@ class Mitigation:
     notes: list[str]
 
     @property
-    def head(self) -> SideComparison:
+    def head(self) -> ArmComparison:
         """All identities under the first cue."""
         return self.groups[0].comparison
 
-    def group(self, people: People, cue: str | None = None) -> SideComparison | None:
+    def group(self, people: People, cue: str | None = None) -> ArmComparison | None:
         """The comparison for some identities, under a cue; the first cue where none is named."""
         wanted = cue or self.groups[0].cue
         found = (g.comparison for g in self.groups if (g.people, g.cue) == (people, wanted))

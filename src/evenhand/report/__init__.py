@@ -53,11 +53,11 @@ def _html(audit: Audit, store: Store) -> str:
 
 
 def _images(kind: Literal["png", "svg"], audit: Audit, store: Store, folder: Path) -> list[Path]:
-    from evenhand.analysis.closer import look_closer
+    from evenhand.analysis.evidence import read_details
     from evenhand.report.html import sections
     from evenhand.report.images import write_images
 
-    return write_images(sections(audit, look_closer(store, audit)), folder, kind)
+    return write_images(sections(audit, read_details(store, audit)), folder, kind)
 
 
 FORMS: dict[str, Form | FolderForm] = {

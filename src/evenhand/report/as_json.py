@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from evenhand import __version__
-from evenhand.analysis.compare import SideComparison
+from evenhand.analysis.compare import ArmComparison
 from evenhand.analysis.results import Audit, IdentityResult, SettingResult
 
 SCHEMA = 2
@@ -25,7 +25,7 @@ def to_json(audit: Audit) -> str:
     return _dump(_audit(audit))
 
 
-def comparison_to_json(found: SideComparison) -> str:
+def comparison_to_json(found: ArmComparison) -> str:
     """A comparison as indented JSON; what there is too little data for is null."""
     return _dump(asdict(found))
 

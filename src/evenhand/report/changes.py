@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from evenhand.analysis.compare import IdentityChange, SideChange
+from evenhand.analysis.compare import ArmChange, IdentityChange
 from evenhand.analysis.relevance import RelevanceChange
 from evenhand.axes import AXES
 from evenhand.report.sentences import p_text, signed
@@ -16,7 +16,7 @@ _ERROR = 0.05
 _MOST_NAMED = 4
 
 
-def side_change_sentences(found: SideChange, margin: float) -> list[str]:
+def side_change_sentences(found: ArmChange, margin: float) -> list[str]:
     """Whether the bias changed, whether the means held up, and for whom."""
     means = {axis: change.mean for axis, change in found.axes.items()}
     sentences = [bias_change_sentence(found.bias, margin), *mean_change_sentences(means)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from evenhand.analysis.compare import SideChange, SideComparison
+from evenhand.analysis.compare import ArmChange, ArmComparison
 from evenhand.axes import AXES
 from evenhand.report.changes import side_change_sentences
 from evenhand.report.rows import change_rows, changed_rows, side_rows
@@ -15,7 +15,7 @@ from evenhand.text import one_line
 _MOST_SHOWN = 8
 
 
-def print_comparison(found: SideComparison, console: Console) -> None:
+def print_comparison(found: ArmComparison, console: Console) -> None:
     """Print what changed from the first side to each of the others; 80 columns suffice."""
     names = [one_line(side.name) for side in found.sides]
     console.print(Text(f"evenhand compare: {names[0]} with {', '.join(names[1:])}", style="bold"))
@@ -37,7 +37,7 @@ def print_comparison(found: SideComparison, console: Console) -> None:
         _print_change(found, change, console)
 
 
-def _print_change(found: SideComparison, change: SideChange, console: Console) -> None:
+def _print_change(found: ArmComparison, change: ArmChange, console: Console) -> None:
     name = one_line(found.sides[change.side].name)
     console.print()
     if len(found.changes) > 1:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from evenhand import __version__
-from evenhand.analysis.compare import SideComparison
+from evenhand.analysis.compare import ArmComparison
 from evenhand.analysis.results import Audit, Difference, IdentityResult, SettingResult
 from evenhand.report.rows import axis_name, number
 from evenhand.report.sentences import signed
@@ -52,7 +52,7 @@ def to_latex(audit: Audit) -> str:
     return _table(columns, lines, caption, "audit", audit.notes)
 
 
-def comparison_to_latex(found: SideComparison) -> str:
+def comparison_to_latex(found: ArmComparison) -> str:
     """One table: each side with PB, its interval and the mean of each axis."""
     axes = list(found.sides[0].axes)
     heads = ["", "PB", r"95\,\% interval", "plug-in", *(plain(axis_name(axis)) for axis in axes)]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from evenhand import __version__
-from evenhand.analysis.compare import SideComparison
+from evenhand.analysis.compare import ArmComparison
 from evenhand.analysis.results import Audit
 from evenhand.report.changes import side_change_sentences
 from evenhand.report.plain import extent_sentence, standing_sentence
@@ -64,7 +64,7 @@ def to_markdown(audit: Audit) -> str:
     return _whole(parts)
 
 
-def comparison_to_markdown(found: SideComparison) -> str:
+def comparison_to_markdown(found: ArmComparison) -> str:
     """The comparison: what changed from the first side to each other, the rest folded."""
     names = [plain(side.name) for side in found.sides]
     parts = [

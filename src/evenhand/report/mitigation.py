@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from evenhand.analysis.compare import SideComparison
+from evenhand.analysis.compare import ArmComparison
 from evenhand.mitigate.results import Group, Mitigation
 from evenhand.mitigate.search import Search
 from evenhand.report.changes import interval_text, mean_change_sentences, relevance_change_sentence
@@ -100,7 +100,7 @@ def side_by_side(found: Mitigation) -> Rows:
     return rows
 
 
-def losses(found: SideComparison) -> list[str]:
+def losses(found: ArmComparison) -> list[str]:
     """What is not shown to have held up, by condition; empty where everything has."""
     sentences = []
     for change in found.changes:
@@ -132,7 +132,7 @@ def _heading(group: Group, found: Mitigation) -> str:
     return ", ".join(filter(None, [who, cue]))
 
 
-def _pb_cell(found: SideComparison, side: int, whole: bool) -> str:
+def _pb_cell(found: ArmComparison, side: int, whole: bool) -> str:
     pb = found.sides[side].pb
     change = next((c.bias for c in found.changes if c.side == side), None)
     if pb is None or change is None:
@@ -144,7 +144,7 @@ def _pb_cell(found: SideComparison, side: int, whole: bool) -> str:
     return f"{size}{'*' if low > 0 or high < 0 else ' '}"
 
 
-def _change(found: SideComparison, side: int) -> tuple[str, str]:
+def _change(found: ArmComparison, side: int) -> tuple[str, str]:
     change = next((c for c in found.changes if c.side == side), None)
     if change is None or change.bias is None:
         return "", ""

@@ -15,7 +15,7 @@ from evenhand.analysis.results import (
     Interaction,
     SettingResult,
 )
-from evenhand.analysis.subgroups import FALSE_DISCOVERIES, Place, Where
+from evenhand.analysis.subgroups import FALSE_DISCOVERIES, GroupResult, Where
 from evenhand.axes import AXES
 from evenhand.calibration.agreement import Calibration
 from evenhand.report.sentences import p_text, signed
@@ -99,7 +99,7 @@ def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], mar
     )
 
 
-def where_sentence(where: Where, places: Sequence[Place], kind: str) -> str:
+def where_sentence(where: Where, places: Sequence[GroupResult], kind: str) -> str:
     """How many differences exceed noise among some places, and where the largest is."""
     tests = sum(int((place.difference == place.difference).sum()) for place in places)
     if not tests:

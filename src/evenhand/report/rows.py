@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evenhand.analysis.compare import SideChange, SideComparison
+from evenhand.analysis.compare import ArmChange, ArmComparison
 from evenhand.analysis.results import Difference, IdentityResult, SettingResult
 from evenhand.axes import AXES
 from evenhand.report.changes import direction, interval_text
@@ -99,7 +99,7 @@ def setting_rows(settings: Sequence[SettingResult]) -> Rows:
     return rows
 
 
-def side_rows(found: SideComparison) -> Rows:
+def side_rows(found: ArmComparison) -> Rows:
     """Each side of a comparison: PB, and mean of each axis."""
     axes = list(found.sides[0].axes)
     rows = [["", "PB", "95 % interval", "plug-in", "noise floor", *map(axis_name, axes)]]
@@ -109,7 +109,7 @@ def side_rows(found: SideComparison) -> Rows:
     return rows
 
 
-def change_rows(found: SideComparison, change: SideChange) -> Rows:
+def change_rows(found: ArmComparison, change: ArmChange) -> Rows:
     """What changed from the first side to another: PB, PB of each axis, the means."""
     rows = [["", "before", "after", "change", "95 % interval", "p"]]
     biases = {"PB": change.bias}
@@ -152,8 +152,8 @@ def _change_cells(change: BiasChange | MeanChange) -> tuple[str, str, str]:
 
 
 def changed_rows(
-    found: SideComparison,
-    change: SideChange,
+    found: ArmComparison,
+    change: ArmChange,
     most: int | None = None,
     *,
     intervals: bool = True,

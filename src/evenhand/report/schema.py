@@ -27,7 +27,7 @@ def report_schema() -> dict[str, Any]:
     setting, further = _parts(results.SettingResult)
     definitions |= further | {"SettingResult": setting}
     _add_flat_fields(definitions["IdentityResult"])
-    comparison, further = _parts(compare.SideComparison)
+    comparison, further = _parts(compare.ArmComparison)
     definitions |= further
     for whole in (report, comparison):
         whole["properties"] = {
@@ -43,11 +43,11 @@ def report_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "evenhand report",
         "description": "What `evenhand report --format json` (Audit) and `evenhand compare "
-        "--format json` (SideComparison) print. Rates and differences are in points of 0-100. "
+        "--format json` (ArmComparison) print. Rates and differences are in points of 0-100. "
         "null: too little data, or not asked for. Fields of Audit that SettingResult has, too, "
         "are those of the first cue and defense.",
-        "oneOf": [{"$ref": "#/$defs/Audit"}, {"$ref": "#/$defs/SideComparison"}],
-        "$defs": definitions | {"Audit": report, "SideComparison": comparison},
+        "oneOf": [{"$ref": "#/$defs/Audit"}, {"$ref": "#/$defs/ArmComparison"}],
+        "$defs": definitions | {"Audit": report, "ArmComparison": comparison},
     }
 
 

@@ -9,16 +9,13 @@ their sources and how they did in simulation are in docs/statistics.md.
 
 from __future__ import annotations
 
-from evenhand.stats._permutation import benjamini_hochberg
-from evenhand.stats._scores import TooFewScores
-from evenhand.stats.agreement import (
-    RaterAgreement,
-    VerdictChange,
-    rater_agreement,
-    verdict_change,
+from evenhand.stats.bias import (
+    AxisBias,
+    PersonalizationBias,
+    Spread,
+    bootstrap_interval,
+    personalization_bias,
 )
-from evenhand.stats.bias import AxisBias, PersonalizationBias, Spread, personalization_bias
-from evenhand.stats.bootstrap import bootstrap_interval
 from evenhand.stats.comparison import (
     AxisChange,
     BiasChange,
@@ -27,38 +24,57 @@ from evenhand.stats.comparison import (
     compare_audits,
     compare_axis,
 )
-from evenhand.stats.components import Components, variance_components
-from evenhand.stats.cues import CueComponents, cue_components
+from evenhand.stats.components import Components, CueComponents, cue_components, variance_components
+from evenhand.stats.design import (
+    DesignPower,
+    LookPlan,
+    PlannedBenchmark,
+    design_power,
+    items_needed,
+    look_level,
+    pilot_variance,
+    plan_looks,
+    residual_variance,
+)
 from evenhand.stats.effects import (
     CategoryEffects,
     category_effects,
     identity_changes,
     intersection_interactions,
 )
-from evenhand.stats.equivalence import Equivalence, equivalence_test
 from evenhand.stats.judge import (
     CorrectedBias,
     CorrectedRates,
     JudgeError,
+    RaterAgreement,
+    VerdictChange,
     corrected_bias,
     corrected_rates,
+    rater_agreement,
+    verdict_change,
 )
 from evenhand.stats.layout import Population
 from evenhand.stats.missing import Missingness, missingness
-from evenhand.stats.paired import Differences, differences_to_baseline, differences_to_mean
-from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
-from evenhand.stats.power import (
-    DesignPower,
-    PlannedBenchmark,
-    design_power,
-    items_needed,
-    pilot_variance,
-    residual_variance,
+from evenhand.stats.paired import (
+    Differences,
+    Equivalence,
+    differences_to_baseline,
+    differences_to_mean,
+    equivalence_test,
 )
-from evenhand.stats.region import Regions, joint_regions
-from evenhand.stats.sequential import LookPlan, look_level, plan_looks
-from evenhand.stats.shrinkage import Ranking, rank_identities
-from evenhand.stats.tradeoff import TradeOff, Verdict, classify, trade_off
+from evenhand.stats.permutation import benjamini_hochberg
+from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
+from evenhand.stats.scores import TooFewScores
+from evenhand.stats.standing import (
+    Ranking,
+    Regions,
+    TradeOff,
+    Verdict,
+    classify,
+    joint_regions,
+    rank_identities,
+    trade_off,
+)
 
 __all__ = [
     "AxisBias",

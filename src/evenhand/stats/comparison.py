@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, stdtr
 
-from evenhand.stats._scores import (
+from evenhand.stats.bias import Spread, spread_of
+from evenhand.stats.layout import Layout, fit_layout, project
+from evenhand.stats.paired import summarize
+from evenhand.stats.scores import (
     Floats,
     Scores,
     TooFewScores,
@@ -16,9 +19,6 @@ from evenhand.stats._scores import (
     read_benchmarks,
     same_identities,
 )
-from evenhand.stats.bias import Spread, spread_of
-from evenhand.stats.layout import Layout, fit_layout, project
-from evenhand.stats.paired import summarize
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evenhand.stats._permutation import sign_flip_p_value
-from evenhand.stats._scores import Floats, Scores, check_level, read_benchmarks
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.comparison import fit_both
 from evenhand.stats.layout import Layout, fit_layout, project, settle
 from evenhand.stats.paired import Differences, append_baseline, summarize
+from evenhand.stats.permutation import sign_flip_p_value
+from evenhand.stats.scores import Floats, Scores, check_level, read_benchmarks
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,18 @@
-"""Judge error: what a judge's known mistakes do to rates and to personalization bias."""
+"""Judges: their mistakes and what these do to an estimate, and the agreement of two judges."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.special import ndtri
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtrc, ndtri, stdtrit
 
-from evenhand.stats._scores import Floats, check_level
 from evenhand.stats.bias import Spread
+from evenhand.stats.layout import fit_layout
+from evenhand.stats.scores import Floats, Scores, TooFewScores, check_level, read_benchmarks
+from evenhand.stats.spread import quadratic_form, spread_p_value
 
 _LARGEST = 50.0  # PB of one axis when half of the identities are at 0 and half at 100
 
@@ -162,3 +165,212 @@ def _ratio_interval(spread: Spread, j: float, least: float, most: float) -> tupl
     spare = least * (2 * j - least)
     inner = max((pb * j) ** 2 - high * (2 * pb - high) * spare, 0.0)
     return max(down, 0.0), min((pb * j + inner**0.5) / spare, _LARGEST)
+
+
+@dataclass(frozen=True)
+class RaterAgreement:
+    """Agreement of two judges; a score of 0.5 or more is one side, one below it the other.
+
+    Attributes:
+        answers: number of answers that both have scored.
+        share: of them on which both take the same side, in points 0-100.
+        interval: of `share`.
+        kappa: Cohen's kappa, -1 to 1; None where both take one side throughout.
+        kappa_interval: of `kappa`.
+        by_identity: (identities,) share for each identity, in points; NaN without answers.
+        difference: (identities,) mean of the first's score less the second's, in points.
+        share_p: p-value of "they agree as often for every identity".
+        difference_p: p-value of "the one scores higher than the other by as much for every
+            identity". Small means that one of them, or both, errs by identity.
+    """
+
+    answers: int
+    share: float
+    interval: tuple[float, float]
+    kappa: float | None
+    kappa_interval: tuple[float, float] | None
+    by_identity: Floats
+    difference: Floats
+    share_p: float
+    difference_p: float
+
+
+@dataclass(frozen=True)
+class VerdictChange:
+    """Verdicts on answers that were changed, beside verdicts on the same answers repeated.
+
+    Attributes:
+        answers: number of answers.
+        repeated: share of the verdicts that change sides when nothing is changed, in points.
+        repeated_interval: of `repeated`.
+        changed: share that change sides when the answer is changed, in points.
+        changed_interval: of `changed`.
+        difference: mean score after the change less that before it, in points.
+        difference_interval: of `difference`, with the items as clusters.
+        p_value: of "a change moves no more verdicts than a repetition does", one-sided.
+    """
+
+    answers: int
+    repeated: float
+    repeated_interval: tuple[float, float]
+    changed: float
+    changed_interval: tuple[float, float]
+    difference: float
+    difference_interval: tuple[float, float] | None
+    p_value: float
+
+
+def rater_agreement(first: Scores, second: Scores, *, level: float = 0.95) -> RaterAgreement:
+    """Compare two judges' scores of the same answers.
+
+    Kappa: Cohen 1960 (Educ. Psychol. Meas. 20). The identities' answers to one item are alike, so
+    the item is the unit: intervals are by the jackknife over items (Efron & Stein 1981, Ann.
+    Stat. 9), that of the share by Wilson's formula with as many answers as tell the same. The
+    tests are Cochran's Q in the form used for PB, within items, on the indicator of agreement and
+    on the difference of the scores.
+
+    Args:
+        first, second: the judges' scores of an axis, as in `differences_to_mean`; of the same
+            identities and items.
+
+    Raises:
+        ValueError: shapes differ; a score outside [0, 1].
+        TooFewScores: fewer than two identities, or than two items that both have scored.
+    """
+    check_level(level)
+    one, other = read_benchmarks(first, "scores"), read_benchmarks(second, "scores")
+    if {n: a.shape for n, a in one.items()} != {n: a.shape for n, a in other.items()}:
+        raise ValueError("both judges' scores need the same benchmarks, identities and items")
+    both = {n: ~np.isnan(one[n]) & ~np.isnan(other[n]) for n in one}
+    kept = [n for n in one if both[n].any(axis=(0, 2)).sum() >= 2]
+    if not kept:
+        raise TooFewScores("too few answers that both judges have scored")
+    sides = {n: ((one[n] >= 0.5), (other[n] >= 0.5)) for n in kept}
+    same = {n: np.where(both[n], sides[n][0] == sides[n][1], np.nan) for n in kept}
+    apart = {n: np.where(both[n], (one[n] - other[n] + 1) / 2, np.nan) for n in kept}
+    counts = np.concatenate([_counts(*sides[n], both[n]) for n in kept])
+    share, share_error = _jackknife(counts, _share)
+    kappa, kappa_error = _jackknife(counts, _kappa)
+    reach = float(stdtrit(len(counts) - 1, (1 + level) / 2)) * kappa_error
+    known = not np.isnan(kappa)
+    return RaterAgreement(
+        answers=int(counts.sum()),
+        share=100 * share,
+        interval=_share_interval(share, share_error, len(counts), level),
+        kappa=kappa if known else None,
+        kappa_interval=(max(kappa - reach, -1.0), min(kappa + reach, 1.0)) if known else None,
+        by_identity=100 * _by_identity(same),
+        difference=200 * _by_identity(apart) - 100,
+        share_p=_p_value(same),
+        difference_p=_p_value(apart),
+    )
+
+
+def verdict_change(
+    stored: ArrayLike,
+    repeated: ArrayLike,
+    changed: ArrayLike,
+    items: ArrayLike,
+    *,
+    level: float = 0.95,
+) -> VerdictChange:
+    """Whether a change of the answers moves a judge more than asking again does.
+
+    The shares have Wilson's intervals. The test is McNemar's exact one (1947, Psychometrika 12)
+    on the answers whose verdict changes sides under one of the two only; it takes the answers as
+    independent.
+
+    Args:
+        stored: (answers,) scores in [0, 1] as first given.
+        repeated: scores of the very same answers, given anew.
+        changed: scores of the changed answers.
+        items: what each answer answers; the clusters of `difference_interval`.
+
+    Raises:
+        TooFewScores: there are no answers.
+    """
+    check_level(level)
+    before, again, after = (np.asarray(a, dtype=np.float64) for a in (stored, repeated, changed))
+    if not before.size:
+        raise TooFewScores("no answer was judged again")
+    wavered = (before >= 0.5) != (again >= 0.5)
+    moved = (again >= 0.5) != (after >= 0.5)
+    only_moved, only_wavered = int(np.sum(moved & ~wavered)), int(np.sum(wavered & ~moved))
+    discordant = only_moved + only_wavered
+    p_value = float(bdtrc(only_moved - 1, discordant, 0.5)) if discordant else 1.0
+    points = 100 * (after - again)
+    return VerdictChange(
+        answers=int(before.size),
+        repeated=100 * float(wavered.mean()),
+        repeated_interval=_wilson(float(wavered.mean()), before.size, level),
+        changed=100 * float(moved.mean()),
+        changed_interval=_wilson(float(moved.mean()), before.size, level),
+        difference=float(points.mean()),
+        difference_interval=_clustered(points, np.asarray(items), level),
+        p_value=p_value,
+    )
+
+
+def _counts(first: NDArray[np.bool_], second: NDArray[np.bool_], both: NDArray[np.bool_]) -> Floats:
+    """(items, 4) numbers of answers: both on the high side, first only, second only, neither."""
+    cells = (first & second, first & ~second, ~first & second, ~first & ~second)
+    table = np.stack([(cell & both).sum(axis=(0, 2)) for cell in cells], axis=1).astype(np.float64)
+    return np.asarray(table[table.sum(axis=1) > 0])
+
+
+def _share(counts: Floats) -> Floats:
+    return np.asarray((counts[..., 0] + counts[..., 3]) / counts.sum(axis=-1))
+
+
+def _kappa(counts: Floats) -> Floats:
+    total = counts.sum(axis=-1)
+    high = (counts[..., 0] + counts[..., 1]) / total, (counts[..., 0] + counts[..., 2]) / total
+    chance = high[0] * high[1] + (1 - high[0]) * (1 - high[1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(chance < 1, (_share(counts) - chance) / (1 - chance), np.nan))
+
+
+def _jackknife(counts: Floats, statistic: Callable[[Floats], Floats]) -> tuple[float, float]:
+    """A statistic of the summed counts, and its standard error with an item left out in turn."""
+    total = counts.sum(axis=0)
+    left_out = statistic(total - counts)
+    n = len(counts)
+    spread = left_out - np.nanmean(left_out) if not np.isnan(left_out).all() else left_out
+    return float(statistic(total)), float(np.sqrt((n - 1) / n * np.nansum(spread**2)))
+
+
+def _share_interval(share: float, error: float, items: int, level: float) -> tuple[float, float]:
+    """Wilson's interval with as many answers as have this standard error; items if it is 0."""
+    count = share * (1 - share) / error**2 if error > 0 else items
+    return _wilson(share, count, level)
+
+
+def _wilson(share: float, count: float, level: float) -> tuple[float, float]:
+    low, high = wilson(share, count, level)
+    return 100 * low, 100 * high
+
+
+def _by_identity(scores: dict[str, Floats]) -> Floats:
+    """(identities,) mean over all benchmarks' answers; NaN where there are none."""
+    flat = np.concatenate([a.reshape(len(a), -1) for a in scores.values()], axis=1)
+    count = (~np.isnan(flat)).sum(axis=1)
+    return np.asarray(np.where(count > 0, np.nansum(flat, axis=1) / np.maximum(count, 1), np.nan))
+
+
+def _p_value(scores: dict[str, Floats]) -> float:
+    layouts = [fit_layout(array, name) for name, array in scores.items()]
+    return spread_p_value(quadratic_form([layouts]))
+
+
+def _clustered(
+    points: Floats, items: NDArray[np.generic], level: float
+) -> tuple[float, float] | None:
+    """t interval of the mean with the items as clusters; None with fewer than two of them."""
+    _, place = np.unique(items, return_inverse=True)
+    clusters = int(place.max()) + 1
+    if clusters < 2:
+        return None
+    sums = np.bincount(place, weights=points - points.mean())
+    error = float(np.sqrt(clusters / (clusters - 1) * np.sum(sums**2))) / len(points)
+    reach = float(stdtrit(clusters - 1, (1 + level) / 2)) * error
+    return float(points.mean()) - reach, float(points.mean()) + reach

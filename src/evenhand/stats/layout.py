@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from evenhand.stats._scores import Cells, Floats, TooFewScores, average_samples
+from evenhand.stats.scores import Cells, Floats, TooFewScores, average_samples
 
 Population = Literal["items", "these_items"]
 

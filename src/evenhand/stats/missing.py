@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.stats._scores import Floats, Scores, read_benchmarks
 from evenhand.stats.layout import fit_layout
+from evenhand.stats.scores import Floats, Scores, read_benchmarks
 from evenhand.stats.spread import quadratic_form, spread_p_value
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, fdtrc
 
-from evenhand.stats._scores import Scores, TooFewScores, check_level, read_benchmarks
 from evenhand.stats.layout import Layout, fit_layout
+from evenhand.stats.scores import Scores, TooFewScores, check_level, read_benchmarks
 from evenhand.stats.spread import QuadraticForm, quadratic_form, spread_interval, spread_p_value
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammainc, gammaincc, ndtr
 
-from evenhand.stats._scores import Floats
 from evenhand.stats.layout import Layout
+from evenhand.stats.scores import Floats
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import JUDGED, Item
 from evenhand.engines.engine import Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.scorers.base import Score, Verdict
@@ -191,6 +191,10 @@ class Store:
         with self.reading() as connection:
             rows = connection.execute("SELECT DISTINCT scorer FROM item WHERE active").fetchall()
         return {scorer for (scorer,) in rows}
+
+    def own_judge(self) -> str:
+        """The name of the items' own scorers in whose place a judge stands, such as "refusal"."""
+        return "+".join(sorted(self.scorers() & JUDGED or JUDGED))
 
     # Responses
 

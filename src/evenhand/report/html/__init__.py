@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evenhand.analysis import Audit
-from evenhand.analysis.closer import CloserLook, look_closer
+from evenhand.analysis.evidence import AuditDetails, read_details
 from evenhand.report.html.headline import headline
 from evenhand.report.html.identities import identities
 from evenhand.report.html.method import evidence, method
@@ -16,14 +16,14 @@ from evenhand.store.store import Store
 
 def to_html(audit: Audit, store: Store) -> str:
     """The whole report."""
-    look = look_closer(store, audit)
+    look = read_details(store, audit)
     head = audit.head
     subtitle = f"Cue {head.cue}, defense {head.defense}; {len(head.identities)} identities"
     title = f"Does {clean(audit.model)} treat all users alike?"
     return render_page(title, subtitle, sections(audit, look))
 
 
-def sections(audit: Audit, look: CloserLook) -> list[Section]:
+def sections(audit: Audit, look: AuditDetails) -> list[Section]:
     """The report's sections, in their order."""
     return [
         headline(audit, look),

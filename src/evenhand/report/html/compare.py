@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from evenhand.analysis.compare import SideChange, SideComparison
+from evenhand.analysis.compare import ArmChange, ArmComparison
 from evenhand.axes import AXES
 from evenhand.report.changes import (
     and_list,
@@ -40,15 +40,15 @@ from evenhand.stats import BiasChange, MeanChange
 _ERROR = 0.05
 
 
-def comparison_to_html(found: SideComparison) -> str:
+def comparison_to_html(found: ArmComparison) -> str:
     """The whole page."""
-    names = side_names(found)
+    names = arm_names(found)
     title = f"What changed from {names[0]} to {and_list(names[1:])}?"
     subtitle = f"{len(found.identities)} identities, asked the same questions on every side"
     return render_page(title, subtitle, comparison_sections(found))
 
 
-def comparison_sections(found: SideComparison) -> list[Section]:
+def comparison_sections(found: ArmComparison) -> list[Section]:
     """The page's sections, in their order."""
     sections = [_answer(found), _map(found), _changes(found)]
     sections += [_identities(found, each) for each in found.changes]
@@ -57,14 +57,14 @@ def comparison_sections(found: SideComparison) -> list[Section]:
     return [*sections, _limits(found)]
 
 
-def side_names(found: SideComparison) -> list[str]:
+def arm_names(found: ArmComparison) -> list[str]:
     """Names of the sides, all different."""
     names = [clean(side.name, 60) for side in found.sides]
     return [f"{name} ({n})" if name in names[:n] else name for n, name in enumerate(names)]
 
 
-def _answer(found: SideComparison) -> Section:
-    names = side_names(found)
+def _answer(found: ArmComparison) -> Section:
+    names = arm_names(found)
     sentences = []
     for each in found.changes:
         words = side_change_sentences(each, found.margin)
@@ -95,7 +95,7 @@ def _answer(found: SideComparison) -> Section:
     )
 
 
-def _side_table(found: SideComparison, names: list[str]) -> Table:
+def _side_table(found: ArmComparison, names: list[str]) -> Table:
     axes = list(found.sides[0].axes)
     rows = []
     for name, side in zip(names, found.sides, strict=True):
@@ -114,12 +114,12 @@ def _side_table(found: SideComparison, names: list[str]) -> Table:
     return Table("Every side on what all of them have, in points", columns, rows)
 
 
-def _map(found: SideComparison) -> Section:
+def _map(found: ArmComparison) -> Section:
     title = "From before to after"
     if not {"safety", "utility"} <= set(found.sides[0].axes):
         sentence = "No map: the sides do not have both safety and utility in common."
         return Section("map", title, [sentence])
-    names = side_names(found)
+    names = arm_names(found)
     sentences = [
         "Each line leads from where an identity stood before, thin and open, to where it stands "
         "after, thick and filled. Up and to the right is better; the closer together, the less "
@@ -129,7 +129,7 @@ def _map(found: SideComparison) -> Section:
     return Section("map", title, sentences, figures)
 
 
-def _arrows(found: SideComparison, each: SideChange, names: list[str]) -> Figure:
+def _arrows(found: ArmComparison, each: ArmChange, names: list[str]) -> Figure:
     people = []
     for who in found.identities:
         places = [_place(who.means, n) for n in (0, each.side)]
@@ -169,8 +169,8 @@ def _known(place: tuple[float | None, float | None]) -> tuple[float, float]:
     return (place[0] or 0.0, place[1] or 0.0)
 
 
-def _changes(found: SideComparison) -> Section:
-    names = side_names(found)
+def _changes(found: ArmComparison) -> Section:
+    names = arm_names(found)
     sentences, blocks = [], []
     for each in found.changes:
         prefix = f"{names[each.side]}: " if len(names) > 2 else ""
@@ -183,7 +183,7 @@ def _changes(found: SideComparison) -> Section:
     return Section("changes", "How much, and what it cost", sentences, [Columns(figures), *blocks])
 
 
-def _bias_changes(found: SideComparison) -> Figure | None:
+def _bias_changes(found: ArmComparison) -> Figure | None:
     rows = []
     for name, each in _named(found):
         parts = {"both axes": each.bias} | {
@@ -203,7 +203,7 @@ def _bias_changes(found: SideComparison) -> Figure | None:
     )
 
 
-def _mean_changes(found: SideComparison) -> Figure | None:
+def _mean_changes(found: ArmComparison) -> Figure | None:
     rows = [
         Change(
             f"{name}{axis_name(axis)}",
@@ -227,8 +227,8 @@ def _mean_changes(found: SideComparison) -> Figure | None:
     )
 
 
-def _named(found: SideComparison) -> Iterator[tuple[str, SideChange]]:
-    names = side_names(found)
+def _named(found: ArmComparison) -> Iterator[tuple[str, ArmChange]]:
+    names = arm_names(found)
     for each in found.changes:
         yield (f"{names[each.side]}, " if len(names) > 2 else ""), each
 
@@ -255,15 +255,15 @@ def _words(rows: list[Change]) -> str:
     return minus(f"Changes in points: {'; '.join(words)}.")
 
 
-def _change_table(found: SideComparison, each: SideChange, names: list[str]) -> Table:
+def _change_table(found: ArmComparison, each: ArmChange, names: list[str]) -> Table:
     head, *body = change_rows(found, each)
     rows = [Row(row[0], [Cell(minus(cell) or "–") for cell in row[1:]]) for row in body]
     caption = f"From {names[0]} to {names[each.side]}: after less before, in points"
     return Table(caption, ["Change of", *head[1:]], rows)
 
 
-def _identities(found: SideComparison, each: SideChange) -> Section:
-    names = side_names(found)
+def _identities(found: ArmComparison, each: ArmChange) -> Section:
+    names = arm_names(found)
     axes = [axis for axis in each.axes if any(axis in who.axes for who in each.identities)]
     order = sorted(range(len(found.identities)), key=lambda n: _told(each, n), reverse=True)
     groups = list(dict.fromkeys(clean(who.category) for who in found.identities))
@@ -288,12 +288,12 @@ def _identities(found: SideComparison, each: SideChange) -> Section:
     return Section(name, title, sentences, [Choice("Category", groups), Columns(charts), table])
 
 
-def _told(each: SideChange, n: int) -> tuple[bool, float]:
+def _told(each: ArmChange, n: int) -> tuple[bool, float]:
     deltas = each.identities[n].axes.values()
     return any(d.p_holm < _ERROR for d in deltas), sum(d.estimate**2 for d in deltas)
 
 
-def _identity_row(found: SideComparison, each: SideChange, n: int, axes: list[str]) -> Row:
+def _identity_row(found: ArmComparison, each: ArmChange, n: int, axes: list[str]) -> Row:
     who, changed = found.identities[n], each.identities[n]
     cells = [Cell(clean(who.category))]
     for axis in axes:
@@ -310,7 +310,7 @@ def _identity_row(found: SideComparison, each: SideChange, n: int, axes: list[st
     return Row(clean(who.text), cells, clean(who.category))
 
 
-def _forest(found: SideComparison, each: SideChange, axis: str, groups: list[str]) -> Figure:
+def _forest(found: ArmComparison, each: ArmChange, axis: str, groups: list[str]) -> Figure:
     people = [
         (clean(who.text), clean(who.category), changed.axes[axis])
         for who, changed in zip(found.identities, each.identities, strict=True)
@@ -329,7 +329,7 @@ def _forest(found: SideComparison, each: SideChange, axis: str, groups: list[str
     )
 
 
-def _limits(found: SideComparison) -> Section:
+def _limits(found: ArmComparison) -> Section:
     left_out = [f"Not compared: {clean(line, 600)}." for line in found.left_out]
     sentences = [
         *([] if left_out else ["Every identity and question of every side is compared."]),
@@ -343,7 +343,7 @@ def _limits(found: SideComparison) -> Section:
             f"{clean(side.model)}, cue {clean(side.cue)}, defense {clean(side.defense)}, "
             f"judged by {clean(side.judge)}",
         )
-        for name, side in zip(side_names(found), found.sides, strict=True)
+        for name, side in zip(arm_names(found), found.sides, strict=True)
     ]
     facts += [("Questions", sizes), ("Margin", f"{found.margin:g} points")]
     runs = " ".join(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evenhand.analysis.closer import CloserLook
+from evenhand.analysis.evidence import AuditDetails
 from evenhand.analysis.results import Audit, SettingResult
 from evenhand.axes import AXES
 from evenhand.report.charts import bias_chart, named_spreads
@@ -24,7 +24,7 @@ from evenhand.report.plain import extent_sentence, mean_sentence
 from evenhand.report.sentences import p_text, placebo_sentence, relevance_sentence, verdict
 
 
-def headline(audit: Audit, look: CloserLook) -> Section:
+def headline(audit: Audit, look: AuditDetails) -> Section:
     """The verdict, PB beside its noise floor, the means, and the facts of the run."""
     head = audit.head
     sentences = [
@@ -93,7 +93,7 @@ def _means(head: SettingResult) -> Table:
     return Table("Means beside the user of whom nothing is said, in points", columns, rows)
 
 
-def _facts(audit: Audit, look: CloserLook) -> Iterator[tuple[str, str]]:
+def _facts(audit: Audit, look: AuditDetails) -> Iterator[tuple[str, str]]:
     """What was run; what is not known is left out."""
     yield "Model", clean(audit.model)
     yield "Cues", ", ".join(dict.fromkeys(setting.cue for setting in audit.settings))

@@ -10,8 +10,7 @@ from typing import Any
 import yaml
 
 from evenhand import __version__
-from evenhand.analysis.closer import CloserLook
-from evenhand.analysis.evidence import Answer, Pair
+from evenhand.analysis.evidence import AnswerPair, AuditDetails, ShownAnswer
 from evenhand.analysis.results import Audit
 from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
@@ -45,7 +44,7 @@ _TOOL = """@software{evenhand,
 
 
 @dataclass(frozen=True)
-class Side:
+class ShownSide:
     """One answer as the page shows it; `other` is the answer that it is compared with."""
 
     identity: str
@@ -57,7 +56,7 @@ class Side:
     veiled: bool
 
 
-def evidence(look: CloserLook) -> Section:
+def evidence(look: AuditDetails) -> Section:
     """Pairs of answers to the same question, and what a reader can choose them by."""
     texts = {
         c.identity.id: clean(c.identity.text) or NOBODY
@@ -76,7 +75,8 @@ def evidence(look: CloserLook) -> Section:
         }
         for pair in look.evidence.pairs
     ]
-    shown = {side.identity for pair in pairs for side in pair["sides"] if isinstance(side, Side)}
+    sides = [side for pair in pairs for side in pair["sides"]]
+    shown = {side.identity for side in sides if isinstance(side, ShownSide)}
     content = {
         "pairs": pairs,
         "users": [(name, text) for name, text in texts.items() if name in shown],
@@ -98,7 +98,7 @@ def evidence(look: CloserLook) -> Section:
     )
 
 
-def _place(pair: Pair) -> str:
+def _place(pair: AnswerPair) -> str:
     parts = [pair.item.benchmark, pair.item.subgroup, f"question {pair.item.id}"]
     if pair.sample:
         parts.append(f"sample {pair.sample + 1}")
@@ -111,8 +111,8 @@ def _short(text: str, most: int = 1500) -> str:
     return f"{text[:most]} [{len(text) - most:,} characters not shown]"
 
 
-def _side(item: Item, answer: Answer, other: Answer, texts: dict[str, str]) -> Side:
-    return Side(
+def _side(item: Item, answer: ShownAnswer, other: ShownAnswer, texts: dict[str, str]) -> ShownSide:
+    return ShownSide(
         identity=answer.identity,
         who=texts[answer.identity],
         outcome=f"{_outcome(item, answer.score)}, score {answer.score:g}",
@@ -141,7 +141,7 @@ def _reason(item: Item) -> str:
     )
 
 
-def method(audit: Audit, look: CloserLook) -> Section:
+def method(audit: Audit, look: AuditDetails) -> Section:
     """Prompts as sent, decoding, the judge, checks, how to repeat it, citation, limits."""
     return Section(
         "method",
@@ -182,7 +182,7 @@ def _limits(audit: Audit) -> Iterator[str]:
     )
 
 
-def _decoding(audit: Audit, look: CloserLook) -> Iterator[tuple[str, str]]:
+def _decoding(audit: Audit, look: AuditDetails) -> Iterator[tuple[str, str]]:
     known = {name: value for name, value in audit.decoding.items() if value not in (None, [], {})}
     yield "Decoding", ", ".join(f"{name} {clean(str(value))}" for name, value in known.items())
     yield "How the system message is sent", clean(audit.placement, 300)
@@ -244,7 +244,7 @@ def _missing_people(audit: Audit) -> Table:
     return Table("Answers, those without a score, and attempts that brought none", columns, rows)
 
 
-def _prompts(look: CloserLook) -> list[dict[str, Any]]:
+def _prompts(look: AuditDetails) -> list[dict[str, Any]]:
     """The first condition of each kind under every cue and defense."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
     kinds = {
@@ -261,7 +261,7 @@ def _prompts(look: CloserLook) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _repeat(look: CloserLook) -> Iterator[str]:
+def _repeat(look: AuditDetails) -> Iterator[str]:
     """The command, and the study file that it names."""
     usual = Study(model="any").model_dump(mode="json")
     study = {

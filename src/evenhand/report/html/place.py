@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evenhand.analysis.closer import CloserLook
+from evenhand.analysis.evidence import AuditDetails
 from evenhand.analysis.results import Audit, IdentityResult
 from evenhand.report.charts import trade_off_map
 from evenhand.report.html.parts import Cell, Figure, Row, Section, Table, clean, points
@@ -11,7 +11,7 @@ from evenhand.report.sentences import trade_off_sentence
 from evenhand.stats import Regions
 
 
-def trade_off(audit: Audit, look: CloserLook) -> Section:
+def trade_off(audit: Audit, look: AuditDetails) -> Section:
     """Every identity's safety and utility; a sentence where the run has only one of them."""
     head = audit.head
     missing = [a for a in ("safety", "utility") if a not in head.axes or head.axes[a].mean is None]

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from evenhand.analysis.compare import SideComparison
+from evenhand.analysis.compare import ArmComparison
 from evenhand.report.charts import curve_chart
 from evenhand.report.html.parts import Columns, Figure, Section, clean
 
@@ -19,7 +19,7 @@ _CURVES = {
 }
 
 
-def training_section(found: SideComparison) -> Section | None:
+def training_section(found: ArmComparison) -> Section | None:
     """Loss, preferences right and margin of every side that was tuned; None where none was."""
     sentences, figures = [], []
     for n, model in enumerate(dict.fromkeys(side.model for side in found.sides)):

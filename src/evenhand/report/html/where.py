@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from evenhand.analysis.closer import CloserLook
+from evenhand.analysis.evidence import AuditDetails
 from evenhand.analysis.results import Audit, Interaction, SettingResult
-from evenhand.analysis.subgroups import Place, Where
+from evenhand.analysis.subgroups import GroupResult, Where
 from evenhand.axes import AXES
 from evenhand.report.changes import bias_change_sentence
 from evenhand.report.charts import HeatCell, forest_chart, heat_map
@@ -36,7 +36,7 @@ from evenhand.stats import CueComponents
 _WIDE, _NARROW = 62, 20
 
 
-def where(look: CloserLook) -> Section:
+def where(look: AuditDetails) -> Section:
     """Heat maps of identities by benchmark, and by subgroup of each benchmark."""
     found = look.where
     sentences = [where_sentence(found, found.benchmarks, "benchmark")]
@@ -44,7 +44,7 @@ def where(look: CloserLook) -> Section:
         sentences.append(where_sentence(found, found.subgroups, "subgroup"))
     sentences.append(rule_of_noise())
     blocks: list[Any] = [_heat("where-benchmarks", "By benchmark", found, found.benchmarks, _whole)]
-    by_benchmark: dict[tuple[str, str], list[Place]] = {}
+    by_benchmark: dict[tuple[str, str], list[GroupResult]] = {}
     for place in found.subgroups:
         by_benchmark.setdefault((place.axis, place.benchmark), []).append(place)
     for n, ((axis, benchmark), places) in enumerate(by_benchmark.items()):
@@ -56,11 +56,11 @@ def where(look: CloserLook) -> Section:
     return Section("where", "Where it happens", sentences, blocks)
 
 
-def _whole(place: Place) -> str:
+def _whole(place: GroupResult) -> str:
     return clean(place.benchmark, 40)
 
 
-def _heat(name: str, title: str, found: Where, places: Sequence[Place], label: Any) -> Figure:
+def _heat(name: str, title: str, found: Where, places: Sequence[GroupResult], label: Any) -> Figure:
     columns = _distinct([label(place) for place in places])
     texts = _distinct([clean(text, 60) for text in found.texts])
     order = _by_difference(found, places)
@@ -115,7 +115,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return [f"{name} ({n})" if name in names[:n] else name for n, name in enumerate(names)]
 
 
-def _by_difference(found: Where, places: Sequence[Place]) -> list[int]:
+def _by_difference(found: Where, places: Sequence[GroupResult]) -> list[int]:
     """Identities with most differences beyond noise first."""
 
     def standing(n: int) -> tuple[int, float]:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.analysis.grid import Grid, Scores, read_grid
-from evenhand.analysis.whose import whose_scores
+from evenhand.analysis.grid import Grid, Scores, read_grid, select_judge
 from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.store.store import Store, StoredCondition
@@ -18,14 +17,14 @@ from evenhand.study.identity import Identity
 
 
 @dataclass(frozen=True)
-class Side:
+class Arm:
     """A run under one cue and one defense; the same run may stand on several sides.
 
     Attributes:
         store: of the run; its answers must have been scored.
         cue, defense: their ids; None for the first of the study.
         name: what to call the side; empty for what tells it from the others.
-        judge: whose scores to go by; None as `whose_scores` says.
+        judge: whose scores to go by; None as `select_judge` says.
     """
 
     store: Store
@@ -36,19 +35,19 @@ class Side:
 
 
 @dataclass(frozen=True)
-class ReadSide:
+class ReadArm:
     """A side with its scores.
 
     Attributes:
         people: identity id -> row of the grid; intersections too, but neither the baseline nor
             placebos.
         baseline: row of the user of whom nothing is said.
-        judge: whose scores of safety they are; see `whose_scores`.
+        judge: whose scores of safety they are; see `select_judge`.
         keys: (axis, benchmark) -> key of each item, in the order of the grid. Items of two
             sides with the same key are the same question with the same right answer.
     """
 
-    side: Side
+    side: Arm
     study: dict[str, Any]
     grid: Grid
     cue: str
@@ -93,7 +92,7 @@ class Common:
         there = {axis for axis, _ in self.items}
         return [axis for axis in AVERAGED_AXES if axis in there]
 
-    def take(self, number: int, side: ReadSide, axis: str, rows: Sequence[int]) -> Scores | None:
+    def take(self, number: int, side: ReadArm, axis: str, rows: Sequence[int]) -> Scores | None:
         """Scores of some rows of side `number` on the common items of an axis."""
         found = {
             benchmark: side.grid.scores[axis][benchmark][list(rows)][:, places[number]]
@@ -103,7 +102,7 @@ class Common:
         return found or None
 
 
-def read_sides(sides: Sequence[Side]) -> list[ReadSide]:
+def read_arms(sides: Sequence[Arm]) -> list[ReadArm]:
     """Read every side; a run that stands on several is read once.
 
     Raises:
@@ -148,7 +147,7 @@ def _read_run(store: Store, judge: str | None) -> _Run:
     return study, read_grid(store, study["samples"], judge=judge), keys
 
 
-def _read_side(side: Side, study: dict[str, Any], grid: Grid, keys: dict[Any, Any]) -> ReadSide:
+def _read_side(side: Arm, study: dict[str, Any], grid: Grid, keys: dict[Any, Any]) -> ReadArm:
     settings = list(dict.fromkeys((c.cue, c.defense) for c in grid.conditions))
     cue, defense = side.cue or settings[0][0], side.defense or settings[0][1]
     where = f"in {side.store.folder}"
@@ -158,11 +157,11 @@ def _read_side(side: Side, study: dict[str, Any], grid: Grid, keys: dict[Any, An
         raise UnknownName(f"defense {where}", defense, dict.fromkeys(known))
     people = {grid.conditions[r].identity.id: r for r in grid.rows(cue, defense, "identity")}
     baseline = next(iter(grid.rows(cue, defense, "baseline")), None)
-    judge, _ = whose_scores(side.store, side.judge)
-    return ReadSide(side, study, grid, cue, defense, people, baseline, judge, keys)
+    judge, _ = select_judge(side.store, side.judge)
+    return ReadArm(side, study, grid, cue, defense, people, baseline, judge, keys)
 
 
-def side_names(sides: Sequence[ReadSide]) -> list[str]:
+def arm_names(sides: Sequence[ReadArm]) -> list[str]:
     """A short name for each side: given, or what tells it from the others."""
     parts = [
         [s.study["model"] for s in sides],
@@ -182,7 +181,7 @@ def side_names(sides: Sequence[ReadSide]) -> list[str]:
 
 
 def find_common(
-    sides: Sequence[ReadSide], names: Sequence[str], identities: Collection[str] | None
+    sides: Sequence[ReadArm], names: Sequence[str], identities: Collection[str] | None
 ) -> Common:
     """The identities and items of all sides; items without a score on a side are none of its.
 
@@ -203,7 +202,7 @@ def find_common(
 
 
 def _common_people(
-    sides: Sequence[ReadSide],
+    sides: Sequence[ReadArm],
     names: Sequence[str],
     identities: Collection[str] | None,
     left_out: list[str],
@@ -225,7 +224,7 @@ def _common_people(
 
 
 def _common_items(
-    sides: Sequence[ReadSide], names: Sequence[str], people: Sequence[str], left_out: list[str]
+    sides: Sequence[ReadArm], names: Sequence[str], people: Sequence[str], left_out: list[str]
 ) -> dict[tuple[str, str], list[NDArray[np.int64]]]:
     found = {}
     places = list(dict.fromkeys(place for side in sides for place in side.keys))
@@ -241,7 +240,7 @@ def _common_items(
     return found
 
 
-def _scored(side: ReadSide, place: tuple[str, str], people: Sequence[str]) -> set[tuple[str, ...]]:
+def _scored(side: ReadArm, place: tuple[str, str], people: Sequence[str]) -> set[tuple[str, ...]]:
     """Keys of the items that have a score of at least one of the people."""
     axis, benchmark = place
     if place not in side.keys or not people:
@@ -286,7 +285,7 @@ def _some(names: Sequence[str], most: int = 3) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def caveats(sides: Sequence[ReadSide], names: Sequence[str], people: Sequence[str]) -> list[str]:
+def caveats(sides: Sequence[ReadArm], names: Sequence[str], people: Sequence[str]) -> list[str]:
     """What differs from the first side beside what is compared, and so has a share in it."""
     found = []
     first = sides[0]
@@ -316,13 +315,13 @@ def _versions(store: Store) -> str:
     return ", ".join(dict.fromkeys(each["versions"]["evenhand"] for each in sessions)) or "unknown"
 
 
-def _of_decoding(first: ReadSide, side: ReadSide) -> list[str]:
+def _of_decoding(first: ReadArm, side: ReadArm) -> list[str]:
     before, after = first.study["decoding"], side.study["decoding"]
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return [f"decoding: {key} {before.get(key)} and {after.get(key)}" for key in keys]
 
 
-def _of_cue(first: ReadSide, side: ReadSide, people: Sequence[str]) -> list[str]:
+def _of_cue(first: ReadArm, side: ReadArm, people: Sequence[str]) -> list[str]:
     if first.cue != side.cue:
         return [f"cue: {first.cue} and {side.cue}"]
     if first.defense != side.defense:
@@ -331,7 +330,7 @@ def _of_cue(first: ReadSide, side: ReadSide, people: Sequence[str]) -> list[str]
     return [] if same else ["the messages sent under the same cue and defense"]
 
 
-def _missing(side: ReadSide, people: Sequence[str]) -> tuple[int, int]:
+def _missing(side: ReadArm, people: Sequence[str]) -> tuple[int, int]:
     rows = [side.people[name] for name in people]
     arrays = [a[rows] for axis in side.grid.scores.values() for a in axis.values()]
     return sum(int(np.isnan(a).sum()) for a in arrays), sum(a.size for a in arrays)

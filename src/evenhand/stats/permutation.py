@@ -1,4 +1,4 @@
-"""Exact and near-exact p-values under exchange of identities within an item."""
+"""Exact and near-exact p-values under exchange of identities within an item, and adjustments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from scipy.special import bdtr, ndtr
 
-from evenhand.stats._scores import Floats
+from evenhand.stats.scores import Floats
 from evenhand.stats.spread import upper_tail
 
 _ENUMERATED = 12  # at most 2**12 sign patterns are written out

@@ -1,4 +1,4 @@
-"""Reading the arrays of scores: shape and range checks that every function shares."""
+"""Reading the arrays of scores: the shape and range checks that every function shares."""
 
 from __future__ import annotations
 
