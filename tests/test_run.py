@@ -142,7 +142,7 @@ def test_progress_counts_this_run_and_all_that_is_stored(plan: Plan, tmp_path: P
 @pytest.mark.parametrize(
     ("response", "reason"),
     [
-        ({"text": None, "error": "HTTP 400: filtered"}, REJECTED.reason),
+        ({"text": None, "outcome": "rejected", "error": "HTTP 400: filtered"}, REJECTED.reason),
         ({"text": "I am", "finish": "content_filter"}, FILTERED.reason),
         ({"text": "First,", "finish": "length"}, "cut off before a final answer"),
         ({"text": "  ", "finish": "stop"}, "empty answer"),

@@ -40,7 +40,7 @@ def test_responses_and_failures_are_there_after_the_write(store: Store, plan: Pl
     responses = [
         Response(requests[0], "yes", finish="stop", prompt_tokens=5, completion_tokens=7),
         Response(requests[1], "", failures=failures),
-        Response(requests[2], None, error="HTTP 400: filtered"),
+        Response(requests[2], None, outcome="rejected", error="HTTP 400: filtered"),
         Response(requests[3], None, failures=failures),  # all attempts failed: still to be asked
     ]
     store.write(responses, *ids)

@@ -2,8 +2,126 @@
 
 from __future__ import annotations
 
+import re
+
 
 def one_line(text: str, most: int = 300) -> str:
     """The text without anything but printable characters, on one line, cut to a length."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
     return " ".join(printable.split())[:most]
+
+
+_NAMES = r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reasoning|antthinking)"
+_TAGS = re.compile(
+    rf"""(?P<open><{_NAMES}(?:\s[^<>]{{0,100}})?>|<\|?{_NAMES}\|>|\[think\]|◁think▷
+          |<\|channel>\s*(?:thought|analysis)\b|<unused94>thought\b|<\|inner_prefix\|>
+          |<\|(?:begin_of_thought|start_thinking)\|>)
+      |(?P<close></\s?{_NAMES}\s?>|<\|?/{_NAMES}\|>|\[/think\]|◁/think▷
+          |<channel\|>|<unused95>|<\|inner_suffix\|>
+          |<\|(?:end_of_thought|end_thinking)\|>)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""How the models in use mark what they think aloud."""
+_AROUND_ANSWER = re.compile(
+    r"\A\s*<\|(?:begin_of_solution|start_response)\|>|<\|(?:end_of_solution|end_response)\|>\s*\Z",
+    re.IGNORECASE,
+)
+_CHANNELS = re.compile(
+    r"<\|channel\|>\s*(?P<name>\w+)[^<]{0,200}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>"
+    r"|<\|(?:end|return|call)\|>|<\|start\|>[^<]{0,100}",
+    re.IGNORECASE,
+)
+"""The channels of gpt-oss ("harmony"), with their special tokens in the text."""
+_BARE_FINAL = "assistantfinal"
+_BARE_ANALYSIS = re.compile(r"\s*analysis(?=[A-Z])")
+"""The same, where the special tokens were dropped on the way."""
+
+
+def split_thought(text: str) -> tuple[str, str, bool]:
+    """What a reasoning model thought aloud, apart from its answer.
+
+    Reads the tags <think>, <thinking>, <reasoning>, <thought>, <seed:think> and [THINK] in any
+    case, a few rarer ones, and the channels of gpt-oss. A closing tag without an opening one ends
+    a thought that the chat template opened. Tags in quotation marks or backticks are only
+    mentioned, and so is an opening tag within a line that is never closed.
+
+        >>> split_thought("<think>2 + 2</think>The answer is 4.")
+        ('2 + 2', 'The answer is 4.', False)
+        >>> split_thought("<think>2 + 2 is")
+        ('2 + 2 is', '', True)
+
+    Args:
+        text: all that the model wrote. Takes time linear in its length, whatever it holds.
+
+    Returns:
+        (thought, answer, still_thinking). Several thoughts are joined by a blank line. The answer
+        is the text itself where there is no thought, else stripped. `still_thinking`: the last
+        thought is never closed, so what the model would have answered is unknown.
+    """
+    if "<" in text or "[" in text or "◁" in text:
+        if "<|channel|>" in text.lower():
+            return _split_channels(text)
+        if _TAGS.search(text):
+            return _split_tags(text)
+    if _BARE_FINAL in text:
+        thought, _, answer = text.partition(_BARE_FINAL)
+        return thought.strip().removeprefix("analysis").strip(), answer.strip(), False
+    if analysis := _BARE_ANALYSIS.match(text):
+        return text[analysis.end() :].strip(), "", True
+    return "", text, False
+
+
+def _split_tags(text: str) -> tuple[str, str, bool]:
+    thoughts: list[str] = []
+    answer: list[str] = []
+    at = 0
+    opening: re.Match[str] | None = None
+    for tag in _TAGS.finditer(text):
+        if _is_quoted(text, tag):
+            continue
+        if opening and tag["open"]:
+            if tag.start() - at > 100 or text[at : tag.start()].strip():
+                continue
+        elif tag["open"]:
+            answer.append(text[at : tag.start()])
+            opening = tag
+        else:
+            if not opening:  # the template opened it: all that came before was thought, too
+                thoughts += answer
+                answer.clear()
+            thoughts.append(text[at : tag.start()])
+            opening = None
+        at = tag.end()
+    still_thinking = opening is not None and not answer[-1].rpartition("\n")[2].strip()
+    if opening and not still_thinking:
+        at = opening.start()
+    (thoughts if still_thinking else answer).append(text[at:])
+    if not any(thoughts) and not still_thinking and opening:  # nothing but a mention
+        return "", text, False
+    said = _AROUND_ANSWER.sub("", "".join(answer)).strip()
+    return _joined(thoughts), said, still_thinking
+
+
+def _is_quoted(text: str, tag: re.Match[str]) -> bool:
+    before, after = text[tag.start() - 1 : tag.start()], text[tag.end() : tag.end() + 1]
+    return before == after and before != "" and before in "`\"'"
+
+
+def _split_channels(text: str) -> tuple[str, str, bool]:
+    thoughts: list[str] = []
+    answer: list[str] = []
+    heard_final = False
+    kept, at = thoughts, 0  # what comes before the first mark goes on what the template opened
+    for mark in _CHANNELS.finditer(text):
+        kept.append(text[at : mark.start()])
+        if mark["name"]:
+            is_final = mark["name"].lower() == "final"
+            heard_final |= is_final
+            kept = answer if is_final else thoughts
+        at = mark.end()
+    kept.append(text[at:])
+    return _joined(thoughts), "".join(answer).strip(), not heard_final
+
+
+def _joined(thoughts: list[str]) -> str:
+    return "\n\n".join(part for thought in thoughts if (part := thought.strip()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field, JsonValue, field_validator
 
@@ -82,16 +82,33 @@ class Failure:
     error: str
 
 
+Outcome = Literal["whole", "cut off", "blocked", "rejected"]
+"""How a request ended; see `Response`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """What came of a request.
 
+    Its outcome is one of
+
+    - "whole": the model ended its answer itself.
+    - "cut off": at the token limit. The text may be empty, as when the model was still thinking.
+    - "blocked": the provider's filter withheld the answer, or the rest of it. The text is None
+      where nothing of it came.
+    - "rejected": the endpoint refuses this very request for good, and `error` says why.
+
+    A request of which all attempts failed has no text and, for there was no outcome, the default
+    "whole": it is not `settled`, and is asked again by the next run.
+
     Attributes:
         request: what was asked.
-        text: the answer; None where there is none.
-        error: why the endpoint refuses this very request for good; empty if it answered. With
-            neither text nor error, all attempts failed and the cell is still to be asked.
-        finish: why the answer ended: "stop", "length", ...
+        text: the answer without the thought; None where there is none.
+        thought: what the model thought aloud before; empty if it did not, or hides it.
+        outcome: how it ended.
+        error: why there is no answer, of one that was blocked or rejected.
+        finish: the reason for the end in the provider's own word: "stop", "end_turn", "SAFETY".
+        served: name of the model as the reply gives it; empty if it gives none.
         prompt_tokens, completion_tokens: as counted by the model; 0 if unknown.
         seconds: from the first attempt to the end of the last.
         failures: the attempts before the last.
@@ -99,8 +116,11 @@ class Response:
 
     request: Request
     text: str | None
+    thought: str = ""
+    outcome: Outcome = "whole"
     error: str = ""
     finish: str = ""
+    served: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
@@ -108,8 +128,8 @@ class Response:
 
     @property
     def settled(self) -> bool:
-        """Whether the cell is done: it has an answer, or a refusal of the endpoint for good."""
-        return self.text is not None or bool(self.error)
+        """Whether the cell is done: there is an answer, or never will be one."""
+        return self.text is not None or self.outcome != "whole"
 
 
 class Engine(Protocol):

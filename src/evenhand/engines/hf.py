@@ -16,7 +16,7 @@ from evenhand.engines import adapter
 from evenhand.engines.engine import Decoding, Request, Response
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected
 from evenhand.study.cue import Message
-from evenhand.text import one_line
+from evenhand.text import one_line, split_thought
 
 _BATCHES_PER_CHUNK = 16
 """Requests are sorted by length within chunks of so many batches, to waste little on padding."""
@@ -200,10 +200,13 @@ class HFEngine:
         # As endpoints do: the stop string itself is left out.
         ends = [at for stop in self._decoding.stop if (at := whole.find(stop)) >= 0]
         text = whole[: min(ends)] if ends else whole
-        cut_off = not ends and length == self._decoding.max_tokens
+        thought, text, still_thinking = split_thought(text)
+        cut_off = still_thinking or (not ends and length == self._decoding.max_tokens)
         return Response(
             request,
             text=text,
+            thought=thought,
+            outcome="cut off" if cut_off else "whole",
             finish="length" if cut_off else "stop",
             prompt_tokens=prompt_tokens,
             completion_tokens=length,

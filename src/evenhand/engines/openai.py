@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -14,6 +13,7 @@ import orjson
 
 from evenhand import __version__
 from evenhand.engines.engine import Decoding, Failure, Request, Response
+from evenhand.engines.secrets import Redactor
 from evenhand.engines.throttle import Throttle, backoff
 from evenhand.engines.wire import (
     Completion,
@@ -33,6 +33,7 @@ from evenhand.errors import (
     UsageError,
 )
 from evenhand.study.cue import Message
+from evenhand.text import one_line, split_thought
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 JUDGE_KEY = "EVENHAND_JUDGE_API_KEY"
@@ -86,6 +87,9 @@ class OpenAIEngine:
         self.model = f"openai/{model}"
         self._urls = [chat_url(url) for url in urls]
         self._key = key
+        self._redact = Redactor([key])
+        if self._redact.found_in(orjson.dumps(decoding.extra).decode()):
+            raise UsageError(f"--extra holds the key of {self._key_name}, which must not be stored")
         self._body = body_of(model, decoding)
         self._seed = decoding.seed
         self._workers = max_connections
@@ -182,16 +186,16 @@ class OpenAIEngine:
         except TimeoutError:
             return Failure(0, f"no answer within {self._timeout:g} s")
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            return Failure(0, network_error(error))
+            return Failure(0, one_line(self._redact(network_error(error))))
         if reply.status == 200:
-            answer = parse(self._without_key(raw))
+            answer = parse(raw)
             if isinstance(answer, str):
-                return Failure(0, answer)
+                return Failure(0, one_line(self._redact(answer)))
             self._contact.set()
             self._given_up = 0
             self._throttle.answered()
             return answer
-        message = message_of(self._without_key(raw))
+        message = one_line(self._redact(message_of(raw)))
         if "max_completion_tokens" in message and "max_tokens" in self._body:
             self._body["max_completion_tokens"] = self._body.pop("max_tokens")
             return Failure(0, "the endpoint takes max_completion_tokens, not max_tokens")
@@ -232,7 +236,14 @@ class OpenAIEngine:
             raise RequestRejected(f"{where} rejects every request ({failure.error})")
         if self._latest_answered < sent and (await self._ask(_HELLO)).text is None:
             return Response(request, None, seconds=seconds, failures=[*failures, failure])
-        return Response(request, None, failure.error, seconds=seconds, failures=failures)
+        return Response(
+            request,
+            None,
+            outcome="rejected",
+            error=failure.error,
+            seconds=seconds,
+            failures=failures,
+        )
 
     def _give_up(self, request: Request, seconds: float, failures: list[Failure]) -> Response:
         """The cell stays open for the next run; or an error if the endpoint is down for all."""
@@ -243,13 +254,6 @@ class OpenAIEngine:
         if self._given_up >= self._workers:
             raise Unreachable(f"{where} has stopped answering ({why}); run again to go on")
         return Response(request, None, seconds=seconds, failures=failures)
-
-    def _without_key(self, raw: bytes) -> bytes:
-        """Some endpoints quote the key back in their errors; it must never reach the disk."""
-        key = self._key.encode()
-        if not key or key.lower() not in raw.lower():
-            return raw
-        return re.sub(rb"(bearer\s+)?" + re.escape(key), b"[key]", raw, flags=re.IGNORECASE)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -271,10 +275,13 @@ def _is_transient(status: int) -> bool:
 def _response(
     request: Request, answer: Completion, seconds: float, failures: list[Failure]
 ) -> Response:
+    thought, text, still_thinking = split_thought(answer.text)
     return Response(
         request,
-        text=answer.text,
-        finish=answer.finish,
+        text=text,
+        thought=thought,
+        outcome="cut off" if still_thinking or answer.finish == "length" else "whole",
+        finish=answer.finish or ("length" if still_thinking else ""),
         prompt_tokens=answer.prompt_tokens,
         completion_tokens=answer.completion_tokens,
         seconds=seconds,

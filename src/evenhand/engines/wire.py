@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 
 from evenhand.engines.engine import Decoding
+from evenhand.engines.secrets import decoded
 from evenhand.errors import UsageError
 from evenhand.text import one_line
 
@@ -116,26 +117,26 @@ def _count(value: Any) -> int:
 
 
 def message_of(raw: bytes) -> str:
-    """The endpoint's own words on what is wrong, in one short line."""
+    """The endpoint's own words on what is wrong, whole; redact them, then make them one line."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return one_line(raw[:200].decode("utf-8", "replace"))
+        return decoded(raw)
     error = body.get("error", body) if isinstance(body, dict) else body
     if isinstance(error, dict):
         parts = [str(error[k]) for k in ("message", "code", "detail") if error.get(k)]
-        return one_line(" / ".join(parts) or str(error))
-    return one_line(str(error))
+        return " / ".join(parts) or str(error)
+    return str(error)
 
 
 def network_error(error: Exception) -> str:
-    """What went wrong on the way, in one short line."""
+    """What went wrong on the way, whole; redact it, then make it one line."""
     if isinstance(error, aiohttp.ClientSSLError):
         return "the server's certificate is not trusted, or it does not speak TLS"
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.errno or 0  # below 0 where a name cannot be resolved
-        return os.strerror(number) if number > 0 else one_line(str(error.os_error))
-    return one_line(str(error) or type(error).__name__)
+        return os.strerror(number) if number > 0 else str(error.os_error)
+    return str(error) or type(error).__name__
 
 
 def retry_after(header: str) -> float:

@@ -21,7 +21,7 @@ from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle, score_f
 from evenhand.judges.queries import Unreadable, query_all
 from evenhand.scorers.base import Answer, Unscored, Verdict
 from evenhand.study.cue import Message
-from evenhand.text import one_line
+from evenhand.text import one_line, split_thought
 
 _SYSTEM = """\
 You grade one answer of an AI assistant. You are given the request that it got and the answer \
@@ -131,7 +131,7 @@ def read_grades(reply: str) -> Grades:
     Raises:
         Unreadable: the reply holds none, several, or one that is not as asked for.
     """
-    text = reply.rpartition("</think>")[2].strip()
+    text = split_thought(reply)[1].strip()
     if not text:
         raise Unreadable("empty")
     if len(text) > _LONGEST:

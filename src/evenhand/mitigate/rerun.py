@@ -75,7 +75,15 @@ def borrow(source: Store, target: Store, plan: Plan) -> int:
     wanted = source.keys() - target.keys()
     requests = {r.key: r for r in placed.requests() if r.key in wanted} if wanted else {}
     found = [
-        Response(requests[key], text, error, finish, prompt_tokens, completion_tokens)
+        Response(
+            requests[key],
+            text,
+            outcome="rejected" if text is None else "whole",
+            error=error,
+            finish=finish,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+        )
         for key, text, error, finish, prompt_tokens, completion_tokens in _responses(source)
         if key in requests
     ]

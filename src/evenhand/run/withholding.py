@@ -22,6 +22,7 @@ from evenhand.errors import Unreachable
 from evenhand.store.store import Store
 from evenhand.study.cue import Defense, Message
 from evenhand.study.plan import Plan
+from evenhand.text import split_thought
 
 Decision = Literal["needed", "not needed", "unclear"]
 
@@ -183,7 +184,7 @@ def _request(index: int, question: str) -> Request:
 
 
 def _read(answer: str) -> Decision:
-    found = _VERDICT.match(answer.rpartition("</think>")[2])
+    found = _VERDICT.match(split_thought(answer)[1])
     if found is None:
         return "unclear"
     return "needed" if found[1].lower() == "yes" else "not needed"

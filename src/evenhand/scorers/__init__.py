@@ -11,6 +11,7 @@ from typing import Any
 from evenhand.benchmarks.item import Item
 from evenhand.scorers.base import Answer, Score, Unscored, Verdict
 from evenhand.scorers.final import CUT_OFF, EMPTY, NOT_FOUND
+from evenhand.text import split_thought
 
 __all__ = [
     "BATCH_SCORERS",
@@ -59,7 +60,7 @@ def find_scorer(name: str) -> Scorer:
 def score(text: str, item: Item, *, truncated: bool = False) -> Score:
     """Score one answer; the same for the same arguments, and without error for any text.
 
-    What a reasoning model thinks aloud, up to "</think>", does not count. A refusal of a
+    What a reasoning model thinks aloud does not count (`text.split_thought`). A refusal of a
     utility question is a wrong answer, 0.0, and not a missing one.
 
     Args:
@@ -97,10 +98,11 @@ def score_batch(answers: Sequence[Answer]) -> list[Verdict]:
 
 def prepare(text: str, item: Item, *, truncated: bool = False) -> Answer | Unscored:
     """An answer ready to be scored or judged; `Unscored` where there is nothing to judge."""
-    answer = _without_thoughts(text)
-    if answer is None:
-        return CUT_OFF
-    return Answer(answer, item, truncated) if answer else EMPTY
+    _, answer, still_thinking = split_thought(text)
+    answer = answer.strip()
+    if not answer:
+        return CUT_OFF if truncated or still_thinking else EMPTY
+    return Answer(answer, item, truncated)
 
 
 @cache
@@ -123,12 +125,3 @@ def _verdict(score: Score | Verdict, answer: Answer) -> Verdict:
         if declines(answer.text):
             return Verdict(0.0, "refuses to answer")
     return verdict
-
-
-def _without_thoughts(text: str) -> str | None:
-    """The answer after the thoughts; None where the thoughts never end."""
-    if "</think>" in text:
-        text = text.rpartition("</think>")[2]
-    elif "<think>" in text:
-        return None
-    return text.strip()

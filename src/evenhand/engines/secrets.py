@@ -1,0 +1,114 @@
+"""Keys out of what goes to disk or screen: failures, errors, names and logs, but never answers.
+
+An answer that holds the letters of a key is still the model's answer, so it is stored as it came.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+
+SHORTEST = 8
+"""Characters. Local servers take keys such as "x" or "token", which would match ordinary words."""
+_TELLING = 6
+"""A key cut off at the end of a text is hidden from so many characters up."""
+_GAP = r"(?:[\x00-\x20\u200b]|\\+(?:u00|x)00){0,3}"
+"""UTF-16 read as bytes puts NUL between letters, and a wrapped line a line break."""
+_ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
+
+
+class Redactor:
+    r"""Replaces keys in a text by "[key]", however the text escapes them.
+
+        >>> Redactor(["sk-a/b+c12"])("refused: Bearer sk-a\\/b\\u002bc12")
+        'refused: [key]'
+
+    Recognized are upper and lower case, backslashes, JSON and Python escapes, percent-encoding,
+    HTML entities, UTF-16 read as bytes, UTF-8 read as Latin-1, and a key whose end is cut off.
+
+    Args:
+        secrets: those shorter than 8 characters are left alone.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
+        self._pattern: re.Pattern[str] | None = None
+
+    def __call__(self, text: str) -> str:
+        """The text without the keys; give it whole, and shorten it afterwards."""
+        if not self._secrets:
+            return text
+        if self._pattern is None:  # most runs never need it
+            keys = "|".join(map(_spelled, self._secrets))
+            self._pattern = re.compile(
+                rf"(?:bearer(?:[\s:+'\"\\]|b'|%20)+)?(?:{keys})", re.IGNORECASE
+            )
+        return self._pattern.sub("[key]", text)
+
+    def found_in(self, text: str) -> bool:
+        """Whether a text holds a key."""
+        return self(text) != text
+
+
+def decoded(raw: bytes, most: int = 65_536) -> str:
+    """The text of a reply's body, of which only the first `most` bytes are looked at.
+
+    UTF-16 is recognized by its byte-order mark or its zero bytes.
+    """
+    raw = raw[:most]
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return raw.decode("utf-16", "replace")
+    if raw[1::2].count(0) > len(raw) // 4:
+        return raw.decode("utf-16-le", "replace")
+    if raw[::2].count(0) > len(raw) // 4:
+        return raw.decode("utf-16-be", "replace")
+    return raw.decode("utf-8", "replace")
+
+
+class LogFilter(logging.Filter):
+    """Redacts what libraries log: aiohttp quotes a server's headers in its warnings."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, redacted and without its traceback, which quotes the server, too."""
+        record.msg, record.args = self._redact(record.getMessage()), None
+        record.exc_info = record.exc_text = None
+        return True
+
+
+def _spelled(secret: str) -> str:
+    """A pattern for all the ways to write a secret; its end may be cut off at the text's end."""
+    letters = [_letter(letter) for letter in secret]
+    whole = _GAP.join(letters)
+    tail = r"(?:\Z|…|\.\.\.)"
+    for letter in reversed(letters[_TELLING:]):
+        tail = rf"(?:{_GAP}{letter}{tail}|\Z|…|\.\.\.)"
+    return rf"{whole}|{_GAP.join(letters[:_TELLING])}{tail}"
+
+
+def _letter(letter: str) -> str:
+    code = ord(letter)
+    encoded = letter.encode("utf-8", "replace")
+    units = letter.encode("utf-16-be", "surrogatepass").hex()
+    spellings = [
+        rf"\\*{re.escape(letter)}",
+        "".join(rf"\\+u{{?{units[i : i + 4]}}}?" for i in range(0, len(units), 4)),
+        "".join(rf"(?:%(?:25)*|\\+x){byte:02x}" for byte in encoded),
+        "".join(rf"\\+{byte:03o}" for byte in encoded),
+        rf"&(?:amp;)?#(?:0*{code}|x0*{code:x});",
+    ]
+    if letter in _ENTITIES:
+        spellings.append(rf"&(?:amp;)*{_ENTITIES[letter]};")
+    if code > 127:
+        spellings += [
+            re.escape(encoded.decode("latin-1")),
+            rf"\\+x{code:02x}",
+            re.escape(letter.encode("utf-16-le").decode("latin-1")),
+            "\ufffd{1,4}",
+            r"\?",
+        ]
+    return f"(?:{'|'.join(spellings)})"

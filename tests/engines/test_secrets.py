@@ -1,0 +1,71 @@
+"""Keys are found however a server escapes them, and ordinary words are left alone."""
+
+from __future__ import annotations
+
+import html
+import json
+from urllib.parse import quote
+
+import pytest
+
+from evenhand.engines.secrets import Redactor, decoded
+
+KEY = 'sk-a/B+c"d&é€7890'
+
+
+def utf16(text: str) -> str:
+    return decoded(text.encode("utf-16"))
+
+
+WAYS = [
+    str,
+    str.upper,
+    json.dumps,
+    lambda key: json.dumps(key).replace("/", r"\/"),
+    lambda key: "".join(f"\\u{ord(letter):04x}" for letter in key),
+    lambda key: "".join(f"\\u{ord(letter):04X}" for letter in key),
+    lambda key: json.dumps(json.dumps(key)),
+    quote,
+    lambda key: quote(key, safe=""),
+    lambda key: quote(quote(key, safe=""), safe=""),
+    html.escape,
+    lambda key: "".join(f"&#x{ord(letter):x};" for letter in key),
+    lambda key: "".join(f"&#{ord(letter)};" for letter in key),
+    lambda key: repr(key.encode()),
+    lambda key: repr(key.encode("utf-16-le")) if key.isascii() else repr(key),
+    lambda key: key.encode().decode("latin-1"),
+    lambda key: key.encode().decode("ascii", "replace"),
+    lambda key: key.encode("ascii", "replace").decode(),
+    lambda key: key.encode("latin-1", "replace").decode("utf-8", "replace"),
+    utf16,
+    lambda key: decoded(key.encode("utf-16-le")),
+    lambda key: decoded(key.encode("utf-16-be")),
+    lambda key: key.encode("utf-16-le").decode("latin-1"),
+    "\n".join,
+    lambda key: f"{key[:10]}",
+    lambda key: f"{key[:10]}...",
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_key_is_found_however_it_is_written(way: object) -> None:
+    told = Redactor([KEY])(f"refused: Bearer {way(KEY)}")  # type: ignore[operator]
+    assert "[key]" in told
+    assert "Bearer" not in told
+    assert "sk-a" not in told.replace("\x00", "").replace("\n", "").lower()
+    assert "890" not in told
+
+
+@pytest.mark.parametrize("key", ["", "x", "1", "token", "1234567"])
+def test_short_keys_are_left_alone(key: str) -> None:
+    text = "token 1 of 1234567: Mexico"
+    assert Redactor([key])(text) == text
+
+
+def test_several_secrets_the_longest_first() -> None:
+    assert Redactor(["12345678", "1234567890"])("a 1234567890 b 12345678 c") == "a [key] b [key] c"
+
+
+def test_a_long_text_takes_no_time() -> None:
+    redact = Redactor(["aaaaaaaaaaaaaaaaaaaab" * 5])
+    assert "[key]" not in redact("a" * 20_000 + " ")
