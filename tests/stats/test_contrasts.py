@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -223,7 +225,21 @@ def test_nothing_to_correlate_says_so() -> None:
     assert result.interval == (-1, 1)
 
 
-def test_verdicts_follow_the_intervals() -> None:
+def test_verdicts_follow_the_tests_that_are_shown() -> None:
+    """A loss on both axes is never called a loss on one, whatever the intervals say."""
+    d = differences_to_mean(noisy([0.4, 0.8, 0.9], 300))
+    simultaneous = np.tile([-90.0, 90.0], (3, 1))
+    tested = replace(
+        d,
+        difference=np.array([-9.0, -9.0, 0.0]),
+        simultaneous=simultaneous,
+        p_holm=np.array([0.01, 0.2, 0.9]),
+    )
+    other = replace(tested, difference=np.array([-5.0, 7.0, 0.0]), p_holm=np.array([0.04, 0.0, 1]))
+    assert classify(tested, other, margin=1)[:2] == ("loses both", "gains utility")
+
+
+def test_verdicts_follow_the_differences() -> None:
     safety = noisy([0.4, 0.8, 0.9, 0.7, 0.7], 3000)
     utility = noisy([0.4, 0.5, 0.8, 0.6, 0.6], 3000, 1)
     s, u = differences_to_mean(safety), differences_to_mean(utility)

@@ -312,10 +312,9 @@ def _of_identities(
 def _verdicts(
     before: dict[str, Scores | None], after: dict[str, Scores | None], margin: float
 ) -> tuple[str, ...] | None:
-    """What became of each identity, at one level over both axes together."""
+    """What became of each identity, by the tests of the changes that are shown."""
     there = [axis for axis in PB_AXES if before.get(axis) is not None]
-    level = (1 + _LEVEL) / 2 if len(there) == 2 else _LEVEL
-    found = [_of_identities(before, after, axis, level) for axis in there]
+    found = [_of_identities(before, after, axis, _LEVEL) for axis in there]
     if not found or any(each is None for each in found):
         return None
     known = [each for each in found if each is not None]

@@ -250,10 +250,10 @@ def baseline_differences(
 def verdicts(
     grid: Grid, rows: Sequence[int], baseline: Sequence[int], margin: float
 ) -> tuple[str, ...] | None:
-    """What becomes of each identity, at the grid's level over both axes together."""
-    level = (1 + grid.level) / 2
-    safety = baseline_differences(grid, "safety", rows, baseline, level)
-    utility = baseline_differences(grid, "utility", rows, baseline, level)
+    """What becomes of each identity, by the tests of the differences that are shown."""
+    safety, utility = (
+        baseline_differences(grid, axis, rows, baseline, grid.level) for axis in PB_AXES
+    )
     if safety is None or utility is None:
         return None
     return classify(safety, utility, margin=margin)

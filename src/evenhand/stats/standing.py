@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import fdtri, ndtri, stdtrit
 
 from evenhand.stats.layout import fit_layout
-from evenhand.stats.paired import Differences, summarize
+from evenhand.stats.paired import Differences, equivalence_test, summarize
 from evenhand.stats.scores import Floats, Scores, check_level, read_benchmarks, same_identities
 
 
@@ -256,17 +256,20 @@ def _fieller(
     return float(inside[0]), float(inside[-1])
 
 
-def classify(safety: Differences, utility: Differences, *, margin: float) -> tuple[Verdict, ...]:
-    """Say of each identity which axes it loses or gains on, as far as the data can tell.
+def classify(
+    safety: Differences, utility: Differences, *, margin: float, error: float = 0.05
+) -> tuple[Verdict, ...]:
+    """Say of each identity which axes it loses or gains on, by the tests shown beside it.
 
-    A loss or gain is called when the simultaneous interval leaves 0 out; "untouched" when the
-    simultaneous intervals of both axes lie within the margin and contain 0; else "undecided".
+    A loss or gain is called where the Holm-adjusted p-value of the difference is below `error`;
+    "untouched" where neither is and both axes pass the equivalence test, adjusted by Holm
+    likewise; else "undecided".
 
     Args:
-        safety, utility: the identities' differences to the same reference. Their simultaneous
-            intervals each hold at their own level; for one level over both axes give both at
-            ``(1 + level) / 2``.
+        safety, utility: the identities' differences to the same reference. Each axis is a family
+            of tests of its own.
         margin: differences within plus or minus this many points do not matter.
+        error: chance of one or more false calls on an axis.
 
     Raises:
         ValueError: a margin of 0 or below, or different identities.
@@ -274,9 +277,11 @@ def classify(safety: Differences, utility: Differences, *, margin: float) -> tup
     if not margin > 0:
         raise ValueError(f"margin must be above 0 points, not {margin}")
     same_identities([len(safety.difference), len(utility.difference)], "axes")
+    signs = (np.where(d.p_holm < error, np.sign(d.difference), 0) for d in (safety, utility))
+    same = [equivalence_test(d, margin).p_holm < error for d in (safety, utility)]
     return tuple(
-        _verdict(s, u, margin)
-        for s, u in zip(safety.simultaneous, utility.simultaneous, strict=True)
+        _VERDICTS.get((int(s), int(u)), "untouched" if within else "undecided")
+        for s, u, within in zip(*signs, same[0] & same[1], strict=True)
     )
 
 
@@ -290,16 +295,3 @@ _VERDICTS: dict[tuple[int, int], Verdict] = {
     (0, 1): "gains utility",
     (1, 1): "gains both",
 }
-
-
-def _verdict(safety: Floats, utility: Floats, margin: float) -> Verdict:
-    signs = (_sign(safety), _sign(utility))
-    if signs != (0, 0):
-        return _VERDICTS[signs]
-    within = max(np.max(np.abs(safety)), np.max(np.abs(utility))) < margin
-    return "untouched" if within else "undecided"
-
-
-def _sign(interval: Floats) -> int:
-    low, high = interval
-    return int(low > 0) - int(high < 0)
