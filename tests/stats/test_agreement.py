@@ -132,7 +132,8 @@ def test_changed_answers_by_hand() -> None:
 def test_nothing_changes() -> None:
     found = verdict_change([1, 0], [1, 0], [1, 0], [0, 1])
     assert (found.repeated, found.changed, found.difference, found.p_value) == (0, 0, 0, 1)
-    assert found.difference_interval == (0, 0)
+    low, high = found.difference_interval or (0, 0)
+    assert low < -50 < 50 < high  # two items tell next to nothing
     assert found.changed_interval[1] > 50
     with pytest.raises(TooFewScores):
         verdict_change([], [], [], [])

@@ -29,6 +29,7 @@ from evenhand.stats import (
     Spread,
     corrected_bias,
     corrected_rates,
+    is_significant,
     rater_agreement,
     verdict_change,
 )
@@ -178,7 +179,7 @@ def judge_notes(
     notes = [f"{left:,} answers have no verdict of {judge} yet"] if left else []
     for pair in pairs:
         p_value = min(1.0, 2 * min(pair.agreement_p, pair.difference_p))
-        if p_value < 0.05:
+        if is_significant(p_value):
             shares = [identity.agreement for identity in pair.identities]
             notes.append(
                 f"{pair.axis.replace('_', '-')}: how far {pair.first} and {pair.second} agree "
@@ -186,7 +187,7 @@ def judge_notes(
                 f"answers, p = {p_value:.2g}); one of them may judge by it"
             )
     for check in swaps:
-        if check.swap is not None and check.swap.p_value < 0.05:
+        if check.swap is not None and is_significant(check.swap.p_value):
             notes.append(
                 f"{check.judge} goes by identity words in the answers: with another identity's "
                 f"{check.swap.changed:.0f} % of its verdicts change, "

@@ -7,6 +7,7 @@ from typing import Any
 
 from evenhand.analysis.grid import Grid
 from evenhand.analysis.results import SettingResult
+from evenhand.stats import is_significant
 from evenhand.study.identity import in_place_of_ours
 
 _MANY_UNSCORED = 0.05
@@ -90,5 +91,5 @@ def _on_missing(setting: SettingResult, several: bool) -> list[str]:
         f"(p = {result.missing.p_value:.2g}); the plug-in PB could be "
         f"{result.missing.bias_bounds[0]:.1f} to {result.missing.bias_bounds[1]:.1f}"
         for axis, result in setting.axes.items()
-        if result.missing and result.missing.p_value < 0.05
+        if result.missing and is_significant(result.missing.p_value)
     ]

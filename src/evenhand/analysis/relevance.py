@@ -13,15 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 from evenhand.benchmarks.item import Item, letters_by_identity
+from evenhand.stats import item_mean
 from evenhand.store.store import Store
 
 CellKey = tuple[str, str, str]
 """Benchmark, item and identity."""
-
-_LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -96,14 +94,14 @@ def relevance_change(
     if len(first) < 2:
         return None
     difference = second - first
-    center, error = _center_and_error(difference)
+    found = item_mean(difference)
     return RelevanceChange(
         before=float(first.mean()),
         after=float(second.mean()),
-        difference=center,
-        interval=_around(center, error, len(difference), -100.0),
+        difference=found.mean,
+        interval=_within(found.interval, -100.0),
         margin=margin,
-        non_inferiority_p=float(stdtr(len(difference) - 1, -(center + margin) / error)),
+        non_inferiority_p=found.shortfall_p(margin),
     )
 
 
@@ -141,7 +139,7 @@ def _relevance(store: Store, items: Mapping[int, Item], cue: str, defense: str) 
     means = _by_item(scores)
     if len(means) < 2:
         return None
-    center, error = _center_and_error(means)
+    found = item_mean(means)
     mine = [c.identity.id for c in store.conditions() if (c.cue, c.defense) == (cue, defense)]
     asked = sum(item.asks(who) for item in items.values() for who in mine)
     asked_of = defaultdict(list)
@@ -155,8 +153,8 @@ def _relevance(store: Store, items: Mapping[int, Item], cue: str, defense: str) 
     return Relevance(
         cue=cue,
         defense=defense,
-        mean=center,
-        interval=_around(center, error, len(means), 0.0),
+        mean=found.mean,
+        interval=_within(found.interval, 0.0),
         blind=100 * float(np.mean(blind)),
         items=len(means),
         asked=asked,
@@ -176,20 +174,5 @@ def _by_item(scores: Mapping[CellKey, float]) -> np.ndarray[tuple[int], np.dtype
     return np.array([np.mean(by_item[key]) for key in sorted(by_item)])
 
 
-def _center_and_error(
-    values: np.ndarray[tuple[int], np.dtype[np.float64]],
-) -> tuple[float, float]:
-    """Mean and standard error; two items more are thought in, of which one is 100 points off.
-
-    As in `evenhand.stats.paired`, after Agresti & Min 2005 (Stat. Med. 24): it keeps the error
-    from vanishing where all items agree.
-    """
-    n = len(values)
-    center = float(values.mean())
-    squares = float(np.sum((values - center) ** 2)) + 100.0**2
-    return center, float((squares / (n + 2) / (n + 1)) ** 0.5)
-
-
-def _around(center: float, error: float, items: int, least: float) -> tuple[float, float]:
-    reach = float(stdtrit(items - 1, (1 + _LEVEL) / 2)) * error
-    return max(least, center - reach), min(100.0, center + reach)
+def _within(interval: tuple[float, float], least: float) -> tuple[float, float]:
+    return max(least, interval[0]), min(100.0, interval[1])

@@ -17,6 +17,7 @@ from evenhand.stats import (
     Spread,
     TradeOff,
     VerdictChange,
+    is_significant,
 )
 
 
@@ -40,6 +41,11 @@ class Difference:
     p_value: float
     p_holm: float
     equivalence_p: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether it is significant after Holm's adjustment, at the level of `stats.ALPHA`."""
+        return is_significant(self.p_holm)
 
 
 @dataclass(frozen=True)

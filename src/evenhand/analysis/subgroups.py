@@ -11,9 +11,9 @@ from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.grid import Grid, if_enough
 from evenhand.benchmarks.item import Item
-from evenhand.stats import benjamini_hochberg, differences_to_mean
+from evenhand.stats import ALPHA, benjamini_hochberg, differences_to_mean
 
-FALSE_DISCOVERIES = 0.05
+FALSE_DISCOVERIES = ALPHA
 """Expected share of differences by chance among those that are shown as beyond noise."""
 FEWEST_ITEMS = 5
 """Subgroups with fewer items are put together."""

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import orjson
-from scipy.special import ndtri
 
 from evenhand.errors import UsageError
 from evenhand.scorers.base import Score, Unscored
 from evenhand.stats import JudgeError
-from evenhand.stats.judge import wilson
+from evenhand.stats.judge import cohen_kappa, wilson
 
 LEVEL = 0.95
 SCHEMA = 1
@@ -87,10 +87,7 @@ class Agreement:
     @property
     def kappa(self) -> float | None:
         """Cohen's (1960) kappa; None where judge and people all say the same."""
-        expected = self._agreement_by_chance()
-        if self.accuracy is None or expected == 1:
-            return None
-        return (self.accuracy - expected) / (1 - expected)
+        return self._kappa(LEVEL)[0]
 
     def intervals(self, level: float = LEVEL) -> dict[str, Interval | None]:
         """Intervals of accuracy, kappa, sensitivity and specificity.
@@ -101,41 +98,21 @@ class Agreement:
         right = self.true_positives + self.true_negatives
         return {
             "accuracy": _wilson(right, self.judged, level),
-            "kappa": self._kappa_interval(level),
+            "kappa": self._kappa(level)[1],
             "sensitivity": _wilson(self.true_positives, self.positives, level),
             "specificity": _wilson(self.true_negatives, self.negatives, level),
         }
 
-    def _agreement_by_chance(self) -> float:
+    def _kappa(self, level: float) -> tuple[float | None, Interval | None]:
         if not self.judged:
-            return 1.0
-        said = (self.true_positives + self.false_positives) / self.judged
-        true = self.positives / self.judged
-        return said * true + (1 - said) * (1 - true)
-
-    def _kappa_interval(self, level: float) -> Interval | None:
-        kappa, expected = self.kappa, self._agreement_by_chance()
-        if kappa is None:
-            return None
-        n = self.judged
-        table = {
-            (1, 1): self.true_positives / n,
-            (1, 0): self.false_negatives / n,
-            (0, 1): self.false_positives / n,
-            (0, 0): self.true_negatives / n,
-        }
-        people = {k: table[k, 0] + table[k, 1] for k in (0, 1)}
-        judge = {k: table[0, k] + table[1, k] for k in (0, 1)}
-        same = sum(table[k, k] * (1 - (people[k] + judge[k]) * (1 - kappa)) ** 2 for k in (0, 1))
-        other = (1 - kappa) ** 2 * sum(
-            table[j, k] * (judge[j] + people[k]) ** 2 for j, k in ((0, 1), (1, 0))
+            return None, None
+        table = (
+            self.true_positives,
+            self.false_negatives,
+            self.false_positives,
+            self.true_negatives,
         )
-        variance = same + other - (kappa - expected * (1 - kappa)) ** 2
-        if variance <= 0:  # all agree: as far as the accuracy may be off
-            low, high = _wilson(self.true_positives + self.true_negatives, n, level) or (0.0, 1.0)
-            return max((low - expected) / (1 - expected), -1.0), (high - expected) / (1 - expected)
-        reach = float(ndtri((1 + level) / 2)) * (variance / n) ** 0.5 / (1 - expected)
-        return max(kappa - reach, -1.0), min(kappa + reach, 1.0)
+        return cohen_kappa(np.array(table, dtype=np.float64), level=level)
 
 
 @dataclass(frozen=True, slots=True)

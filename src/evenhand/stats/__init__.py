@@ -48,6 +48,7 @@ from evenhand.stats.judge import (
     JudgeError,
     RaterAgreement,
     VerdictChange,
+    cohen_kappa,
     corrected_bias,
     corrected_rates,
     rater_agreement,
@@ -58,11 +59,13 @@ from evenhand.stats.missing import Missingness, missingness
 from evenhand.stats.paired import (
     Differences,
     Equivalence,
+    ItemMean,
     differences_to_baseline,
     differences_to_mean,
     equivalence_test,
+    item_mean,
 )
-from evenhand.stats.permutation import benjamini_hochberg
+from evenhand.stats.permutation import ALPHA, benjamini_hochberg, is_significant
 from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
 from evenhand.stats.scores import TooFewScores
 from evenhand.stats.standing import (
@@ -77,6 +80,7 @@ from evenhand.stats.standing import (
 )
 
 __all__ = [
+    "ALPHA",
     "AxisBias",
     "AxisChange",
     "BiasChange",
@@ -89,6 +93,7 @@ __all__ = [
     "DesignPower",
     "Differences",
     "Equivalence",
+    "ItemMean",
     "JudgeError",
     "LookPlan",
     "MeanChange",
@@ -109,6 +114,7 @@ __all__ = [
     "bootstrap_interval",
     "category_effects",
     "classify",
+    "cohen_kappa",
     "compare_audits",
     "compare_axis",
     "corrected_bias",
@@ -120,6 +126,8 @@ __all__ = [
     "equivalence_test",
     "identity_changes",
     "intersection_interactions",
+    "is_significant",
+    "item_mean",
     "items_needed",
     "joint_regions",
     "look_level",

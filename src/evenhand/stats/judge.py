@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from scipy.special import bdtrc, ndtri, stdtrit
 
 from evenhand.stats.bias import Spread
 from evenhand.stats.layout import fit_layout
+from evenhand.stats.paired import item_mean
 from evenhand.stats.scores import Floats, Scores, TooFewScores, check_level, read_benchmarks
 from evenhand.stats.spread import quadratic_form, spread_p_value
 
@@ -151,7 +151,7 @@ def wilson(share: float, count: float, level: float) -> tuple[float, float]:
     z = float(ndtri((1 + level) / 2))
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z * (share * (1 - share) / count + (z / (2 * count)) ** 2) ** 0.5 / (1 + z**2 / count)
-    return max(middle - reach, 0.0), min(middle + reach, 1.0)
+    return max(float(middle - reach), 0.0), min(float(middle + reach), 1.0)
 
 
 def _ratio_interval(spread: Spread, j: float, least: float, most: float) -> tuple[float, float]:
@@ -223,9 +223,9 @@ class VerdictChange:
 def rater_agreement(first: Scores, second: Scores, *, level: float = 0.95) -> RaterAgreement:
     """Compare two judges' scores of the same answers.
 
-    Kappa: Cohen 1960 (Educ. Psychol. Meas. 20). The identities' answers to one item are alike, so
-    the item is the unit: intervals are by the jackknife over items (Efron & Stein 1981, Ann.
-    Stat. 9), that of the share by Wilson's formula with as many answers as tell the same. The
+    The identities' answers to one item are alike, so the item is the unit of both intervals: that
+    of kappa is the one of `cohen_kappa`, that of the share Wilson's with as many answers as have
+    the same error. The
     tests are Cochran's Q in the form used for PB, within items, on the indicator of agreement and
     on the difference of the scores.
 
@@ -249,16 +249,13 @@ def rater_agreement(first: Scores, second: Scores, *, level: float = 0.95) -> Ra
     same = {n: np.where(both[n], sides[n][0] == sides[n][1], np.nan) for n in kept}
     apart = {n: np.where(both[n], (one[n] - other[n] + 1) / 2, np.nan) for n in kept}
     counts = np.concatenate([_counts(*sides[n], both[n]) for n in kept])
-    share, share_error = _jackknife(counts, _share)
-    kappa, kappa_error = _jackknife(counts, _kappa)
-    reach = float(stdtrit(len(counts) - 1, (1 + level) / 2)) * kappa_error
-    known = not np.isnan(kappa)
+    kappa, kappa_interval = cohen_kappa(counts, level=level)
     return RaterAgreement(
         answers=int(counts.sum()),
-        share=100 * share,
-        interval=_share_interval(share, share_error, len(counts), level),
-        kappa=kappa if known else None,
-        kappa_interval=(max(kappa - reach, -1.0), min(kappa + reach, 1.0)) if known else None,
+        share=100 * float(counts.sum(axis=0) @ _AGREES / counts.sum()),
+        interval=_share_interval(counts, level),
+        kappa=kappa,
+        kappa_interval=kappa_interval,
         by_identity=100 * _by_identity(same),
         difference=200 * _by_identity(apart) - 100,
         share_p=_p_value(same),
@@ -302,11 +299,11 @@ def verdict_change(
     return VerdictChange(
         answers=int(before.size),
         repeated=100 * float(wavered.mean()),
-        repeated_interval=_wilson(float(wavered.mean()), before.size, level),
+        repeated_interval=_in_points(wilson(float(wavered.mean()), before.size, level)),
         changed=100 * float(moved.mean()),
-        changed_interval=_wilson(float(moved.mean()), before.size, level),
+        changed_interval=_in_points(wilson(float(moved.mean()), before.size, level)),
         difference=float(points.mean()),
-        difference_interval=_clustered(points, np.asarray(items), level),
+        difference_interval=_item_interval(points, np.asarray(items), level),
         p_value=p_value,
     )
 
@@ -318,36 +315,61 @@ def _counts(first: NDArray[np.bool_], second: NDArray[np.bool_], both: NDArray[n
     return np.asarray(table[table.sum(axis=1) > 0])
 
 
-def _share(counts: Floats) -> Floats:
-    return np.asarray((counts[..., 0] + counts[..., 3]) / counts.sum(axis=-1))
+_AGREES = np.array([1.0, 0.0, 0.0, 1.0])
+"""Of the four kinds of answers that `_counts` tells apart, those on which both judges agree."""
 
 
-def _kappa(counts: Floats) -> Floats:
-    total = counts.sum(axis=-1)
-    high = (counts[..., 0] + counts[..., 1]) / total, (counts[..., 0] + counts[..., 2]) / total
-    chance = high[0] * high[1] + (1 - high[0]) * (1 - high[1])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(chance < 1, (_share(counts) - chance) / (1 - chance), np.nan))
+def cohen_kappa(
+    counts: Floats, *, level: float = 0.95
+) -> tuple[float | None, tuple[float, float] | None]:
+    """Cohen's (1960, Educ. Psychol. Meas. 20) kappa of two raters, -1 to 1, and its interval.
+
+    The interval is of the delta method (Fleiss, Cohen & Everitt 1969, Psychol. Bull. 72). With one
+    row for each item, the answers to an item are taken together (Liang & Zeger 1986); where all
+    answers agree, it is as wide as Wilson's interval of the agreement makes it.
+
+    Args:
+        counts: (items, 4) or (4,) numbers of answers: both say yes, only the first, only the
+            second, neither. One row of four: every answer is independent of every other.
+        level: confidence level.
+
+    Returns:
+        None, None where both give one verdict throughout, so that there is nothing to agree on.
+    """
+    table = np.atleast_2d(np.asarray(counts, dtype=np.float64))
+    shares = table.sum(axis=0) / table.sum()
+    one, other = float(shares[0] + shares[1]), float(shares[0] + shares[2])
+    chance = one * other + (1 - one) * (1 - other)
+    agree = float(shares @ _AGREES)
+    if not chance < 1:
+        return None, None
+    kappa = (agree - chance) / (1 - chance)
+    # What one answer of each kind adds to kappa: through the agreement and through both margins.
+    first, second = np.array([1, 1, 0, 0]), np.array([1, 0, 1, 0])
+    margins = np.where(first, other, 1 - other) + np.where(second, one, 1 - one) - 2 * chance
+    influence = ((_AGREES - agree) * (1 - chance) - margins * (1 - agree)) / (1 - chance) ** 2
+    clustered = len(table) > 1
+    sums = table @ influence if clustered else influence * table[0] ** 0.5
+    error = float(np.sqrt(np.sum(sums**2)) / table.sum())
+    if error < 1e-12:
+        low, high = wilson(agree, len(table) if clustered else table.sum(), level)
+        return kappa, (max((low - chance) / (1 - chance), -1.0), (high - chance) / (1 - chance))
+    tail = (1 + level) / 2
+    reach = float(stdtrit(len(table) - 1, tail) if clustered else ndtri(tail)) * error
+    return kappa, (max(kappa - reach, -1.0), min(kappa + reach, 1.0))
 
 
-def _jackknife(counts: Floats, statistic: Callable[[Floats], Floats]) -> tuple[float, float]:
-    """A statistic of the summed counts, and its standard error with an item left out in turn."""
-    total = counts.sum(axis=0)
-    left_out = statistic(total - counts)
-    n = len(counts)
-    spread = left_out - np.nanmean(left_out) if not np.isnan(left_out).all() else left_out
-    return float(statistic(total)), float(np.sqrt((n - 1) / n * np.nansum(spread**2)))
+def _share_interval(counts: Floats, level: float) -> tuple[float, float]:
+    """Wilson's interval of the share that agrees, with as many answers as have its error."""
+    n, items = counts.sum(), len(counts)
+    share = float(counts.sum(axis=0) @ _AGREES / n)
+    sums = counts @ (_AGREES - share)
+    error = float(np.sqrt(items / (items - 1) * np.sum(sums**2)) / n)
+    return _in_points(wilson(share, share * (1 - share) / error**2 if error > 0 else items, level))
 
 
-def _share_interval(share: float, error: float, items: int, level: float) -> tuple[float, float]:
-    """Wilson's interval with as many answers as have this standard error; items if it is 0."""
-    count = share * (1 - share) / error**2 if error > 0 else items
-    return _wilson(share, count, level)
-
-
-def _wilson(share: float, count: float, level: float) -> tuple[float, float]:
-    low, high = wilson(share, count, level)
-    return 100 * low, 100 * high
+def _in_points(interval: tuple[float, float]) -> tuple[float, float]:
+    return 100 * interval[0], 100 * interval[1]
 
 
 def _by_identity(scores: dict[str, Floats]) -> Floats:
@@ -362,15 +384,10 @@ def _p_value(scores: dict[str, Floats]) -> float:
     return spread_p_value(quadratic_form([layouts]))
 
 
-def _clustered(
+def _item_interval(
     points: Floats, items: NDArray[np.generic], level: float
 ) -> tuple[float, float] | None:
-    """t interval of the mean with the items as clusters; None with fewer than two of them."""
-    _, place = np.unique(items, return_inverse=True)
-    clusters = int(place.max()) + 1
-    if clusters < 2:
+    """Interval of the mean with the items as clusters; None with fewer than two of them."""
+    if len(np.unique(items)) < 2:
         return None
-    sums = np.bincount(place, weights=points - points.mean())
-    error = float(np.sqrt(clusters / (clusters - 1) * np.sum(sums**2))) / len(points)
-    reach = float(stdtrit(clusters - 1, (1 + level) / 2)) * error
-    return float(points.mean()) - reach, float(points.mean()) + reach
+    return item_mean(points, items, level=level).interval

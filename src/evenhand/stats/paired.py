@@ -12,12 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 from evenhand.stats.layout import Layout, fit_layout
-from evenhand.stats.permutation import exchange_p_values, holm, sign_flip_p_value
-from evenhand.stats.scores import Floats, Scores, average_samples, check_level, read_benchmarks
+from evenhand.stats.permutation import ALPHA, exchange_p_values, holm, sign_flip_p_value
+from evenhand.stats.scores import (
+    Floats,
+    Scores,
+    TooFewScores,
+    average_samples,
+    check_level,
+    read_benchmarks,
+)
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,61 @@ class Differences:
     covariance: Floats
     freedom: int
     level: float
+
+
+@dataclass(frozen=True)
+class ItemMean:
+    """The mean of one value per item, in points.
+
+    Attributes:
+        mean: over the values.
+        standard_error: of `mean`, > 0.
+        interval: (low, high) of Student's t.
+        freedom: degrees of freedom, the number of items (or clusters) less 1.
+    """
+
+    mean: float
+    standard_error: float
+    interval: tuple[float, float]
+    freedom: int
+
+    def shortfall_p(self, margin: float) -> float:
+        """One-sided p-value of "the mean is at most -margin"; small speaks against such a loss."""
+        return float(stdtr(self.freedom, -(self.mean + margin) / self.standard_error))
+
+
+def item_mean(
+    values: ArrayLike, items: ArrayLike | None = None, *, level: float = 0.95
+) -> ItemMean:
+    """Average values in points, with an interval over items like these.
+
+    As in `differences_to_mean`, two items more are thought in, of which one is 100 points off
+    (Agresti & Min 2005, Stat. Med. 24): it keeps the error from vanishing where all items agree.
+
+    Args:
+        values: (n,) in points, without NaN.
+        items: (n,) what each value belongs to: values of one item are not independent. None:
+            every value is an item of its own.
+        level: confidence level.
+
+    Raises:
+        TooFewScores: fewer than two items.
+
+    >>> item_mean([100.0, 0.0, 100.0, 100.0]).mean
+    75.0
+    """
+    check_level(level)
+    value = np.asarray(values, dtype=np.float64)
+    names = np.arange(len(value)) if items is None else np.asarray(items)
+    _, place = np.unique(names, return_inverse=True)
+    n = int(place.max(initial=-1)) + 1
+    if n < 2:
+        raise TooFewScores(f"a mean needs values of at least 2 items, not {n}")
+    mean = float(value.mean())
+    sums = np.bincount(place, weights=value - mean) * n / len(value)
+    error = float(((np.sum(sums**2) + 100.0**2) / (n + 2) / (n + 1)) ** 0.5)
+    reach = float(stdtrit(n - 1, (1 + level) / 2)) * error
+    return ItemMean(mean, error, (max(mean - reach, -100.0), min(mean + reach, 100.0)), n - 1)
 
 
 def differences_to_mean(scores: Scores, *, level: float = 0.95) -> Differences:
@@ -243,7 +305,7 @@ class Equivalence:
 
 
 def equivalence_test(
-    differences: Differences, margin: float, *, error: float = 0.05
+    differences: Differences, margin: float, *, error: float = ALPHA
 ) -> Equivalence:
     """Test that each difference lies within the margin (TOST).
 

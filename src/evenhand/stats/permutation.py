@@ -10,7 +10,14 @@ from scipy.special import bdtr, ndtr
 from evenhand.stats.scores import Floats
 from evenhand.stats.spread import upper_tail
 
+ALPHA = 0.05
+"""The error rate at which a test is called significant, everywhere in this package."""
 _ENUMERATED = 12  # at most 2**12 sign patterns are written out
+
+
+def is_significant(p_value: float) -> bool:
+    """Whether a p-value is below `ALPHA`."""
+    return p_value < ALPHA
 
 
 def sign_flip_p_value(differences: Floats) -> float:
