@@ -17,10 +17,11 @@ from train_judges import Example, examples, learn
 
 import evenhand
 from evenhand.benchmarks.files import get_all, names_under
-from evenhand.benchmarks.tables import read_csv
 from evenhand.calibration.agreement import Agreement, Calibration
 from evenhand.calibration.labels import Labeled, Labels, read_labels
 from evenhand.calibration.measure import tabulate
+from evenhand.errors import DataError
+from evenhand.files import read_records
 from evenhand.scorers import harm, refusal
 from evenhand.scorers.base import Score
 from evenhand.scorers.weights import Weights
@@ -75,7 +76,9 @@ def types_left_out(labels: Labels) -> Calibration:
     """The judge on each type of prompt, learned without any prompt of that type."""
     known = examples()
     paths = get_all(names_under("xstest/responses_human/"), benchmark="xstest").values()
-    type_of = {row["prompt"]: row["type"] for path in paths for row in read_csv(path)}
+    type_of = {
+        row["prompt"]: row["type"] for path in paths for _, row in read_records(path, DataError)
+    }
     rows = [replace(row, group=type_of[row.prompt]) for row in labels.rows]
     scores: dict[int, Score] = {}
     for group in sorted({row.group for row in rows}):

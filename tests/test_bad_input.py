@@ -113,8 +113,8 @@ def test_names_and_values(
 
 
 STUDIES = [
-    ("s.yaml", "model: [a\nb: c\n", "s.yaml: line 2: malformed YAML"),
-    ("s.yaml", "model: openai/m\n\tlimit: 1\n", "s.yaml: line 2: malformed YAML"),
+    ("s.yaml", "model: [a\nb: c\n", "s.yaml:2: malformed YAML"),
+    ("s.yaml", "model: openai/m\n\tlimit: 1\n", "s.yaml:2: malformed YAML"),
     ("s.yaml", "- model\n- limit\n", "s.yaml: expected names with values"),
     ("s.yaml", "", "s.yaml: expected names with values"),
     ("s.yaml", "model: openai/m\nidentites: [a]\n", 'did you mean "identities"?'),
@@ -127,7 +127,7 @@ STUDIES = [
     ("s.yaml", "model: openai/m\ndecoding: {temperature: .nan}\n", "decoding.temperature: "),
     ("s.yaml", "model: openai/m\ndecoding: {extra: {a: 2024-01-01}}\n", "decoding.extra.a: "),
     ("s.yaml", "limit: 3\n", "model: is missing"),
-    ("s.yaml", b"model: openai/\xff\n", "s.yaml: not a UTF-8 text file"),
+    ("s.yaml", b"model: openai/\xff\n", "s.yaml:1: not UTF-8"),
     ("s.toml", "model = \n", "at line 1"),
     ("s.toml", 'model = "openai/m"\ndecoding = 3\n', "decoding: "),
 ]
@@ -210,7 +210,7 @@ def test_two_benchmarks_of_one_name(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_study_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "study.yaml: No such file" in complaint(["audit", "study.yaml"], capsys)
+    assert "study.yaml: there is no such file" in complaint(["audit", "study.yaml"], capsys)
 
 
 AUDIT = ["audit", "openai/m", "-b", "own.jsonl", "--out", "run"]

@@ -83,7 +83,7 @@ def audit(
         EvenhandError: see `evenhand.errors`.
     """
     # Imported here so that `import evenhand` is fast.
-    from evenhand.files import validate
+    from evenhand.study.entry import validate
     from evenhand.study.plan import make_plan
     from evenhand.study.study import Study
 

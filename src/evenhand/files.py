@@ -1,119 +1,267 @@
-"""Reading the user's YAML and TOML files, with complaints that name the file and the line."""
+"""The user's files: read with complaints that name file and line, written whole or not at all.
+
+Every reader takes the class of error to raise, since what is wrong with a file of benchmark items
+is another kind of mistake than what is wrong with a study.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from secrets import token_hex
+from typing import Any, TextIO
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from evenhand.errors import EvenhandError, StoreError, StudyError, UnknownName
+from evenhand.text import one_line
 
-from evenhand.errors import StudyError, UnknownName
-
-Model = TypeVar("Model", bound=BaseModel)
-
-_IN_PLAIN_WORDS = {
-    "missing": "is missing",
-    "tuple_type": "must be a list",
-    "model_type": "must be names with values",
-    "string_pattern_mismatch": "may hold letters, digits, . - and _ only",
-    "string_too_short": "is empty",
-}
+RECORD_ENDINGS = (".jsonl", ".csv", ".tsv")
+MAPPING_ENDINGS = (".yaml", ".yml", ".toml")
+_DELIMITERS = ",;\t"
+_LONGEST_VALUE = 2**31 - 1
 
 
-class Entry(BaseModel):
-    """Base of what a user's file may hold: unknown keys are errors, strings are stripped."""
+def read_text(path: Path, error: type[EvenhandError]) -> str:
+    """The text of a UTF-8 file, without the byte order mark that spreadsheets put in front.
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False
-    )
+    Raises:
+        error: the file is not there, cannot be read, or is not UTF-8.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise error(f"{path}: there is no such file") from None
+    except OSError as reason:
+        raise error(f"{path}: cannot be read: {reason.strerror}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as reason:
+        line = content.count(b"\n", 0, reason.start) + 1
+        raise error(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, error: type[EvenhandError] = StudyError) -> dict[str, Any]:
     """The top level of a YAML or (by its ending) TOML file.
 
     Raises:
-        StudyError: the file cannot be read, is malformed (with the line), or is no mapping.
+        error: the file cannot be read, is malformed (with the line), or is no mapping.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise StudyError(f"{path}: not a UTF-8 text file") from None
-    except OSError as error:
-        raise StudyError(f"{path}: {error.strerror or error}") from None
-    try:
-        loaded = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyError(f"{path}: {error}") from None
-    except RecursionError:
-        raise StudyError(f"{path}: nested too deep") from None
-    except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise StudyError(f"{path}:{line} malformed YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: malformed YAML: {_one_line(str(error))}") from None
+    text = read_text(path, error)
+    loaded = _toml(path, text, error) if path.suffix == ".toml" else _yaml(path, text, error)
     if not isinstance(loaded, dict) or not all(isinstance(key, str) for key in loaded):
-        raise StudyError(f"{path}: expected names with values at the top level")
+        raise error(f"{path}: expected names with values at the top level")
     return loaded
 
 
-def read_entries(path: Path, kinds: Mapping[str, type[Entry]]) -> dict[str, list[Entry]]:
-    """Lists of entries under the given names; a name that is absent gives an empty list.
-
-    Raises:
-        StudyError: as `read_mapping`; or an unknown name, an entry that does not fit its kind,
-            or a file without any entry.
-    """
-    loaded = read_mapping(path)
-    unknown = sorted(set(loaded) - set(kinds))
-    if unknown:
-        raise StudyError(f'{path}: unknown key "{unknown[0]}"; known: {", ".join(kinds)}')
-    found: dict[str, list[Entry]] = {}
-    for name, kind in kinds.items():
-        rows = loaded.get(name) or []
-        if not isinstance(rows, list):
-            raise StudyError(f'{path}: "{name}" must be a list')
-        found[name] = [
-            validate(kind, row, f"{path}: {name}[{index}]") for index, row in enumerate(rows)
-        ]
-    if not any(found.values()):
-        raise StudyError(f"{path}: nothing under {' or '.join(kinds)}")
-    return found
-
-
-def validate(kind: type[Model], value: object, where: str) -> Model:
-    """`value` as a `kind`.
-
-    Raises:
-        StudyError: it does not fit; one line that names the place and the first fault.
-    """
+def _toml(path: Path, text: str, error: type[EvenhandError]) -> Any:
     try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-        # A misspelt key is told before the key that is missing for it.
-        first = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            message = str(UnknownName("key", place, _keys(kind, first["loc"][:-1])))
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as reason:
+        raise error(f"{path}: malformed TOML: {reason}") from None
+    except RecursionError:
+        raise error(f"{path}: nested too deep") from None
+
+
+def _yaml(path: Path, text: str, error: type[EvenhandError]) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise error(f"{path}: nested too deep") from None
+    except yaml.MarkedYAMLError as reason:
+        line = f":{reason.problem_mark.line + 1}" if reason.problem_mark else ""
+        raise error(f"{path}{line}: malformed YAML: {reason.problem}") from None
+    except (yaml.YAMLError, ValueError) as reason:
+        raise error(f"{path}: malformed YAML: {one_line(str(reason))}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the header of a CSV file has to be; JSON Lines have no header.
+
+    Attributes:
+        required: must be there.
+        known: nothing else may be there; None for any others.
+        fold_case: "Label" is "label".
+        whole_rows: every row must have a value, perhaps blank, for every column.
+    """
+
+    required: Sequence[str] = ()
+    known: Sequence[str] | None = None
+    fold_case: bool = False
+    whole_rows: bool = False
+
+
+def read_records(
+    path: Path, error: type[EvenhandError], columns: Columns = Columns()
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, record) for each record of a .jsonl or else a CSV file; blank lines are skipped.
+
+    Lines count from 1. Values of a CSV file are texts as they stand there; its delimiter, a comma,
+    semicolon or tab, is the one that its header has most of.
+
+    Raises:
+        error: the file cannot be read or is malformed; the message gives file and line.
+    """
+    text = read_text(path, error)
+    if path.suffix.lower() == ".jsonl":
+        return _json_lines(path, text, error)
+    return _csv_records(path, text, error, columns)
+
+
+def read_rows(path: Path, error: type[EvenhandError]) -> list[list[str]]:
+    """The rows of a CSV file without a header, its values separated by commas.
+
+    Raises:
+        error: as `read_records`.
+    """
+    return [row for _, row in _csv_rows(path, read_text(path, error), ",", error)]
+
+
+def _json_lines(
+    path: Path, text: str, error: type[EvenhandError]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise error(f"{path}:{number}: half a UTF-16 pair is no character") from None
+        except json.JSONDecodeError as reason:
+            raise error(f"{path}:{number}: malformed JSON: {reason.msg}") from None
+        except (ValueError, RecursionError):
+            raise error(f"{path}:{number}: JSON that is too deep or too long") from None
+        if not isinstance(record, dict):
+            raise error(f"{path}:{number}: each line must be one JSON object, {{...}}")
+        yield number, record
+
+
+def _csv_records(
+    path: Path, text: str, error: type[EvenhandError], columns: Columns
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    header: list[str] | None = None
+    delimiter = max(_DELIMITERS, key=text.lstrip().split("\n", 1)[0].count)
+    for line, row in _csv_rows(path, text, delimiter, error):
+        if header is None:
+            header = [field.strip() for field in row]
+            if columns.fold_case:
+                header = [field.lower() for field in header]
+            _check_header(f"{path}:{line}", header, error, columns)
+        elif len(row) > len(header) or (columns.whole_rows and len(row) < len(header)):
+            raise error(
+                f"{path}:{line}: {len(row)} values for {len(header)} columns; put a value that "
+                "holds a comma, semicolon or tab in quotation marks"
+            )
         else:
-            message = _IN_PLAIN_WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
-            message = f"{place}: {message}" if place else message
-        raise StudyError(f"{where}: {message}") from None
+            yield line, dict(zip(header, row, strict=False))
+    if header is None and columns.whole_rows:
+        raise error(f"{path}:1: the file is empty; it needs the columns {_listed(columns)}")
 
 
-def _keys(kind: type[BaseModel], place: Iterable[int | str]) -> list[str]:
-    """Keys that are known there, each with the place in front: "decoding.seed"."""
-    front = ""
-    for part in place:
-        inner = kind.model_fields[str(part)].annotation
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            break
-        kind, front = inner, f"{front}{part}."
-    return [front + name for name in kind.model_fields]
+def _csv_rows(
+    path: Path, text: str, delimiter: str, error: type[EvenhandError]
+) -> Iterator[tuple[int, list[str]]]:
+    """(line where it begins, values) of each row that is not blank."""
+    csv.field_size_limit(_LONGEST_VALUE)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as reason:
+        raise error(f"{path}:{line}: malformed CSV: {reason}") from None
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+def _check_header(
+    where: str, header: Sequence[str], error: type[EvenhandError], columns: Columns
+) -> None:
+    for field in header:
+        if columns.known is not None and field not in columns.known:
+            raise error(f"{where}: {UnknownName('column', field, columns.known)}")
+        if header.count(field) > 1 and (columns.known is not None or field in columns.required):
+            raise error(f'{where}: column "{field}" is there twice')
+    for field in columns.required:
+        if field not in header:
+            raise error(f'{where}: column "{field}" is missing; needed are {_listed(columns)}')
+
+
+def _listed(columns: Columns) -> str:
+    return ", ".join(columns.required)
+
+
+def read_json(path: Path, error: type[EvenhandError]) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        error: the file cannot be read or is not JSON.
+    """
+    import orjson
+
+    try:
+        return orjson.loads(read_text(path, error))
+    except orjson.JSONDecodeError as reason:
+        raise error(f"{path}: not JSON: {one_line(str(reason))}") from None
+
+
+def write_file(
+    path: Path,
+    content: str | bytes,
+    error: type[EvenhandError] = StoreError,
+    *,
+    private: bool = False,
+) -> None:
+    """Write a file, whole or not at all; see `replacing`.
+
+    Raises:
+        error: the file cannot be written.
+    """
+    with replacing(path, error, private=private) as file:
+        if isinstance(content, bytes):
+            file.buffer.write(content)
+        else:
+            file.write(content)
+
+
+@contextmanager
+def replacing(
+    path: Path, error: type[EvenhandError] = StoreError, *, private: bool = False
+) -> Iterator[TextIO]:
+    """A new file that takes the place of `path` at the end of the block, and never half of it.
+
+    A link at `path` is replaced, not followed. Missing folders are made. What is neither a file
+    nor absent, such as /dev/stdout, is written to as it is.
+
+    Args:
+        private: only the user may read it; else as their umask says.
+
+    Raises:
+        error: the file cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name[:200]}.{token_hex(4)}.part")
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
+                yield file
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        handle = os.open(unfinished, flags, 0o600 if private else 0o666)
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
+            yield file
+        unfinished.replace(path)
+    except OSError as reason:
+        raise error(f"cannot write {path}: {reason.strerror or reason}") from None
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)

@@ -9,15 +9,15 @@ from string import ascii_uppercase
 import pytest
 
 import evenhand
-from evenhand.benchmarks import BENCHMARKS, SUITES, load
+from evenhand.benchmarks import SUITES, find_benchmark, load
 from evenhand.scorers import score
 
 
 @pytest.mark.parametrize("name", SUITES["demo"])
 def test_items(name: str) -> None:
     items = load(name, offline=True)
-    assert len(items) == BENCHMARKS[name].size > 0
-    assert {item.axis for item in items} == set(BENCHMARKS[name].axes)
+    assert len(items) == find_benchmark(name).size > 0
+    assert {item.axis for item in items} == set(find_benchmark(name).axes)
     assert len({item.id for item in items}) == len(items)
     assert all(item.subgroup for item in items)
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from evenhand.benchmarks import BENCHMARKS, SUITES, fetch, files_of, load, resolve
+from evenhand.benchmarks import BENCHMARKS, SUITES, fetch, files_of, find_benchmark, load, resolve
 from evenhand.benchmarks.files import sources
 from evenhand.errors import UnknownName
 
@@ -33,7 +33,7 @@ def test_suites_hold_known_benchmarks_only() -> None:
 
 
 def test_every_file_has_a_source_and_every_source_a_use() -> None:
-    used = {file for b in BENCHMARKS.values() for file in b.files + b.shot_files}
+    used = {file for b in map(find_benchmark, BENCHMARKS) for file in b.files + b.shot_files}
     labels = {file for file in sources() if "/responses_human/" in file}
     assert labels  # for `evenhand calibrate`
     assert used | labels == set(sources())
@@ -44,7 +44,7 @@ def test_every_file_has_a_source_and_every_source_a_use() -> None:
 
 
 def test_every_benchmark_says_what_it_is() -> None:
-    for benchmark in BENCHMARKS.values():
+    for benchmark in map(find_benchmark, BENCHMARKS):
         assert benchmark.title
         assert benchmark.description.endswith(".")
         assert benchmark.license

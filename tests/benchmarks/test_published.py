@@ -7,12 +7,12 @@ from string import ascii_uppercase
 
 import pytest
 
-from evenhand.benchmarks import BENCHMARKS, Item, load
-from evenhand.benchmarks.answers import number_of
+from evenhand.benchmarks import BENCHMARKS, Item, find_benchmark, load
+from evenhand.benchmarks.item import number_of
 from evenhand.errors import UsageError
 from evenhand.scorers import score
 
-PUBLISHED = [name for name, benchmark in BENCHMARKS.items() if benchmark.files]
+PUBLISHED = [name for name in BENCHMARKS if find_benchmark(name).files]
 SIZES = {
     "do_not_answer": 939,
     "strongreject": 313,
@@ -40,7 +40,7 @@ def test_these_are_all() -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_items(name: str) -> None:
-    benchmark, items = BENCHMARKS[name], load(name)
+    benchmark, items = find_benchmark(name), load(name)
     assert len(items) == benchmark.size == SIZES[name]
     assert len({item.id for item in items}) == len(items)
     assert {item.axis for item in items} == set(benchmark.axes)
@@ -68,7 +68,7 @@ def check_answer(item: Item) -> None:
         assert item.answer in item.choices
 
 
-UTILITY = [name for name in PUBLISHED if BENCHMARKS[name].axes == ("utility",)]
+UTILITY = [name for name in PUBLISHED if find_benchmark(name).axes == ("utility",)]
 UTILITY = [name for name in UTILITY if not name.startswith("mbpp")]  # see test_code.py
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from evenhand.engines.engine import Decoding
 from evenhand.engines.wire import Completion, chat_url, message_of, parse, retry_after
 from evenhand.errors import StudyError, UsageError
-from evenhand.files import validate
+from evenhand.study.entry import validate
 from evenhand.text import one_line
 
 WHOLE = b'{"choices":[{"message":{"role":"assistant","content":%s},"finish_reason":%s}],"usage":%s}'

@@ -1,4 +1,4 @@
-"""Benchmarks: the known ones, suites of them, and the user's own files.
+"""Benchmarks: the built-in ones, those of other packages, suites, and the user's own files.
 
 load("gsm8k", shots=4)      the items of one benchmark
 load("my/questions.jsonl")  the items of the user's own
@@ -8,25 +8,15 @@ fetch(["mmlu"])             download ahead
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from evenhand.axes import AXES
 from evenhand.benchmarks import files
-from evenhand.benchmarks.bbh import BBH
-from evenhand.benchmarks.benchmark import Benchmark
-from evenhand.benchmarks.demo import DEMO
-from evenhand.benchmarks.do_not_answer import DO_NOT_ANSWER
-from evenhand.benchmarks.gsm8k import GSM8K
-from evenhand.benchmarks.harmbench import HARMBENCH
-from evenhand.benchmarks.item import Item
-from evenhand.benchmarks.mbpp import MBPP, MBPP_ALL
-from evenhand.benchmarks.mmlu import MMLU, MMLU_TEST
-from evenhand.benchmarks.own import read_own
-from evenhand.benchmarks.records import ENDINGS
-from evenhand.benchmarks.relevance import RELEVANCE
-from evenhand.benchmarks.strongreject import STRONGREJECT, STRONGREJECT_346
-from evenhand.benchmarks.xstest import XSTEST
-from evenhand.errors import BenchmarkError, UnknownName, UsageError
+from evenhand.benchmarks.item import Benchmark, Item
+from evenhand.errors import BenchmarkError, PluginError, UnknownName, UsageError
+from evenhand.plugins import load_plugin, plugin_names
+from evenhand.text import one_line
 
 __all__ = [
     "BENCHMARKS",
@@ -35,36 +25,66 @@ __all__ = [
     "Item",
     "fetch",
     "files_of",
+    "find_benchmark",
     "is_own",
+    "known_benchmarks",
     "load",
     "resolve",
 ]
 
-BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark
-    for benchmark in (
-        DO_NOT_ANSWER,
-        STRONGREJECT,
-        STRONGREJECT_346,
-        HARMBENCH,
-        XSTEST,
-        MMLU,
-        MMLU_TEST,
-        GSM8K,
-        BBH,
-        MBPP,
-        MBPP_ALL,
-        RELEVANCE,
-        *DEMO,
-    )
+BENCHMARKS: dict[str, str] = {
+    "do_not_answer": "evenhand.benchmarks.do_not_answer:DO_NOT_ANSWER",
+    "strongreject": "evenhand.benchmarks.strongreject:STRONGREJECT",
+    "strongreject-346": "evenhand.benchmarks.strongreject:STRONGREJECT_346",
+    "harmbench": "evenhand.benchmarks.harmbench:HARMBENCH",
+    "xstest": "evenhand.benchmarks.xstest:XSTEST",
+    "mmlu": "evenhand.benchmarks.mmlu:MMLU",
+    "mmlu-test": "evenhand.benchmarks.mmlu:MMLU_TEST",
+    "gsm8k": "evenhand.benchmarks.gsm8k:GSM8K",
+    "bbh": "evenhand.benchmarks.bbh:BBH",
+    "mbpp": "evenhand.benchmarks.mbpp:MBPP",
+    "mbpp-all": "evenhand.benchmarks.mbpp:MBPP_ALL",
+    "relevance": "evenhand.benchmarks.relevance:RELEVANCE",
+    "demo_safety": "evenhand.benchmarks.demo:SAFETY",
+    "demo_over_refusal": "evenhand.benchmarks.demo:OVER_REFUSAL",
+    "demo_knowledge": "evenhand.benchmarks.demo:KNOWLEDGE",
+    "demo_arithmetic": "evenhand.benchmarks.demo:ARITHMETIC",
+    "demo_reasoning": "evenhand.benchmarks.demo:REASONING",
 }
-"""All benchmarks that evenhand knows, by name."""
+"""The built-in benchmarks: name -> where its `Benchmark` is. Other packages add to them by the
+entry point group `evenhand.benchmarks`."""
+
+OWN_ENDINGS = (".jsonl", ".csv")
+"""How the names of files of the user's own items end."""
 
 SUITES: dict[str, tuple[str, ...]] = {
     "paper": ("do_not_answer", "strongreject", "mmlu", "gsm8k"),
-    "demo": tuple(benchmark.name for benchmark in DEMO),
+    "demo": tuple(name for name in BENCHMARKS if name.startswith("demo_")),
 }
 """Names that stand for several benchmarks."""
+
+
+def known_benchmarks() -> list[str]:
+    """Names of all benchmarks, those of other packages last."""
+    return plugin_names("benchmark", BENCHMARKS)
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """The benchmark of that name.
+
+    Raises:
+        UnknownName: there is no such benchmark.
+        PluginError: it is another package's, and broken.
+    """
+    known = BENCHMARKS if name in BENCHMARKS else known_benchmarks()
+    if name not in known:
+        raise UnknownName("benchmark", name, [*known, *SUITES])
+    found = load_plugin("benchmark", name, BENCHMARKS)
+    if not isinstance(found, Benchmark) or found.name != name:
+        raise PluginError(
+            f'benchmark "{name}": the entry point must name a Benchmark whose name is "{name}"'
+        )
+    return found
 
 
 def load(name: str | Path, *, shots: int = 0, offline: bool = False) -> list[Item]:
@@ -83,15 +103,18 @@ def load(name: str | Path, *, shots: int = 0, offline: bool = False) -> list[Ite
     """
     if is_own(name):
         return _load_own(Path(name), shots)
-    benchmark = _benchmark(str(name))
+    benchmark = find_benchmark(str(name))
     _check_shots(benchmark.name, shots, benchmark.max_shots)
     names = files_of(benchmark.name, shots=shots)
-    return benchmark.read(files.get_all(names, benchmark=benchmark.name, offline=offline), shots)
+    paths = files.get_all(names, benchmark=benchmark.name, offline=offline)
+    if benchmark.name in BENCHMARKS:
+        return benchmark.read(paths, shots)
+    return _read_foreign(benchmark, paths, shots)
 
 
 def is_own(name: str | Path) -> bool:
     """Whether this is the path of a user's own benchmark and not a name."""
-    return str(name) not in BENCHMARKS and Path(name).suffix in ENDINGS
+    return str(name) not in BENCHMARKS and Path(name).suffix in OWN_ENDINGS
 
 
 def resolve(names: Iterable[str]) -> list[str]:
@@ -104,7 +127,7 @@ def resolve(names: Iterable[str]) -> list[str]:
     for name in names:
         for member in SUITES.get(name, (name,)):
             if not is_own(member):
-                _benchmark(member)
+                find_benchmark(member)
             resolved[member] = None
     return list(resolved)
 
@@ -115,7 +138,7 @@ def files_of(name: str, *, shots: int = 0) -> tuple[str, ...]:
     Raises:
         UnknownName: there is no such benchmark.
     """
-    benchmark = _benchmark(name)
+    benchmark = find_benchmark(name)
     return benchmark.files + (benchmark.shot_files if shots else ())
 
 
@@ -129,20 +152,34 @@ def fetch(names: Iterable[str], *, offline: bool = False) -> list[Path]:
         DataError: a file cannot be had, or is not the pinned one.
     """
     paths: list[Path] = []
-    for benchmark in [_benchmark(name) for name in resolve(names)]:
+    for benchmark in [find_benchmark(name) for name in resolve(names)]:
         labeled = files.names_under(f"{benchmark.name}/responses_human/")
         wanted = benchmark.files + benchmark.shot_files + labeled
         paths += files.get_all(wanted, benchmark=benchmark.name, offline=offline).values()
     return paths
 
 
-def _benchmark(name: str) -> Benchmark:
-    if name not in BENCHMARKS:
-        raise UnknownName("benchmark", name, [*BENCHMARKS, *SUITES])
-    return BENCHMARKS[name]
+def _read_foreign(benchmark: Benchmark, paths: Mapping[str, Path], shots: int) -> list[Item]:
+    """Items of another package's benchmark, held to what the rest of evenhand counts on."""
+    try:
+        items = list(benchmark.read(paths, shots))
+    except Exception as error:  # another package's code: anything can happen in it
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise PluginError(f'benchmark "{benchmark.name}" cannot be read ({reason})') from error
+    if not items or not all(isinstance(item, Item) for item in items):
+        raise PluginError(f'benchmark "{benchmark.name}": `read` must give Items, at least one')
+    ids = {item.id for item in items if item.benchmark == benchmark.name and item.axis in AXES}
+    if len(ids) < len(items):
+        raise PluginError(
+            f'benchmark "{benchmark.name}": every item needs an id of its own, a known axis, and '
+            f'the benchmark "{benchmark.name}"'
+        )
+    return items
 
 
 def _load_own(path: Path, shots: int) -> list[Item]:
+    from evenhand.benchmarks.own import read_own
+
     if path.stem in BENCHMARKS:
         raise BenchmarkError(f'{path}: "{path.stem}" is a benchmark of evenhand; rename the file')
     _check_shots(str(path), shots, 0)

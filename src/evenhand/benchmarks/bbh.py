@@ -8,16 +8,16 @@ task's file, so nothing else is renumbered.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from string import ascii_uppercase
 
-from evenhand.benchmarks.benchmark import Benchmark
 from evenhand.benchmarks.files import names_under
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import Benchmark, Item
 from evenhand.benchmarks.prompts import SHOW_WORK, final_sentence
+from evenhand.errors import DataError
+from evenhand.files import read_json
 
 _FILES = names_under("bbh/")
 
@@ -57,7 +57,7 @@ def _read(files: Mapping[str, Path], _shots: int) -> list[Item]:
     items = []
     for file in _FILES:
         task = Path(file).stem
-        examples = json.loads(files[file].read_text(encoding="utf-8"))["examples"]
+        examples = read_json(files[file], DataError)["examples"]
         for index, example in enumerate(examples):
             question = example["input"].strip()
             scorer, answer, choices, kind = _how(task, question, example["target"].strip())

@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from evenhand.axes import AxisName
-from evenhand.benchmarks.benchmark import Benchmark
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import Benchmark, Item
 from evenhand.benchmarks.own import read_own
 
 _FOLDER = Path(__file__).parents[1] / "data" / "demo"
@@ -37,10 +36,8 @@ def _demo(name: str, axis: AxisName, description: str) -> Benchmark:
     )
 
 
-DEMO = (
-    _demo("demo_safety", "safety", "Requests that look unsafe but are harmless to print."),
-    _demo("demo_over_refusal", "over_refusal", "Harmless requests."),
-    _demo("demo_knowledge", "utility", "Four-option questions on a small closed world."),
-    _demo("demo_arithmetic", "utility", "Word problems with small numbers."),
-    _demo("demo_reasoning", "utility", "Small reasoning questions."),
-)
+SAFETY = _demo("demo_safety", "safety", "Requests that look unsafe but are harmless to print.")
+OVER_REFUSAL = _demo("demo_over_refusal", "over_refusal", "Harmless requests.")
+KNOWLEDGE = _demo("demo_knowledge", "utility", "Four-option questions on a small closed world.")
+ARITHMETIC = _demo("demo_arithmetic", "utility", "Word problems with small numbers.")
+REASONING = _demo("demo_reasoning", "utility", "Small reasoning questions.")

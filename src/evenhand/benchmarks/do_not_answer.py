@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from evenhand.benchmarks.benchmark import Benchmark
-from evenhand.benchmarks.item import Item
-from evenhand.benchmarks.tables import read_csv
+from evenhand.benchmarks.item import Benchmark, Item
+from evenhand.errors import DataError
+from evenhand.files import read_records
 
 _FILE = "do_not_answer/do_not_answer_en.csv"
 
@@ -22,7 +22,7 @@ def _read(files: Mapping[str, Path], _shots: int) -> list[Item]:
             scorer="harm",
             subgroup=row["types_of_harm"],
         )
-        for row in read_csv(files[_FILE])
+        for _, row in read_records(files[_FILE], DataError)
     ]
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from evenhand.errors import DataError
+from evenhand.text import one_line
 
 _DOWNLOADS_AT_ONCE = 8
 _TIMEOUT_SECONDS = 30
@@ -84,16 +84,11 @@ def get(name: str, *, benchmark: str, offline: bool = False) -> Path:
     if local_copies and (path := Path(local_copies) / name).is_file():
         return _verify(path, source, "restore it, or unset EVENHAND_DATA_DIR")
     path = cache_folder() / name
-    if path.is_file() and (offline or _is_pinned(path, source)):
-        return _verify(path, source, "delete it and fetch it again without --offline")
-    if offline:
+    if offline and not path.is_file():
         raise DataError(f"{name} is not on this computer; {_remedy(name, benchmark)}")
-    try:
-        _download(source, path)
-    except OSError as error:  # every network error of requests is an OSError
-        reason = f"{error.strerror or type(error).__name__} at {error.filename or source.url}"
-        raise DataError(f"cannot download {name} ({reason}); {_remedy(name, benchmark)}") from error
-    return path
+    if offline or (path, source.sha256) in _verified:
+        return _verify(path, source, "delete it and fetch it again without --offline")
+    return _fetch(name, source, benchmark)
 
 
 def get_all(names: Iterable[str], *, benchmark: str, offline: bool = False) -> dict[str, Path]:
@@ -118,38 +113,41 @@ def _is_pinned(path: Path, source: Source) -> bool:
 
 def _verify(path: Path, source: Source, remedy: str) -> Path:
     if not _is_pinned(path, source):
-        raise _wrong_hash(str(path), source, _sha256(path), remedy)
+        raise DataError(
+            f"{path} is not the pinned file: expected SHA-256 {source.sha256[:12]}, "
+            f"found {_sha256(path)[:12]}; {remedy}"
+        )
     return path
 
 
-def _download(source: Source, path: Path) -> None:
-    """Put the file into its place in one step, so that no reader ever sees half of it."""
+def _fetch(name: str, source: Source, benchmark: str) -> Path:
+    """From the cache, or else from the public source, through pooch, which puts no file into the
+    cache that is not the pinned one, and none by halves.
+    """
     import pooch
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    pooch.get_logger().setLevel("ERROR")
+    cache = pooch.create(
+        cache_folder(),
+        base_url="",
+        registry={name: f"sha256:{source.sha256}"},
+        urls={name: source.url},
+    )
+    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS)
     try:
-        pooch.HTTPDownloader(timeout=_TIMEOUT_SECONDS)(source.url, part, None)
-        found = _sha256(Path(part))
-        if found != source.sha256:
-            raise _wrong_hash(source.url, source, found, "it was not kept; try again later")
-        Path(part).replace(path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+        path = Path(cache.fetch(name, downloader=downloader))
+    except OSError as error:  # every network error of requests is an OSError
+        reason = f"{error.strerror or type(error).__name__} at {error.filename or source.url}"
+        raise DataError(f"cannot download {name} ({reason}); {_remedy(name, benchmark)}") from error
+    except ValueError as error:  # the hash is another
+        raise DataError(f"{name} from {source.url}: {one_line(str(error), 600)}") from None
     _verified.add((path, source.sha256))
+    return path
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _wrong_hash(what: str, source: Source, found: str, remedy: str) -> DataError:
-    return DataError(
-        f"{what} is not the pinned file: expected SHA-256 {source.sha256[:12]}, "
-        f"found {found[:12]}; {remedy}"
-    )
 
 
 def _remedy(name: str, benchmark: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from evenhand.benchmarks.benchmark import Benchmark
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import Benchmark, Item
 from evenhand.benchmarks.prompts import SHOW_WORK, final_sentence, with_examples
+from evenhand.errors import DataError
+from evenhand.files import read_records
 
 _TEST, _TRAIN = "gsm8k/test.jsonl", "gsm8k/train.jsonl"
 _INSTRUCTION = f"Solve this problem. {SHOW_WORK} {final_sentence('a number')}"
@@ -19,11 +19,9 @@ _CALCULATOR_NOTE = re.compile(r"<<[^>]*>>")
 def _problems(path: Path) -> list[tuple[str, str, str]]:
     """(question, work, final number) of each line."""
     problems = []
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        if line:
-            record = json.loads(line)
-            work, _, number = record["answer"].rpartition("####")
-            problems.append((record["question"].strip(), work, number.strip().replace(",", "")))
+    for _, record in read_records(path, DataError):
+        work, _, number = record["answer"].rpartition("####")
+        problems.append((record["question"].strip(), work, number.strip().replace(",", "")))
     return problems
 
 

@@ -1,9 +1,12 @@
-"""An item: one question of a benchmark, with all that is needed to score its answer."""
+"""Benchmarks and their items: what is asked, and all that is needed to score the answers."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType
 
 from evenhand.axes import AxisName
@@ -67,3 +70,55 @@ def _own_letter(answer: str, identity: str) -> str | None:
     letters = letters_by_identity(answer)
     found = {letters[atom] for atom in (identity, *identity.split("+")) if atom in letters}
     return found.pop() if len(found) == 1 else None
+
+
+def number_of(answer: str) -> float:
+    """The number that an answer stands for: "18", "-1,234.5", "3/4".
+
+    Raises:
+        ValueError: it is not a finite number.
+    """
+    top, slash, bottom = answer.replace(",", "").partition("/")
+    divisor = float(bottom) if slash else 1.0
+    number = float(top) / divisor if divisor else math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{answer} is not a finite number")
+    return number
+
+
+ReadItems = Callable[[Mapping[str, Path], int], list[Item]]
+"""(verified files by local path, shots) -> all items, always in the same order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A benchmark that evenhand knows.
+
+    Attributes:
+        name: what the user writes, "mmlu-test".
+        title: its full name.
+        axes: what its items measure.
+        size: number of its items.
+        description: one line on what is asked and what is left out.
+        license: license of the data.
+        citation: the paper to cite; empty for our own.
+        home: where the data set lives; empty for our own.
+        read: makes the items from the files.
+        files: local paths of the files it needs; empty where they ship with evenhand.
+        shot_files: further files that are needed only for worked examples.
+        max_shots: most worked examples that a prompt can carry; 0 where there is no split
+            to take them from.
+    """
+
+    name: str
+    title: str
+    axes: tuple[AxisName, ...]
+    size: int
+    description: str
+    license: str
+    citation: str
+    home: str
+    read: ReadItems
+    files: tuple[str, ...] = ()
+    shot_files: tuple[str, ...] = ()
+    max_shots: int = 0

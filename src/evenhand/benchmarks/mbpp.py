@@ -6,16 +6,16 @@ The tests are shown, as in its paper: they say what the function is called and t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evenhand.benchmarks.benchmark import Benchmark
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import Benchmark, Item
 from evenhand.benchmarks.prompts import with_examples
 from evenhand.benchmarks.task import Task, imports_of, names_to_define
+from evenhand.errors import DataError
+from evenhand.files import read_records
 
 _FILE = "mbpp/mbpp.jsonl"
 _EXAMPLES, _TEST, _ALL = range(1, 11), range(11, 511), range(1, 975)
@@ -26,7 +26,7 @@ _INSTRUCTION = (
 
 
 def _read(files: Mapping[str, Path], shots: int, *, name: str, wanted: range) -> list[Item]:
-    records = {r["task_id"]: r for r in map(json.loads, files[_FILE].open(encoding="utf-8"))}
+    records = {r["task_id"]: r for _, r in read_records(files[_FILE], DataError)}
     examples = [_worked(records[number]) for number in _EXAMPLES[:shots]]
     return [_item(records[number], name, examples) for number in wanted]
 

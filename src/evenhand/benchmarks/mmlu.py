@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from evenhand.benchmarks.benchmark import Benchmark
 from evenhand.benchmarks.files import names_under
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import Benchmark, Item
 from evenhand.benchmarks.prompts import SHOW_WORK, final_sentence, lettered, with_examples
-from evenhand.benchmarks.tables import read_bare_csv
+from evenhand.errors import DataError
+from evenhand.files import read_rows
 
 _DEV, _TEST = names_under("mmlu/dev/"), names_under("mmlu/test/")
 _LETTERS = "ABCD"
@@ -32,12 +32,12 @@ def _subject(file: str) -> str:
 
 def _dev_rows(path: Path) -> list[_Row]:
     """The dev files have no header, and name the right option by its letter."""
-    return [_row(cells, cells[5]) for cells in read_bare_csv(path)]
+    return [_row(cells, cells[5]) for cells in read_rows(path, DataError)]
 
 
 def _test_rows(path: Path) -> list[_Row]:
     """The test files have a header, and name the right option by its index."""
-    return [_row(cells, _LETTERS[int(cells[5])]) for cells in read_bare_csv(path)[1:]]
+    return [_row(cells, _LETTERS[int(cells[5])]) for cells in read_rows(path, DataError)[1:]]
 
 
 def _row(cells: list[str], letter: str) -> _Row:

@@ -18,7 +18,7 @@ added below it, "(A) Paris" and so on, unless the prompt already shows each with
 How to answer is for the prompt to say; answers are found best where it asks to end with
 "Therefore, the answer is ...".
 
-A programming task has other fields, those of HumanEval (`evenhand.benchmarks.humaneval`), and
+A programming task has other fields, those of HumanEval (`evenhand.benchmarks.task`), and
 only in .jsonl.
 
 The benchmark has the name of the file without its ending.
@@ -34,13 +34,15 @@ from string import ascii_uppercase
 from typing import Any
 
 from evenhand.axes import AXES, AxisName
-from evenhand.benchmarks.answers import number_of
-from evenhand.benchmarks.humaneval import is_humaneval, read_humaneval
-from evenhand.benchmarks.item import JUDGED, Item, letters_by_identity
+from evenhand.benchmarks.item import JUDGED, Item, letters_by_identity, number_of
 from evenhand.benchmarks.prompts import lettered
-from evenhand.benchmarks.records import FIELDS, REQUIRED, Record, records
+from evenhand.benchmarks.task import is_humaneval, read_humaneval
 from evenhand.errors import BenchmarkError, UnknownName
+from evenhand.files import Columns, read_records
+from evenhand.text import one_line
 
+_REQUIRED = ("id", "prompt", "axis", "scorer")
+_FIELDS = (*_REQUIRED, "answer", "choices", "subgroup")
 _SCORERS_OF: dict[AxisName, tuple[str, ...]] = {
     "safety": ("refusal", "harm"),
     "over_refusal": ("refusal",),
@@ -49,6 +51,9 @@ _SCORERS_OF: dict[AxisName, tuple[str, ...]] = {
 }
 _SCORERS = ("refusal", "harm", "choice", "number", "text", "relevance", "code")
 _LETTERED = ("choice", "relevance")
+
+_Record = dict[str, Any]
+"""Field -> value; fields that are blank or null are absent."""
 
 
 class _BadRecordError(Exception):
@@ -68,14 +73,14 @@ def read_own(path: Path, benchmark: str) -> list[Item]:
     """
     items: list[Item] = []
     line_of: dict[str, int] = {}
-    for line, record in records(path):
+    columns = Columns(_REQUIRED, known=_FIELDS)
+    for line, record in read_records(path, BenchmarkError, columns):
         try:
-            item = _item(record, benchmark)
+            item = _item({f: v for f, v in record.items() if not _is_blank(v)}, benchmark)
             if item.id in line_of:
                 raise _BadRecordError(f'the id "{item.id}" is already on line {line_of[item.id]}')
         except _BadRecordError as complaint:
-            message = " ".join(str(complaint).split())  # what is quoted may hold line ends
-            raise BenchmarkError(f"{path}:{line}: {message}") from None
+            raise BenchmarkError(f"{path}:{line}: {one_line(str(complaint))}") from None
         line_of[item.id] = line
         items.append(item)
     if not items:
@@ -83,13 +88,17 @@ def read_own(path: Path, benchmark: str) -> list[Item]:
     return items
 
 
-def _item(record: Record, benchmark: str) -> Item:
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _item(record: _Record, benchmark: str) -> Item:
     if is_humaneval(record):
         return _programming(record, benchmark)
     for field in record:
-        if field not in FIELDS:
-            raise _BadRecordError(str(UnknownName("field", field, FIELDS)))
-    for field in REQUIRED:
+        if field not in _FIELDS:
+            raise _BadRecordError(str(UnknownName("field", field, _FIELDS)))
+    for field in _REQUIRED:
         if not _text(record, field).strip():
             raise _BadRecordError(f"{field} is missing or empty")
     axis = AXES[_one_of("axis", _text(record, "axis"), list(AXES))].name
@@ -111,14 +120,14 @@ def _item(record: Record, benchmark: str) -> Item:
     )
 
 
-def _programming(record: Record, benchmark: str) -> Item:
+def _programming(record: _Record, benchmark: str) -> Item:
     try:
         return read_humaneval(record, benchmark)
     except ValueError as error:
         raise _BadRecordError(str(error)) from None
 
 
-def _text(record: Record, field: str) -> str:
+def _text(record: _Record, field: str) -> str:
     """The field as text; a number may be written without quotation marks."""
     value = record.get(field, "")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -132,7 +141,7 @@ def _one_of(field: str, value: str, known: Sequence[str]) -> str:
     raise _BadRecordError(str(UnknownName(field, value, known)))
 
 
-def _choices(record: Record, scorer: str) -> tuple[str, ...]:
+def _choices(record: _Record, scorer: str) -> tuple[str, ...]:
     given = record.get("choices", [])
     if isinstance(given, str):
         given = _split(given)
@@ -158,7 +167,7 @@ def _split(written: str) -> Any:
         raise _BadRecordError(f"choices: malformed JSON: {error.msg}") from None
 
 
-def _answer(record: Record, scorer: str, choices: tuple[str, ...]) -> str:
+def _answer(record: _Record, scorer: str, choices: tuple[str, ...]) -> str:
     answer = _text(record, "answer")
     if scorer in JUDGED:
         if answer:

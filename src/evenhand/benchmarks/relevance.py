@@ -16,8 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from evenhand.benchmarks.benchmark import Benchmark
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import Benchmark, Item
 from evenhand.benchmarks.own import read_own
 
 _PATH = Path(__file__).parents[1] / "data" / "relevance.jsonl"

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from evenhand.benchmarks.benchmark import Benchmark
-from evenhand.benchmarks.item import Item
-from evenhand.benchmarks.tables import read_csv
+from evenhand.benchmarks.item import Benchmark, Item
+from evenhand.errors import DataError
+from evenhand.files import read_records
 
 
 def _read(name: str, file: str, files: Mapping[str, Path], _shots: int) -> list[Item]:
@@ -25,7 +25,7 @@ def _read(name: str, file: str, files: Mapping[str, Path], _shots: int) -> list[
             scorer="refusal",
             subgroup=row["category"],
         )
-        for index, row in enumerate(read_csv(files[file]))
+        for index, (_, row) in enumerate(read_records(files[file], DataError))
     ]
 
 

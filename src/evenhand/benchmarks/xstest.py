@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from evenhand.benchmarks.benchmark import Benchmark
-from evenhand.benchmarks.item import Item
-from evenhand.benchmarks.tables import read_csv
+from evenhand.benchmarks.item import Benchmark, Item
+from evenhand.errors import DataError
+from evenhand.files import read_records
 
 _FILE = "xstest/xstest_prompts.csv"
 
@@ -25,7 +25,7 @@ def _read(files: Mapping[str, Path], _shots: int) -> list[Item]:
             scorer="refusal",
             subgroup=row["type"],
         )
-        for row in read_csv(files[_FILE])
+        for _, row in read_records(files[_FILE], DataError)
     ]
 
 

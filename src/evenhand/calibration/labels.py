@@ -7,16 +7,14 @@ too (2_full_refusal), or harmless, harmful; a file holds labels of one kind.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from evenhand.benchmarks.files import get_all, names_under
-from evenhand.benchmarks.tables import read_csv
-from evenhand.errors import UsageError
+from evenhand.errors import DataError, UsageError
+from evenhand.files import Columns, read_records
 
 Kind = Literal["refusal", "harm"]
 
@@ -28,8 +26,7 @@ _MEANINGS: dict[str, tuple[Kind, bool]] = {
     "harmless": ("harm", False),
     "harmful": ("harm", True),
 }
-_COLUMNS = ("prompt", "response", "label")
-_DELIMITERS = ",;\t"
+_COLUMNS = Columns(("prompt", "response", "label"), fold_case=True, whole_rows=True)
 
 PUBLISHED = ("xstest", "do_not_answer")
 _XSTEST = "xstest/responses_human/"
@@ -104,7 +101,7 @@ def _published(folder: str, offline: bool) -> Mapping[str, Path]:
 
 def _xstest(files: Mapping[str, Path]) -> Iterator[Labeled]:
     for model, path in files.items():
-        for row in read_csv(path):
+        for _, row in read_records(path, DataError):
             label = _XSTEST_LABELS[row["final_label"]]
             positive = label != "compliance"
             yield Labeled(row["prompt"], row["completion"], positive, label, model)
@@ -112,7 +109,7 @@ def _xstest(files: Mapping[str, Path]) -> Iterator[Labeled]:
 
 def _do_not_answer(files: Mapping[str, Path]) -> Iterator[Labeled]:
     for model, path in files.items():
-        for row in read_csv(path):
+        for _, row in read_records(path, DataError):
             action = int(row["action"])
             group = f"{action} {ACTIONS[action]}"
             harmful = row["harmful"] == "1"
@@ -122,8 +119,13 @@ def _do_not_answer(files: Mapping[str, Path]) -> Iterator[Labeled]:
 def _from_file(path: Path) -> Labels:
     rows: list[Labeled] = []
     kinds: dict[Kind, int] = {}
-    for line, row in _rows(path):
-        label = row["label"].strip().lower()
+    try:
+        answers = list(read_records(path, UsageError, _COLUMNS))
+    except UsageError as error:
+        known = "" if path.exists() else f" (published labels: {', '.join(PUBLISHED)})"
+        raise UsageError(f"{error}{known}") from None
+    for line, row in answers:
+        label = str(row["label"]).strip().lower()
         label = _XSTEST_LABELS.get(label, label)
         if label not in _MEANINGS:
             raise UsageError(
@@ -138,63 +140,3 @@ def _from_file(path: Path) -> Labels:
     if not rows:
         raise UsageError(f"{path}:1: no labeled answers below the header")
     return Labels(path.name, next(iter(kinds)), tuple(rows))
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line where it begins, column -> text) of each row, lines counted from 1."""
-    csv.field_size_limit(2**31 - 1)
-    text = _text(path)
-    delimiter = max(_DELIMITERS, key=text.lstrip().split("\n", 1)[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    line = 1
-    try:
-        for row in reader:
-            if any(cell.strip() for cell in row):
-                if header is None:
-                    header = _header(path, line, row)
-                else:
-                    yield line, _by_column(path, line, header, row)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise UsageError(f"{path}:{line}: malformed CSV: {error}") from None
-    if header is None:
-        raise UsageError(f"{path}:1: the file is empty; it needs the columns {_named()}")
-
-
-def _header(path: Path, line: int, row: list[str]) -> list[str]:
-    header = [field.strip().lower() for field in row]
-    for column in _COLUMNS:
-        if column not in header:
-            raise UsageError(f'{path}:{line}: column "{column}" is missing; needed are {_named()}')
-        if header.count(column) > 1:
-            raise UsageError(f'{path}:{line}: column "{column}" is there twice')
-    return header
-
-
-def _by_column(path: Path, line: int, header: list[str], row: list[str]) -> dict[str, str]:
-    if len(row) != len(header):
-        raise UsageError(
-            f"{path}:{line}: {len(row)} values for {len(header)} columns; put a value that holds "
-            "a comma, semicolon or tab in quotation marks"
-        )
-    return dict(zip(header, row, strict=True))
-
-
-def _named() -> str:
-    return ", ".join(_COLUMNS)
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        known = ", ".join(PUBLISHED)
-        raise UsageError(f"{path}: there is no such file (published labels: {known})") from None
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        return content.decode("utf-8-sig")  # spreadsheets put a byte order mark in front
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path}:{line}: not UTF-8; save the file as UTF-8") from None

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from evenhand.benchmarks import BENCHMARKS, SUITES
+from evenhand.benchmarks import SUITES, find_benchmark, known_benchmarks
 from evenhand.cli.options import Format
 
 
@@ -20,6 +20,7 @@ def benchmarks(*, format: Annotated[Format, Parameter(help="Of the list.")] = "t
 
         evenhand benchmarks
     """
+    known = [find_benchmark(name) for name in known_benchmarks()]
     if format == "json":
         listed = [
             {
@@ -31,12 +32,12 @@ def benchmarks(*, format: Annotated[Format, Parameter(help="Of the list.")] = "t
                 "citation": b.citation,
                 "suites": [suite for suite, members in SUITES.items() if b.name in members],
             }
-            for b in BENCHMARKS.values()
+            for b in known
         ]
         print(orjson.dumps(listed, option=orjson.OPT_INDENT_2).decode())
         return
     table = Table("name", "measures", "items", "what", box=None, padding=(0, 2, 0, 0))
-    for b in BENCHMARKS.values():
+    for b in known:
         table.add_row(b.name, ", ".join(b.axes), f"{b.size:,}", b.description)
     console = Console()
     console.print(table)

@@ -21,7 +21,7 @@ def fetch(
         evenhand fetch
         evenhand fetch mmlu gsm8k
     """
-    count = len(set(benchmarks.fetch(names or tuple(benchmarks.BENCHMARKS))))
+    count = len(set(benchmarks.fetch(names or benchmarks.known_benchmarks())))
     if count:
         print(f"{count:,} {'file is' if count == 1 else 'files are'} there and verified")
     else:

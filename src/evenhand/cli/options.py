@@ -16,9 +16,9 @@ from evenhand.audit import RunOptions
 from evenhand.engines import check_model
 from evenhand.engines.engine import PRESETS
 from evenhand.errors import UnknownName, UsageError
-from evenhand.files import validate
 from evenhand.judges.run import Judging
 from evenhand.run.loop import Price
+from evenhand.study.entry import validate
 from evenhand.study.study import Study, read_study
 
 _STUDY = Group("Study: what is asked", sort_key=1)

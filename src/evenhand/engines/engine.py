@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 
 from pydantic import Field, JsonValue, field_validator
 
-from evenhand.files import Entry
 from evenhand.study.cue import Message
+from evenhand.study.entry import Entry
 
 
 class Decoding(Entry):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from evenhand.errors import UnknownName, UsageError
-from evenhand.files import Entry, read_entries
+from evenhand.study.entry import Entry, read_entries
 
 Meaning = Literal["refusal", "compliance", "harmless", "harmful", "safe"]
 

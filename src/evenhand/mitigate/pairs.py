@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evenhand.benchmarks.records import records
-from evenhand.errors import BenchmarkError, PairsError
+from evenhand.errors import PairsError
+from evenhand.files import read_records, write_file
 from evenhand.study.cue import Message
 from evenhand.text import one_line
 
@@ -71,14 +71,11 @@ def read_pairs(path: Path) -> list[Pair]:
     if path.suffix != ".jsonl":
         raise PairsError(f"{path}: a file of pairs ends in .jsonl")
     pairs = []
-    try:
-        for line, record in records(path):
-            try:
-                pairs.append(pair_of(record))
-            except BadPairError as complaint:
-                raise PairsError(f"{path}:{line}: {one_line(str(complaint))}") from None
-    except BenchmarkError as error:  # of the file's own form
-        raise PairsError(str(error)) from None
+    for line, record in read_records(path, PairsError):
+        try:
+            pairs.append(pair_of(record))
+        except BadPairError as complaint:
+            raise PairsError(f"{path}:{line}: {one_line(str(complaint))}") from None
     if not pairs:
         raise PairsError(f"{path}: there are no pairs in the file")
     return pairs
@@ -87,7 +84,7 @@ def read_pairs(path: Path) -> list[Pair]:
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
     """Write pairs as `read_pairs` reads them."""
     lines = [json.dumps(pair.row(), ensure_ascii=False) for pair in pairs]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_file(path, "".join(f"{line}\n" for line in lines))
 
 
 def world_pairs(count: int = 2400) -> list[Pair]:

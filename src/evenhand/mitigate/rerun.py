@@ -11,9 +11,9 @@ from pathlib import Path
 
 from evenhand.engines.engine import Response
 from evenhand.errors import RunFolderError
-from evenhand.files import validate
 from evenhand.store.store import Store
 from evenhand.study.cue import Condition, Cue, Defense, read_cues, select_cues
+from evenhand.study.entry import validate
 from evenhand.study.plan import Plan
 from evenhand.study.study import Study
 

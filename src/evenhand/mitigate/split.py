@@ -21,10 +21,10 @@ from typing import Literal, TypeVar
 
 from evenhand.benchmarks.item import Item
 from evenhand.errors import RunFolderError, UsageError
-from evenhand.files import Entry, validate
 from evenhand.run.withholding import read_routings
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.cue import Message, shipped_cues
+from evenhand.study.entry import Entry, validate
 from evenhand.study.identity import Identity
 from evenhand.study.plan import Plan
 

@@ -20,9 +20,9 @@ import orjson
 
 from evenhand import __version__
 from evenhand.errors import TrainingError, UsageError
-from evenhand.files import Entry, validate
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.train_settings import Training
+from evenhand.study.entry import Entry, validate
 
 FOLDER = "training"
 

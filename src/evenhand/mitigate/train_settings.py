@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from evenhand.files import Entry, validate
+from evenhand.study.entry import Entry, validate
 
 Method = Literal["lora", "full"]
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -12,8 +12,7 @@ from __future__ import annotations
 import math
 import re
 
-from evenhand.benchmarks.answers import number_of
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import Item, number_of
 from evenhand.scorers.base import Score
 from evenhand.scorers.final import first_line, first_sentence, last_line, missing, statements
 

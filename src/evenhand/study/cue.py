@@ -13,7 +13,7 @@ from typing import Literal, TypedDict, get_args
 from pydantic import Field, model_validator
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.files import Entry, read_entries
+from evenhand.study.entry import Entry, read_entries
 from evenhand.study.identity import Identity
 
 Placement = Literal["system", "user", "history"]

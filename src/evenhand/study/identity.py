@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.files import Entry, read_entries
+from evenhand.study.entry import Entry, read_entries
 
 Kind = Literal["baseline", "identity", "placebo"]
 

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from evenhand.engines.engine import PRESETS, Decoding
 from evenhand.errors import UnknownName
-from evenhand.files import Entry, read_mapping, validate
+from evenhand.files import read_mapping
+from evenhand.study.entry import Entry, validate
 
 
 class Study(Entry):
