@@ -171,7 +171,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     store = run(tmp_path / "run", items=2)
     found = analyze(store)
     for write in (write_csv_tables, write_parquet_tables):
-        with pytest.raises(StoreError, match="cannot write into"):
+        with pytest.raises(StoreError, match="cannot write"):
             write(found, store, tmp_path / "file" / "folder")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from evenhand.errors import UsageError
+from evenhand.files import read_json, write_file
 from evenhand.scorers.base import Score, Unscored
 from evenhand.stats import JudgeError
 from evenhand.stats.judge import cohen_kappa, wilson
@@ -177,11 +178,7 @@ class Calibration:
         Raises:
             UsageError: the file cannot be written.
         """
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(self.to_json() + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+        write_file(path, self.to_json() + "\n", UsageError)
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
@@ -190,15 +187,7 @@ class Calibration:
         Raises:
             UsageError: there is no such file, or it is no calibration.
         """
-        try:
-            content = orjson.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise UsageError(f"{path}: there is no such file") from None
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-        except orjson.JSONDecodeError:
-            raise UsageError(f"{path}: not JSON; `evenhand calibrate --out` writes it") from None
-        return _from_json(path, content)
+        return _from_json(path, read_json(path, UsageError))
 
 
 def shipped_calibration(judge: str) -> Calibration | None:

@@ -18,7 +18,8 @@ from evenhand.analysis import MARGIN, Audit, analyze
 from evenhand.analysis.grid import select_judge
 from evenhand.cli.judges import judge_error_of
 from evenhand.errors import UsageError
-from evenhand.report import FORMS, FolderForm, Form, write_file
+from evenhand.files import write_file
+from evenhand.report import FORMS, FolderForm, Form
 from evenhand.report.details import print_details
 from evenhand.report.terminal import print_audit
 from evenhand.scorers.run import score_run
@@ -135,7 +136,7 @@ def deliver(content: str | bytes, path: Path | None, *, show: bool) -> None:
     if path is None:
         print(content if isinstance(content, str) else content.decode())
         return
-    write_file(content, path)
+    write_file(path, content)
     print(f"Report: {path}", file=sys.stderr)
     if show:
         webbrowser.open(path.absolute().as_uri())

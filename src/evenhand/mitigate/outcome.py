@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 
 from evenhand.errors import StoreError
+from evenhand.files import write_file
 from evenhand.mitigate.results import Mitigation
-from evenhand.report import write_file
 from evenhand.report.mitigation import markdown
 
 FORMAT = "evenhand mitigation 1"
@@ -30,7 +30,7 @@ def write_outcome(found: Mitigation, out: Path) -> Path:
         StoreError: the folder cannot be written.
     """
     try:
-        (out / "summary.json").write_text(to_json(found), encoding="utf-8")
+        write_file(out / "summary.json", to_json(found))
         if found.trainings:
             from evenhand.mitigate.train_card import write_card
 
@@ -44,7 +44,7 @@ def write_outcome(found: Mitigation, out: Path) -> Path:
     from evenhand.report.html.mitigation import mitigation_to_html  # takes the charts along
 
     page = out / "report.html"
-    write_file(mitigation_to_html(found), page)
+    write_file(page, mitigation_to_html(found))
     return page
 
 

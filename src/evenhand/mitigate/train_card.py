@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from evenhand.files import write_file
 from evenhand.mitigate.train_job import Files, Job, read_job
 from evenhand.text import one_line
 
@@ -30,7 +31,7 @@ def write_card(out: Path, audit: str = "") -> None:
     files = Files(out)
     job, found = read_job(out), orjson.loads(files.curves.read_bytes())
     text = "\n".join([*_front(job), *_body(job, found), *_audit(audit), *_use(out, job), ""])
-    (out / "README.md").write_text(text, encoding="utf-8")
+    write_file(out / "README.md", text)
 
 
 def _front(job: Job) -> list[str]:

@@ -20,6 +20,7 @@ import orjson
 
 from evenhand import __version__
 from evenhand.errors import TrainingError, UsageError
+from evenhand.files import write_file
 from evenhand.mitigate.pairs import Pair
 from evenhand.mitigate.train_settings import Training
 from evenhand.study.entry import Entry, validate
@@ -174,9 +175,7 @@ def read_job(out: Path) -> Job:
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:
     """Write JSON so that the file is the old one or the new one, and never half of it."""
-    beside = path.with_suffix(".part")
-    beside.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    beside.replace(path)
+    write_file(path, orjson.dumps(content, option=orjson.OPT_INDENT_2), TrainingError)
 
 
 def _write(files: Files, job: Job, rows: str) -> None:

@@ -11,7 +11,6 @@ from typing import Literal
 from rich.console import Console
 
 from evenhand.analysis import Audit
-from evenhand.errors import StoreError
 from evenhand.report.as_json import to_json
 from evenhand.report.latex import to_latex
 from evenhand.report.markdown import to_markdown
@@ -79,20 +78,3 @@ def write_audit(audit: Audit, format: Literal["text", "json"], console: Console)
         print(to_json(audit))
     else:
         print_audit(audit, console)
-
-
-def write_file(content: str | bytes, path: Path) -> None:
-    """Write a report to a file, whole or not at all.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
-    unfinished = path.with_name(f"{path.name}.part")
-    try:
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error.strerror}; name another with --out"
-        ) from None

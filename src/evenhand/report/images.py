@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import vl_convert
 
-from evenhand.errors import StoreError
+from evenhand.files import write_file
 from evenhand.report.html.page import VEGA_LITE
 from evenhand.report.html.parts import Columns, Figure, Folded, Section
 
@@ -45,11 +45,7 @@ def write_images(
     paths = []
     for figure in figures_of(sections):
         path = folder / f"{figure.name}.{kind}"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(draw(figure, kind))
-        except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror}") from None
+        write_file(path, draw(figure, kind))
         paths.append(path)
     return paths
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from evenhand.analysis.results import Audit, Difference, IdentityAxis, IdentityResult, SettingResult
 from evenhand.errors import MissingExtra, StoreError
+from evenhand.files import replacing
 from evenhand.store.store import Store
 from evenhand.text import one_line
 
@@ -156,17 +157,13 @@ def write_csv_tables(audit: Audit, store: Store, folder: Path) -> list[Path]:
         StoreError: the files cannot be written.
     """
     paths = [folder / "scores.csv", folder / "identities.csv"]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_csv(paths[0], SCORE_COLUMNS, score_rows(store))
-        _write_csv(paths[1], identity_columns(audit), identity_rows(audit))
-    except OSError as error:
-        raise StoreError(f"cannot write into {folder}: {error.strerror}") from None
+    _write_csv(paths[0], SCORE_COLUMNS, score_rows(store))
+    _write_csv(paths[1], identity_columns(audit), identity_rows(audit))
     return paths
 
 
 def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([safe_cell(cell) for cell in row] for row in rows)
