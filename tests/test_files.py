@@ -12,7 +12,10 @@ from evenhand.errors import StoreError, StudyError, UsageError
 from evenhand.files import Columns, read_json, read_mapping, read_records, replacing, write_file
 
 
-def records(path: Path, columns: Columns = Columns()) -> list[tuple[int, dict[str, object]]]:
+ANY = Columns()
+
+
+def records(path: Path, columns: Columns = ANY) -> list[tuple[int, dict[str, object]]]:
     return list(read_records(path, UsageError, columns))
 
 
@@ -71,11 +74,20 @@ def test_bad_json(tmp_path: Path) -> None:
 def test_a_file_is_the_old_one_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
     write_file(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as file:
-        file.write("half")
+    with replacing(path) as file:
+        file.write("new and whole")
         file.flush()
         assert path.read_text() == "old"
-        raise RuntimeError
+    assert path.read_text() == "new and whole"
+
+    def stopped_halfway() -> None:
+        with replacing(path) as file:
+            file.write("half")
+            raise RuntimeError
+
+    write_file(path, "old")
+    with pytest.raises(RuntimeError):
+        stopped_halfway()
     assert path.read_text() == "old"
     write_file(path, b"new")
     assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
