@@ -11,7 +11,6 @@ import pytest
 from evenhand.errors import StoreError, StudyError, UsageError
 from evenhand.files import Columns, read_json, read_mapping, read_records, replacing, write_file
 
-
 ANY = Columns()
 
 
