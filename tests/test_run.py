@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from evenhand import RunOptions, audit
-from evenhand.engines.engine import Request, Response
+from evenhand.engines.engine import Response
 from evenhand.errors import AuthenticationError, EngineError, StoreError, Unreachable
 from evenhand.run.loop import run
 from evenhand.scorers.run import FILTERED, REJECTED, score_run
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
-from evenhand.study.plan import Plan
+from evenhand.study.plan import Plan, Request
 from runs import plan_of, stored, write_benchmark
 from server import answer_of, error, serving, unused_port
 

@@ -14,14 +14,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from evenhand import __version__
-from evenhand.engines.engine import Decoding, Engine, Request, Response
+from evenhand.engines.engine import Engine, Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.run.system_role import HELLO, NO_SYSTEM_MESSAGE, find_placement
 from evenhand.run.withholding import route
 from evenhand.run.writing import write_as_they_come
 from evenhand.store.database import LOCK_FILE
 from evenhand.store.store import Store
-from evenhand.study.plan import Plan
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Plan, Request
 
 CHARACTERS_PER_TOKEN = 4
 """A usual figure for English text; good enough for a price."""

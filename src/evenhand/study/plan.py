@@ -11,9 +11,15 @@ import orjson
 
 from evenhand import benchmarks
 from evenhand.benchmarks.item import Item
-from evenhand.engines.engine import Request
 from evenhand.errors import StudyError
-from evenhand.study.cue import Condition, read_cues, read_defenses, select_cues, select_defenses
+from evenhand.study.cue import (
+    Condition,
+    Message,
+    read_cues,
+    read_defenses,
+    select_cues,
+    select_defenses,
+)
 from evenhand.study.identity import (
     BASELINE,
     Identity,
@@ -22,6 +28,23 @@ from evenhand.study.identity import (
     shipped_identities,
 )
 from evenhand.study.study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One cell of the study, ready to send.
+
+    Attributes:
+        key: hash of the model, its parameters, the messages and the sample index.
+        condition, item, sample: where it stands in the study's grid, from 0.
+        messages: the conversation.
+    """
+
+    key: bytes
+    condition: int
+    item: int
+    sample: int
+    messages: list[Message]
 
 
 @dataclass(frozen=True)
