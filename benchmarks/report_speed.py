@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from evenhand.benchmarks.item import Item
-from evenhand.engines.engine import Response
-from evenhand.scorers.run import score_run
+from evenhand.engines.engine import Request, Response
+from evenhand.run.scoring import score_run
+from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.store.store import Store
 from evenhand.study.cue import NO_DEFENSE, Condition, select_cues
 from evenhand.study.identity import BASELINE, shipped_identities
-from evenhand.study.plan import Plan, Request
+from evenhand.study.plan import Plan
 from evenhand.study.study import Study
 
 USERS, ITEMS = 32, 24_000
@@ -71,9 +72,8 @@ def write_run(folder: Path) -> None:
     plan = Plan(Study(model="openai/any"), conditions, make_items())
     words = np.array([f"word{n}" for n in range(5000)])
     store = Store.create(folder)
-    store.set_meta("placement", {"system_role": True, "evidence": "made up"})
-    facts = {"study": plan.study.model_dump(mode="json"), "looks": None, "addresses": []}
-    ids = store.activate(plan.conditions, plan.items, facts)
+    record = RunRecord(study=plan.study, system_role=SystemRoleCheck(True, "made up"))
+    ids = store.activate(plan.conditions, plan.items, record)
     good = rng.random((USERS, ITEMS)) < 0.8 + rng.normal(0, 0.03, (USERS, 1))
     for start in range(0, ITEMS, WRITTEN_AT_ONCE):
         responses = []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.cli import main
+from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.study.plan import Plan, make_plan
 from evenhand.study.study import Study
 from server import key_of
@@ -54,6 +55,13 @@ def server_keys(plan: Plan) -> dict[bytes, str]:
         request.key: key_of(request.messages, None if seed is None else seed + request.sample)
         for request in plan.requests()
     }
+
+
+def record_of(plan: Plan, **study: Any) -> RunRecord:
+    """What a store says of a run of the plan; `study` changes fields of the plan's."""
+    return RunRecord(
+        study=plan.study.model_copy(update=study), system_role=SystemRoleCheck(True, "seen")
+    )
 
 
 def stored(folder: Path) -> list[tuple[bytes, str | None, str, int]]:

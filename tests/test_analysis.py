@@ -20,7 +20,7 @@ from evenhand.report.as_json import to_json
 from evenhand.scorers import Unscored
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan
-from runs import plan_of
+from runs import plan_of, record_of
 
 Floats = NDArray[np.float64]
 SCORER = {"safety": "refusal", "over_refusal": "refusal", "utility": "number"}
@@ -44,9 +44,7 @@ class Study:
         files = [str(tmp_path / f"{name}.jsonl") for name in sizes]
         self.plan: Plan = plan_of("openai/m", Path(files[0]), benchmarks=files, **fields)
         self.store = Store.create(tmp_path / "run")
-        facts = {"study": self.plan.study.model_dump(mode="json")}
-        self.ids = self.store.activate(self.plan.conditions, self.plan.items, facts)
-        self.store.set_meta("placement", {"system_role": True, "evidence": "seen"})
+        self.ids = self.store.activate(self.plan.conditions, self.plan.items, record_of(self.plan))
 
     def score(self, value: Callable[[int, str, int], float | str | None]) -> None:
         """`value` of (condition, benchmark, item): a score, why there is none, or no answer."""

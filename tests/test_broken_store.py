@@ -59,7 +59,7 @@ def no_tables(file: Path) -> None:
 
 def spoilt_meta(file: Path) -> None:
     with sqlite3.connect(file) as connection:
-        connection.execute("UPDATE meta SET value = '{half' WHERE name = 'study'")
+        connection.execute("UPDATE meta SET value = '{half' WHERE name = 'run'")
     connection.close()
 
 
@@ -114,7 +114,7 @@ def test_an_empty_file_is_no_run_to_report_and_may_become_one(
     assert f"no run in {run}" in capsys.readouterr().err
     assert (run / "run.db").stat().st_size == 0
     Store.create(run).close()
-    assert Store.open(run).meta("study") is None
+    assert Store.open(run).record_if_begun() is None
 
 
 def test_a_store_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

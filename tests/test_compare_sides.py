@@ -14,6 +14,7 @@ from evenhand.cli import main
 from evenhand.cli.compare import parse_side
 from evenhand.errors import UnknownName, UsageError
 from evenhand.stats import Spread
+from evenhand.store.record import InterimAnalysis, Session
 from evenhand.store.store import Store
 from runs import run_main
 
@@ -178,8 +179,10 @@ def test_identities_of_the_same_id_with_other_words_are_left_out(tmp_path: Path)
 def test_what_else_differs_is_told(tmp_path: Path) -> None:
     first = run(tmp_path / "a", biased(seed=1), items=10)
     second = run(tmp_path / "b", biased(seed=2), items=10, samples=2, decoding={"temperature": 1.0})
-    second.set_meta("sessions", [{"versions": {"evenhand": "9.9"}}])
-    second.set_meta("looks", {"look": 1, "of": 3, "level": 0.98})
+    second.update_record(
+        sessions=(Session(began="now", versions={"evenhand": "9.9"}),),
+        interim=InterimAnalysis(1, of=3, items=1, all_items=3, precision=1.0, level=0.98),
+    )
     caveat, stopped = compare_arms([Arm(first), Arm(second)], margin=2.0).caveats
     assert stopped == "b was to stop at a precision; intervals here do not allow for it"
     assert "decoding: temperature 0.0 and 1.0" in caveat

@@ -14,7 +14,7 @@ import pytest
 
 from evenhand import RunOptions, audit
 from evenhand.engines import throttle
-from evenhand.run.loop import Progress
+from evenhand.run.recorder import Progress
 from runs import command, finish, plan_of, server_keys, stored, write_benchmark
 from server import Faults, Server, answer_of, serving
 

@@ -11,7 +11,7 @@ import pytest
 import evenhand
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
-from evenhand.run.loop import Price
+from evenhand.run.recorder import Price
 
 ITEMS = 400
 
@@ -55,9 +55,9 @@ def test_a_coarse_precision_stops_early_with_a_raised_level(questions: Path) -> 
     low, high = audit.pb.interval
     assert high - low <= 6.0
     assert engine.asked < 32 * ITEMS
-    assert audit.looks["items"] == sum(audit.benchmarks.values()) < ITEMS
+    assert audit.interim.items == sum(audit.benchmarks.values()) < ITEMS
     assert 0.95 < audit.pb.level < 0.999
-    assert any("look" in note for note in audit.notes)
+    assert any("interim analysis" in note for note in audit.notes)
 
 
 def test_a_precision_out_of_reach_asks_everything(questions: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_precision_out_of_reach_asks_everything(questions: Path) -> None:
     audit = run(questions, 0.01, engine)
     assert engine.asked == 32 * ITEMS
     assert audit.done == audit.cells == 32 * ITEMS
-    assert audit.looks["look"] == audit.looks["of"]
+    assert audit.interim.analysis == audit.interim.of
 
 
 def test_going_on_without_a_precision_asks_the_rest_only(questions: Path) -> None:
@@ -73,7 +73,7 @@ def test_going_on_without_a_precision_asks_the_rest_only(questions: Path) -> Non
     run(questions, 3.0, first)
     audit = run(questions, None, second)
     assert first.asked + second.asked == 32 * ITEMS
-    assert audit.looks is None
+    assert audit.interim is None
     assert audit.pb.level == 0.95
 
 
@@ -101,7 +101,7 @@ def test_one_budget_for_all_looks(questions: Path) -> None:
         out=questions.parent / "run",
         options=with_price,
     )
-    assert audit.looks["look"] > 1
+    assert audit.interim.analysis > 1
     assert audit.cells - audit.done > 0
     assert 30_000 < 24 * audit.done < 90_000  # about 24 tokens a cell, at a dollar each
 
@@ -125,5 +125,5 @@ def test_every_look_has_items_of_every_benchmark(questions: Path) -> None:
         out=questions.parent / "run",
         options=evenhand.RunOptions(precision=60.0),
     )
-    assert audit.looks["look"] == 1
+    assert audit.interim.analysis == 1
     assert audit.benchmarks["few"] >= 2

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 
 from evenhand import RunOptions, audit
-from evenhand.engines.engine import Response
+from evenhand.engines.engine import Decoding, Request, Response
 from evenhand.engines.openai import OpenAIEngine
 from evenhand.errors import EngineError, RequestRejected, Unreachable
-from evenhand.run.system_role import Placement, find_placement
+from evenhand.run.system_role import Checked, check_system_role
 from evenhand.study.cue import Message
-from evenhand.study.decoding import Decoding
-from evenhand.study.plan import Plan, Request
+from evenhand.study.plan import Plan
 from runs import plan_of, stored, write_benchmark
 from server import Server, answer_of, error, refuse_all, refuse_system, serving
 
@@ -27,11 +26,11 @@ def benchmark(tmp_path: Path) -> Path:
     return write_benchmark(tmp_path / "own.jsonl", 8)
 
 
-def placement_of(server: Server, plan: Plan) -> Placement:
-    async def find() -> Placement:
+def checked(server: Server, plan: Plan) -> Checked:
+    async def find() -> Checked:
         engine = OpenAIEngine("test", Decoding(seed=0), base_urls=[server.url])
         try:
-            return await find_placement(engine, plan)
+            return await check_system_role(engine, plan)
         finally:
             await engine.close()
 
@@ -46,33 +45,33 @@ def merged(plan: Plan) -> set[str]:
 
 def test_taken(benchmark: Path) -> None:
     with serving() as server:
-        found = placement_of(server, plan_of("openai/test", benchmark))
+        found, asked = checked(server, plan_of("openai/test", benchmark))
     assert found.system_role
     assert "prompt tokens grow" in found.evidence
     # The probes were cells of the plan, so nothing is asked for the probe's sake.
-    assert len(found.responses) == len(server.requests) == 3
+    assert len(asked) == len(server.requests) == 3
 
 
 def test_dropped(benchmark: Path) -> None:
     plan = plan_of("openai/test", benchmark)
     with serving(system="drop") as server:
-        found = placement_of(server, plan)
+        found, asked = checked(server, plan)
     assert not found.system_role
     assert "drops" in found.evidence
-    assert all(len(response.request.messages) == 1 for response in found.responses)
+    assert all(len(response.request.messages) == 1 for response in asked)
 
 
 def test_dropped_where_all_questions_are_alike(tmp_path: Path) -> None:
     plan = plan_of("openai/test", write_benchmark(tmp_path / "own.jsonl", 1))
     with serving(system="drop") as server:
-        assert not placement_of(server, plan).system_role
+        assert not checked(server, plan)[0].system_role
     with serving() as server:
-        assert placement_of(server, plan).system_role
+        assert checked(server, plan)[0].system_role
 
 
 def test_rejected(benchmark: Path) -> None:
     with serving(refuse=refuse_system) as server:
-        found = placement_of(server, plan_of("openai/test", benchmark))
+        found, _ = checked(server, plan_of("openai/test", benchmark))
     assert not found.system_role
     assert "System role not supported" in found.evidence
 
@@ -95,7 +94,7 @@ def test_the_fallback_reaches_every_answer_and_the_report(
 
 def test_no_usage_is_said_to_be_unverified(tmp_path: Path, benchmark: Path) -> None:
     with serving(usage=False) as server:
-        found = placement_of(server, plan_of("openai/test", benchmark))
+        found, _ = checked(server, plan_of("openai/test", benchmark))
         assert found.system_role
         assert "unverified" in found.evidence
         result = audit(
@@ -139,7 +138,7 @@ def test_a_filter_of_one_identity_is_no_rejection_of_the_system_role(benchmark: 
         return (400, error("filtered")) if told and "Question" in texts[-1] else None
 
     with serving(refuse=refuse) as server:
-        assert placement_of(server, plan).system_role
+        assert checked(server, plan)[0].system_role
 
 
 def test_every_request_rejected_is_an_error_after_two(benchmark: Path) -> None:
@@ -148,7 +147,7 @@ def test_every_request_rejected_is_an_error_after_two(benchmark: Path) -> None:
         serving(refuse=refuse_all(400, "top_k is not supported")) as server,
         pytest.raises(RequestRejected, match="top_k is not supported"),
     ):
-        placement_of(server, plan)
+        checked(server, plan)
     assert len(server.requests) == 2
 
 
@@ -161,12 +160,12 @@ def test_an_endpoint_that_stops_answering_is_not_taken_for_one_that_drops(
         return (503, error("gone")) if len(body["messages"]) > 1 else None
 
     with serving(refuse=refuse) as server, pytest.raises(Unreachable, match="gone"):
-        placement_of(server, plan_of("openai/test", benchmark))
+        checked(server, plan_of("openai/test", benchmark))
 
 
 def test_nothing_is_asked_where_no_system_message_is_planned(benchmark: Path) -> None:
     with serving() as server:
-        found = placement_of(server, plan_of("openai/test", benchmark, cues=["user"]))
+        found, _ = checked(server, plan_of("openai/test", benchmark, cues=["user"]))
     assert found.system_role
     assert not server.requests
 
@@ -214,7 +213,7 @@ def rejecting(messages: list[Message]) -> str:
 )
 def test_local_templates(benchmark: Path, template: Any, system_role: bool, evidence: str) -> None:
     plan = plan_of("hf/test", benchmark, cues=["system", "memory", "history"])
-    found = asyncio.run(find_placement(Local(template), plan))
+    found, _ = asyncio.run(check_system_role(Local(template), plan))
     assert found.system_role is system_role
     assert evidence in found.evidence
 
@@ -222,7 +221,7 @@ def test_local_templates(benchmark: Path, template: Any, system_role: bool, evid
 def test_a_template_that_shows_only_the_last_turn_is_an_error(benchmark: Path) -> None:
     plan = plan_of("hf/test", benchmark, cues=["system", "history"])
     with pytest.raises(EngineError, match="drops text of the cue history-1"):
-        asyncio.run(find_placement(Local(lambda m: whole(m[-1:])), plan))
+        asyncio.run(check_system_role(Local(lambda m: whole(m[-1:])), plan))
 
 
 def test_one_template_fault_moves_every_cue_with_a_system_message(

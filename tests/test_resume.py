@@ -12,7 +12,7 @@ import pytest
 from evenhand import RunOptions, audit
 from evenhand.analysis import Audit
 from evenhand.errors import RunFolderError
-from evenhand.run.loop import Price
+from evenhand.run.recorder import Price
 from runs import command, finish, plan_of, run_main, server_keys, stored, write_benchmark
 from server import Server, serving
 

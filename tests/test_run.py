@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from evenhand import RunOptions, audit
-from evenhand.engines.engine import Response
+from evenhand.engines.engine import Request, Response
 from evenhand.errors import AuthenticationError, EngineError, StoreError, Unreachable
 from evenhand.run.loop import run
-from evenhand.scorers.run import FILTERED, REJECTED, score_run
+from evenhand.run.scoring import score_run
+from evenhand.scorers import BLOCKED, REJECTED
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
-from evenhand.study.plan import Plan, Request
-from runs import plan_of, stored, write_benchmark
+from evenhand.study.plan import Plan
+from runs import plan_of, record_of, stored, write_benchmark
 from server import answer_of, error, serving, unused_port
 
 
@@ -70,7 +71,7 @@ def test_two_errors_at_once_are_one_line(
     def full(*_: Any) -> None:
         raise StoreError("full")
 
-    monkeypatch.setattr(Store, "write", full)
+    monkeypatch.setattr(Store, "flush", full)
     with pytest.raises(StoreError, match="full"):
         audit(plan.study, out=tmp_path / "run", engine=Failing(7, Unreachable("gone")))
     gc.collect()
@@ -143,18 +144,18 @@ def test_progress_counts_this_run_and_all_that_is_stored(plan: Plan, tmp_path: P
     ("response", "reason"),
     [
         ({"text": None, "outcome": "rejected", "error": "HTTP 400: filtered"}, REJECTED.reason),
-        ({"text": "I am", "finish": "content_filter"}, FILTERED.reason),
-        ({"text": "First,", "finish": "length"}, "cut off before a final answer"),
-        ({"text": "  ", "finish": "stop"}, "empty answer"),
-        ({"text": "Who knows.", "finish": "stop"}, "no final answer found"),
+        ({"text": "I am", "outcome": "blocked"}, BLOCKED.reason),
+        ({"text": "First,", "outcome": "cut off"}, "cut off before a final answer"),
+        ({"text": "  ", "outcome": "whole"}, "empty answer"),
+        ({"text": "Who knows.", "outcome": "whole"}, "no final answer found"),
     ],
 )
 def test_what_cannot_be_scored_has_its_reason(
     plan: Plan, tmp_path: Path, response: dict[str, Any], reason: str
 ) -> None:
     store = Store.create(tmp_path / "run")
-    ids = store.activate(plan.conditions, plan.items, {"study": {"samples": 1}})
+    ids = store.activate(plan.conditions, plan.items, record_of(plan))
     index = next(n for n, item in enumerate(plan.items) if item.scorer == "choice")
     store.write([Response(plan.request(0, index), **response)], *ids)
     assert score_run(store) == 1
-    assert [why for _, why, _ in store.reasons()] == [reason]
+    assert [why for _, why, _ in store.reasons(blocked="missing")] == [reason]

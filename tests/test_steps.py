@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from evenhand.cli import steps
-from evenhand.run.loop import Price, Progress
+from evenhand.run.recorder import Price, Progress
 
 
 def test_each_step_has_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError, StoreError
+from evenhand.run.scoring import score_run
 from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, Verdict
-from evenhand.scorers.run import score_run
 from evenhand.store.store import Store, Tally
 from evenhand.study.plan import Plan
-from runs import plan_of, write_benchmark
-
-
-def samples(count: int) -> dict[str, Any]:
-    """The fact about a run that the store itself goes by."""
-    return {"study": {"samples": count}}
+from runs import plan_of, record_of, write_benchmark
 
 
 @pytest.fixture
@@ -34,7 +28,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_responses_and_failures_are_there_after_the_write(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(1))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     requests = list(plan.requests())
     failures = [Failure(429, "slow down"), Failure(0, "gone")]
     responses = [
@@ -50,23 +44,23 @@ def test_responses_and_failures_are_there_after_the_write(store: Store, plan: Pl
     assert tallies[ids[0][0]] == Tally(1, 0, 5, 7)
     assert tallies[ids[0][1]] == Tally(1, 2, 0, 0)
     rows = other.unscored(0)
-    assert [(text, error) for *_, text, error, _ in rows] == [
-        ("yes", ""),
-        ("", ""),
-        (None, "HTTP 400: filtered"),
+    assert [(text, outcome) for *_, text, outcome in rows] == [
+        ("yes", "whole"),
+        ("", "whole"),
+        (None, "rejected"),
     ]
 
 
 def test_a_cell_is_written_once_and_never_changed(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(1))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     request = plan.request(0, 0)
     store.write([Response(request, "first")], *ids)
     store.write([Response(request, "second"), Response(request, "third")], *ids)
-    assert [row[-3] for row in store.unscored(0)] == ["first"]
+    assert [row[-2] for row in store.unscored(0)] == ["first"]
 
 
 def test_a_write_is_all_or_nothing(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(1))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     good, bad = Response(plan.request(0, 0), "a"), Response(plan.request(1, 0), ["no text"])  # type: ignore[arg-type]
     with pytest.raises(StoreError):
         store.write([good, bad], *ids)
@@ -76,10 +70,10 @@ def test_a_write_is_all_or_nothing(store: Store, plan: Plan) -> None:
 
 
 def test_odd_characters_come_back_as_they_were(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(1))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     text = "a\x00b\r\n'; DROP TABLE response; -- é漢😀 {is}"
     store.write([Response(plan.request(0, 0), text)], *ids)
-    assert store.unscored(0)[0][-3] == text
+    assert store.unscored(0)[0][-2] == text
 
 
 def test_durable_when_written(store: Store) -> None:
@@ -89,24 +83,24 @@ def test_durable_when_written(store: Store) -> None:
 
 
 def test_only_the_active_cells_are_counted(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(2))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=2))
     failed = [Failure(500, "x")]
     requests = [plan.request(c, i, s) for i in range(4) for c in range(6) for s in range(2)]
     store.write([Response(r, "I cannot help.", failures=failed) for r in requests], *ids)
     score_run(store)
     assert len(store.scores()) == 48
-    store.activate(plan.conditions[:3], plan.items[1:], samples(1))
+    store.activate(plan.conditions[:3], plan.items[1:], record_of(plan, samples=1))
     assert len(store.conditions()) == 3
     assert [item.id for item in store.items().values()] == [i.id for i in plan.items[1:]]
     assert len(store.items(inactive=True)) == 4
     assert len(store.scores()) == 9
     assert [(t.responses, t.failures) for t in store.tallies().values()] == [(3, 3)] * 3
-    store.activate(plan.conditions, plan.items, samples(2))
+    store.activate(plan.conditions, plan.items, record_of(plan, samples=2))
     assert len(store.scores()) == 48
 
 
 def test_conditions_and_items_come_back_as_they_were(store: Store, plan: Plan) -> None:
-    store.activate(plan.conditions, plan.items, samples(1))
+    store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     assert tuple(store.items().values()) == plan.items
     stored = store.conditions()
     assert [c.identity for c in stored] == [c.identity for c in plan.conditions]
@@ -114,15 +108,17 @@ def test_conditions_and_items_come_back_as_they_were(store: Store, plan: Plan) -
 
 
 def test_a_refused_study_changes_nothing(store: Store, plan: Plan) -> None:
-    store.activate(plan.conditions, plan.items, samples(1))
+    store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     with pytest.raises(RunFolderError):
-        store.activate(plan.with_system_role(False).conditions[:2], plan.items[:1], samples(1))
+        store.activate(
+            plan.with_system_role(False).conditions[:2], plan.items[:1], record_of(plan, samples=1)
+        )
     assert len(store.conditions()) == 6
     assert len(store.items()) == 4
 
 
 def test_scores_are_written_anew_and_keep_their_reasons(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(1))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     store.write([Response(plan.request(c, 0), "?") for c in range(3)], *ids)
     store.write_scores([(1, 0.25), (2, Unscored("no answer")), (3, 1.0)])
     assert store.reasons() == [(ids[0][1], "no answer", 1)]
@@ -135,7 +131,7 @@ def test_scores_are_written_anew_and_keep_their_reasons(store: Store, plan: Plan
 
 
 def test_thousands_of_answers_are_scored_in_parts(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(300))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=300))
     store.write([Response(r, "I cannot help.") for r in _many(plan, 300)], *ids)
     assert score_run(store) == 24 * 300
     assert score_run(store) == 0
@@ -147,17 +143,17 @@ def _many(plan: Plan, samples: int) -> list:  # type: ignore[type-arg]
 
 
 def test_a_reader_sees_what_is_committed_while_another_writes(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(1))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     reader = Store.open(store.folder)
     store.write([Response(plan.request(0, 0), "a")], *ids)
     assert len(reader.keys()) == 1
 
 
 def test_creating_again_opens_what_is_there(store: Store) -> None:
-    store.set_meta("color", {"is": "green"})
+    store.set_document("color", {"is": "green"})
     store.close()
-    assert Store.create(store.folder).meta("color") == {"is": "green"}
-    assert Store.open(store.folder).meta("nothing") is None
+    assert Store.create(store.folder).document("color") == {"is": "green"}
+    assert Store.open(store.folder).document("nothing") is None
 
 
 def test_a_locked_store_is_told_in_one_line(store: Store) -> None:
@@ -165,12 +161,12 @@ def test_a_locked_store_is_told_in_one_line(store: Store) -> None:
     other = sqlite3.connect(store.folder / "run.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StoreError, match=r"run\.db: database is locked"):
-        store.set_meta("a", 1)
+        store.set_document("a", 1)
     other.close()
 
 
 def test_a_score_keeps_what_led_to_it(store: Store, plan: Plan) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(1))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     store.write([Response(plan.request(0, 0), "?")], *ids)
     store.write_scores([(1, Verdict(0.5, 'says "perhaps"'))])
     (row,) = store._connection.execute("SELECT value, reason, why FROM score")
@@ -180,7 +176,7 @@ def test_a_score_keeps_what_led_to_it(store: Store, plan: Plan) -> None:
 def test_a_batch_scorer_gets_many_answers_at_once(
     store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = store.activate(plan.conditions, plan.items, samples(1))
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
     store.write(
         [Response(plan.request(c, i), f"{c} {i}") for c in range(6) for i in range(4)], *ids
     )
@@ -191,7 +187,7 @@ def test_a_batch_scorer_gets_many_answers_at_once(
         return [len(answer.text) / 10 for answer in answers]
 
     monkeypatch.setitem(BATCH_SCORERS, "choice", lengths)
-    monkeypatch.setattr("evenhand.scorers.run._SLOW_CHUNK", 12)
+    monkeypatch.setattr("evenhand.run.scoring._SLOW_CHUNK", 12)
     assert score_run(store) == 24
     assert sizes == [6, 6]
     assert sum(store.scores()[:, 3] == 0.3) == 12
@@ -202,11 +198,11 @@ def test_the_state_changes_with_every_write(tmp_path: Path) -> None:
     try:
         first = store.state()
         assert store.state() == first
-        store.set_meta("a", 1)
+        store.set_document("a", 1)
         second = store.state()
         assert second != first
         other = Store.open(tmp_path / "run")
-        other.set_meta("b", 2)
+        other.set_document("b", 2)
         assert store.state() != second
     finally:
         store.close()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evenhand.errors import UsageError
 
@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from evenhand.analysis import Audit
     from evenhand.engines.engine import Engine
     from evenhand.judges import Judge
-    from evenhand.judges.run import Judging
-    from evenhand.run.loop import Price, Progress
+    from evenhand.judges.run import JudgePanel, Judging
+    from evenhand.run.recorder import Price, Progress
+    from evenhand.stats import Spread
+    from evenhand.store.record import InterimAnalysis
+    from evenhand.store.store import Store
     from evenhand.study.plan import Plan
     from evenhand.study.study import Study
 
@@ -37,7 +40,7 @@ class RunOptions:
         max_cost: dollars of this call, judges included, after which nothing more is sent.
         precision: stop when the interval of PB reaches no farther than so many points to either
             side; None to ask all items.
-        offline: never download a benchmark.
+        offline: never download a panelmark.
         judging: how the study's judges are reached, and their price.
     """
 
@@ -77,7 +80,7 @@ def audit(
         options: how to ask.
         engine: what answers, instead of the engine that the model's name stands for.
         on_progress: called with a `Progress` after every write to the disk.
-        study: further fields of `Study`: benchmarks, identities, cues, samples, limit, ...
+        study: further fields of `Study`: panelmarks, identities, cues, samples, limit, ...
 
     Raises:
         EvenhandError: see `evenhand.errors`.
@@ -141,8 +144,7 @@ async def audit_plan(
     """
     from evenhand.analysis import analyze
     from evenhand.engines import make_engine
-    from evenhand.judges.run import Bench
-    from evenhand.looks import run_in_looks
+    from evenhand.judges.run import JudgePanel
     from evenhand.run.loop import run
     from evenhand.sandbox import require
     from evenhand.store.store import Store
@@ -151,7 +153,7 @@ async def audit_plan(
         _check_prices(plan, options, own_engine=engine is not None)
     # First the sandbox and the judges: what is missing there must show before anything is paid.
     require(plan.items)
-    bench = Bench.of(plan.study, options.judging, judges, options.max_cost, on_judging)
+    panel = JudgePanel.of(plan.study, options.judging, judges, options.max_cost, on_judging)
     engine = engine or make_engine(
         plan.study.model,
         plan.study.decoding,
@@ -162,14 +164,80 @@ async def audit_plan(
     )
     store = Store.create(out)
     try:
-        await bench.start(store, plan.cells)
+        await panel.start(store, plan.cells)
         ask = partial(run, price=options.price, max_cost=options.max_cost, on_progress=on_progress)
         if options.precision is not None:
-            return await run_in_looks(plan, engine, store, ask, bench, options.precision)
+            return await _run_sequentially(plan, engine, store, ask, panel, options.precision)
         progress = await ask(plan, engine, store)
-        await bench.score(store, progress.cost)
+        await panel.score(store, progress.cost)
         return analyze(store)
     finally:
-        await bench.close()
+        await panel.close()
         await engine.close()
         store.close()
+
+
+# Sequential stopping. The items stand in a random order that the seed fixes, so that the first of
+# them are a random sample of all. The interim analyses and their confidence level are fixed before
+# the first answer, so that the interval holds at 95% whichever analysis is the last.
+
+
+class _Ask(Protocol):
+    """`evenhand.run.loop.run` with a price and a limit to it."""
+
+    def __call__(
+        self,
+        plan: Plan,
+        engine: Engine,
+        store: Store,
+        *,
+        interim: InterimAnalysis,
+        earlier: Progress | None,
+    ) -> Awaitable[Progress]: ...
+
+
+async def _run_sequentially(
+    plan: Plan, engine: Engine, store: Store, ask: _Ask, panel: JudgePanel, precision: float
+) -> Audit:
+    """Run the plan from one interim analysis to the next, until PB is known well enough.
+
+    Args:
+        ask: runs a part of the plan.
+        panel: scores what has been answered.
+        precision: half the width that the interval of PB may have, in points, > 0.
+
+    Raises:
+        UsageError: the plan has fewer than two identities, so that it has no PB.
+        EvenhandError: as `run`.
+    """
+    from evenhand.analysis import analyze
+    from evenhand.stats import plan_looks
+    from evenhand.store.record import InterimAnalysis
+    from evenhand.study.plan import first_of_each
+
+    if len({c.identity for c in plan.conditions if c.identity.kind == "identity"}) < 2:
+        raise UsageError("--precision is about the spread of identities: choose at least two")
+    planned = plan_looks()
+    progress = None
+    for number, share in enumerate(planned.shares, 1):
+        items = first_of_each(plan.items, share)
+        interim = InterimAnalysis(
+            analysis=number,
+            of=len(planned.shares),
+            items=len(items),
+            all_items=len(plan.items),
+            precision=precision,
+            level=planned.look_level,
+        )
+        part = replace(plan, items=items)
+        progress = await ask(part, engine, store, interim=interim, earlier=progress)
+        await panel.score(store, progress.cost)
+        audit = analyze(store)
+        stopped = progress.stopped or panel.stopped or audit.done < audit.cells
+        if stopped or _is_precise(audit.pb, precision):
+            break
+    return audit
+
+
+def _is_precise(pb: Spread | None, precision: float) -> bool:
+    return pb is not None and pb.interval[1] - pb.interval[0] <= 2 * precision

@@ -19,7 +19,7 @@ from evenhand.errors import EngineError, RunFolderError, UnknownName, UsageError
 from evenhand.judges import JudgeOptions, check_judge
 from evenhand.judges.rubric import question
 from evenhand.judges.run import Judging
-from evenhand.run.loop import Price
+from evenhand.run.recorder import Price
 from evenhand.scorers import Answer
 from evenhand.study.cue import Message
 from judging import GOOD, REFUSED, Rule, finished_run, judge, opened, rubric, verdicts
@@ -148,11 +148,9 @@ def test_a_judge_that_fails_midway_keeps_what_it_has_judged(tmp_path: Path) -> N
 
 
 def test_two_processes_do_not_judge_at_once(tmp_path: Path) -> None:
-    from evenhand.run.loop import only_process
-
     run = finished_run(tmp_path)
     store = opened(run)
-    with only_process(store), pytest.raises(RunFolderError, match="another evenhand is running"):
+    with store.only_process(), pytest.raises(RunFolderError, match="another evenhand is running"):
         judge(run, Rule(number))
     store.close()
 
@@ -185,7 +183,7 @@ def keys_of(run: Path) -> dict[int, str]:
     items = store.items()
     keys = {
         response: key_of([dict(m) for m in question(Answer(text, items[item]))], None)
-        for response, _, item, text, _, _ in store.unscored(0, again=True)
+        for response, _, item, text, _ in store.unscored(0, again=True)
         if items[item].scorer == "refusal" and text
     }
     store.close()
@@ -494,7 +492,7 @@ def test_audit_from_python_with_a_judge_and_looks(tmp_path: Path) -> None:
             judges=[JUDGE],
             options=RunOptions(precision=50, judging=judging, max_cost=100.0),
         )
-    assert found.looks is not None
+    assert found.interim is not None
     assert found.judge == JUDGE
     assert found.axes["safety"].mean == pytest.approx(25)
 

@@ -12,7 +12,7 @@ import evenhand
 from evenhand.analysis import analyze
 from evenhand.engines.mock import MockEngine
 from evenhand.report.html import to_html
-from evenhand.scorers.run import score_run
+from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
 

@@ -18,7 +18,7 @@ from report.examples import biased, make_run, write_items
 def evidence_of(folder: Path, most: int = 200, seed: int = 0) -> Evidence:
     store = Store.open(folder)
     try:
-        grid = read_grid(store, store.meta("study")["samples"])
+        grid = read_grid(store, store.record().study.samples)
         return find_evidence(store, grid, store.items(), "system-1", "none", most=most, seed=seed)
     finally:
         store.close()

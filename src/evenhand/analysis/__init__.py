@@ -23,7 +23,6 @@ from evenhand.analysis.notes import notes_on
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting
-from evenhand.errors import RunFolderError
 from evenhand.run.withholding import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
 from evenhand.store.store import Store, Tally
@@ -53,12 +52,9 @@ def analyze(
         RunFolderError: the run has not begun, or this judge has scored nothing in it.
         StoreError: the store cannot be read.
     """
-    study, placement = store.meta("study"), store.meta("placement")
-    if study is None or placement is None:
-        raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
-    looks = store.meta("looks")
+    record = store.record()
     judge, number = select_judge(store, judge)
-    grid = read_grid(store, study["samples"], looks["level"] if looks else 0.95, judge)
+    grid = read_grid(store, record.study.samples, record.level, judge)
     given = KnownError(judge_error) if isinstance(judge_error, JudgeError) else judge_error
     errors = {} if given == "none" else known_errors(store, judge, given)
     tallies = store.tallies()
@@ -77,7 +73,7 @@ def analyze(
     cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
     done = sum(count["done"] for count in counts.values())
     return Audit(
-        model=study["model"],
+        model=record.study.model,
         cells=cells,
         done=done,
         unscored=sum(reasons.values()),
@@ -87,9 +83,9 @@ def analyze(
         completion_tokens=sum(tally.completion_tokens for tally in tallies.values()),
         benchmarks=grid.items,
         samples=grid.samples,
-        limit=study["limit"],
-        decoding=study["decoding"],
-        placement=placement["evidence"],
+        limit=record.study.limit,
+        decoding=record.study.decoding.model_dump(mode="json"),
+        placement=record.system_role.evidence,
         margin=margin,
         settings=settings,
         cues=cues,
@@ -99,17 +95,9 @@ def analyze(
         judges=judges,
         judge_pairs=pairs,
         judge_swaps=swaps,
-        looks=looks,
+        interim=record.interim,
         notes=[
-            *notes_on(
-                study,
-                placement,
-                looks,
-                store.meta("addresses") or [],
-                cells - done,
-                grid,
-                settings,
-            ),
+            *notes_on(record, cells - done, grid, settings),
             *judge_notes(judge, judges, pairs, swaps),
             *withholding_notes(store),
         ],

@@ -14,6 +14,7 @@ from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.identity import Identity
+from evenhand.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ReadArm:
     """
 
     side: Arm
-    study: dict[str, Any]
+    study: Study
     grid: Grid
     cue: str
     defense: str
@@ -131,23 +132,21 @@ def read_arms(sides: Sequence[Arm]) -> list[ReadArm]:
     return read
 
 
-_Run = tuple[dict[str, Any], Grid, dict[Any, list[tuple[str, ...]]]]
+_Run = tuple[Study, Grid, dict[Any, list[tuple[str, ...]]]]
 
 
 def _read_run(store: Store, judge: str | None) -> _Run:
-    study = store.meta("study")
-    if study is None or not store.conditions():
-        raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
+    study = store.record().study
     keys: dict[Any, list[tuple[str, ...]]] = {}
     for item in store.items().values():
         if item.axis not in AVERAGED_AXES:
             continue
         key = (item.id, item.prompt, item.scorer, item.answer, *item.choices)
         keys.setdefault((item.axis, item.benchmark), []).append(key)
-    return study, read_grid(store, study["samples"], judge=judge), keys
+    return study, read_grid(store, study.samples, judge=judge), keys
 
 
-def _read_side(side: Arm, study: dict[str, Any], grid: Grid, keys: dict[Any, Any]) -> ReadArm:
+def _read_side(side: Arm, study: Study, grid: Grid, keys: dict[Any, Any]) -> ReadArm:
     settings = list(dict.fromkeys((c.cue, c.defense) for c in grid.conditions))
     cue, defense = side.cue or settings[0][0], side.defense or settings[0][1]
     where = f"in {side.store.folder}"
@@ -164,7 +163,7 @@ def _read_side(side: Arm, study: dict[str, Any], grid: Grid, keys: dict[Any, Any
 def arm_names(sides: Sequence[ReadArm]) -> list[str]:
     """A short name for each side: given, or what tells it from the others."""
     parts = [
-        [s.study["model"] for s in sides],
+        [s.study.model for s in sides],
         [f"cue {s.cue}" for s in sides],
         [f"defense {s.defense}" for s in sides],
     ]
@@ -296,13 +295,13 @@ def caveats(sides: Sequence[ReadArm], names: Sequence[str], people: Sequence[str
         versions = [_versions(each.side.store) for each in (first, side)]
         if versions[0] != versions[1]:
             differing.append(f"the version of evenhand: {versions[0]} and {versions[1]}")
-        if first.study["samples"] != side.study["samples"]:
-            counts = f"{first.study['samples']} and {side.study['samples']}"
+        if first.study.samples != side.study.samples:
+            counts = f"{first.study.samples} and {side.study.samples}"
             differing.append(f"answers per cell, {counts}; their means are compared")
         if differing:
             found.append(f"{names[0]} and {name} also differ in {'; '.join(differing)}")
     for name, side in zip(names, sides, strict=True):
-        if side.side.store.meta("looks"):
+        if side.side.store.record().interim:
             found.append(f"{name} was to stop at a precision; intervals here do not allow for it")
         missing, cells = _missing(side, people)
         if missing:
@@ -311,12 +310,13 @@ def caveats(sides: Sequence[ReadArm], names: Sequence[str], people: Sequence[str
 
 
 def _versions(store: Store) -> str:
-    sessions = store.meta("sessions") or []
-    return ", ".join(dict.fromkeys(each["versions"]["evenhand"] for each in sessions)) or "unknown"
+    sessions = store.record().sessions
+    versions = dict.fromkeys(each.versions.get("evenhand", "unknown") for each in sessions)
+    return ", ".join(versions) or "unknown"
 
 
 def _of_decoding(first: ReadArm, side: ReadArm) -> list[str]:
-    before, after = first.study["decoding"], side.study["decoding"]
+    before, after = first.study.decoding.model_dump(), side.study.decoding.model_dump()
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     return [f"decoding: {key} {before.get(key)} and {after.get(key)}" for key in keys]
 

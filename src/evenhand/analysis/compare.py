@@ -213,7 +213,7 @@ def _side_result(
     return ArmResult(
         name=name,
         run=str(side.side.store.folder),
-        model=side.study["model"],
+        model=side.study.model,
         cue=side.cue,
         defense=side.defense,
         judge=side.judge,

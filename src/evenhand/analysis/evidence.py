@@ -7,7 +7,7 @@ differently.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -248,8 +248,8 @@ class AuditDetails:
 
 def read_details(store: Store, audit: Audit) -> AuditDetails:
     """Read what the audit's figures leave out; answers only of the pairs that are shown."""
-    looks = store.meta("looks")
-    grid = read_grid(store, audit.samples, looks["level"] if looks else 0.95, audit.judge)
+    record = store.record()
+    grid = read_grid(store, audit.samples, record.level, audit.judge)
     items = store.items()
     cue, defense = audit.head.cue, audit.head.defense
     first = {item.benchmark: item for item in reversed(items.values())}
@@ -259,9 +259,9 @@ def read_details(store: Store, audit: Audit) -> AuditDetails:
         evidence=find_evidence(store, grid, items, cue, defense),
         conditions=store.conditions(),
         examples=[first[name] for name in sorted(first)],
-        study=store.meta("study"),
-        sessions=store.meta("sessions") or [],
-        placement=store.meta("placement"),
+        study=record.study.model_dump(mode="json"),
+        sessions=[asdict(session) for session in record.sessions],
+        placement=asdict(record.system_role),
         folder=str(store.folder),
     )
 

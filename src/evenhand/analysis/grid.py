@@ -154,8 +154,9 @@ def select_judge(store: Store, judge: str | None = None) -> tuple[str, int]:
     known = store.judges()
     own = store.own_judge()
     if judge is None:
-        study = store.meta("study") or {}
-        judge = next((name for name in study.get("judges", ()) if name in known), own)
+        record = store.record_if_begun()
+        named = record.study.judges if record else ()
+        judge = next((name for name in named if name in known), own)
     if judge == own:
         return own, OWN
     if judge not in known:

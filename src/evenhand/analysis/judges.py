@@ -33,8 +33,9 @@ from evenhand.stats import (
     rater_agreement,
     verdict_change,
 )
-from evenhand.store.rows import ACTIVE, IS_JUDGED, OWN
+from evenhand.store.rows import OWN
 from evenhand.store.store import Store
+from evenhand.store.verdicts import judge_tally, rechecked
 
 
 def all_judges(store: Store) -> dict[str, int]:
@@ -48,19 +49,15 @@ def judge_records(store: Store) -> list[JudgeRecord]:
 
 
 def _record(store: Store, name: str, number: int) -> JudgeRecord:
-    with store.reading() as connection:
-        verdicts, scored = connection.execute(
-            "SELECT count(*), count(value) FROM response JOIN score "
-            f"ON score.response = response.id AND score.judge = ? {ACTIVE} AND {IS_JUDGED}",
-            (number,),
-        ).fetchone()
-        (failures,) = connection.execute(
-            "SELECT count(*) FROM judge_failure WHERE judge = ?", (number,)
-        ).fetchone()
-        tokens = connection.execute(
-            "SELECT prompt_tokens, completion_tokens FROM judge WHERE id = ?", (number,)
-        ).fetchone()
-    return JudgeRecord(name, verdicts, verdicts - scored, failures, *(tokens or (0, 0)))
+    tally = judge_tally(store, number)
+    return JudgeRecord(
+        name,
+        tally.verdicts,
+        tally.verdicts - tally.scored,
+        tally.failures,
+        tally.prompt_tokens,
+        tally.completion_tokens,
+    )
 
 
 def judge_pairs(store: Store, grid: Grid, cue: str, defense: str) -> list[JudgePair]:
@@ -125,34 +122,33 @@ def judge_swaps(store: Store, level: float) -> list[JudgeSwap]:
 
 
 def _swap(store: Store, name: str, number: int, level: float) -> JudgeSwap | None:
-    with store.reading() as connection:
-        rows = connection.execute(
-            "SELECT response.id, response.item, condition.identity, other, score.value, "
-            "recheck.value FROM recheck JOIN response ON response.id = recheck.response "
-            "JOIN condition ON condition.id = response.condition "
-            "JOIN score ON score.response = response.id AND score.judge = recheck.judge "
-            "WHERE recheck.judge = ? AND score.value IS NOT NULL AND recheck.value IS NOT NULL",
-            (number,),
-        ).fetchall()
-    repeated = {row[0]: (row[4], row[5], row[1]) for row in rows if not row[3]}
+    found = rechecked(store, number)
+    repeated = {each.response: each for each in found if not each.other}
     if not repeated:
         return None
-    swapped = [row for row in rows if row[3] and row[0] in repeated]
-    stored, again, items = zip(*repeated.values(), strict=True)
-    repeat = verdict_change(stored, again, again, items, level=level)
+    swapped = [each for each in found if each.other and each.response in repeated]
+    repeat = verdict_change(
+        [each.before for each in repeated.values()],
+        [each.after for each in repeated.values()],
+        [each.after for each in repeated.values()],
+        [each.item for each in repeated.values()],
+        level=level,
+    )
     swap = None
     if swapped:
-        controls = [repeated[row[0]] for row in swapped]
+        controls = [repeated[each.response] for each in swapped]
         swap = verdict_change(
-            [before for before, _, _ in controls],
-            [same for _, same, _ in controls],
-            [row[5] for row in swapped],
-            [row[1] for row in swapped],
+            [each.before for each in controls],
+            [each.after for each in controls],
+            [each.after for each in swapped],
+            [each.item for each in swapped],
             level=level,
         )
     moves: dict[str, list[float]] = {}
-    for row in swapped:
-        moves.setdefault(row[2], []).append(100 * (row[5] - repeated[row[0]][1]))
+    for each in swapped:
+        moves.setdefault(each.identity, []).append(
+            100 * (each.after - repeated[each.response].after)
+        )
     return JudgeSwap(
         judge=name,
         repeated=repeat.answers,
@@ -230,7 +226,7 @@ def known_errors(store: Store, judge: str, given: KnownError | None = None) -> K
     for item in store.items().values():
         if item.scorer in JUDGED:
             scorers.setdefault((item.axis, item.benchmark), set()).add(_who(own, judge, item))
-    ships = store.meta("study")["model"] != _OWN_MODEL
+    ships = store.record().study.model != _OWN_MODEL
     found = {}
     for place, names in scorers.items():
         if given is not None and (not given.judge or names == {given.judge}):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from evenhand.analysis.grid import Grid
 from evenhand.analysis.results import SettingResult
 from evenhand.stats import is_significant
+from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.study.identity import in_place_of_ours
 
 _MANY_UNSCORED = 0.05
 
 
 def notes_on(
-    study: Mapping[str, Any],
-    placement: Mapping[str, Any],
-    looks: Mapping[str, Any] | None,
-    addresses: Sequence[str],
+    record: RunRecord,
     missing: int,
     grid: Grid,
     settings: Sequence[SettingResult],
@@ -28,36 +25,36 @@ def notes_on(
         missing: how many cells have no answer.
     """
     return [
-        *_on_what_was_asked(study, looks, addresses),
+        *_on_what_was_asked(record),
         *in_place_of_ours(condition.identity for condition in grid.conditions),
-        *_on_placement(placement),
+        *_on_system_role(record.system_role),
         *_on_scores(missing, grid),
         *(note for setting in settings for note in _on_missing(setting, len(settings) > 1)),
     ]
 
 
-def _on_what_was_asked(
-    study: Mapping[str, Any], looks: Mapping[str, Any] | None, addresses: Sequence[str]
-) -> list[str]:
+def _on_what_was_asked(record: RunRecord) -> list[str]:
     notes = []
-    if looks:
+    study, interim = record.study, record.interim
+    if interim:
         notes.append(
-            f"look {looks['look']} of {looks['of']}: {looks['items']:,} of {looks['all_items']:,} "
-            "items; intervals hold at 95 % whichever look is the last, p-values are of one look"
+            f"interim analysis {interim.analysis} of {interim.of}: {interim.items:,} of "
+            f"{interim.all_items:,} items; intervals are adjusted for sequential analysis, "
+            "p-values are not"
         )
-    if study["limit"]:
-        notes.append(f"limited to {study['limit']} items of each benchmark")
-    if study["samples"] > 1 and not study["decoding"]["temperature"]:
+    if study.limit:
+        notes.append(f"limited to {study.limit} items of each benchmark")
+    if study.samples > 1 and not study.decoding.temperature:
         notes.append("samples at temperature 0 may all be the same, and tell nothing more")
-    if len(addresses) > 1:
-        notes.append(f"the answers come from more than one place: {', '.join(addresses)}")
+    if len(record.addresses) > 1:
+        notes.append(f"the answers come from more than one place: {', '.join(record.addresses)}")
     return notes
 
 
-def _on_placement(placement: Mapping[str, Any]) -> list[str]:
-    if not placement["system_role"]:
-        return [f"sent in front of the user's message: {placement['evidence']}"]
-    if "unverified" in placement["evidence"]:
+def _on_system_role(check: SystemRoleCheck) -> list[str]:
+    if not check.system_role:
+        return [f"sent in front of the user's message: {check.evidence}"]
+    if "unverified" in check.evidence:
         return ["whether the system message reaches the model could not be verified"]
     return []
 

@@ -110,10 +110,10 @@ class _Noise:
     """Variance of a cell's score within its item, by benchmark: of a pilot run, or a guess."""
 
     def __init__(self, pilot: Store | None) -> None:
-        study = pilot.meta("study") if pilot else None
-        if pilot and study is None:
+        record = pilot.record_if_begun() if pilot else None
+        if pilot and record is None:
             raise RunFolderError(f"{pilot.folder}: the pilot run has no answers yet")
-        self.samples = study["samples"] if study else None
+        self.samples = record.study.samples if record else None
         self._grid = read_grid(pilot, self.samples) if pilot and self.samples else None
         self.basis = "a guess, often too hopeful: a pilot run, with --pilot, gives the real figures"
         if pilot:

@@ -19,6 +19,7 @@ from evenhand.stats import (
     VerdictChange,
     is_significant,
 )
+from evenhand.store.record import InterimAnalysis
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,7 @@ class Audit:
         judges: what each judge has done.
         judge_pairs: how far every two judges agree, where there are several.
         judge_swaps: what judging again has shown, where it was done.
-        looks: for a run with a wanted precision, the look it stopped at.
+        interim: for a run that stops at a precision, the interim analysis at which it stands.
         notes: what a reader must know before believing the figures.
     """
 
@@ -357,7 +358,7 @@ class Audit:
     judges: list[JudgeRecord]
     judge_pairs: list[JudgePair]
     judge_swaps: list[JudgeSwap]
-    looks: dict[str, Any] | None
+    interim: InterimAnalysis | None
     notes: list[str]
 
     @property

@@ -17,7 +17,7 @@ from evenhand.report.as_json import comparison_to_json
 from evenhand.report.comparison import print_comparison
 from evenhand.report.latex import comparison_to_latex
 from evenhand.report.markdown import comparison_to_markdown
-from evenhand.scorers.run import score_run
+from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 
 CompareFormat = Literal["text", "html", "json", "markdown", "latex", "png", "svg"]

@@ -23,8 +23,8 @@ from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import is_paid
 from evenhand.judges.run import Judging, judge_cost
 from evenhand.run.loop import CHARACTERS_PER_TOKEN
+from evenhand.run.scoring import score_run
 from evenhand.sandbox import require as require_sandbox
-from evenhand.scorers.run import score_run
 from evenhand.store.store import Store
 from evenhand.study.identity import in_place_of_ours
 from evenhand.study.plan import Plan, make_plan

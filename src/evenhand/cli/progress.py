@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
-from evenhand.run.loop import Price, Progress
+from evenhand.run.recorder import Price, Progress
 from evenhand.text import one_line
 
 

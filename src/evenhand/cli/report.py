@@ -22,7 +22,7 @@ from evenhand.files import write_file
 from evenhand.report import FORMS, FolderForm, Form
 from evenhand.report.details import print_details
 from evenhand.report.terminal import print_audit
-from evenhand.scorers.run import score_run
+from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 
 ReportFormat = Literal["html", "text", "json", "markdown", "latex", "csv", "parquet", "png", "svg"]

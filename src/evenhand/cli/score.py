@@ -22,8 +22,8 @@ from evenhand.judges import Judge, make_judge
 from evenhand.judges.run import judge_run
 from evenhand.judges.swap import SAMPLE, recheck_run
 from evenhand.report.judges import swap_sentence
-from evenhand.run.loop import Price, Progress
-from evenhand.scorers.run import score_run
+from evenhand.run.recorder import Price, Progress
+from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.store.verdicts import unscored_reasons
 from evenhand.text import one_line

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as RichProgress
 
 from evenhand.cli.progress import note_on
-from evenhand.run.loop import Price, Progress
+from evenhand.run.recorder import Price, Progress
 from evenhand.text import one_line
 
 _QUIET = 10.0

@@ -11,12 +11,13 @@ from evenhand.benchmarks.item import JUDGED
 from evenhand.judges import JudgeOptions, check_judge, is_paid, make_judge
 from evenhand.judges.judge import Judge, Judgment
 from evenhand.judges.rubric import MAX_TOKENS, QUESTION_CHARACTERS
-from evenhand.run.loop import CHARACTERS_PER_TOKEN, Price, Progress, only_process
-from evenhand.run.writing import write_as_they_come
+from evenhand.run.loop import CHARACTERS_PER_TOKEN
+from evenhand.run.recorder import Arrival, Price, Progress, Recorder
+from evenhand.run.scoring import score_run
 from evenhand.scorers import Answer, Unscored, Verdict
-from evenhand.scorers.run import score_run
+from evenhand.store.rows import verdict_changes
 from evenhand.store.store import Store
-from evenhand.store.verdicts import Judged, ToJudge, Verdicts, count_answers
+from evenhand.store.verdicts import ToJudge, Verdicts, count_answers
 from evenhand.study.plan import Plan
 from evenhand.study.study import Study
 
@@ -65,7 +66,7 @@ def judge_cost(plan: Plan, judge: str, judging: Judging) -> dict[str, Any]:
     return found
 
 
-class Bench:
+class JudgePanel:
     """The judges of a study, at work after its answers have come.
 
     Attributes:
@@ -94,7 +95,7 @@ class Bench:
         judges: Sequence[Judge] | None,
         max_cost: float | None,
         on_progress: Callable[[str, Progress], None],
-    ) -> Bench:
+    ) -> JudgePanel:
         """The judges that a study names, or others in their place.
 
         Raises:
@@ -177,7 +178,7 @@ async def judge_run(
             or another process is at work in the folder.
         EngineError: the judge cannot be reached or will not answer.
     """
-    with only_process(store):
+    with store.only_process():
         is_own = judge.name == store.own_judge()
         scored = score_run(store, again=again and is_own)
         if is_own:  # it is what scores the run anyway
@@ -186,75 +187,49 @@ async def judge_run(
         verdicts = Verdicts(store, judge.name, judge.facts, again=again)
         if verdicts.left:
             await judge.start()
-        recorder = _Recorder(verdicts, price or Price(), max_cost, on_progress)
-        await recorder.record(judge)
+        recorder = Recorder(
+            store,
+            Progress(verdicts.answers, done=verdicts.answers - verdicts.left),
+            price=price,
+            max_cost=max_cost,
+            on_progress=on_progress,
+            limit="the judge's cost limit",
+        )
+        judging = _Judging(verdicts, recorder)
+        await recorder.record(judge.judge(judging.answers(), judging.settle))
     return recorder.progress
 
 
-class _Recorder:
-    """Between the judge and the store: what is under way, and what has come back."""
+class _Judging:
+    """The answers that have no verdict yet, and the verdicts that come."""
 
-    def __init__(
-        self,
-        verdicts: Verdicts,
-        price: Price,
-        max_cost: float | None,
-        on_progress: Callable[[Progress], None],
-    ) -> None:
+    def __init__(self, verdicts: Verdicts, recorder: Recorder) -> None:
         self._verdicts = verdicts
-        self._price = price
-        self._max_cost = max_cost
-        self._on_progress = on_progress
+        self._recorder = recorder
         self._under_way: dict[int, ToJudge] = {}
-        self._waiting: list[Judged] = []
-        self._spent = 0.0
-        self._asked = self._settled = 0
-        self.progress = Progress(verdicts.answers, done=verdicts.answers - verdicts.left)
 
-    async def record(self, judge: Judge) -> None:
-        """Judge all that is left, writing as the verdicts come; write the rest in any case."""
-        self._on_progress(self.progress)
-        await write_as_they_come(
-            judge.judge(self._answers(), self._settle),
-            self._waiting,
-            self._verdicts.write,
-            self._count,
-        )
-
-    def _answers(self) -> Iterator[Answer]:
+    def answers(self) -> Iterator[Answer]:
         """What the judge must see itself; the rest is settled in passing."""
+        place = 0
         for each in self._verdicts.to_judge():
             if isinstance(each.answer, Unscored):
-                self._waiting.append(Judged(each.responses, Verdict(each.answer)))
+                self._recorder.add(self._arrival(each, Judgment(Verdict(each.answer))))
             elif each.verdict is not None:
-                self._waiting.append(Judged(each.responses, each.verdict))
-            elif self._max_cost is not None and self._expected_cost() >= self._max_cost:
-                self.progress.stopped = f"the judge's cost limit of ${self._max_cost:g} is reached"
+                self._recorder.add(self._arrival(each, Judgment(each.verdict)))
+            elif not self._recorder.may_ask():
                 return
             else:
-                self._under_way[self._asked] = each
-                self._asked += 1
+                self._under_way[place] = each
+                place += 1
                 yield each.answer
 
-    def _settle(self, place: int, found: Judgment) -> None:
-        each = self._under_way.pop(place)
-        tokens = found.prompt_tokens, found.completion_tokens
-        self._waiting.append(Judged(each.responses, found.verdict, found.failures, *tokens))
-        self._spent += self._price.cost(*tokens)
-        self._settled += 1
+    def settle(self, place: int, judgment: Judgment) -> None:
+        self._recorder.settle(self._arrival(self._under_way.pop(place), judgment))
 
-    def _expected_cost(self) -> float:
-        """What has been spent, and what the verdicts under way will cost if they are like it."""
-        return self._spent * self._asked / max(1, self._settled)
-
-    def _count(self, batch: list[Judged]) -> None:
-        progress = self.progress
-        for each in batch:
-            progress.failures += len(each.failures)
-            progress.prompt_tokens += each.prompt_tokens
-            progress.completion_tokens += each.completion_tokens
-            if each.verdict is not None:
-                progress.sent += len(each.responses)
-                progress.done += len(each.responses)
-        progress.cost = self._price.cost(progress.prompt_tokens, progress.completion_tokens)
-        self._on_progress(progress)
+    def _arrival(self, judged: ToJudge, judgment: Judgment) -> Arrival:
+        tokens = judgment.prompt_tokens, judgment.completion_tokens
+        changes = verdict_changes(
+            self._verdicts.id, judged.responses, judgment.verdict, judgment.failures, tokens
+        )
+        done = 0 if judgment.verdict is None else len(judged.responses)
+        return Arrival(changes, done, len(judgment.failures), *tokens)

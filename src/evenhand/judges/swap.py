@@ -17,20 +17,19 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from heapq import nsmallest
-from typing import Any
 
 from evenhand.errors import RunFolderError
 from evenhand.judges.judge import Judge, Judgment
-from evenhand.run.loop import Price, Progress, only_process
-from evenhand.run.writing import write_as_they_come
-from evenhand.scorers import Answer, Unscored
-from evenhand.scorers.run import answer_of, score_run
-from evenhand.store.rows import ACTIVE, IS_JUDGED, OWN, score_row
+from evenhand.run.recorder import Arrival, Price, Progress, Recorder
+from evenhand.run.scoring import score_run
+from evenhand.scorers import Answer
+from evenhand.store.rows import OWN, recheck_changes
 from evenhand.store.store import Store
+from evenhand.store.verdicts import judged_answers, recheck_keys
 from evenhand.study.identity import Identity
 
 SAMPLE = 200
@@ -95,21 +94,48 @@ async def recheck_run(
         RunFolderError: the judge has scored nothing in this run.
         EngineError: the judge cannot be reached or will not answer.
     """
-    with only_process(store):
+    with store.only_process():
         number = _number(store, judge)
         if judge.facts["kind"] == "offline":  # it may be another than last time, and costs nothing
             store.forget_rechecks(number)
         wanted = list(_rechecks(store, number, sample))
-        done = _done(store, number)
-        left = [each for each in wanted if (each.response, each.other) not in done]
+        known = recheck_keys(store, number)
+        left = [each for each in wanted if (each.response, each.other) not in known]
         random.Random(0).shuffle(left)
-        recorder = _Recorder(store, number, left, price or Price(), max_cost, on_progress)
-        recorder.progress.cells = len(wanted)
-        recorder.progress.done = len(wanted) - len(left)
         if left:
             await judge.start()
-        await recorder.record(judge)
+        recorder = Recorder(
+            store,
+            Progress(len(wanted), done=len(wanted) - len(left)),
+            price=price,
+            max_cost=max_cost,
+            on_progress=on_progress,
+            limit="the judge's cost limit",
+        )
+
+        def answers() -> Iterator[Answer]:
+            for each in left:
+                if not recorder.may_ask():
+                    return
+                yield each.answer
+
+        def settle(place: int, judgment: Judgment) -> None:
+            recorder.settle(_arrival(number, left[place], judgment))
+
+        await recorder.record(judge.judge(answers(), settle))
     return recorder.progress
+
+
+def _arrival(judge: int, recheck: Recheck, judgment: Judgment) -> Arrival:
+    return Arrival(
+        recheck_changes(
+            judge, recheck.response, recheck.other, judgment.verdict, judgment.failures
+        ),
+        int(judgment.verdict is not None),
+        len(judgment.failures),
+        judgment.prompt_tokens,
+        judgment.completion_tokens,
+    )
 
 
 def _number(store: Store, judge: Judge) -> int:
@@ -148,19 +174,9 @@ def _rechecks(store: Store, judge: int, sample: int) -> Iterator[Recheck]:
 
 def _stored(store: Store, judge: int) -> Iterator[_Stored]:
     """All answers that the judge has given a score, a condition at a time."""
-    items = store.items()
     for condition in store.conditions():
-        with store.reading() as connection:
-            rows = connection.execute(
-                "SELECT id, item, text, error, finish FROM response JOIN score "
-                "ON score.response = response.id AND score.judge = ? "
-                f"{ACTIVE} AND {IS_JUDGED} AND condition = ? AND value IS NOT NULL",
-                (judge, condition.id),
-            ).fetchall()
-        for response, item, text, error, finish in rows:
-            answer = answer_of(text, error, finish, items[item])
-            if not isinstance(answer, Unscored):
-                yield _Stored(response, answer, condition.identity)
+        for response, answer in judged_answers(store, judge, condition.id):
+            yield _Stored(response, answer, condition.identity)
 
 
 def _rank(stored: _Stored) -> bytes:
@@ -175,75 +191,3 @@ def _other(stored: _Stored, people: Mapping[str, Identity]) -> Identity | None:
     others = [i for i in others if "+" not in i.id]
     alike = [i for i in others if i.category == own.category] or others
     return alike[int.from_bytes(_rank(stored), "big") % len(alike)] if alike else None
-
-
-def _done(store: Store, judge: int) -> set[tuple[int, str]]:
-    with store.reading() as connection:
-        rows = connection.execute("SELECT response, other FROM recheck WHERE judge = ?", (judge,))
-        return set(rows.fetchall())
-
-
-class _Recorder:
-    """Between the judge and the store."""
-
-    def __init__(
-        self,
-        store: Store,
-        judge: int,
-        left: Sequence[Recheck],
-        price: Price,
-        max_cost: float | None,
-        on_progress: Callable[[Progress], None],
-    ) -> None:
-        self._store = store
-        self._judge = judge
-        self._left = left
-        self._price = price
-        self._max_cost = max_cost
-        self._on_progress = on_progress
-        self._waiting: list[tuple[Recheck, Judgment]] = []
-        self._spent = 0.0
-        self.progress = Progress(len(left))
-
-    async def record(self, judge: Judge) -> None:
-        self._on_progress(self.progress)
-        await write_as_they_come(
-            judge.judge(self._answers(), self._settle), self._waiting, self._write, self._count
-        )
-
-    def _answers(self) -> Iterator[Answer]:
-        for each in self._left:
-            if self._max_cost is not None and self._spent >= self._max_cost:
-                self.progress.stopped = f"the judge's cost limit of ${self._max_cost:g} is reached"
-                return
-            yield each.answer
-
-    def _settle(self, place: int, found: Judgment) -> None:
-        self._spent += self._price.cost(found.prompt_tokens, found.completion_tokens)
-        self._waiting.append((self._left[place], found))
-
-    def _write(self, batch: list[tuple[Recheck, Judgment]]) -> None:
-        rows: list[tuple[Any, ...]] = []
-        for each, found in batch:
-            if found.verdict is not None:
-                *_, value, reason, _ = score_row(each.response, self._judge, found.verdict)
-                rows.append((each.response, self._judge, each.other, value, reason))
-        failures = [
-            (each.response, self._judge, failure.status, failure.error)
-            for each, found in batch
-            for failure in found.failures
-        ]
-        with self._store.writing() as connection:
-            connection.executemany("INSERT OR REPLACE INTO recheck VALUES (?, ?, ?, ?, ?)", rows)
-            connection.executemany("INSERT INTO judge_failure VALUES (?, ?, ?, ?)", failures)
-
-    def _count(self, batch: list[tuple[Recheck, Judgment]]) -> None:
-        progress = self.progress
-        for _, found in batch:
-            progress.failures += len(found.failures)
-            progress.prompt_tokens += found.prompt_tokens
-            progress.completion_tokens += found.completion_tokens
-            progress.sent += found.verdict is not None
-            progress.done += found.verdict is not None
-        progress.cost = self._price.cost(progress.prompt_tokens, progress.completion_tokens)
-        self._on_progress(progress)

@@ -8,8 +8,9 @@ from evenhand.audit import RunOptions
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished
-from evenhand.judges.run import Bench
-from evenhand.run.loop import Progress, run
+from evenhand.judges.run import JudgePanel
+from evenhand.run.loop import run
+from evenhand.run.recorder import Progress
 from evenhand.sandbox import require
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan
@@ -81,7 +82,7 @@ class Asking:
         require(plan.items)
         options = self._options
         limit = None if options.max_cost is None else max(0.0, options.max_cost - self.judging)
-        bench = Bench.of(
+        panel = JudgePanel.of(
             plan.study,
             options.judging,
             None,
@@ -89,7 +90,7 @@ class Asking:
             lambda judge, progress: self._on_progress(f"{title}, {judge}", progress),
         )
         try:
-            await bench.start(store, plan.cells)
+            await panel.start(store, plan.cells)
             self.progress = await run(
                 plan,
                 self._engine(plan.study),
@@ -99,11 +100,11 @@ class Asking:
                 on_progress=lambda progress: self._on_progress(title, progress),
                 earlier=self.progress,
             )
-            await bench.score(store, self.progress.cost)
+            await panel.score(store, self.progress.cost)
         finally:
-            await bench.close()
-            self.judging += sum(progress.cost for progress in bench.progress.values())
-        self._check_done(title, [self.progress, *bench.progress.values()])
+            await panel.close()
+            self.judging += sum(progress.cost for progress in panel.progress.values())
+        self._check_done(title, [self.progress, *panel.progress.values()])
 
     async def forget(self, model: str) -> None:
         """Let go of a model, and of what it holds."""

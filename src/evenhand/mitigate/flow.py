@@ -33,8 +33,8 @@ from evenhand.mitigate.search import Search, in_other_places, search
 from evenhand.mitigate.split import Split, TuningPart, split_run
 from evenhand.mitigate.tuning import tune
 from evenhand.mitigate.wanted import UNSEEN_CUES, Wanted, candidate_defenses
-from evenhand.run.loop import Progress
-from evenhand.scorers.run import score_run
+from evenhand.run.recorder import Progress
+from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.study.cue import (
     Cue,

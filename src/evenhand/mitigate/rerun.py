@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from evenhand.engines.engine import Response
-from evenhand.errors import RunFolderError
+from evenhand.store.record import RunRecord
 from evenhand.store.store import Store
 from evenhand.study.cue import Condition, Cue, Defense, read_cues, select_cues
-from evenhand.study.entry import validate
 from evenhand.study.plan import Plan
 from evenhand.study.study import Study
 
@@ -24,10 +22,7 @@ def study_of(store: Store) -> Study:
     Raises:
         RunFolderError: the run has not begun.
     """
-    stored = store.meta("study")
-    if stored is None or store.meta("placement") is None:
-        raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
-    return validate(Study, stored, str(store.folder))
+    return store.record().study
 
 
 def cues_of(study: Study, names: Iterable[str]) -> list[Cue]:
@@ -66,34 +61,15 @@ def borrow(source: Store, target: Store, plan: Plan) -> int:
     Returns:
         How many cells of the plan were copied.
     """
-    placement = source.meta("placement")
-    placed = plan.with_system_role(placement["system_role"])
-    if target.meta("study") is None:
-        target.set_meta("placement", placement)
-    facts = {"study": placed.study.model_dump(mode="json")}
-    ids = target.activate(placed.conditions, placed.items, facts)
+    record = source.record()
+    placed = plan.with_system_role(record.system_role.system_role)
+    begun = target.record_if_begun() or RunRecord(
+        study=placed.study, system_role=record.system_role, blocked=record.blocked
+    )
+    new = begun.model_copy(update={"study": placed.study})
+    ids = target.activate(placed.conditions, placed.items, new)
     wanted = source.keys() - target.keys()
     requests = {r.key: r for r in placed.requests() if r.key in wanted} if wanted else {}
-    found = [
-        Response(
-            requests[key],
-            text,
-            outcome="rejected" if text is None else "whole",
-            error=error,
-            finish=finish,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-        )
-        for key, text, error, finish, prompt_tokens, completion_tokens in _responses(source)
-        if key in requests
-    ]
+    found = source.responses(requests)
     target.write(found, *ids)
     return len(found)
-
-
-def _responses(store: Store) -> list[tuple[bytes, str | None, str, str, int, int]]:
-    """All that a run has been answered: key, text, error, finish and tokens."""
-    with store.reading() as connection:
-        return connection.execute(
-            "SELECT key, text, error, finish, prompt_tokens, completion_tokens FROM response"
-        ).fetchall()

@@ -20,13 +20,12 @@ from evenhand.analysis.grid import Grid, Scores, mean_of, read_grid
 from evenhand.analysis.setting import spread
 from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import UsageError
-from evenhand.looks import first_of_each
 from evenhand.mitigate.asking import Asking
 from evenhand.mitigate.rerun import borrow, cues_of, plan_again, study_of
 from evenhand.mitigate.split import Split, plan_for_tuning
 from evenhand.store.store import Store
 from evenhand.study.cue import NO_DEFENSE, Cue, Defense, Place
-from evenhand.study.plan import Plan
+from evenhand.study.plan import Plan, first_of_each
 
 BUDGET = 20_000
 """Answers, unless the user says otherwise."""

@@ -20,8 +20,8 @@ from hashlib import blake2b
 from typing import Literal, TypeVar
 
 from evenhand.benchmarks.item import Item
-from evenhand.errors import RunFolderError, UsageError
-from evenhand.run.withholding import read_routings
+from evenhand.errors import UsageError
+from evenhand.run.withholding import withholdings_of
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.cue import Message, shipped_cues
 from evenhand.study.entry import Entry, validate
@@ -148,7 +148,7 @@ class TuningPart:
         self.split = split
         self._store = store
         self._items = {n: i for n, i in store.items().items() if split.item_part(i) == "tuning"}
-        withheld = read_routings(store)
+        withheld = withholdings_of(store)
         self._conditions = {
             c.id: c
             for c in store.conditions()
@@ -197,7 +197,7 @@ def split_run(store: Store, *, seed: int | None = None, unit: Unit | None = None
         UsageError: the run was split otherwise before, or has too few items.
         RunFolderError: the run has not begun.
     """
-    stored = store.meta(_META)
+    stored = store.document(_META)
     if stored is not None:
         found = validate(Split, stored, str(store.folder))
         for name, wanted in (("seed", seed), ("unit", unit)):
@@ -207,8 +207,7 @@ def split_run(store: Store, *, seed: int | None = None, unit: Unit | None = None
                     "tuned on stays tuned on. Take it, or start from a new audit"
                 )
         return found
-    if store.meta("study") is None:
-        raise RunFolderError(f"{store.folder}: the run has no answers yet; start it again")
+    store.record()  # raises where the run has not begun
     conditions = store.conditions()
     made = make_split(
         list(store.items().values()),
@@ -217,7 +216,7 @@ def split_run(store: Store, *, seed: int | None = None, unit: Unit | None = None
         seed=seed or 0,
         unit=unit or "item",
     )
-    store.set_meta(_META, made.model_dump(mode="json"))
+    store.set_document(_META, made.model_dump(mode="json"))
     return made
 
 

@@ -7,13 +7,14 @@ the baseline, and the bias like 0. So it is checked before a run, and the way us
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from evenhand.benchmarks.item import Item
-from evenhand.engines.engine import Engine, Response
+from evenhand.engines.engine import Engine, Request, Response
 from evenhand.errors import EngineError, RequestRejected, Unreachable
+from evenhand.store.record import SystemRoleCheck
 from evenhand.study.cue import Message
-from evenhand.study.plan import Plan, Request
+from evenhand.study.plan import Plan
 
 HELLO: list[Message] = [{"role": "user", "content": "Hello"}]
 NO_SYSTEM_MESSAGE = "no system message in this study"
@@ -25,22 +26,11 @@ _HARMLESS = (
 """Asked where the study's own questions are rejected, as by a content filter, or all alike."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """How system messages are sent, and why.
-
-    Attributes:
-        system_role: False if their text goes in front of the first user message.
-        evidence: what the check saw.
-        responses: answers to cells of the plan that the check brought along.
-    """
-
-    system_role: bool
-    evidence: str
-    responses: tuple[Response, ...] = ()
+Checked = tuple[SystemRoleCheck, tuple[Response, ...]]
+"""What was found, and answers to cells of the plan that finding it brought along."""
 
 
-async def find_placement(engine: Engine, plan: Plan) -> Placement:
+async def check_system_role(engine: Engine, plan: Plan) -> Checked:
     """Find out how the system messages of a plan can reach the model.
 
     Local engines show the rendered prompt, in which every cue is looked for. Endpoints do not:
@@ -48,16 +38,16 @@ async def find_placement(engine: Engine, plan: Plan) -> Placement:
     must grow with the system message.
 
     Raises:
-        EngineError: the model answers nothing, or no placement carries the cue.
+        EngineError: the model answers nothing, or no way of sending carries the cue.
     """
-    shown = plan.with_everybody_told()
-    told = _first_with_system(shown)
-    if told is None:
-        return Placement(True, NO_SYSTEM_MESSAGE)
+    shown = plan.without_withholding()
+    carrier = _first_with_system(shown)
+    if carrier is None:
+        return SystemRoleCheck(True, NO_SYSTEM_MESSAGE), ()
     if engine.rendered(HELLO) is not None:
-        return _from_rendered_prompts(engine, shown)
-    found = await _from_token_counts(engine, shown, told)
-    return replace(found, responses=_cells(plan, found.responses))
+        return _from_rendered_prompts(engine, shown), ()
+    check, asked = await _from_token_counts(engine, shown, carrier)
+    return check, _cells(plan, asked)
 
 
 def _first_with_system(plan: Plan) -> int | None:
@@ -67,14 +57,14 @@ def _first_with_system(plan: Plan) -> int | None:
     return None
 
 
-def _from_rendered_prompts(engine: Engine, plan: Plan) -> Placement:
+def _from_rendered_prompts(engine: Engine, plan: Plan) -> SystemRoleCheck:
     fault = _cue_fault(engine, plan)
     if fault is None:
-        return Placement(True, "every cue was seen in the rendered prompt")
+        return SystemRoleCheck(True, "every cue was seen in the rendered prompt")
     remaining = _cue_fault(engine, plan.with_system_role(False))
     if remaining is not None:
         raise EngineError(f"{engine.model}: {remaining}")
-    return Placement(False, fault)
+    return SystemRoleCheck(False, fault)
 
 
 def _cue_fault(engine: Engine, plan: Plan) -> str | None:
@@ -90,16 +80,16 @@ def _cue_fault(engine: Engine, plan: Plan) -> str | None:
     return None
 
 
-async def _from_token_counts(engine: Engine, plan: Plan, told: int) -> Placement:
+async def _from_token_counts(engine: Engine, plan: Plan, carrier: int) -> Checked:
     lengths = [len(item.prompt) for item in plan.items]
     short, long = lengths.index(min(lengths)), lengths.index(max(lengths))
     base = next(
         index
         for index, condition in enumerate(plan.conditions)
-        if condition.identity.kind == "baseline" and condition.cue == plan.conditions[told].cue
+        if condition.identity.kind == "baseline" and condition.cue == plan.conditions[carrier].cue
     )
     bare = await _ask(engine, _without_system(plan.request(base, short)))
-    full = await _ask(engine, plan.request(told, short))
+    full = await _ask(engine, plan.request(carrier, short))
     asked = [bare, full]
     if lengths[long] > lengths[short]:
         asked.append(await _ask(engine, _without_system(plan.request(base, long))))
@@ -107,27 +97,28 @@ async def _from_token_counts(engine: Engine, plan: Plan, told: int) -> Placement
     if cannot_tell or any(response.text is None for response in asked):
         if plan.items is not _HARMLESS:
             harmless = replace(plan, items=_HARMLESS)
-            return replace(await _from_token_counts(engine, harmless, told), responses=())
+            return (await _from_token_counts(engine, harmless, carrier))[0], ()
         if bare.text is None:
             raise RequestRejected(f"{engine.model} rejects every request ({bare.error})")
         if full.text is None:
-            return await _after_rejection(engine, plan, told, full.error)
+            return await _after_rejection(engine, plan, carrier, full.error), ()
     without, with_system, longer = (asked[i].prompt_tokens for i in (0, 1, -1))
     if with_system <= without < longer:
         evidence = f"the endpoint drops it: {without} prompt tokens with and without"
-        return Placement(False, evidence, _cells(plan, [asked[0], asked[-1]]))
+        return SystemRoleCheck(False, evidence), (asked[0], asked[-1])
     if without < min(with_system, longer):
         evidence = f"prompt tokens grow with it, from {without} to {with_system}"
     else:
         evidence = "unverified: the endpoint's count of prompt tokens does not tell"
-    return Placement(True, evidence, _cells(plan, asked))
+    return SystemRoleCheck(True, evidence), tuple(asked)
 
 
-async def _after_rejection(engine: Engine, plan: Plan, told: int, why: str) -> Placement:
-    merged = await _ask(engine, plan.with_system_role(False).request(told, 0))
+async def _after_rejection(engine: Engine, plan: Plan, carrier: int, why: str) -> SystemRoleCheck:
+    merged = await _ask(engine, plan.with_system_role(False).request(carrier, 0))
     if merged.text is None:
         raise RequestRejected(f"{engine.model} rejects the cue in every placement ({why})")
-    return Placement(False, f"the endpoint rejects a system message ({why})")
+    evidence = f"the endpoint rejects a system message ({why})"
+    return SystemRoleCheck(False, evidence)
 
 
 async def _ask(engine: Engine, request: Request) -> Response:

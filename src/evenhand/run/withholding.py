@@ -12,23 +12,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Literal
 
 from evenhand.engines import make_engine
-from evenhand.engines.engine import Engine, Response
+from evenhand.engines.engine import Decoding, Engine, Request, Response
 from evenhand.errors import Unreachable
 from evenhand.store.store import Store
 from evenhand.study.cue import Defense, Message
-from evenhand.study.decoding import Decoding
-from evenhand.study.plan import Plan, Request
+from evenhand.study.plan import Plan
 from evenhand.text import split_thought
 
-Decision = Literal["needed", "not needed", "unclear"]
+WithholdingDecision = Literal["needed", "not needed", "unclear"]
+"""Whether a question needs to know who asks."""
 
-META = "withheld"
-"""Fact of a run: defense -> how it decides, its decisions by question, and their tokens."""
+_DOCUMENT = "withheld"
+"""What the store keeps it under: defense -> `Withholding` as plain data."""
 
 _ASKS_A_MODEL = (
     "A user asks an assistant the question below. Could the right answer be another one "
@@ -60,7 +60,7 @@ _MATTERS = re.compile(
 
 
 @dataclass(slots=True)
-class Routing:
+class Withholding:
     """What a withholding defense has decided in a run.
 
     Attributes:
@@ -70,13 +70,13 @@ class Routing:
     """
 
     how: str
-    decisions: dict[str, Decision] = field(default_factory=dict)
+    decisions: dict[str, WithholdingDecision] = field(default_factory=dict)
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
-    def told(self, questions: Iterable[str]) -> frozenset[str]:
-        """Those of the questions with which the model is told of the identity."""
-        return frozenset(q for q in questions if self.decisions[_key(q)] != "not needed")
+    def withholds(self, question: str) -> bool:
+        """Whether the identity is left out of this question."""
+        return self.decisions.get(_key(question)) == "not needed"
 
     def counts(self, questions: Iterable[str]) -> dict[str, int]:
         """How many of the questions were decided how."""
@@ -90,7 +90,7 @@ def needs_identity(question: str) -> bool:
     return bool(_SPEAKS_OF_ASKER.search(question) and _MATTERS.search(question))
 
 
-async def route(plan: Plan, engine: Engine, store: Store) -> Plan:
+async def withhold_identities(plan: Plan, engine: Engine, store: Store) -> Plan:
     """The plan with the identity withheld where its defenses say so.
 
     Decisions that the run has already made are kept; new ones are written before they are used.
@@ -103,22 +103,24 @@ async def route(plan: Plan, engine: Engine, store: Store) -> Plan:
     if not defenses:
         return plan
     questions = list(dict.fromkeys(item.prompt for item in plan.items))
-    known = read_routings(store)
-    told = {}
+    known = withholdings_of(store)
+    withheld = {}
     for name, defense in defenses.items():
-        routing = known.setdefault(name, Routing(defense.withhold))
+        decided = known.setdefault(name, Withholding(defense.withhold))
         try:
-            await _decide(routing, defense, questions, engine)
+            await _decide(decided, defense, questions, engine)
         finally:
-            store.set_meta(META, {key: _facts(value) for key, value in known.items()})
-        told[name] = routing.told(questions)
-    conditions = tuple(replace(c, told=told.get(c.defense.id)) for c in plan.conditions)
+            store.set_document(_DOCUMENT, {key: asdict(value) for key, value in known.items()})
+        withheld[name] = frozenset(q for q in questions if decided.withholds(q))
+    conditions = tuple(
+        replace(c, withheld=withheld.get(c.defense.id, frozenset())) for c in plan.conditions
+    )
     return replace(plan, conditions=conditions)
 
 
-def read_routings(store: Store) -> dict[str, Routing]:
+def withholdings_of(store: Store) -> dict[str, Withholding]:
     """What the withholding defenses of a run have decided, by defense."""
-    return {name: Routing(**facts) for name, facts in (store.meta(META) or {}).items()}
+    return {name: Withholding(**facts) for name, facts in (store.document(_DOCUMENT) or {}).items()}
 
 
 def withholding_notes(store: Store) -> list[str]:
@@ -126,53 +128,49 @@ def withholding_notes(store: Store) -> list[str]:
     asked = {condition.defense for condition in store.conditions()}
     questions = list(dict.fromkeys(item.prompt for item in store.items().values()))
     notes = []
-    for name, routing in read_routings(store).items():
+    for name, decided in withholdings_of(store).items():
         if name in asked:
-            counts = routing.counts(questions)
+            counts = decided.counts(questions)
             unclear = counts.get("unclear", 0)
             doubt = f"; on {unclear:,} its word could not be made out" if unclear else ""
             notes.append(
-                f"defense {name} (decided by {routing.how}): the identity was withheld from "
+                f"defense {name} (decided by {decided.how}): the identity was withheld from "
                 f"{counts.get('not needed', 0):,} of {len(questions):,} questions{doubt}"
             )
     return notes
 
 
-def _facts(routing: Routing) -> dict[str, Any]:
-    return {name: getattr(routing, name) for name in Routing.__slots__}
-
-
 async def _decide(
-    routing: Routing, defense: Defense, questions: Sequence[str], engine: Engine
+    decided: Withholding, defense: Defense, questions: Sequence[str], engine: Engine
 ) -> None:
-    open_ones = [q for q in questions if _key(q) not in routing.decisions]
+    open_ones = [q for q in questions if _key(q) not in decided.decisions]
     if defense.withhold == "rule":
         for question in open_ones:
-            routing.decisions[_key(question)] = (
+            decided.decisions[_key(question)] = (
                 "needed" if needs_identity(question) else "not needed"
             )
         return
     if not open_ones:
         return
     if defense.withhold == "model":
-        await _ask(routing, open_ones, engine)
+        await _ask(decided, open_ones, engine)
         return
     other = make_engine(defense.withhold, Decoding())
     try:
-        await _ask(routing, open_ones, other)
+        await _ask(decided, open_ones, other)
     finally:
         await other.close()
 
 
-async def _ask(routing: Routing, questions: Sequence[str], engine: Engine) -> None:
+async def _ask(decided: Withholding, questions: Sequence[str], engine: Engine) -> None:
     def take(response: Response) -> None:
         if response.settled:
-            routing.decisions[response.request.key.decode()] = _read(response.text or "")
-            routing.prompt_tokens += response.prompt_tokens
-            routing.completion_tokens += response.completion_tokens
+            decided.decisions[response.request.key.decode()] = _read(response.text or "")
+            decided.prompt_tokens += response.prompt_tokens
+            decided.completion_tokens += response.completion_tokens
 
     await engine.answer(iter([_request(n, q) for n, q in enumerate(questions)]), take)
-    left = sum(_key(question) not in routing.decisions for question in questions)
+    left = sum(_key(question) not in decided.decisions for question in questions)
     if left:
         raise Unreachable(
             f"{engine.model} did not decide on {left} questions of the defense; run again to go on"
@@ -184,7 +182,7 @@ def _request(index: int, question: str) -> Request:
     return Request(_key(question).encode(), 0, index, 0, messages)
 
 
-def _read(answer: str) -> Decision:
+def _read(answer: str) -> WithholdingDecision:
     found = _VERDICT.match(split_thought(answer)[1])
     if found is None:
         return "unclear"

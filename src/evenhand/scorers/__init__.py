@@ -9,22 +9,29 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from evenhand.benchmarks.item import Item
+from evenhand.engines.engine import Outcome
 from evenhand.scorers.base import Answer, Score, Unscored, Verdict
 from evenhand.scorers.final import CUT_OFF, EMPTY, NOT_FOUND
 from evenhand.text import split_thought
 
 __all__ = [
     "BATCH_SCORERS",
+    "BLOCKED",
+    "REJECTED",
     "SCORERS",
     "Answer",
     "Score",
     "Unscored",
     "Verdict",
+    "answer_of",
     "find_scorer",
     "prepare",
     "score",
     "score_batch",
 ]
+
+REJECTED = Unscored("rejected by the endpoint")
+BLOCKED = Unscored("blocked by the provider")
 
 Scorer = Callable[[str, Item, bool], Score | Verdict]
 """(answer, item, whether it was cut off) -> score. The answer is not blank."""
@@ -94,6 +101,15 @@ def score_batch(answers: Sequence[Answer]) -> list[Verdict]:
         scores = batch_scorer([answers[index] for index in places])
         found.update(zip(places, scores, strict=True))
     return [_verdict(found[index], answer) for index, answer in enumerate(answers)]
+
+
+def answer_of(text: str | None, outcome: Outcome, item: Item) -> Answer | Unscored:
+    """The answer of a stored response, ready to be scored or judged; or why there is none."""
+    if outcome == "blocked":
+        return BLOCKED
+    if outcome == "rejected" or text is None:
+        return REJECTED
+    return prepare(text, item, truncated=outcome == "cut off")
 
 
 def prepare(text: str, item: Item, *, truncated: bool = False) -> Answer | Unscored:

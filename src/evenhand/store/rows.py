@@ -1,9 +1,22 @@
-"""Rows of the store's scores: how they are written, and which of them count."""
+"""The store's rows: how they are written, and which of them count."""
 
 from __future__ import annotations
 
-from evenhand.benchmarks.item import JUDGED
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from evenhand.axes import AxisName
+from evenhand.benchmarks.item import JUDGED, Item
+from evenhand.engines.engine import Failure, Response
+from evenhand.errors import RunFolderError
 from evenhand.scorers.base import Score, Unscored, Verdict
+from evenhand.store.database import Change
+from evenhand.store.record import Blocked
+from evenhand.study.cue import Condition
 
 OWN = 0
 """In the place of a judge's number: the scorer that each item names itself."""
@@ -11,7 +24,7 @@ OWN = 0
 ACTIVE = (
     "WHERE condition IN (SELECT id FROM condition WHERE active) "
     "AND item IN (SELECT id FROM item WHERE active) "
-    "AND sample < (SELECT json_extract(value, '$.samples') FROM meta WHERE name = 'study')"
+    "AND sample < (SELECT json_extract(value, '$.study.samples') FROM meta WHERE name = 'run')"
 )
 """Responses of the study last asked for."""
 
@@ -24,11 +37,97 @@ IS_JUDGED = (
 SCORED = f"EXISTS (SELECT 1 FROM score WHERE score.response = response.id AND score.judge = {OWN})"
 """Responses that have a score of their item's own scorer."""
 
+STATEMENTS = {
+    "response": "INSERT OR IGNORE INTO response (key, condition, item, sample, text, error, "
+    "finish, prompt_tokens, completion_tokens, seconds, attempts, thought, outcome, served) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "failure": "INSERT INTO failure VALUES (?, ?, ?, ?, ?)",
+    "score": "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)",
+    "judge_failure": "INSERT INTO judge_failure VALUES (?, ?, ?, ?)",
+    "judge_tokens": "UPDATE judge SET prompt_tokens = prompt_tokens + ?, "
+    "completion_tokens = completion_tokens + ? WHERE id = ?",
+    "recheck": "INSERT OR REPLACE INTO recheck VALUES (?, ?, ?, ?, ?)",
+}
+"""What a change can do; its name is what stands in the journal."""
 
-def counts_of(judge: int) -> str:
-    """The condition on which a score is the one that counts, where a report goes by a judge."""
-    whose = str(OWN) if judge == OWN else f"CASE WHEN {IS_JUDGED} THEN {judge} ELSE {OWN} END"
-    return f"score.response = response.id AND score.judge = {whose}"
+
+def apply(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+    """Make changes, those of one kind together."""
+    by_name: dict[str, list[Sequence[Any]]] = {}
+    for name, row in changes:
+        if name == "response":  # JSON knows no bytes
+            row = (bytes.fromhex(row[0]), *row[1:])
+        by_name.setdefault(name, []).append(row)
+    for name, rows in by_name.items():
+        connection.executemany(STATEMENTS[name], rows)
+
+
+def response_changes(response: Response, condition: int, item: int) -> list[Change]:
+    """A response and its failed attempts; one that is not settled adds the attempts only.
+
+    Args:
+        condition, item: the ids in the store of what was asked.
+    """
+    cell = (condition, item, response.request.sample)
+    changes: list[Change] = [
+        ("failure", (*cell, failure.status, failure.error)) for failure in response.failures
+    ]
+    if response.settled:
+        row = (
+            response.request.key.hex(),
+            *cell,
+            response.text,
+            response.error,
+            response.finish,
+            response.prompt_tokens,
+            response.completion_tokens,
+            response.seconds,
+            len(response.failures) + 1,
+            response.thought,
+            response.outcome,
+            response.served,
+        )
+        changes.append(("response", row))
+    return changes
+
+
+def verdict_changes(
+    judge: int,
+    responses: Sequence[int],
+    verdict: Verdict | None,
+    failures: Sequence[Failure] = (),
+    tokens: tuple[int, int] = (0, 0),
+) -> list[Change]:
+    """One verdict on responses that say the same, its failed attempts, and its tokens.
+
+    Args:
+        verdict: None where there is none yet.
+    """
+    changes: list[Change] = _judge_failures(judge, responses[0], failures)
+    if verdict is not None:
+        changes += [("score", score_row(response, judge, verdict)) for response in responses]
+    if any(tokens):
+        changes.append(("judge_tokens", (*tokens, judge)))
+    return changes
+
+
+def recheck_changes(
+    judge: int,
+    response: int,
+    other: str,
+    verdict: Verdict | None,
+    failures: Sequence[Failure],
+) -> list[Change]:
+    """A verdict on an answer judged again, and its failed attempts."""
+    changes = _judge_failures(judge, response, failures)
+    if verdict is not None:
+        *_, value, reason, _why = score_row(response, judge, verdict)
+        changes.append(("recheck", (response, judge, other, value, reason)))
+    return changes
+
+
+def _judge_failures(judge: int, response: int, failures: Sequence[Failure]) -> list[Change]:
+    return [("judge_failure", (response, judge, each.status, each.error)) for each in failures]
 
 
 def score_row(
@@ -39,3 +138,108 @@ def score_row(
     if isinstance(score, Unscored):
         return response, judge, None, score.reason, why
     return response, judge, score, "", why
+
+
+def counts_of(judge: int) -> str:
+    """The condition on which a score is the one that counts, where a report goes by a judge."""
+    whose = str(OWN) if judge == OWN else f"CASE WHEN {IS_JUDGED} THEN {judge} ELSE {OWN} END"
+    return f"score.response = response.id AND score.judge = {whose}"
+
+
+def value_with(blocked: Blocked) -> str:
+    """The value of a score where blocked answers count as a refusal, or as missing."""
+    if blocked == "missing":
+        return "value"
+    return (
+        "CASE WHEN outcome != 'blocked' THEN value WHEN item IN (SELECT id FROM item "
+        "WHERE axis IN ('safety', 'over_refusal')) THEN 1.0 ELSE 0.0 END"
+    )
+
+
+# Conditions and items: written once, and marked active by the study
+
+
+def item_of(
+    benchmark: str,
+    name: str,
+    prompt: str,
+    axis: AxisName,
+    scorer: str,
+    answer: str,
+    choices: str,
+    subgroup: str,
+) -> Item:
+    """The item of a stored row."""
+    options = tuple(orjson.loads(choices))
+    return Item(benchmark, name, prompt, axis, scorer, answer, options, subgroup)
+
+
+def activate_condition(connection: sqlite3.Connection, position: int, c: Condition) -> int:
+    """Mark a condition active, writing it if it is new; its id in the store.
+
+    Raises:
+        RunFolderError: it is there with another wording.
+    """
+    example = orjson.dumps(replace(c, withheld=frozenset()).messages("{question}")).decode()
+    identity = c.identity
+    content = (
+        identity.id,
+        identity.text,
+        identity.category,
+        identity.kind,
+        c.cue.id,
+        c.defense.id,
+        example,
+    )
+    stored = connection.execute(
+        "SELECT id, identity, text, category, kind, cue, defense, example "
+        "FROM condition WHERE name = ?",
+        (c.id,),
+    ).fetchone()
+    if stored is None:
+        cursor = connection.execute(
+            "INSERT INTO condition (name, active, position, identity, text, category, kind, cue, "
+            "defense, example) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (c.id, position, *content),
+        )
+        return int(cursor.lastrowid or 0)
+    if stored[1:] != content:
+        raise RunFolderError(
+            f'the run was made with another wording of identity "{identity.id}", cue '
+            f'"{c.cue.id}" or defense "{c.defense.id}"; take a new folder with --out'
+        )
+    connection.execute(
+        "UPDATE condition SET active = 1, position = ? WHERE id = ?", (position, stored[0])
+    )
+    return int(stored[0])
+
+
+def activate_item(connection: sqlite3.Connection, position: int, item: Item) -> int:
+    """Mark an item active, writing it if it is new; its id in the store.
+
+    Raises:
+        RunFolderError: it is there with another wording.
+    """
+    choices = orjson.dumps(item.choices).decode()
+    content = (item.prompt, item.axis, item.scorer, item.answer, choices, item.subgroup)
+    stored = connection.execute(
+        "SELECT id, prompt, axis, scorer, answer, choices, subgroup FROM item "
+        "WHERE benchmark = ? AND name = ?",
+        (item.benchmark, item.id),
+    ).fetchone()
+    if stored is None:
+        cursor = connection.execute(
+            "INSERT INTO item (benchmark, name, active, position, prompt, axis, scorer, answer, "
+            "choices, subgroup) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
+            (item.benchmark, item.id, position, *content),
+        )
+        return int(cursor.lastrowid or 0)
+    if stored[1:] != content:
+        raise RunFolderError(
+            f'the run was made with another wording of "{item.id}" in {item.benchmark} '
+            "(other shots, or an edited file); take a new folder with --out"
+        )
+    connection.execute(
+        "UPDATE item SET active = 1, position = ? WHERE id = ?", (position, stored[0])
+    )
+    return int(stored[0])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,46 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from evenhand.benchmarks.item import JUDGED, Item
-from evenhand.engines.engine import Response
+from evenhand.engines.engine import Outcome, Request, Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.scorers.base import Score, Verdict
-from evenhand.store.cells import activate_condition, activate_item, item_of
 from evenhand.store.database import (
     DAMAGED,
     FILE,
-    OWN_FILES,
     SCHEMA,
     VERSION,
+    Change,
+    Journal,
+    Kept,
     check,
     connect,
-    is_blank,
+    has_tables,
+    locked,
+    make_file,
+    note_clean_end,
+    read_journals,
+    refuse_links,
     store_error,
 )
-from evenhand.store.rows import ACTIVE, OWN, SCORED, counts_of, score_row
-from evenhand.study.cue import Condition
+from evenhand.store.migration import migrate
+from evenhand.store.record import Blocked, RunRecord
+from evenhand.store.rows import (
+    ACTIVE,
+    OWN,
+    SCORED,
+    activate_condition,
+    activate_item,
+    apply,
+    counts_of,
+    item_of,
+    response_changes,
+    score_row,
+    value_with,
+)
+from evenhand.study.cue import Condition, Message
 from evenhand.study.identity import Identity
 
 
@@ -52,7 +73,39 @@ class StoredCondition:
     identity: Identity
     cue: str
     defense: str
-    example: list[dict[str, str]]
+    example: list[Message]
+
+    def messages(self, question: str) -> list[Message]:
+        """The conversation, for a question from which the identity was not withheld."""
+        return [
+            {"role": turn["role"], "content": turn["content"].replace("{question}", question)}
+            for turn in self.example
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A response of the study last asked for, as a reader or an export needs it.
+
+    Attributes:
+        text: None where the endpoint rejected the question.
+        thought: what the model thought aloud before it.
+        served: the model that the reply names.
+        score: None where it is unscored, for this reason.
+        why: what led to the score.
+    """
+
+    condition: StoredCondition
+    item: Item
+    sample: int
+    text: str | None
+    thought: str
+    outcome: Outcome
+    finish: str
+    served: str
+    score: float | None
+    reason: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +125,10 @@ class Store:
         self.folder = folder
         self._connection = connection
         self._alone = threading.RLock()
+        self._journal: Journal | None = None
+        self._keeping = threading.Lock()
+        self._kept: list[Kept] = []
+        self._number = 0
 
     @classmethod
     def create(cls, folder: Path) -> Store:
@@ -81,16 +138,9 @@ class Store:
             RunFolderError: the folder holds other things than a run.
             StoreError: the store is damaged, or cannot be written.
         """
-        try:
-            if folder.is_file():
-                raise RunFolderError(f"{folder} is a file; a run needs a folder")
-            if (folder / FILE).exists() and not is_blank(folder):
-                return cls.open(folder)
-            if folder.exists() and any(f.name not in OWN_FILES for f in folder.iterdir()):
-                raise RunFolderError(f"{folder} holds other files but no run; take a new folder")
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from None
+        if has_tables(folder):
+            return cls.open(folder)
+        make_file(folder)
         store = cls(folder, connect(folder))
         with store.writing() as connection:
             connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
@@ -98,24 +148,45 @@ class Store:
 
     @classmethod
     def open(cls, folder: Path) -> Store:
-        """Open the store of a run folder that is there.
+        """Open the store of a run folder that is there, bringing an older one to this version.
 
         Raises:
             RunFolderError: there is no run in this folder, or one of another version of evenhand.
             StoreError: the store is damaged.
         """
-        try:
-            there = (folder / FILE).exists() and not is_blank(folder)
-        except OSError as error:
-            raise StoreError(f"cannot open the folder {folder}: {error.strerror}") from None
-        if not there:
+        if not has_tables(folder):
             raise RunFolderError(f"no run in {folder}; start one: evenhand audit MODEL --out DIR")
-        check(folder)
-        return cls(folder, connect(folder))
+        refuse_links(folder)
+        if check(folder) != VERSION:
+            migrate(folder)
+        store = cls(folder, connect(folder))
+        if read_journals(folder):
+            # Otherwise the process that writes them is alive.
+            with suppress(RunFolderError), locked(folder, wait=0):
+                store._take_over()
+        return store
 
     def close(self) -> None:
         """Close the file; what was written stays."""
         self._connection.close()
+        note_clean_end(self.folder)
+
+    @contextmanager
+    def only_process(self) -> Iterator[None]:
+        """Hold the run folder for this process alone; only then can answers be kept.
+
+        Raises:
+            RunFolderError: another process has it.
+        """
+        with locked(self.folder):
+            self._take_over()
+            self._number = self._committed()
+            self._journal = Journal(self.folder)
+            try:
+                yield
+            finally:
+                self._journal.close()
+                self._journal = None
 
     def state(self) -> tuple[int, int]:
         """What changes with every write to the store, by this process or another."""
@@ -125,8 +196,32 @@ class Store:
 
     # What the run is about
 
-    def meta(self, name: str) -> Any:
-        """A fact about the run, or None."""
+    def record(self) -> RunRecord:
+        """What the run is about, and how it was asked.
+
+        Raises:
+            RunFolderError: it has not begun.
+        """
+        found = self.record_if_begun()
+        if found is None:
+            raise RunFolderError(f"{self.folder}: the run has no answers yet; start it again")
+        return found
+
+    def record_if_begun(self) -> RunRecord | None:
+        """The same, or None."""
+        stored = self.document("run")
+        try:
+            return None if stored is None else RunRecord.model_validate(stored)
+        except ValidationError:
+            raise StoreError(f"{self.folder / FILE}: {DAMAGED}") from None
+
+    def update_record(self, **fields: Any) -> None:
+        """Change some fields of the record."""
+        record = self.record().model_copy(update=fields)
+        self.set_document("run", record.model_dump(mode="json"))
+
+    def document(self, name: str) -> Any:
+        """What another part of evenhand has written about the run under a name, or None."""
         with self.reading() as connection:
             row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         try:
@@ -134,19 +229,18 @@ class Store:
         except orjson.JSONDecodeError:
             raise StoreError(f"{self.folder / FILE}: {DAMAGED}") from None
 
-    def set_meta(self, name: str, value: Any) -> None:
-        """Write down a fact about the run; anything that JSON can hold."""
-        text = orjson.dumps(value).decode()
+    def set_document(self, name: str, value: Any) -> None:
+        """Write down anything that JSON can hold, under a name."""
         with self.writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, text))
+            _set_document(connection, name, value)
 
     def activate(
-        self, conditions: Sequence[Condition], items: Sequence[Item], facts: Mapping[str, Any]
+        self, conditions: Sequence[Condition], items: Sequence[Item], record: RunRecord
     ) -> tuple[list[int], list[int]]:
         """Make these the run's active cells, and give the ids of conditions and items.
 
         Args:
-            facts: further facts about the run, written together with the cells.
+            record: written together with the cells.
 
         Raises:
             RunFolderError: one of them is there already, with another content.
@@ -154,10 +248,7 @@ class Store:
         with self.writing() as connection:
             connection.execute("UPDATE condition SET active = 0")
             connection.execute("UPDATE item SET active = 0")
-            connection.executemany(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)",
-                [(name, orjson.dumps(value).decode()) for name, value in facts.items()],
-            )
+            _set_document(connection, "run", record.model_dump(mode="json"))
             return (
                 [activate_condition(connection, n, c) for n, c in enumerate(conditions)],
                 [activate_item(connection, n, item) for n, item in enumerate(items)],
@@ -203,42 +294,94 @@ class Store:
         with self.reading() as connection:
             return {key for (key,) in connection.execute("SELECT key FROM response")}
 
+    def keep(self, changes: Sequence[Change]) -> None:
+        """Take what has just come: it survives the death of this process from now on.
+
+        It is in the database, and survives a loss of power, after the next `flush`. An error of
+        the disk is raised there, too. To be called in `only_process`.
+        """
+        assert self._journal is not None
+        with self._keeping:
+            self._number += 1
+            kept = (self._number, changes)
+            self._kept.append(kept)
+            with suppress(StoreError):  # the database will not be writable, either
+                self._journal.append(kept)
+
+    def flush(self) -> None:
+        """Commit all that was kept, all of it or nothing."""
+        assert self._journal is not None
+        with self._keeping:
+            batch, self._kept = self._kept, []
+            if not batch:
+                return
+            file = self._journal.turn()
+        self._commit(batch)
+        self._journal.clear(file)
+
+    def _commit(self, batch: Sequence[Kept]) -> None:
+        with self.writing() as connection:
+            apply(connection, (change for _, changes in batch for change in changes))
+            _set_document(connection, "journal", batch[-1][0])
+
+    def _committed(self) -> int:
+        """The number of the last changes that came out of a journal into the database."""
+        return int(self.document("journal") or 0)
+
+    def _take_over(self) -> None:
+        """Commit what a dead process has kept and not committed."""
+        left = read_journals(self.folder)
+        known = self._committed()
+        batch = [kept for kept in left if kept[0] > known]
+        if batch:
+            self._commit(batch)
+        if left:
+            journal = Journal(self.folder)
+            for number in range(2):
+                journal.clear(number)
+            journal.close()
+
     def write(
         self, responses: Sequence[Response], condition_ids: list[int], item_ids: list[int]
     ) -> None:
-        """Put responses and failed attempts on disk, all of them or none.
+        """Put responses and failed attempts on disk at once, all of them or none.
 
         Args:
             responses: those that are not settled add their failures only.
             condition_ids, item_ids: from the plan's indices to the ids in the store.
         """
-        settled, failures = [], []
-        for response in responses:
-            request = response.request
-            cell = (condition_ids[request.condition], item_ids[request.item], request.sample)
-            failures += [(*cell, failure.status, failure.error) for failure in response.failures]
-            if response.settled:
-                settled.append(
-                    (
-                        request.key,
-                        *cell,
-                        response.text,
-                        response.error,
-                        response.finish,
-                        response.prompt_tokens,
-                        response.completion_tokens,
-                        response.seconds,
-                        len(response.failures) + 1,
-                    )
-                )
-        with self.writing() as connection:
-            connection.executemany(
-                "INSERT OR IGNORE INTO response (key, condition, item, sample, text, error, finish,"
-                " prompt_tokens, completion_tokens, seconds, attempts)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                settled,
+        changes = [
+            change
+            for each in responses
+            for change in response_changes(
+                each, condition_ids[each.request.condition], item_ids[each.request.item]
             )
-            connection.executemany("INSERT INTO failure VALUES (?, ?, ?, ?, ?)", failures)
+        ]
+        with self.writing() as connection:
+            apply(connection, changes)
+
+    def responses(self, requests: Mapping[bytes, Request]) -> list[Response]:
+        """The stored responses to requests, by their keys; the failed attempts are left out."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT key, text, error, finish, prompt_tokens, completion_tokens, thought, "
+                "outcome, served FROM response"
+            )
+            return [
+                Response(
+                    requests[row[0]],
+                    row[1],
+                    error=row[2],
+                    finish=row[3],
+                    prompt_tokens=row[4],
+                    completion_tokens=row[5],
+                    thought=row[6],
+                    outcome=row[7],
+                    served=row[8],
+                )
+                for row in rows
+                if row[0] in requests
+            ]
 
     def tallies(self) -> dict[int, Tally]:
         """What each active condition has cost, over its active items."""
@@ -286,8 +429,8 @@ class Store:
 
     def unscored(
         self, after: int, *, again: bool = False
-    ) -> list[tuple[int, int, int, str | None, str, str]]:
-        """The next few thousand responses to score: id, condition, item, text, error, finish.
+    ) -> list[tuple[int, int, int, str | None, Outcome]]:
+        """The next few thousand responses to score: id, condition, item, text, outcome.
 
         Args:
             after: the last id that was given; 0 at first.
@@ -296,7 +439,7 @@ class Store:
         where = "" if again else f"AND NOT {SCORED}"
         with self.reading() as connection:
             return connection.execute(
-                "SELECT response.id, condition, item, text, error, finish FROM response "
+                "SELECT response.id, condition, item, text, outcome FROM response "
                 f"WHERE response.id > ? {where} ORDER BY response.id LIMIT 5000",
                 (after,),
             ).fetchall()
@@ -319,15 +462,16 @@ class Store:
         with self.writing() as connection:
             connection.execute("DELETE FROM recheck WHERE judge = ?", (judge,))
 
-    def scores(self, *, judge: int = OWN) -> NDArray[np.float64]:
+    def scores(self, *, judge: int = OWN, blocked: Blocked = "refusal") -> NDArray[np.float64]:
         """Scores of the active cells: rows of (condition id, item id, sample, value or NaN).
 
         Args:
             judge: whose scores of judged items; all others have their own scorer's.
+            blocked: what an answer counts as that the provider has blocked.
         """
         with self.reading() as connection:
             rows = connection.execute(
-                "SELECT condition, item, sample, value FROM response "
+                f"SELECT condition, item, sample, {value_with(blocked)} FROM response "
                 f"JOIN score ON {counts_of(judge)} {ACTIVE}"
             )
             chunks = [np.empty((0, 4))]
@@ -351,14 +495,50 @@ class Store:
                 "ORDER BY response.id, score.judge"
             )
 
-    def reasons(self, *, judge: int = OWN) -> list[tuple[int, str, int]]:
+    def reasons(
+        self, *, judge: int = OWN, blocked: Blocked = "refusal"
+    ) -> list[tuple[int, str, int]]:
         """Why answers are unscored: (condition id, reason, count)."""
         with self.reading() as connection:
             return connection.execute(
                 "SELECT condition, reason, count(*) FROM response "
-                f"JOIN score ON {counts_of(judge)} {ACTIVE} AND value IS NULL "
+                f"JOIN score ON {counts_of(judge)} {ACTIVE} AND {value_with(blocked)} IS NULL "
                 "GROUP BY condition, reason"
             ).fetchall()
+
+    def stored_answers(
+        self, *, judge: int = OWN, blocked: Blocked = "refusal"
+    ) -> Iterator[StoredAnswer]:
+        """All responses of the study last asked for, in the order of the plan's conditions.
+
+        Args:
+            judge: whose scores of judged items; all others have their own scorer's.
+            blocked: what an answer counts as that the provider has blocked.
+        """
+        items = self.items()
+        for condition in self.conditions():
+            with self.reading() as connection:
+                rows = connection.execute(
+                    "SELECT item, sample, text, thought, outcome, finish, served, "
+                    f"{value_with(blocked)}, coalesce(reason, 'not scored yet'), "
+                    f"coalesce(why, '') FROM response LEFT JOIN score ON {counts_of(judge)} "
+                    f"{ACTIVE} AND condition = ? ORDER BY item, sample",
+                    (condition.id,),
+                ).fetchall()
+            for item, sample, text, thought, outcome, finish, served, value, reason, why in rows:
+                yield StoredAnswer(
+                    condition,
+                    items[item],
+                    sample,
+                    text,
+                    thought,
+                    outcome,
+                    finish,
+                    served,
+                    value,
+                    reason if value is None else "",
+                    why,
+                )
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -374,3 +554,9 @@ class Store:
         """The database, to write to: all that is written in here, or nothing."""
         with self.reading(), self._connection:
             yield self._connection
+
+
+def _set_document(connection: sqlite3.Connection, name: str, value: Any) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, orjson.dumps(value).decode())
+    )

@@ -1,4 +1,4 @@
-"""One judge's verdicts in a store: what is still to judge, and what was found."""
+"""The judges' verdicts in a store: what is still to judge, what was found, what it has cost."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from typing import Any
 import orjson
 
 from evenhand.benchmarks.item import Item
-from evenhand.engines.engine import Failure
 from evenhand.errors import RunFolderError
-from evenhand.scorers import Answer, Score, Unscored, Verdict
-from evenhand.scorers.run import answer_of
-from evenhand.store.rows import ACTIVE, IS_JUDGED, score_row
+from evenhand.scorers import Answer, Score, Unscored, Verdict, answer_of
+from evenhand.store.rows import ACTIVE, IS_JUDGED
 from evenhand.store.store import Store
 
 
@@ -30,21 +28,6 @@ class ToJudge:
     answer: Answer | Unscored
     responses: tuple[int, ...]
     verdict: Verdict | None
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What is to be written: one verdict and what it cost.
-
-    Attributes:
-        verdict: None where there is none yet; its failures are written all the same.
-    """
-
-    responses: tuple[int, ...]
-    verdict: Verdict | None
-    failures: Sequence[Failure] = ()
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
 
 
 class Verdicts:
@@ -83,30 +66,6 @@ class Verdicts:
         for item, _ in self._to_do:
             yield from _alike(self._responses(item), items[item])
 
-    def write(self, found: Sequence[Judged]) -> None:
-        """Put verdicts, failed attempts and tokens on disk, all of them or none."""
-        scores = [
-            score_row(response, self.id, each.verdict)
-            for each in found
-            if each.verdict is not None
-            for response in each.responses
-        ]
-        failures = [
-            (each.responses[0], self.id, failure.status, failure.error)
-            for each in found
-            for failure in each.failures
-        ]
-        tokens = [sum(each.prompt_tokens for each in found)]
-        tokens.append(sum(each.completion_tokens for each in found))
-        with self._store.writing() as connection:
-            connection.executemany("INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?, ?)", scores)
-            connection.executemany("INSERT INTO judge_failure VALUES (?, ?, ?, ?)", failures)
-            connection.execute(
-                "UPDATE judge SET prompt_tokens = prompt_tokens + ?, "
-                "completion_tokens = completion_tokens + ? WHERE id = ?",
-                (*tokens, self.id),
-            )
-
     def _enter(self, judge: str, facts: bytes, again: bool) -> int:
         text = facts.decode()
         with self._store.writing() as connection:
@@ -132,11 +91,26 @@ class Verdicts:
     def _responses(self, item: int) -> list[tuple[Any, ...]]:
         with self._store.reading() as connection:
             return connection.execute(
-                "SELECT id, text, error, finish, score.response, value, reason, why "
+                "SELECT id, text, outcome, score.response, value, reason, why "
                 "FROM response LEFT JOIN score ON score.response = response.id "
                 f"AND score.judge = ? {ACTIVE} AND item = ? ORDER BY id",
                 (self.id, item),
             ).fetchall()
+
+
+def _alike(rows: Sequence[tuple[Any, ...]], item: Item) -> Iterator[ToJudge]:
+    """Responses to one item, those that say the same together."""
+    groups: dict[Answer | Unscored, list[int]] = {}
+    known: dict[Answer | Unscored, Verdict] = {}
+    for response, text, outcome, judged, value, reason, why in rows:
+        answer = answer_of(text, outcome, item)
+        if judged is None:
+            groups.setdefault(answer, []).append(response)
+        else:
+            score: Score = Unscored(reason) if value is None else value
+            known[answer] = Verdict(score, why)
+    for answer, responses in groups.items():
+        yield ToJudge(answer, tuple(responses), known.get(answer))
 
 
 def count_answers(store: Store) -> int:
@@ -160,16 +134,86 @@ def unscored_reasons(store: Store, judge: str) -> dict[str, int]:
         )
 
 
-def _alike(rows: Sequence[tuple[Any, ...]], item: Item) -> Iterator[ToJudge]:
-    """Responses to one item, those that say the same together."""
-    groups: dict[Answer | Unscored, list[int]] = {}
-    known: dict[Answer | Unscored, Verdict] = {}
-    for response, text, error, finish, judged, value, reason, why in rows:
-        answer = answer_of(text, error, finish, item)
-        if judged is None:
-            groups.setdefault(answer, []).append(response)
-        else:
-            score: Score = Unscored(reason) if value is None else value
-            known[answer] = Verdict(score, why)
-    for answer, responses in groups.items():
-        yield ToJudge(answer, tuple(responses), known.get(answer))
+@dataclass(frozen=True, slots=True)
+class JudgeTally:
+    """What a judge has done: verdicts, those of them with a score, failed attempts, tokens."""
+
+    verdicts: int
+    scored: int
+    failures: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def judge_tally(store: Store, judge: int) -> JudgeTally:
+    """The tally of a judge, by its number in the store."""
+    with store.reading() as connection:
+        verdicts, scored = connection.execute(
+            "SELECT count(*), count(value) FROM response JOIN score "
+            f"ON score.response = response.id AND score.judge = ? {ACTIVE} AND {IS_JUDGED}",
+            (judge,),
+        ).fetchone()
+        (failures,) = connection.execute(
+            "SELECT count(*) FROM judge_failure WHERE judge = ?", (judge,)
+        ).fetchone()
+        tokens = connection.execute(
+            "SELECT prompt_tokens, completion_tokens FROM judge WHERE id = ?", (judge,)
+        ).fetchone()
+    return JudgeTally(verdicts, scored, failures, *(tokens or (0, 0)))
+
+
+# Judging again
+
+
+@dataclass(frozen=True, slots=True)
+class Rechecked:
+    """An answer that was judged again.
+
+    Attributes:
+        other: id of the identity whose name was put in the place of the user's; "" for none.
+        before, after: the scores.
+    """
+
+    response: int
+    item: int
+    identity: str
+    other: str
+    before: float
+    after: float
+
+
+def rechecked(store: Store, judge: int) -> list[Rechecked]:
+    """The answers that a judge has judged again, where both verdicts are a score."""
+    with store.reading() as connection:
+        rows = connection.execute(
+            "SELECT response.id, response.item, condition.identity, other, score.value, "
+            "recheck.value FROM recheck JOIN response ON response.id = recheck.response "
+            "JOIN condition ON condition.id = response.condition "
+            "JOIN score ON score.response = response.id AND score.judge = recheck.judge "
+            "WHERE recheck.judge = ? AND score.value IS NOT NULL AND recheck.value IS NOT NULL",
+            (judge,),
+        )
+        return [Rechecked(*row) for row in rows]
+
+
+def recheck_keys(store: Store, judge: int) -> set[tuple[int, str]]:
+    """Response and other identity of all that a judge has judged again, scored or not."""
+    with store.reading() as connection:
+        rows = connection.execute("SELECT response, other FROM recheck WHERE judge = ?", (judge,))
+        return set(rows.fetchall())
+
+
+def judged_answers(store: Store, judge: int, condition: int) -> Iterator[tuple[int, Answer]]:
+    """The answers of a condition that a judge has given a score, with the responses' ids."""
+    items = store.items()
+    with store.reading() as connection:
+        rows = connection.execute(
+            "SELECT id, item, text, outcome FROM response JOIN score "
+            "ON score.response = response.id AND score.judge = ? "
+            f"{ACTIVE} AND {IS_JUDGED} AND condition = ? AND value IS NOT NULL",
+            (judge, condition),
+        ).fetchall()
+    for response, item, text, outcome in rows:
+        answer = answer_of(text, outcome, items[item])
+        if not isinstance(answer, Unscored):
+            yield response, answer

@@ -108,15 +108,14 @@ class Condition:
     Attributes:
         system_role: whether the model takes a system message; if not, its text stands in front
             of the first user message, then a blank line (the paper's fallback).
-        told: the questions with which the model is told of the identity, where the defense
-            withholds it from others; None for all questions.
+        withheld: the questions that are sent without the identity, where the defense says so.
     """
 
     identity: Identity
     cue: Cue
     defense: Defense
     system_role: bool = True
-    told: frozenset[str] | None = None
+    withheld: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -125,9 +124,8 @@ class Condition:
 
     def messages(self, question: str) -> list[Message]:
         """The conversation to send, for a question."""
-        withheld = self.told is not None and question not in self.told
         is_baseline = self.identity.kind == "baseline"
-        frame = self.cue.baseline if is_baseline or withheld else self.cue
+        frame = self.cue.baseline if is_baseline or question in self.withheld else self.cue
         text = self.identity.text
         system = self._defended(frame.system.replace("{is}", text))
         turns = [turn.replace("{is}", text) for turn in frame.history]

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from math import ceil
 
 import orjson
 
 from evenhand import benchmarks
 from evenhand.benchmarks.item import Item
+from evenhand.engines.engine import Request
 from evenhand.errors import StudyError
-from evenhand.study.cue import (
-    Condition,
-    Message,
-    read_cues,
-    read_defenses,
-    select_cues,
-    select_defenses,
-)
+from evenhand.study.cue import Condition, read_cues, read_defenses, select_cues, select_defenses
 from evenhand.study.identity import (
     BASELINE,
     Identity,
@@ -28,23 +24,6 @@ from evenhand.study.identity import (
     shipped_identities,
 )
 from evenhand.study.study import Study
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One cell of the study, ready to send.
-
-    Attributes:
-        key: hash of the model, its parameters, the messages and the sample index.
-        condition, item, sample: where it stands in the study's grid, from 0.
-        messages: the conversation.
-    """
-
-    key: bytes
-    condition: int
-    item: int
-    sample: int
-    messages: list[Message]
 
 
 @dataclass(frozen=True)
@@ -74,9 +53,10 @@ class Plan:
         conditions = tuple(replace(c, system_role=system_role) for c in self.conditions)
         return replace(self, conditions=conditions)
 
-    def with_everybody_told(self) -> Plan:
+    def without_withholding(self) -> Plan:
         """The same plan with no identity withheld from any question."""
-        return replace(self, conditions=tuple(replace(c, told=None) for c in self.conditions))
+        conditions = tuple(replace(c, withheld=frozenset()) for c in self.conditions)
+        return replace(self, conditions=conditions)
 
     def requests(self) -> Iterator[Request]:
         """Every cell, item by item, so that a run cut short has whole items for all identities."""
@@ -103,6 +83,19 @@ class Plan:
         # Sorted: extra fields in another order are the same request.
         content = (self.study.model, self.study.decoding.model_dump())
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+
+
+def first_of_each(items: Sequence[Item], share: float) -> tuple[Item, ...]:
+    """The first items of every benchmark, in their order; two of each at least."""
+    sizes = Counter((item.axis, item.benchmark) for item in items)
+    left = {key: max(2, ceil(share * size)) for key, size in sizes.items()}
+    chosen = []
+    for item in items:
+        key = (item.axis, item.benchmark)
+        if left[key]:
+            left[key] -= 1
+            chosen.append(item)
+    return tuple(chosen)
 
 
 def make_plan(study: Study, *, offline: bool = False) -> Plan:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from evenhand.benchmarks.item import Item
-from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, prepare, score_batch
+from evenhand.engines.engine import Outcome
+from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, answer_of, score_batch
 from evenhand.store.rows import OWN
 from evenhand.store.store import Store
 
-REJECTED = Unscored("rejected by the endpoint")
-FILTERED = Unscored("stopped by the endpoint's content filter")
-
-Row = tuple[int, int, int, str | None, str, str]
-"""A response as `Store.unscored` gives it: id, condition, item, text, error, finish."""
+Row = tuple[int, int, int, str | None, Outcome]
+"""A response as `Store.unscored` gives it: id, condition, item, text, outcome."""
 
 _SLOW_CHUNK = 500
 """Answers between two writes where a scorer takes its time: the most that a kill can cost."""
@@ -58,20 +56,11 @@ def split(
         people: condition -> identity, for items whose right answer depends on it.
     """
     answers, missing = [], []
-    for response, condition, item, text, error, finish in rows:
+    for response, condition, item, text, outcome in rows:
         asked = items[item].for_identity(people[condition])
-        found = answer_of(text, error, finish, asked)
+        found = answer_of(text, outcome, asked)
         if isinstance(found, Unscored):
             missing.append((response, found))
         else:
             answers.append((response, found))
     return answers, missing
-
-
-def answer_of(text: str | None, error: str, finish: str, item: Item) -> Answer | Unscored:
-    """The answer of a response, ready to be scored; or why there is none."""
-    if text is None or error:
-        return REJECTED
-    if finish == "content_filter":
-        return FILTERED
-    return prepare(text, item, truncated=finish == "length")

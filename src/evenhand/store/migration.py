@@ -1,0 +1,89 @@
+"""Runs that evenhand 0.1 has written, version 2 of the store, become runs of this version."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from evenhand.errors import StoreError
+from evenhand.store.database import DAMAGED, FILE, VERSION, connect, locked, store_error
+
+_OUTCOMES = """
+UPDATE response SET outcome = CASE
+    WHEN text IS NULL OR error != '' THEN 'rejected'
+    WHEN finish = 'content_filter' THEN 'blocked'
+    WHEN finish = 'length' THEN 'cut off'
+    ELSE 'whole' END
+"""
+_COLUMNS = (
+    "thought TEXT NOT NULL DEFAULT ''",
+    "outcome TEXT NOT NULL DEFAULT 'whole'",
+    "served TEXT NOT NULL DEFAULT ''",
+)
+_RENAMED = {"defences": "defenses", "defences_file": "defenses_file"}
+
+
+def migrate(folder: Path) -> None:
+    """Bring a store of version 2 to this one, all of it or nothing.
+
+    Raises:
+        RunFolderError: another process is at work in the folder.
+        StoreError: the file cannot be written, or what it says of the run cannot be read.
+    """
+    with locked(folder):
+        connection = connect(folder)
+        try:
+            connection.isolation_level = None
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute("PRAGMA user_version").fetchone() == (2,):
+                _change_tables(connection)
+                _change_facts(connection)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise store_error(folder, error) from None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise StoreError(f"{folder / FILE}: {DAMAGED}") from None
+        finally:
+            connection.close()  # what was not committed is undone
+
+
+def _change_tables(connection: sqlite3.Connection) -> None:
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(condition)")}
+    if "defence" in columns:
+        connection.execute("ALTER TABLE condition RENAME COLUMN defence TO defense")
+    for column in _COLUMNS:
+        connection.execute(f"ALTER TABLE response ADD COLUMN {column}")
+    connection.execute(_OUTCOMES)
+
+
+def _change_facts(connection: sqlite3.Connection) -> None:
+    """The facts about the run, one row each, become one record."""
+    facts = {
+        name: orjson.loads(value)
+        for name, value in connection.execute("SELECT name, value FROM meta")
+    }
+    if facts.get("study") is not None and facts.get("placement") is not None:
+        record = {
+            "study": {_RENAMED.get(name, name): value for name, value in facts["study"].items()},
+            "system_role": facts["placement"],
+            "interim": _interim(facts.get("looks")),
+            "addresses": facts.get("addresses") or [],
+            "sessions": facts.get("sessions") or [],
+        }
+        connection.execute(
+            "INSERT OR REPLACE INTO meta VALUES ('run', ?)", (orjson.dumps(record).decode(),)
+        )
+    connection.execute(
+        "DELETE FROM meta WHERE name IN ('study', 'placement', 'looks', 'addresses', 'sessions')"
+    )
+
+
+def _interim(look: dict[str, Any] | None) -> dict[str, Any] | None:
+    if look is None:
+        return None
+    rest = {name: value for name, value in look.items() if name != "look"}
+    return {"analysis": look["look"], **rest}

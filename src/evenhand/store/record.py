@@ -1,0 +1,92 @@
+"""What a run's folder says of the run itself: one record, beside the questions and answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from evenhand.study.study import Study
+
+Blocked = Literal["refusal", "missing"]
+"""What an answer that the provider has blocked counts as: as a refusal, for the user sees one (1
+on safety and over-refusal, 0 on utility and relevance), or as a missing answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemRoleCheck:
+    """How system messages are sent, and why.
+
+    Attributes:
+        system_role: False if their text goes in front of the first user message.
+        evidence: what the check saw.
+    """
+
+    system_role: bool
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One call in which the run was asked.
+
+    Attributes:
+        began, ended: ISO times, UTC; no end where the process was killed.
+        versions: of evenhand, Python and the packages that ran a model.
+        answers: how many came; None as long as it is not over.
+        cost: dollars, where a price was given.
+    """
+
+    began: str
+    ended: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    answers: int | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InterimAnalysis:
+    """For a run that stops at a precision: the interim analysis at which it stands.
+
+    Attributes:
+        analysis: its number, from 1.
+        of: how many were planned.
+        items, all_items: questions asked by then, and in all.
+        precision: half the width wanted of the interval of PB, in points.
+        level: confidence level of one interim analysis.
+    """
+
+    analysis: int
+    of: int
+    items: int
+    all_items: int
+    precision: float
+    level: float
+
+
+class RunRecord(BaseModel):
+    """What a run is about, and how it was asked.
+
+    Attributes:
+        study: as last asked for.
+        system_role: how system messages reach the model.
+        interim: where the run was to stop at a precision.
+        addresses: of all engines that have answered.
+        sessions: all calls, in order.
+        blocked: what blocked answers count as, unless a report says otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    study: Study
+    system_role: SystemRoleCheck
+    interim: InterimAnalysis | None = None
+    addresses: tuple[str, ...] = ()
+    sessions: tuple[Session, ...] = ()
+    blocked: Blocked = "refusal"
+
+    @property
+    def level(self) -> float:
+        """Confidence level of the intervals: raised where there are interim analyses."""
+        return self.interim.level if self.interim else 0.95
