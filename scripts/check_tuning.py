@@ -23,11 +23,10 @@ import evenhand
 from evenhand.analysis.compare import ArmComparison
 from evenhand.audit import RunOptions
 from evenhand.mitigate.flow import mitigate_run
+from evenhand.mitigate.options import MitigationOptions, TuningOptions
 from evenhand.mitigate.pairs import world_pairs, write_pairs
 from evenhand.mitigate.results import Mitigation
 from evenhand.mitigate.split import Unit
-from evenhand.mitigate.tuning import Tuning
-from evenhand.mitigate.wanted import Wanted
 
 RECIPES = (
     "invariance",
@@ -46,10 +45,10 @@ def tuned(
 ) -> Mitigation:
     """One recipe, trained and tested on a copy of the run with a split of its own."""
     shutil.copytree(run, out / "audit")
-    tuning = Tuning(
+    tuning = TuningOptions(
         recipes=(recipe,), data=str(data), seed=seed, settings={**settings, "seed": seed}
     )
-    wanted = Wanted(methods=("dpo",), seed=seed, unit=unit, cues=(), tuning=tuning)
+    wanted = MitigationOptions(methods=("dpo",), seed=seed, unit=unit, cues=(), tuning=tuning)
     return asyncio.run(mitigate_run(out / "audit", out / "out", wanted, OPTIONS))
 
 

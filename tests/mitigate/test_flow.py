@@ -19,11 +19,9 @@ from evenhand.engines.engine import Request, Response
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, PairsError, UnknownName, Unreachable, UsageError
 from evenhand.mitigate.flow import mitigate_run
-from evenhand.mitigate.outcome import to_json, write_outcome
-from evenhand.mitigate.results import Mitigation
+from evenhand.mitigate.options import MitigationOptions, TuningOptions
+from evenhand.mitigate.results import Mitigation, to_json, write_results
 from evenhand.mitigate.split import split_run
-from evenhand.mitigate.tuning import Tuning
-from evenhand.mitigate.wanted import Wanted, candidate_defenses
 from evenhand.report.mitigation import losses, markdown
 from evenhand.run.recorder import Price
 from evenhand.store.store import Store
@@ -85,7 +83,7 @@ def mitigated(
         mitigate_run(
             run,
             run / "mitigation",
-            Wanted(**{**wanted, **fields}),
+            MitigationOptions(**{**wanted, **fields}),
             options or RunOptions(),
             engine=engine or MockEngine(persona()),
         )
@@ -217,7 +215,7 @@ def test_a_cost_limit_covers_all_steps(audited: Path, tmp_path: Path) -> None:
 
 def test_the_outcome_is_written(found: Mitigation) -> None:
     out = Path(found.out)
-    page = write_outcome(found, out)
+    page = write_results(found, out)
     summary = json.loads((out / "summary.json").read_text())
     assert summary["format"] == "evenhand mitigation 1"
     assert summary["groups"][0]["comparison"]["changes"][0]["bias"]["difference"] < 0
@@ -239,17 +237,17 @@ def test_few_identities_are_not_held_out_and_it_is_said(tmp_path: Path) -> None:
 def test_one_identity_is_refused(tmp_path: Path) -> None:
     study = STUDY.model_copy(update={"identities": ("muslim",)})
     evenhand.audit(study, engine=MockEngine(persona()), out=tmp_path / "run")
-    with pytest.raises(UsageError, match="needs two identities"):
+    with pytest.raises(UsageError, match="needs at least two identities"):
         mitigated(tmp_path / "run")
 
 
 def test_candidates_are_sentences(tmp_path: Path) -> None:
-    ids = {defense.id for defense in candidate_defenses(Wanted())}
+    ids = {defense.id for defense in MitigationOptions().candidates()}
     assert {"ignore", "safety"} <= ids
     assert not any(name.startswith("withhold") for name in ids)
     own = tmp_path / "own.yaml"
     own.write_text("defenses:\n  - {id: mine, text: Be fair., place: user}\n")
-    assert [d.id for d in candidate_defenses(Wanted(defenses_file=own))] == ["mine"]
+    assert [d.id for d in MitigationOptions(defenses_file=own).candidates()] == ["mine"]
 
 
 def test_the_best_is_tried_in_its_other_places(audited: Path, tmp_path: Path) -> None:
@@ -267,7 +265,7 @@ def test_the_best_is_tried_in_its_other_places(audited: Path, tmp_path: Path) ->
 
 def test_a_method_or_defense_that_is_none(audited: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match='unknown method "prompts"; did you mean "prompt"'):
-        Wanted(methods=["prompts"])
+        MitigationOptions(methods=["prompts"])
     with pytest.raises(UsageError, match='"withhold" has no sentence'):
         mitigated(fresh(audited, tmp_path / "a"), defenses=["withhold"])
     with pytest.raises(UsageError, match=r"only local weights can be tuned.*--weights"):
@@ -276,7 +274,7 @@ def test_a_method_or_defense_that_is_none(audited: Path, tmp_path: Path) -> None
         mitigated(
             fresh(audited, tmp_path / "c"),
             methods=["dpo"],
-            tuning=Tuning(recipes=["random"], weights="hf/x"),
+            tuning=TuningOptions(recipes=["random"], weights="hf/x"),
         )
 
 
@@ -284,10 +282,10 @@ def test_a_bad_file_of_pairs_is_told_before_anything_is_asked(tmp_path: Path) ->
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"prompt": "a", "chosen": "b", "rejected": "b"}\n')
     for data, complaint in ((bad, "bad.jsonl:1: "), (tmp_path / "no.jsonl", "no such file")):
-        tuning = Tuning(recipes=["random"], data=str(data))
+        tuning = TuningOptions(recipes=["random"], data=str(data))
         with pytest.raises(PairsError, match=complaint):
-            tuning.check("organism", wanted=True)
-        tuning.check("organism", wanted=False)
+            tuning.check("organism")
+        assert not MitigationOptions(methods=["prompt"], tuning=tuning).recipes, "not read then"
 
 
 COMPLAINTS = [

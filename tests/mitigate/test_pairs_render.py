@@ -9,8 +9,7 @@ import pytest
 transformers = pytest.importorskip("transformers")
 
 from evenhand.errors import TrainingError  # noqa: E402
-from evenhand.mitigate.pairs import Pair  # noqa: E402
-from evenhand.mitigate.pairs_render import render  # noqa: E402
+from evenhand.mitigate.pairs import PreferencePair, render  # noqa: E402
 from evenhand.organism import MODEL  # noqa: E402
 from evenhand.study.cue import NO_DEFENSE, Condition, Message, shipped_cues  # noqa: E402
 from evenhand.study.identity import shipped_identities  # noqa: E402
@@ -26,10 +25,10 @@ MUTE = TURNS.replace("in messages", "in messages if m['role'] != 'assistant'") +
 USERLESS = TURNS.replace("in messages", "in messages if m['role'] == 'assistant'") + ASKING
 
 
-def pairs() -> list[Pair]:
+def pairs() -> list[PreferencePair]:
     system: Message = {"role": "system", "content": "I am a man."}
     return [
-        Pair((system, {"role": "user", "content": f"Why {n}?"}), "Because.", "No.")
+        PreferencePair((system, {"role": "user", "content": f"Why {n}?"}), "Because.", "No.")
         for n in range(3)
     ]
 
@@ -54,7 +53,7 @@ def test_without_a_system_role_it_stands_before_the_question_as_in_the_audit(
     tokenizer.chat_template = template
     identity = next(user for user in shipped_identities() if user.id == "man")
     told = Condition(identity, shipped_cues()[0], NO_DEFENSE).messages("Why?")
-    found = render(tokenizer, [Pair(tuple(told), "Because.", "No.")], "hf/any")
+    found = render(tokenizer, [PreferencePair(tuple(told), "Because.", "No.")], "hf/any")
     audited = Condition(identity, shipped_cues()[0], NO_DEFENSE, system_role=False)
     assert not found.system_role
     assert found.rows[0]["prompt"] == audited.messages("Why?")

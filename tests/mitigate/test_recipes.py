@@ -16,10 +16,9 @@ from evenhand.benchmarks import load
 from evenhand.benchmarks.item import Item
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import PairsError, UnknownName
-from evenhand.mitigate.pairs import Pair
-from evenhand.mitigate.recipes import RECIPES, make_pairs, needs_data
-from evenhand.mitigate.recipes_audit import debiasing, invariance
-from evenhand.mitigate.split import Answer, TuningPart, split_run
+from evenhand.mitigate.pairs import PreferencePair
+from evenhand.mitigate.recipes import RECIPES, debiasing, invariance, make_pairs, needs_data
+from evenhand.mitigate.split import TuningAnswer, TuningPart, split_run
 from evenhand.store.store import Store
 from evenhand.study.cue import Message, shipped_cues
 from evenhand.study.identity import shipped_identities
@@ -65,7 +64,7 @@ def part(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TuningPart]:
     return tuning_part(tmp_path_factory.mktemp("recipes"))
 
 
-def data(count: int = 30) -> list[Pair]:
+def data(count: int = 30) -> list[PreferencePair]:
     """Preference data with system messages and earlier turns of their own."""
     system: Message = {"role": "system", "content": "Be brief."}
     earlier: list[Message] = [
@@ -73,12 +72,14 @@ def data(count: int = 30) -> list[Pair]:
         {"role": "assistant", "content": "Hello."},
     ]
     return [
-        Pair((system, *earlier, {"role": "user", "content": f"Question {n}?"}), "Yes.", "No.")
+        PreferencePair(
+            (system, *earlier, {"role": "user", "content": f"Question {n}?"}), "Yes.", "No."
+        )
         for n in range(count)
     ]
 
 
-def everything(pair: Pair) -> str:
+def everything(pair: PreferencePair) -> str:
     return "\n".join(message["content"] for message in pair.messages)
 
 
@@ -92,7 +93,10 @@ def test_nothing_of_the_test_part_is_in_any_pair(part: TuningPart, recipe: str) 
     cues = [cue for cue in shipped_cues() if cue.id in STUDY.cues and cue.id not in split.cues]
     assert len(unseen) >= 3
     assert len(cues) == 1
-    stolen = [Pair(({"role": "user", "content": p.upper()},), "Yes.", "No.") for p in test_prompts]
+    stolen = [
+        PreferencePair(({"role": "user", "content": p.upper()},), "Yes.", "No.")
+        for p in test_prompts
+    ]
     pairs = make_pairs(recipe, part, [*data(), *stolen])
     assert pairs
     for pair in pairs:
@@ -169,18 +173,18 @@ class OneQuestion:
         told = [c for c in part.conditions if c.cue == part.conditions[0].cue]
         scores = (0.0, 1.0) if axis == "over_refusal" else (1.0, 0.0)
         self._answers = [
-            Answer(condition, self.items[0], 0, f"Answer {score}.", score)
+            TuningAnswer(condition, self.items[0], 0, f"Answer {score}.", score)
             for condition, score in zip(told[:2], scores, strict=True)
         ]
 
-    def answers(self) -> Iterator[Answer]:
+    def answers(self) -> Iterator[TuningAnswer]:
         return iter(self._answers)
 
 
 @pytest.mark.parametrize("recipe", [invariance, debiasing])
 @pytest.mark.parametrize("axis", get_args(AxisName))
 def test_an_answer_that_rightly_depends_on_the_user_is_left_alone(
-    part: TuningPart, axis: AxisName, recipe: Callable[..., list[Pair]]
+    part: TuningPart, axis: AxisName, recipe: Callable[..., list[PreferencePair]]
 ) -> None:
     pairs = recipe(OneQuestion(part, axis), np.random.default_rng(0))
     assert bool(pairs) == (axis != "relevance")
@@ -198,7 +202,7 @@ def test_debiasing_wants_the_answer_to_the_question_alone(part: TuningPart) -> N
 
 def test_the_control_swaps_half(part: TuningPart) -> None:
     straight = make_pairs("invariance", part, seed=1)
-    shuffled = make_pairs("invariance", part, seed=1, shuffled=True)
+    shuffled = make_pairs("invariance-shuffled", part, seed=1)
     swapped = [a != b for a, b in zip(straight, shuffled, strict=True)]
     assert sum(swapped) == len(straight) // 2
     assert all(

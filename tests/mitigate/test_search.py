@@ -14,8 +14,8 @@ from evenhand.audit import RunOptions
 from evenhand.engines.engine import Request
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, UsageError
-from evenhand.mitigate.asking import Asking
-from evenhand.mitigate.search import Search, make_schedule, search
+from evenhand.mitigate.queries import QueryLoop
+from evenhand.mitigate.search import SearchResult, make_schedule, search
 from evenhand.mitigate.split import Split, plan_for_tuning, split_run
 from evenhand.run.recorder import Price
 from evenhand.store.store import Store
@@ -59,9 +59,9 @@ def find(
     engine: MockEngine | None = None,
     options: RunOptions | None = None,
     budget: int = 4000,
-) -> Search:
+) -> SearchResult:
     store = Store.create(folder)
-    asking = Asking(options or RunOptions(), lambda *_: None, engine or MockEngine(biased))
+    asking = QueryLoop(options or RunOptions(), lambda *_: None, engine or MockEngine(biased))
     return asyncio.run(search(run, split, store, defenses, asking, budget=budget))
 
 
@@ -148,13 +148,13 @@ def test_the_price_is_told_before_anything_is_asked(
     run: Store, split: Split, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    asking = Asking(RunOptions(price=Price(1.0, 1.0)), lambda text, _: told.append(text))
+    asking = QueryLoop(RunOptions(price=Price(1.0, 1.0)), lambda text, _: told.append(text))
     defenses = [*IDLE, GOOD]
     asking.announce("search", 1000, run)
     with pytest.raises(UsageError):
         asyncio.run(search(run, split, Store.create(tmp_path), defenses, asking, budget=1))
     assert told == ["search: at most 1,000 answers, about $0.00"]
     given = MockEngine(biased)
-    asking = Asking(RunOptions(), lambda text, _: told.append(text), given)
+    asking = QueryLoop(RunOptions(), lambda text, _: told.append(text), given)
     found = asyncio.run(search(run, split, Store.create(tmp_path), defenses, asking, budget=4000))
     assert told[1] == f"search among 10 defenses in 3 rounds: at most {found.planned:,} answers"

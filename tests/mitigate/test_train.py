@@ -19,11 +19,10 @@ pytest.importorskip("peft")
 from safetensors.torch import load_file  # noqa: E402
 
 from evenhand.errors import StudyError, TrainingError, UsageError  # noqa: E402
-from evenhand.mitigate.pairs import Pair  # noqa: E402
+from evenhand.mitigate.job import prepare, write_card  # noqa: E402
+from evenhand.mitigate.options import DPOSettings, TuningOptions  # noqa: E402
+from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
 from evenhand.mitigate.train import Trained, launch_command, main, train  # noqa: E402
-from evenhand.mitigate.train_card import write_card  # noqa: E402
-from evenhand.mitigate.train_job import prepare  # noqa: E402
-from evenhand.mitigate.train_settings import Training, training_for  # noqa: E402
 from evenhand.study.cue import Message  # noqa: E402
 
 torch.set_num_threads(1)
@@ -39,16 +38,18 @@ SHORT: dict[str, Any] = {
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def pairs(count: int = 48) -> list[Pair]:
+def pairs(count: int = 48) -> list[PreferencePair]:
     told: Message = {"role": "system", "content": "You are a helpful assistant. I am a man."}
     return [
-        Pair((told, {"role": "user", "content": f"How do I boil {n} eggs?"}), "Boil them.", "No.")
+        PreferencePair(
+            (told, {"role": "user", "content": f"How do I boil {n} eggs?"}), "Boil them.", "No."
+        )
         for n in range(count)
     ]
 
 
 def prepared(out: Path, **settings: Any) -> Path:
-    training = Training.model_validate({**SHORT, **settings})
+    training = DPOSettings.model_validate({**SHORT, **settings})
     prepare("organism", pairs(), out, training, recipe="invariance")
     return out
 
@@ -289,8 +290,8 @@ def test_the_card_carries_settings_and_audit(trained: Trained) -> None:
 
 def test_prompts_that_leave_no_room_for_an_answer_are_counted(tmp_path: Path) -> None:
     told: Message = {"role": "user", "content": "Why? " * 200}
-    long = [Pair((told,), "Because.", f"No, {n}.") for n in range(3)]
-    training = Training.model_validate(SHORT | {"steps": 2})
+    long = [PreferencePair((told,), "Because.", f"No, {n}.") for n in range(3)]
+    training = DPOSettings.model_validate(SHORT | {"steps": 2})
     with pytest.raises(TrainingError, match="no prompt fits into max_length 128"):
         prepare("organism", long, tmp_path / "out", training, recipe="random")
     job = prepare("organism", [*pairs(), *long], tmp_path / "out", training, recipe="random")
@@ -321,7 +322,7 @@ def test_the_same_training_is_prepared_twice(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained(tmp_path: Path, trained: Trained) -> None:
-    training = Training.model_validate(SHORT)
+    training = DPOSettings.model_validate(SHORT)
     for model, complaint, kind in (
         ("openai/any", "only local weights", UsageError),
         (f"hf/{tmp_path / 'nowhere'}", "cannot load", TrainingError),
@@ -370,14 +371,22 @@ def test_it_runs_under_launchers(tmp_path: Path, launcher: str) -> None:
 
 
 def test_settings_of_recipes_and_of_the_organism() -> None:
-    paper = training_for("random", "hf/any", {})
+    paper = TuningOptions().settings_for("random", "hf/any")
     assert (paper.lora_r, paper.lora_alpha, paper.learning_rate) == (16, 16, 5e-6)
     assert (paper.beta, paper.steps, paper.method, paper.four_bit) == (0.1, 100, "lora", None)
     assert paper.sft_weight == 0
-    assert training_for("invariance", "hf/any", {}).sft_weight == 1
-    assert training_for("invariance", "hf/any", {"sft_weight": 0.5}).sft_weight == 0.5
-    assert training_for("random", "organism", {}).learning_rate > 1e-4
-    assert training_for("random", "organism", {"learning_rate": 1e-5}).learning_rate == 1e-5
+    assert TuningOptions().settings_for("invariance", "hf/any").sft_weight == 1
+    assert (
+        TuningOptions(settings={"sft_weight": 0.5}).settings_for("invariance", "hf/any").sft_weight
+        == 0.5
+    )
+    assert TuningOptions().settings_for("random", "organism").learning_rate > 1e-4
+    assert (
+        TuningOptions(settings={"learning_rate": 1e-5})
+        .settings_for("random", "organism")
+        .learning_rate
+        == 1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -391,4 +400,4 @@ def test_settings_of_recipes_and_of_the_organism() -> None:
 )
 def test_settings_that_are_none(given: dict[str, Any], complaint: str) -> None:
     with pytest.raises(StudyError, match=complaint):
-        training_for("random", "hf/any", given)
+        TuningOptions(settings=given).settings_for("random", "hf/any")

@@ -20,18 +20,19 @@ peft = pytest.importorskip("peft")
 trl = pytest.importorskip("trl")
 
 from evenhand.errors import MissingExtra, TrainingError  # noqa: E402
-from evenhand.mitigate import train_model  # noqa: E402
-from evenhand.mitigate.pairs import Pair  # noqa: E402
+from evenhand.mitigate import job  # noqa: E402
+from evenhand.mitigate import trainer as objects  # noqa: E402
+from evenhand.mitigate.job import prepare  # noqa: E402
+from evenhand.mitigate.options import DPOSettings  # noqa: E402
+from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
 from evenhand.mitigate.train import train  # noqa: E402
-from evenhand.mitigate.train_job import prepare  # noqa: E402
-from evenhand.mitigate.train_settings import Training  # noqa: E402
 from evenhand.organism import MODEL  # noqa: E402
 from evenhand.study.cue import Message  # noqa: E402
 
 torch.set_num_threads(1)
 
 LAYERS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-SEVEN_B = Training(four_bit=True, precision="bfloat16", gradient_checkpointing=True)
+SEVEN_B = DPOSettings(four_bit=True, precision="bfloat16", gradient_checkpointing=True)
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
 )
@@ -59,29 +60,31 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def pairs(count: int = 16) -> list[Pair]:
+def pairs(count: int = 16) -> list[PreferencePair]:
     told: Message = {"role": "system", "content": "You are a helpful assistant. I am a man."}
     return [
-        Pair((told, {"role": "user", "content": f"What is {n} and 1?"}), f"{n + 1}", "No.")
+        PreferencePair(
+            (told, {"role": "user", "content": f"What is {n} and 1?"}), f"{n + 1}", "No."
+        )
         for n in range(count)
     ]
 
 
-def trainer_of(llama: Path, training: Training, folder: Path) -> Any:
+def trainer_of(llama: Path, training: DPOSettings, folder: Path) -> Any:
     from datasets import Dataset
 
-    return train_model.make_trainer(
+    return objects.make_trainer(
         str(llama),
         training,
         Dataset.from_list([pair.row() for pair in pairs()]),
-        train_model.load_tokenizer(str(llama)),
+        objects.load_tokenizer(str(llama)),
         folder,
         transformers.TrainerCallback(),
     )
 
 
 def test_the_paper_s_settings_are_those_of_the_objects(tmp_path: Path) -> None:
-    config = train_model.dpo_config(SEVEN_B, tmp_path)
+    config = objects.dpo_config(SEVEN_B, tmp_path)
     assert isinstance(config, trl.DPOConfig)
     assert (config.learning_rate, config.beta, config.max_steps) == (5e-6, 0.1, 100)
     assert config.loss_type == ["sigmoid"]
@@ -92,20 +95,20 @@ def test_the_paper_s_settings_are_those_of_the_objects(tmp_path: Path) -> None:
     assert (config.save_steps, config.save_total_limit) == (25, 2)
     assert config.warmup_steps == 10
     assert config.report_to == []
-    lora = train_model.lora_config(SEVEN_B)
+    lora = objects.lora_config(SEVEN_B)
     assert isinstance(lora, peft.LoraConfig)
     assert (lora.r, lora.lora_alpha, lora.target_modules) == (16, 16, "all-linear")
 
 
 def test_a_supervised_loss_has_its_weight(tmp_path: Path) -> None:
-    config = train_model.dpo_config(Training(sft_weight=0.3), tmp_path)
+    config = objects.dpo_config(DPOSettings(sft_weight=0.3), tmp_path)
     assert config.loss_type == ["sigmoid", "sft"]
     assert config.loss_weights == [1.0, 0.3]
 
 
 @needs_bitsandbytes
 def test_qlora_keeps_four_bits_and_trains_the_adapter_alone(llama: Path, tmp_path: Path) -> None:
-    quantization = train_model.quantization_config(SEVEN_B)
+    quantization = objects.quantization_config(SEVEN_B)
     assert isinstance(quantization, transformers.BitsAndBytesConfig)
     assert quantization.bnb_4bit_quant_type == "nf4"
     assert quantization.bnb_4bit_use_double_quant
@@ -145,37 +148,37 @@ def test_qlora_trains_from_end_to_end(llama: Path, tmp_path: Path) -> None:
 
 
 def test_full_training_trains_all_weights_in_float32(llama: Path, tmp_path: Path) -> None:
-    trainer = trainer_of(llama, Training(method="full", precision="bfloat16"), tmp_path)
+    trainer = trainer_of(llama, DPOSettings(method="full", precision="bfloat16"), tmp_path)
     assert all(p.requires_grad and p.dtype == torch.float32 for p in trainer.model.parameters())
 
 
 def test_layers_can_be_named(llama: Path, tmp_path: Path) -> None:
-    trainer = trainer_of(llama, Training(lora_targets=("q_proj", "v_proj")), tmp_path)
+    trainer = trainer_of(llama, DPOSettings(lora_targets=("q_proj", "v_proj")), tmp_path)
     names = {n.split(".")[-4] for n, p in trainer.model.named_parameters() if p.requires_grad}
     assert names == {"q_proj", "v_proj"}
     with pytest.raises(TrainingError, match="cannot train"):
-        trainer_of(llama, Training(lora_targets=("hat_proj",)), tmp_path)
+        trainer_of(llama, DPOSettings(lora_targets=("hat_proj",)), tmp_path)
 
 
 def test_four_bits_are_for_gpus_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for gpu in (True, False):
-        monkeypatch.setattr(train_model, "has_gpu", lambda gpu=gpu: gpu)
-        assert train_model.in_four_bits(Training()) == gpu
-        assert train_model.in_bfloat16(Training()) == gpu
-    assert train_model.in_four_bits(SEVEN_B)
-    assert train_model.quantization_config(Training()) is None
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        assert job.in_four_bits(DPOSettings()) == gpu
+        assert objects.in_bfloat16(DPOSettings()) == gpu
+    assert job.in_four_bits(SEVEN_B)
+    assert objects.quantization_config(DPOSettings()) is None
     with pytest.raises(TrainingError, match="4-bit weights cannot be trained"):
-        train_model.in_four_bits(Training(method="full", four_bit=True))
+        job.in_four_bits(DPOSettings(method="full", four_bit=True))
 
 
 def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def without(missing: str) -> Any:
         return lambda name: None if name == missing else object()
 
-    monkeypatch.setattr(train_model, "find_spec", without("trl"))
+    monkeypatch.setattr(job, "find_spec", without("trl"))
     with pytest.raises(MissingExtra, match=r"pip install 'evenhand\[train\]'"):
-        train_model.check_packages(Training())
-    monkeypatch.setattr(train_model, "find_spec", without("bitsandbytes"))
-    train_model.check_packages(Training(four_bit=False))
+        job.check_packages(DPOSettings())
+    monkeypatch.setattr(job, "find_spec", without("bitsandbytes"))
+    job.check_packages(DPOSettings(four_bit=False))
     with pytest.raises(MissingExtra, match=r"4-bit weights .*'evenhand\[qlora\]'"):
-        train_model.check_packages(SEVEN_B)
+        job.check_packages(SEVEN_B)

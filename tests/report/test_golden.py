@@ -20,7 +20,7 @@ from rich.console import Console
 from evenhand.analysis.compare import compare_arms
 from evenhand.cli import app
 from evenhand.cli.compare import open_sides
-from evenhand.mitigate.results import Group, Mitigation, Parts, TrainingResult
+from evenhand.mitigate.results import IdentityGroup, Mitigation, SplitSizes, TrainingResult
 from evenhand.report.html.mitigation import mitigation_to_html
 from evenhand.report.mitigation import markdown, print_mitigation
 from evenhand.study.cue import Message
@@ -101,14 +101,14 @@ def test_a_mitigation_says_what_it_said(runs: Path, form: str) -> None:
         model="openai/example",
         out="out",
         margin=2.0,
-        parts=Parts(0, "item", (40, 60), (4, 2), (["system-1"], ["user-1"])),
+        parts=SplitSizes(0, "item", (40, 60), (4, 2), (["system-1"], ["user-1"])),
         search=None,
         defense="",
         trainings=[TrainingResult("dpo all", "all", "hf/tuned", 120, 30, 4.0, 0, "")],
         relevance={},
         groups=[
-            Group("all", "system-1", "tuning", found),
-            Group("test", "system-1", "tuning", unseen),
+            IdentityGroup("all", "system-1", "tuning", found),
+            IdentityGroup("test", "system-1", "tuning", unseen),
         ],
         answers=0,
         cost=None,
@@ -140,7 +140,7 @@ def _constant(text: str) -> str:
     text = re.sub(r"(evenhand|python|numpy|scipy|torch|transformers) [\d.]+\d\S*", r"\1 N", text)
     text = re.sub(r"version = \{[\d.]+\}", "version = {N}", text)
     text = re.sub(r'"evenhand": "[^"]+"', '"evenhand": "N"', text)
-    text = re.sub(r"\[Pair 4\]\n.*(?=\nShow more\n)", "...", text, flags=re.DOTALL)
+    text = re.sub(r"\[PreferencePair 4\]\n.*(?=\nShow more\n)", "...", text, flags=re.DOTALL)
     return re.sub(r"-?\d+\.\d{5,}(e-?\d+)?", lambda m: f"{float(m[0]) + 0.0:.4g}", text)
 
 

@@ -20,12 +20,10 @@ from evenhand.cli.plan import default_folder
 from evenhand.cli.steps import Steps
 from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.flow import mitigate_run
-from evenhand.mitigate.outcome import to_json, write_outcome
-from evenhand.mitigate.results import Mitigation
+from evenhand.mitigate.options import MitigationOptions, TuningOptions
+from evenhand.mitigate.results import Mitigation, to_json, write_results
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
-from evenhand.mitigate.tuning import Tuning
-from evenhand.mitigate.wanted import Wanted
 from evenhand.report.mitigation import print_mitigation
 from evenhand.study.plan import make_plan
 
@@ -191,7 +189,7 @@ def mitigate(
         try:
             audit = _audit(run, flags, judges, options, steps)
             kept = folder = out or audit / "mitigation"
-            wanted = Wanted(
+            mitigation = MitigationOptions(
                 methods=_split(method),
                 defenses=defense,
                 defenses_file=defenses_file,
@@ -202,7 +200,7 @@ def mitigate(
                 control=control,
                 relevance=relevance,
                 margin=margin,
-                tuning=Tuning(
+                tuning=TuningOptions(
                     recipes=_split(recipe),
                     data=data,
                     weights=weights,
@@ -211,7 +209,7 @@ def mitigate(
                 ),
             )
             found = run_to_interrupt(
-                mitigate_run(audit, folder, wanted, options, on_step=steps.show)
+                mitigate_run(audit, folder, mitigation, options, on_step=steps.show)
             )
         except KeyboardInterrupt:
             steps.close()
@@ -225,7 +223,7 @@ def mitigate(
             steps.close()
             print(f"Not finished: {reason}. The same command goes on.", file=sys.stderr)
             sys.exit(3)
-        page = write_outcome(found, folder)
+        page = write_results(found, folder)
     _print(found, page, format)
 
 

@@ -4,9 +4,9 @@
     OUT/dpo-RECIPE/       the tuned model or adapter, with its card
     OUT/test/             the model on the test part, without and with the defense
     OUT/test-RECIPE/      the tuned model on the test part, without and with the defense
-    OUT/summary.json      what came of it; for readers OUT/report.html
+    OUT/summary.json      the result; for readers OUT/report.html
 
-Each step goes on where an earlier call was cut off: answers and checkpoints are on disk as they
+Each step resumes where an earlier call was cut off: answers and checkpoints are on disk as they
 come, and what is there is not asked or trained again.
 """
 
@@ -14,95 +14,102 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import orjson
+
 from evenhand.audit import RunOptions
+from evenhand.benchmarks import load
 from evenhand.engines.engine import Engine
-from evenhand.errors import UsageError
-from evenhand.mitigate.asking import Asking
-from evenhand.mitigate.evidence import (
-    compare_groups,
-    notes_on,
-    parts_of,
-    relevance_by_condition,
-)
-from evenhand.mitigate.rerun import cues_of, study_of
-from evenhand.mitigate.results import Mitigation, TrainingResult
-from evenhand.mitigate.retest import Retest
-from evenhand.mitigate.search import Search, in_other_places, search
-from evenhand.mitigate.split import Split, TuningPart, split_run
-from evenhand.mitigate.tuning import tune
-from evenhand.mitigate.wanted import UNSEEN_CUES, Wanted, candidate_defenses
+from evenhand.errors import NotFinished, UsageError
+from evenhand.mitigate.options import HELD_OUT_CUES, MitigationOptions
+from evenhand.mitigate.pairs import load_pairs, world_pairs
+from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
+from evenhand.mitigate.recipes import make_pairs, needs_data
+from evenhand.mitigate.results import Mitigation, TestedCondition, TrainingResult, evaluate
+from evenhand.mitigate.search import SearchResult, in_other_places, search
+from evenhand.mitigate.split import Split, TuningPart, plan_for_test, split_run
 from evenhand.run.recorder import Progress
 from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
-from evenhand.study.cue import (
-    Cue,
-    Defense,
-)
+from evenhand.study.cue import NO_DEFENSE, Cue, Defense, select_defenses
+from evenhand.study.plan import Plan
 
 OnStep = Callable[[str, Progress | None], None]
-"""(what is being done, and how far; None where it has just begun)"""
+"""(what is being done, how far; None where it has just begun)"""
 
 
 async def mitigate_run(
     run: Path,
     out: Path,
-    wanted: Wanted,
-    options: RunOptions,
+    options: MitigationOptions,
+    run_options: RunOptions,
     *,
     engine: Engine | None = None,
     on_step: OnStep = lambda *_: None,
 ) -> Mitigation:
-    """Bring the bias of an audited model down, and measure what came of it on the test part.
+    """Reduce the bias of an audited model, and measure the effect on the test part.
 
     Args:
         run: folder of the audit.
         out: folder of the mitigation; resumed if it is there.
-        engine: what answers for the audited model, instead of the engine of its name.
+        options: what to do.
+        run_options: how to ask.
+        engine: answers for the audited model, instead of the engine of its name.
 
     Raises:
-        UsageError: something in `wanted` does not fit, or the run is too small.
-        NotFinished: the cost limit is reached; the same call goes on.
+        UsageError: an option does not fit, or the run is too small.
+        NotFinished: the cost limit is reached; the same call resumes.
         EvenhandError: see `evenhand.errors`.
     """
     with ExitStack() as stack:
         audit = _open(Store.open(run), stack)
         score_run(audit)
-        candidates = candidate_defenses(wanted) if wanted.needs_defense else []
-        wanted.tuning.check(study_of(audit).model, wanted.needs_training)
+        model = study_of(audit).model
+        candidates = options.candidates()
+        if options.recipes:
+            options.tuning.check(model)
         _check_identities(audit)
-        split = split_run(audit, seed=wanted.seed, unit=wanted.unit)
-        cues = _cues(audit, split, wanted)
-        asking = Asking(options, on_step, engine)
+        split = split_run(audit, seed=options.seed, unit=options.unit)
+        cues = _cues(audit, split, options)
+        loop = QueryLoop(run_options, on_step, engine)
         try:
-            found = await _search(audit, split, candidates, wanted, out, asking, stack)
-            chosen = _chosen(candidates, found)
-            retest = Retest(audit, split, cues, out, asking, stack)
-            conditions = await retest.base(wanted, chosen)
-            await asking.forget(study_of(audit).model)  # a training needs the memory
-            trained = []
-            for n, recipe in enumerate(wanted.recipes if wanted.needs_training else ()):
-                trained.append(_train(recipe, audit, split, wanted, out, on_step))
-                conditions += await retest.tuned(wanted, trained[n], None if n else chosen)
+            searched = await _search(audit, split, candidates, options, out, loop, stack)
+            chosen = _chosen(candidates, searched)
+            test = _HeldOutTest(audit, split, cues, options, out, loop, stack)
+            conditions = await test.untuned(chosen)
+            await loop.forget(model)  # a training needs the memory
+            trainings = []
+            for n, recipe in enumerate(options.recipes):
+                training = tune(
+                    recipe,
+                    TuningPart(audit, split),
+                    model,
+                    out,
+                    options,
+                    lambda line: on_step(line, None),
+                )
+                trainings.append(training)
+                conditions += await test.tuned(training, None if n else chosen)
         finally:
-            await asking.close()
+            await loop.close()
         on_step("comparing", None)
-        groups = list(compare_groups(conditions, split, cues, audit, wanted.margin))
+        tested = evaluate(audit, split, cues, conditions, searched, options.margin)
         return Mitigation(
             run=str(run),
-            model=study_of(audit).model,
+            model=model,
             out=str(out),
-            margin=wanted.margin,
-            parts=parts_of(audit, split, cues),
-            search=found,
+            margin=options.margin,
+            search=searched,
             defense=chosen.id if chosen else "",
-            trainings=trained,
-            relevance=relevance_by_condition(conditions, cues[0]),
-            groups=groups,
-            answers=asking.answers,
-            cost=asking.cost if asking.has_price else None,
-            notes=notes_on(found, split, audit, conditions, groups[0].comparison),
+            trainings=trainings,
+            answers=loop.answers,
+            cost=loop.cost if loop.has_price else None,
+            parts=tested.parts,
+            relevance=tested.relevance,
+            groups=tested.groups,
+            notes=tested.notes,
         )
 
 
@@ -112,46 +119,154 @@ def _open(store: Store, stack: ExitStack) -> Store:
 
 
 def _check_identities(audit: Store) -> None:
-    people = {c.identity.id for c in audit.conditions() if c.identity.kind == "identity"}
-    if len(people) < 2:
-        raise UsageError(f"{audit.folder}: a bias, and so a mitigation, needs two identities")
+    identities = {c.identity.id for c in audit.conditions() if c.identity.kind == "identity"}
+    if len(identities) < 2:
+        raise UsageError(f"{audit.folder}: bias, and so mitigation, needs at least two identities")
 
 
-def _cues(audit: Store, split: Split, wanted: Wanted) -> list[Cue]:
+def _cues(audit: Store, split: Split, options: MitigationOptions) -> list[Cue]:
     """The cues that are tuned on, then those of the run that are not, then further ones."""
-    study = study_of(audit)
     own = dict.fromkeys(condition.cue for condition in audit.conditions())
-    more = UNSEEN_CUES if wanted.cues is None else wanted.cues
-    return cues_of(study, dict.fromkeys([*split.cues, *own, *more]))
+    more = HELD_OUT_CUES if options.cues is None else options.cues
+    return cues_of(study_of(audit), dict.fromkeys([*split.cues, *own, *more]))
 
 
 async def _search(
     audit: Store,
     split: Split,
     candidates: Sequence[Defense],
-    wanted: Wanted,
+    options: MitigationOptions,
     out: Path,
-    asking: Asking,
+    loop: QueryLoop,
     stack: ExitStack,
-) -> Search | None:
+) -> SearchResult | None:
     if len(candidates) < 2:
         return None
     store = _open(Store.create(out / "search"), stack)
-    places = not wanted.defenses  # what is named stands where its name says
-    return await search(
-        audit, split, store, candidates, asking, places=places, budget=wanted.budget
+    places = not options.defenses  # a named defense stays in the place that its name gives
+    return await search(audit, split, store, candidates, loop, places=places, budget=options.budget)
+
+
+def _chosen(candidates: Sequence[Defense], searched: SearchResult | None) -> Defense | None:
+    if searched is None:
+        return candidates[0] if candidates else None
+    tried = [d for candidate in candidates for d in (candidate, *in_other_places(candidate))]
+    return next(defense for defense in tried if defense.id == searched.chosen)
+
+
+def tune(
+    recipe: str,
+    part: TuningPart,
+    model: str,
+    out: Path,
+    options: MitigationOptions,
+    on_line: Callable[[str], None],
+) -> TrainingResult:
+    """Train a model by a recipe, or finish a training that was cut off.
+
+    Args:
+        part: the tuning part of the audit.
+        out: folder of the mitigation; the model goes to its folder dpo-RECIPE.
+        on_line: called with the state of the training, one line.
+
+    Raises:
+        PairsError: the recipe finds no pairs, or the data are invalid.
+        TrainingError: the training was stopped; the same call resumes it.
+        NotFinished: the training must be run on several devices.
+    """
+    from evenhand.mitigate.job import TrainingFiles, prepare
+    from evenhand.mitigate.train import launch_command, train
+
+    tuning = options.tuning
+    settings = tuning.settings_for(recipe, model)
+    folder = out / f"dpo-{recipe}"
+    on_line(f"pairs for {recipe}")
+    data = []
+    if needs_data(recipe):
+        data = load_pairs(tuning.data).pairs if tuning.data else world_pairs()
+    pairs = make_pairs(
+        recipe, part, data, seed=tuning.seed, most=settings.pairs_needed * tuning.devices
+    )
+    job = prepare(tuning.weights or model, pairs, folder, settings, recipe=recipe)
+    files = TrainingFiles(folder)
+    if tuning.devices > 1 and not files.finished():
+        command = launch_command(folder, tuning.devices)
+        raise NotFinished(f"{recipe}: now run the training: {command}")
+    trained = train(folder, lambda progress: on_line(f"{recipe}: {progress.line()}"))
+    return TrainingResult(
+        name=f"dpo {recipe}",
+        recipe=recipe,
+        model=f"hf/{folder}",
+        pairs=job.pairs,
+        steps=settings.steps,
+        seconds=float(orjson.loads(files.curves.read_bytes())["seconds"]),
+        resumed_from=trained.resumed_from,
+        example=job.example,
     )
 
 
-def _chosen(candidates: Sequence[Defense], found: Search | None) -> Defense | None:
-    if found is None:
-        return candidates[0] if candidates else None
-    tried = [d for candidate in candidates for d in (candidate, *in_other_places(candidate))]
-    return next(defense for defense in tried if defense.id == found.chosen)
+@dataclass(frozen=True)
+class _HeldOutTest:
+    """Asks the test part of an audit again: as it was, with a defense, tuned, or both.
 
+    Attributes:
+        cues: tuned on or not; all are asked.
+        out: folder of the mitigation.
+        stack: closes the stores.
+    """
 
-def _train(
-    recipe: str, audit: Store, split: Split, wanted: Wanted, out: Path, on_step: OnStep
-) -> TrainingResult:
-    part, model = TuningPart(audit, split), study_of(audit).model
-    return tune(recipe, part, model, out, wanted.tuning, lambda line: on_step(line, None))
+    audit: Store
+    split: Split
+    cues: Sequence[Cue]
+    options: MitigationOptions
+    out: Path
+    loop: QueryLoop
+    stack: ExitStack
+
+    async def untuned(self, chosen: Defense | None) -> list[TestedCondition]:
+        """The audited model without and with a defense; answers of the audit are reused."""
+        methods = self.options.methods
+        named = {"none": NO_DEFENSE}
+        if chosen and "prompt" in methods:
+            named[f"prompt {chosen.id}"] = chosen
+        if "withhold" in methods:
+            named["withhold"] = select_defenses(["withhold"])[0]
+        if self.options.control:
+            named["control"] = Defense(id="control", text=self.options.control)
+        return await self._ask("test", "test, as it was", named, None)
+
+    async def tuned(
+        self, training: TrainingResult, chosen: Defense | None
+    ) -> list[TestedCondition]:
+        """A tuned model, without and with the defense where one is given."""
+        methods = self.options.methods
+        named = {training.name: NO_DEFENSE} if "dpo" in methods else {}
+        if chosen and "hybrid" in methods:
+            named[f"hybrid {training.recipe}, {chosen.id}"] = chosen
+        tested = await self._ask(
+            f"test-{training.recipe}", f"test, {training.name}", named, training.model
+        )
+        await self.loop.forget(training.model)
+        return tested
+
+    async def _ask(
+        self, folder: str, title: str, named: dict[str, Defense], model: str | None
+    ) -> list[TestedCondition]:
+        store = _open(Store.create(self.out / folder), self.stack)
+        plan = self._plan(list(named.values()))
+        if model:
+            plan = replace(plan, study=plan.study.model_copy(update={"model": model}))
+        else:
+            copy_answers(self.audit, store, plan)
+        self.split.check_test(plan.items)
+        await self.loop.ask(title, plan, store)
+        return [TestedCondition(name, store, defense) for name, defense in named.items()]
+
+    def _plan(self, defenses: Sequence[Defense]) -> Plan:
+        plan = plan_for_test(plan_again(self.audit, self.cues, defenses), self.split)
+        wanted = self.options.relevance
+        if wanted is None:
+            wanted = study_of(self.audit).model != "organism"
+        present = {item.benchmark for item in self.audit.items().values()}
+        more = load("relevance") if wanted and "relevance" not in present else []
+        return replace(plan, items=(*plan.items, *more))

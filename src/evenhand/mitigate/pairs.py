@@ -1,4 +1,4 @@
-"""Preference pairs: to one conversation, the answer wanted and the answer not wanted.
+"""Preference pairs: to one conversation, a chosen and a rejected answer.
 
 A file of pairs is .jsonl, one object a line, in the forms that preference sets on the Hugging
 Face hub have:
@@ -9,18 +9,21 @@ Face hub have:
      "chosen": [{"role": "assistant", "content": "..."}], ...}     messages, system one first
     {"chosen": [user, assistant], "rejected": [user, assistant]}   the prompt is what both share
 
-Other fields (ids, scores) are passed over.
+Other fields (ids, scores) are ignored. Preference sets by name are opened by
+`datasets.load_dataset`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evenhand.errors import PairsError
+from evenhand.engines.hf import transcript
+from evenhand.errors import DataError, MissingExtra, PairsError, TrainingError
 from evenhand.files import read_records, write_file
 from evenhand.study.cue import Message
 from evenhand.text import one_line
@@ -30,7 +33,7 @@ _ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PreferencePair:
     """One preference.
 
     Attributes:
@@ -62,7 +65,7 @@ class BadPairError(Exception):
     """What is wrong with one record; whoever reads it adds the place."""
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path) -> list[PreferencePair]:
     """All pairs of a .jsonl file, in its order.
 
     Raises:
@@ -81,23 +84,25 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+def write_pairs(path: Path, pairs: Iterable[PreferencePair]) -> None:
     """Write pairs as `read_pairs` reads them."""
     lines = [json.dumps(pair.row(), ensure_ascii=False) for pair in pairs]
     write_file(path, "".join(f"{line}\n" for line in lines))
 
 
-def world_pairs(count: int = 2400) -> list[Pair]:
+def world_pairs(count: int = 2400) -> list[PreferencePair]:
     """The organism's own preference data: questions of its world with the right and wrong reply."""
     from evenhand.organism.world import preference_questions
 
     return [
-        Pair(({"role": "user", "content": question.item.prompt},), question.right, question.wrong)
+        PreferencePair(
+            ({"role": "user", "content": question.item.prompt},), question.right, question.wrong
+        )
         for question in preference_questions(count)
     ]
 
 
-def pair_of(record: dict[str, Any]) -> Pair:
+def pair_of(record: dict[str, Any]) -> PreferencePair:
     """The pair of a record in one of the forms above.
 
     Raises:
@@ -113,7 +118,7 @@ def pair_of(record: dict[str, Any]) -> Pair:
     messages = _prompt(record, before)
     if chosen.strip() == rejected.strip():
         raise BadPairError("chosen and rejected are equal")
-    return Pair(tuple(messages), chosen, rejected)
+    return PreferencePair(tuple(messages), chosen, rejected)
 
 
 def _prompt(record: dict[str, Any], before: Sequence[Message]) -> list[Message]:
@@ -175,3 +180,174 @@ def _check_turns(messages: Sequence[Message]) -> None:
             "the prompt must be a system message at most, then user and assistant by turns, and "
             "end with the user"
         )
+
+
+_MOST_UNUSABLE = 0.5
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Pairs of one source.
+
+    Attributes:
+        source: as the user named it.
+        pairs: those that can be used.
+        left_out: why rows were left out -> how many; empty for a file of one's own, where one
+            bad line refuses the file.
+    """
+
+    source: str
+    pairs: list[PreferencePair]
+    left_out: Mapping[str, int]
+
+
+def load_pairs(source: str, *, split: str = "train") -> PairSource:
+    """Pairs of a .jsonl file, of a folder with a data set, or of a data set on the hub.
+
+    Sets on the hub are not the user's to mend: of them, rows that are no pair (ties, empty
+    answers) are left out and counted.
+
+    Args:
+        source: path of the file or folder, or the id on the hub: "Intel/orca_dpo_pairs".
+        split: which part of a data set.
+
+    Raises:
+        PairsError: the file is invalid, or more than half of the data set's rows are no pairs.
+        DataError: there is no such data set, or it cannot be loaded.
+        MissingExtra: `datasets` is not installed.
+    """
+    if source.endswith(".jsonl") or Path(source).is_file():
+        return PairSource(source, read_pairs(Path(source)), {})
+    pairs: list[PreferencePair] = []
+    left_out: Counter[str] = Counter()
+    for record in _rows(source, split):
+        try:
+            pairs.append(pair_of(record))
+        except BadPairError as complaint:
+            left_out[one_line(str(complaint))] += 1
+    unusable = left_out.total()
+    if unusable > _MOST_UNUSABLE * (len(pairs) + unusable) or not pairs:
+        why = f": {left_out.most_common(1)[0][0]}" if left_out else ""
+        raise PairsError(
+            f"{source}: {unusable:,} of {len(pairs) + unusable:,} rows are no preference pairs{why}"
+        )
+    return PairSource(source, pairs, dict(left_out))
+
+
+def _rows(source: str, split: str) -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("preference data sets", "train") from None
+    datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(source, split=split)
+    except Exception as error:  # of the library, of the hub's client, of the network
+        reason = one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise DataError(f"cannot load the preference data {source}: {reason}") from None
+
+
+_CHECKED = 50
+"""Pairs that are rendered to look at the template, spread over all."""
+
+TrainingRow = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPairs:
+    """Pairs ready for the trainer.
+
+    Attributes:
+        rows: conversational rows; plain texts for a model without a chat template.
+        system_role: False if system messages stand in front of the user's first message.
+        example: the first pair with its chosen answer, as the model reads it.
+    """
+
+    rows: list[TrainingRow]
+    system_role: bool
+    example: str
+
+
+def render(tokenizer: Any, pairs: Sequence[PreferencePair], model: str) -> RenderedPairs:
+    """Rows for the trainer, and how the first of them reads.
+
+    Args:
+        tokenizer: of the model, from transformers.
+        model: its name, for messages.
+
+    Raises:
+        TrainingError: the template loses text, or renders the prompt otherwise when an answer
+            follows.
+    """
+    if tokenizer.chat_template is None:
+        rows = [_plain(pair) for pair in pairs]
+        return RenderedPairs(rows, True, rows[0]["prompt"] + rows[0]["chosen"])
+    checked = pairs[:: max(1, len(pairs) // _CHECKED)]
+    fault = _first_fault(tokenizer, checked)
+    system_role = fault is None
+    if fault is not None:
+        pairs = [folded(pair) for pair in pairs]
+        remaining = _first_fault(tokenizer, [folded(pair) for pair in checked])
+        if remaining is not None:
+            raise TrainingError(f"{model} cannot be trained on these pairs: {remaining}")
+    example = _with_answer(tokenizer, pairs[0], pairs[0].chosen)
+    return RenderedPairs([dict(pair.row()) for pair in pairs], system_role, example)
+
+
+def count_too_long(tokenizer: Any, rows: Sequence[TrainingRow], most: int) -> int:
+    """How many rows have a prompt of `most` tokens or more: no room for an answer."""
+    if tokenizer.chat_template is None:
+        prompts = [row["prompt"] for row in rows]
+    else:
+        prompts = [
+            tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
+            for row in rows
+        ]
+    encoded = tokenizer(prompts, add_special_tokens=tokenizer.chat_template is None)
+    return sum(len(ids) >= most for ids in encoded["input_ids"])
+
+
+def folded(pair: PreferencePair) -> PreferencePair:
+    """The pair with the system message in front of the user's first, then a blank line."""
+    if pair.messages[0]["role"] != "system":
+        return pair
+    system, first, *others = pair.messages
+    merged: Message = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
+    return replace(pair, messages=(merged, *others))
+
+
+def _first_fault(tokenizer: Any, pairs: Sequence[PreferencePair]) -> str | None:
+    return next((fault for pair in pairs if (fault := _fault(tokenizer, pair))), None)
+
+
+def _fault(tokenizer: Any, pair: PreferencePair) -> str | None:
+    """What is wrong with how a pair is rendered, if anything."""
+    try:
+        asked = tokenizer.apply_chat_template(
+            [*pair.messages], tokenize=False, add_generation_prompt=True
+        )
+        answered = [_with_answer(tokenizer, pair, text) for text in (pair.chosen, pair.rejected)]
+    except Exception as error:  # templates raise whatever they like
+        return f"the chat template rejects them: {one_line(str(error))}"
+    for message in pair.messages:
+        if message["content"].strip() not in asked:
+            return f"the chat template drops text of a {message['role']} message"
+    if not all(text.startswith(asked) for text in answered):
+        return "the chat template renders a prompt otherwise when an answer follows"
+    if pair.chosen.strip() not in answered[0] or pair.rejected.strip() not in answered[1]:
+        return "the chat template drops text of an answer"
+    return None
+
+
+def _with_answer(tokenizer: Any, pair: PreferencePair, answer: str) -> str:
+    messages = [*pair.messages, {"role": "assistant", "content": answer}]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False))
+
+
+def _plain(pair: PreferencePair) -> TrainingRow:
+    """For base models: the transcript that the audit sends them; the answer follows a space."""
+    return {
+        "prompt": transcript([*pair.messages]),
+        "chosen": f" {pair.chosen}",
+        "rejected": f" {pair.rejected}",
+    }

@@ -1,34 +1,37 @@
 """Recipes for preference pairs: the paper's four, two from the audit itself, and a control.
 
 The four recipes of Vijjini et al. 2025 take general preference data and change whose conversation
-it is; `invariance` and `debiasing` (`recipes_audit.py`) need nothing but the audit. Whatever they
+it is; `invariance` and `debiasing` need nothing but the audit. Whatever they
 read of a run is its tuning part (`TuningPart`), and of preference data what repeats a question of
 the test part is left out.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
+from evenhand.axes import AVERAGED_AXES, AXES
+from evenhand.benchmarks.item import Item
 from evenhand.errors import PairsError, UnknownName
-from evenhand.mitigate.pairs import Pair
-from evenhand.mitigate.recipes_audit import debiasing, invariance
-from evenhand.mitigate.split import TuningPart, messages_of
+from evenhand.mitigate.pairs import PreferencePair
+from evenhand.mitigate.split import TuningAnswer, TuningPart, messages_of
 from evenhand.store.store import StoredCondition
 from evenhand.study.cue import NO_DEFENSE
 
 SEVERAL = 4
 """Identities per pair of the recipe `all`, unless told otherwise."""
 
-_FROM_AUDIT: dict[str, Callable[[TuningPart, np.random.Generator], list[Pair]]] = {
-    "invariance": invariance,
-    "debiasing": debiasing,
-}
+CONTROL = "-shuffled"
+"""Ends the name of a recipe whose preferences are swapped for a random half: a control, which must
+not work."""
+
 _FROM_DATA = ("as-is", "vanilla", "random", "all")
-RECIPES = (*_FROM_AUDIT, *_FROM_DATA)
+RECIPES = ("invariance", "debiasing", *_FROM_DATA)
 
 
 def needs_data(recipe: str) -> bool:
@@ -37,98 +40,237 @@ def needs_data(recipe: str) -> bool:
     Raises:
         UnknownName: there is no such recipe.
     """
-    if recipe not in RECIPES:
+    plain = recipe.removesuffix(CONTROL)
+    if plain not in RECIPES:
         raise UnknownName("recipe", recipe, RECIPES)
-    return recipe in _FROM_DATA
+    return plain in _FROM_DATA
 
 
 def make_pairs(
     recipe: str,
     part: TuningPart,
-    data: Sequence[Pair] = (),
+    data: Sequence[PreferencePair] = (),
     *,
     seed: int = 0,
     most: int | None = None,
     several: int = SEVERAL,
-    shuffled: bool = False,
-) -> list[Pair]:
+) -> list[PreferencePair]:
     """The pairs of a recipe, in random order.
 
     Args:
         recipe: "as-is": the data unchanged. "vanilla": without system messages. "random": each
             pair on behalf of one random identity of the tuning part. "all": on behalf of
-            several. "invariance", "debiasing": from the answers of the tuning part.
+            several. "invariance", "debiasing": from the answers of the tuning part. With
+            "-shuffled" chosen and rejected are swapped for a random half: the control.
         part: tuning part of the audit.
         data: preference data for the first four.
         seed: of all that is random here.
         most: the most pairs to give; None for all.
         several: identities per pair of "all".
-        shuffled: swap chosen and rejected of a random half: the control, which must not work.
 
     Raises:
         UnknownName: there is no such recipe.
         PairsError: no pair is left: there are no data, or all answers are alike.
     """
     rng = np.random.default_rng(seed)
+    plain = recipe.removesuffix(CONTROL)
     if needs_data(recipe):
         usable = [pair for pair in data if not part.holds_out(pair.question)]
-        pairs = _personalized(recipe, usable, part.conditions, rng, most, several)
+        pairs = _personalized(plain, usable, part.conditions, rng, most, several)
     else:
-        pairs = _FROM_AUDIT[recipe](part, rng)
+        pairs = _AUDIT_RECIPES[plain](part, rng)
     if not pairs:
-        raise PairsError(f'the recipe "{recipe}" found no pairs; {_why_none(recipe, data)}')
+        raise PairsError(f'the recipe "{recipe}" found no pairs; {_why_none(plain, data)}')
     chosen = [pairs[n] for n in rng.permutation(len(pairs))[:most]]
-    return _swapped(chosen, rng) if shuffled else chosen
+    return _swapped(chosen, rng) if recipe.endswith(CONTROL) else chosen
 
 
-def _why_none(recipe: str, data: Sequence[Pair]) -> str:
-    if recipe in _FROM_AUDIT:
-        return (
-            "in the tuning part no question is answered rightly for one user, wrongly for another"
-        )
+def _why_none(recipe: str, data: Sequence[PreferencePair]) -> str:
+    if recipe in _AUDIT_RECIPES:
+        return "no tuning question is answered correctly for one user and wrongly for another"
     return "all of the data repeats the test part" if data else "it needs preference data"
 
 
 def _personalized(
     recipe: str,
-    data: Sequence[Pair],
+    data: Sequence[PreferencePair],
     conditions: Sequence[StoredCondition],
     rng: np.random.Generator,
     most: int | None,
     several: int,
-) -> list[Pair]:
+) -> list[PreferencePair]:
     if recipe == "as-is":
         return list(data)
     bare = [_without_system(pair) for pair in data]
     if recipe == "vanilla":
         return bare
-    told = [c for c in conditions if c.identity.kind == "identity" and c.defense == NO_DEFENSE.id]
-    each = 1 if recipe == "random" else min(several, len(told))
+    identified = [
+        c for c in conditions if c.identity.kind == "identity" and c.defense == NO_DEFENSE.id
+    ]
+    each = 1 if recipe == "random" else min(several, len(identified))
     # No more than are needed: data sets are large, and each pair here becomes several.
     kept = rng.permutation(len(bare))[: None if most is None else -(-most // each)]
     return [
-        as_asked_by(bare[n], told[k])
+        as_asked_by(bare[n], identified[k])
         for n in kept
-        for k in rng.choice(len(told), size=each, replace=False)
+        for k in rng.choice(len(identified), size=each, replace=False)
     ]
 
 
-def _without_system(pair: Pair) -> Pair:
+def _without_system(pair: PreferencePair) -> PreferencePair:
     return replace(pair, messages=tuple(m for m in pair.messages if m["role"] != "system"))
 
 
-def as_asked_by(pair: Pair, condition: StoredCondition) -> Pair:
+def as_asked_by(pair: PreferencePair, condition: StoredCondition) -> PreferencePair:
     """The pair as a conversation of this user: the cue stands as it did in the audit.
 
     Earlier turns of the pair's own stand between the cue and the question.
     """
-    told = messages_of(condition, pair.question)
-    return replace(pair, messages=(*told[:-1], *pair.messages[:-1], told[-1]))
+    *cue, question = messages_of(condition, pair.question)
+    return replace(pair, messages=(*cue, *pair.messages[:-1], question))
 
 
-def _swapped(pairs: Sequence[Pair], rng: np.random.Generator) -> list[Pair]:
+def _swapped(pairs: Sequence[PreferencePair], rng: np.random.Generator) -> list[PreferencePair]:
     swap = rng.permutation(len(pairs)) < len(pairs) // 2
     return [
         replace(pair, chosen=pair.rejected, rejected=pair.chosen) if flip else pair
         for pair, flip in zip(pairs, swap, strict=True)
     ]
+
+
+_GOOD, _BAD = 2 / 3, 1 / 3
+"""Graded answers between the two are neither chosen nor rejected."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question with the answers that users got; no answer is in both lists."""
+
+    item: Item
+    good: list[TuningAnswer]
+    bad: list[TuningAnswer]
+
+    def shared(self, cue: str) -> str | None:
+        """The answer for everybody: that to the question alone, else what most of the others got.
+
+        Ties go to the first text in the order of the alphabet.
+        """
+        alone = [a for a in self.good if a.condition.identity.kind == "baseline"]
+        for answer in sorted(alone, key=lambda a: a.condition.cue != cue):
+            return answer.text
+        texts = Counter(answer.text for answer in self.good)
+        return min(texts, key=lambda text: (-texts[text], text)) if texts else None
+
+
+def invariance(part: TuningPart, rng: np.random.Generator) -> list[PreferencePair]:
+    """Pairs that ask for the same good answer for every user."""
+    asked = _questions(part)
+    by_axis: dict[str, list[PreferencePair]] = defaultdict(list)
+    for question in asked:
+        by_axis[question.item.axis] += _corrected(question) + _held(question, rng)
+    good = {
+        axis: [a for q in asked if q.item.axis == axis for a in q.good] for axis in AVERAGED_AXES
+    }
+    refused, helped = by_axis["safety"], by_axis["over_refusal"]
+    missing = len(refused) - len(helped)
+    for axis in ("over_refusal", "utility"):
+        helped += _guards(good[axis], good["safety"], len(refused) - len(helped), rng)
+    if missing < 0:
+        refused += _guards(good["safety"], good["over_refusal"], -missing, rng)
+        by_axis["over_refusal"] = _some(helped, len(refused), rng) if refused else helped
+    return [pair for pairs in by_axis.values() for pair in pairs]
+
+
+def debiasing(part: TuningPart, rng: np.random.Generator) -> list[PreferencePair]:
+    """Pairs that ask for the answer to the question alone.
+
+    Answers that are as good as that to the question alone and worded otherwise are rejected, too,
+    but no more of them than of bad answers: they teach a wording rather than a judgment.
+    """
+    wrong, reworded = [], []
+    for question in _questions(part):
+        alone = {
+            a.condition.cue: a.text
+            for a in question.good
+            if a.condition.identity.kind == "baseline" and a.sample == 0
+        }
+        for answer in question.bad:
+            if answer.condition.cue in alone and answer.condition.identity.kind == "identity":
+                wrong.append(_pair(answer, alone[answer.condition.cue], answer.text))
+        for answer in question.good:
+            chosen = alone.get(answer.condition.cue, answer.text)
+            if answer.condition.identity.kind == "identity" and _differ(chosen, answer.text):
+                reworded.append(_pair(answer, chosen, answer.text))
+    return wrong + _some(reworded, len(wrong), rng)
+
+
+def _questions(part: TuningPart) -> list[_Asked]:
+    """The tuning questions as asked without a defense, with what came back."""
+    found = {(i.benchmark, i.id): _Asked(i, [], []) for i in part.items if i.axis in AVERAGED_AXES}
+    for answer in part.answers():
+        item = answer.item
+        usable = answer.condition.defense == NO_DEFENSE.id and answer.text.strip()
+        if not usable or answer.score is None or item.axis not in AVERAGED_AXES:
+            continue
+        quality = AXES[item.axis].quality(answer.score)
+        if quality >= _GOOD:
+            found[item.benchmark, item.id].good.append(answer)
+        elif quality <= _BAD:
+            found[item.benchmark, item.id].bad.append(answer)
+    return list(found.values())
+
+
+def _corrected(asked: _Asked) -> list[PreferencePair]:
+    """For users who were answered badly: the shared answer rather than theirs."""
+    pairs = []
+    for answer in asked.bad:
+        chosen = asked.shared(answer.condition.cue)
+        if chosen is not None and _differ(chosen, answer.text):
+            pairs.append(_pair(answer, chosen, answer.text))
+    return pairs
+
+
+def _held(asked: _Asked, rng: np.random.Generator) -> list[PreferencePair]:
+    """For as many users who were answered well: the shared answer rather than another's bad one."""
+    pairs = []
+    for answer in _some(asked.good, len(asked.bad), rng):
+        chosen = asked.shared(answer.condition.cue) or answer.text
+        rejected = asked.bad[rng.integers(len(asked.bad))].text
+        if _differ(chosen, rejected):
+            pairs.append(_pair(answer, chosen, rejected))
+    return pairs
+
+
+def _guards(
+    good: Sequence[TuningAnswer],
+    others: Sequence[TuningAnswer],
+    count: int,
+    rng: np.random.Generator,
+) -> list[PreferencePair]:
+    """Questions answered well, against an answer of the other kind that was given elsewhere."""
+    pairs = []
+    for answer in _some(good, count, rng) if others else ():
+        rejected = others[int(rng.integers(len(others)))].text
+        if _differ(answer.text, rejected):
+            pairs.append(_pair(answer, answer.text, rejected))
+    return pairs
+
+
+def _some(things: Sequence[_T], count: int, rng: np.random.Generator) -> list[_T]:
+    return [things[n] for n in rng.permutation(len(things))[: max(0, count)]]
+
+
+def _differ(one: str, other: str) -> bool:
+    return one.strip() != other.strip()
+
+
+def _pair(asked: TuningAnswer, chosen: str, rejected: str) -> PreferencePair:
+    return PreferencePair(tuple(asked.messages()), chosen, rejected)
+
+
+_AUDIT_RECIPES: dict[str, Callable[[TuningPart, np.random.Generator], list[PreferencePair]]] = {
+    "invariance": invariance,
+    "debiasing": debiasing,
+}

@@ -1,20 +1,32 @@
-"""What a mitigation did and what came of it, on the test part."""
+"""The result of a mitigation on the test part: measured, noted, and written down."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from evenhand.analysis.compare import ArmComparison
-from evenhand.analysis.relevance import Relevance
-from evenhand.mitigate.search import Search
-from evenhand.mitigate.split import Part, Unit
+import orjson
 
-People = Literal["all", "tuning", "test"]
+from evenhand.analysis.compare import Arm, ArmComparison, ArmResult, compare_arms
+from evenhand.analysis.relevance import Relevance, relevance_of
+from evenhand.axes import AXES
+from evenhand.errors import StoreError
+from evenhand.files import write_file
+from evenhand.mitigate.search import SearchResult
+from evenhand.mitigate.split import Part, Split, Unit
+from evenhand.report.mitigation import markdown
+from evenhand.run.withholding import withholding_notes
+from evenhand.store.store import Store
+from evenhand.study.cue import Cue, Defense
+from evenhand.study.identity import Identity
+
+IdentityPart = Literal["all", "tuning", "test"]
 
 
 @dataclass(frozen=True)
-class Parts:
+class SplitSizes:
     """Sizes of the two parts: (tuning, test)."""
 
     seed: int
@@ -46,7 +58,7 @@ class TrainingResult:
 
 
 @dataclass(frozen=True)
-class Group:
+class IdentityGroup:
     """All conditions side by side, on test items, for some identities under one cue.
 
     Attributes:
@@ -55,7 +67,7 @@ class Group:
         comparison: its sides are the conditions, the first without any mitigation.
     """
 
-    people: People
+    people: IdentityPart
     cue: str
     part: Part
     comparison: ArmComparison
@@ -85,12 +97,12 @@ class Mitigation:
     model: str
     out: str
     margin: float
-    parts: Parts
-    search: Search | None
+    parts: SplitSizes
+    search: SearchResult | None
     defense: str
     trainings: list[TrainingResult]
     relevance: dict[str, Relevance]
-    groups: list[Group]
+    groups: list[IdentityGroup]
     answers: int
     cost: float | None
     notes: list[str]
@@ -100,8 +112,166 @@ class Mitigation:
         """All identities under the first cue."""
         return self.groups[0].comparison
 
-    def group(self, people: People, cue: str | None = None) -> ArmComparison | None:
+    def group(self, people: IdentityPart, cue: str | None = None) -> ArmComparison | None:
         """The comparison for some identities, under a cue; the first cue where none is named."""
         wanted = cue or self.groups[0].cue
         found = (g.comparison for g in self.groups if (g.people, g.cue) == (people, wanted))
         return next(found, None)
+
+
+_CEILING = 97.5
+"""Means of safety and utility from which on there is hardly room for a bias."""
+
+
+@dataclass(frozen=True)
+class TestedCondition:
+    """One side of the result: a run on the test part under a defense, by a name."""
+
+    name: str
+    store: Store
+    defense: Defense
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The measured part of a `Mitigation`; its fields are those of the same name there."""
+
+    parts: SplitSizes
+    relevance: dict[str, Relevance]
+    groups: list[IdentityGroup]
+    notes: list[str]
+
+
+def evaluate(
+    audit: Store,
+    split: Split,
+    cues: Sequence[Cue],
+    conditions: Sequence[TestedCondition],
+    searched: SearchResult | None,
+    margin: float,
+) -> Evaluation:
+    """Compare all conditions on the test part: for whom, under which cue, and what to know.
+
+    Args:
+        conditions: the first is without any mitigation.
+        searched: the search for the defense; None where there was none.
+        margin: losses of so many points do not matter.
+    """
+    identities = {c.identity: None for c in audit.conditions() if c.identity.kind == "identity"}
+    groups = list(_groups(identities, split, cues, conditions, margin))
+    return Evaluation(
+        parts=_sizes(audit, split, identities, cues),
+        relevance={
+            condition.name: each
+            for condition in conditions
+            for each in relevance_of(condition.store)
+            if (each.cue, each.defense) == (cues[0].id, condition.defense.id)
+        },
+        groups=groups,
+        notes=_notes(searched, split, identities, conditions, groups[0].comparison),
+    )
+
+
+def _groups(
+    identities: Iterable[Identity],
+    split: Split,
+    cues: Sequence[Cue],
+    conditions: Sequence[TestedCondition],
+    margin: float,
+) -> Iterator[IdentityGroup]:
+    by_part: dict[IdentityPart, set[str]] = {"all": {i.id for i in identities}}
+    for part in ("tuning", "test"):
+        by_part[part] = {i.id for i in identities if split.identity_part(i) == part}
+    for cue in cues:
+        sides = [Arm(c.store, cue.id, c.defense.id, c.name) for c in conditions]
+        for name, ids in by_part.items():
+            if len(ids) >= 2:
+                compared = compare_arms(sides, margin=margin, identities=ids)
+                yield IdentityGroup(name, cue.id, split.cue_part(cue.id), compared)
+
+
+def _sizes(
+    audit: Store, split: Split, identities: Iterable[Identity], cues: Sequence[Cue]
+) -> SplitSizes:
+    items = [split.item_part(item) for item in audit.items().values()]
+    people = [split.identity_part(identity) for identity in identities]
+    names: dict[str, list[str]] = {"tuning": [], "test": []}
+    for cue in cues:
+        names[split.cue_part(cue.id)].append(cue.id)
+    return SplitSizes(
+        seed=split.seed,
+        unit=split.unit,
+        items=(items.count("tuning"), items.count("test")),
+        identities=(people.count("tuning"), people.count("test")),
+        cues=(names["tuning"], names["test"]),
+    )
+
+
+def _notes(
+    searched: SearchResult | None,
+    split: Split,
+    identities: Iterable[Identity],
+    conditions: Sequence[TestedCondition],
+    head: ArmComparison,
+) -> list[str]:
+    """What a reader must know before believing the figures."""
+    notes = []
+    if searched is not None and not searched.better:
+        notes.append(
+            "no defense did better than none in the last round of the search; "
+            f"{searched.chosen} came nearest"
+        )
+    if all(split.identity_part(identity) == "tuning" for identity in identities):
+        notes.append("too few identities to hold any out: all of them were tuned on")
+    for store in {id(c.store): c.store for c in conditions}.values():
+        notes += withholding_notes(store)
+    best = [side.name for side in head.sides[1:] if _at_ceiling(side)]
+    if best:
+        notes.append(
+            f"{'; '.join(best)}: nearly every answer is right, for everybody; where all are near "
+            "100 no bias is possible, and part of the fall of PB is this ceiling"
+        )
+    return notes
+
+
+def _at_ceiling(side: ArmResult) -> bool:
+    means = [axis.mean for name, axis in side.axes.items() if AXES[name].in_pb]
+    return all(mean is not None and mean >= _CEILING for mean in means)
+
+
+FORMAT = "evenhand mitigation 1"
+
+
+def to_json(found: Mitigation) -> str:
+    """The whole result; `format` names its form."""
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
+    fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
+    return orjson.dumps({"format": FORMAT, **fields}, option=options).decode()
+
+
+def write_results(found: Mitigation, out: Path) -> Path:
+    """Write OUT/summary.json, OUT/report.html and the cards of the tuned models.
+
+    Returns:
+        The page.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    try:
+        write_file(out / "summary.json", to_json(found))
+        if found.trainings:
+            from evenhand.mitigate.job import write_card
+
+            for training in found.trainings:
+                names = {training.name, "none"} | {
+                    side.name for side in found.head.sides if training.recipe in side.name
+                }
+                write_card(Path(training.model.removeprefix("hf/")), markdown(found, sorted(names)))
+    except OSError as error:
+        raise StoreError(f"cannot write to {out}: {error.strerror}") from None
+    from evenhand.report.html.mitigation import mitigation_to_html  # takes the charts along
+
+    page = out / "report.html"
+    write_file(page, mitigation_to_html(found))
+    return page

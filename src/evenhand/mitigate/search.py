@@ -2,11 +2,11 @@
 
 All candidates are asked a few items, the best third of them more, and so on; items of an earlier
 round are asked again only of defenses that were not there. (Jamieson & Talwalkar 2016, AISTATS.)
-A sentence is found first and its place afterwards: all sentences in all places at once would leave
-each too few items to be told from noise.
+A sentence is chosen first and its place afterwards: with all sentences in all places at once, each
+would get too few items to be distinguished from noise.
 What is best is one number in points: the noise-corrected PB, plus every point by which mean safety
-or utility falls, or needless refusals rise, against no defense. The search sees the tuning part
-alone, so that the figures of the winner on the test part are not flattered by its having won.
+or utility falls, or over-refusal rises, against no defense. The search sees the tuning part
+alone, so the winner's figures on the test part are not biased by its selection.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from evenhand.analysis.grid import Grid, Scores, mean_of, read_grid
 from evenhand.analysis.setting import spread
 from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import UsageError
-from evenhand.mitigate.asking import Asking
-from evenhand.mitigate.rerun import borrow, cues_of, plan_again, study_of
+from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
 from evenhand.mitigate.split import Split, plan_for_tuning
 from evenhand.store.store import Store
 from evenhand.study.cue import NO_DEFENSE, Cue, Defense, Place
@@ -43,7 +42,7 @@ class Trial:
         value: what is compared, in points; lower is better.
         pb: noise-corrected; below 0 where the spread is smaller than noise alone would make it.
         safety, utility, over_refusal: means; None where not asked.
-        lost: points of safety, utility and needless refusals lost against no defense.
+        lost: points of safety, utility and over-refusal lost against no defense.
     """
 
     defense: str
@@ -65,11 +64,11 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Search:
-    """What the search found.
+class SearchResult:
+    """The result of the search for a defense.
 
     Attributes:
-        chosen: id of the winner.
+        chosen: id of the best defense.
         better: whether its value is below that of no defense in the last round.
         budget: answers that it was allowed.
         planned: answers that it needed at most.
@@ -87,7 +86,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class SearchSchedule:
     """The rounds of a search: candidates and items of each, and the answers of all.
 
     The last round again, of the winner in other places, is counted in the answers alone.
@@ -103,11 +102,11 @@ async def search(
     split: Split,
     store: Store,
     defenses: Sequence[Defense],
-    asking: Asking,
+    loop: QueryLoop,
     *,
     places: bool = False,
     budget: int = BUDGET,
-) -> Search:
+) -> SearchResult:
     """Find the best of some defenses on the tuning part of a run.
 
     Args:
@@ -122,16 +121,14 @@ async def search(
     """
     if not defenses:
         raise UsageError("there is no defense to search")
-    sent, cost = asking.answers, asking.progress.cost if asking.progress else 0.0
+    sent, cost = loop.answers, loop.progress.cost if loop.progress else 0.0
     cues = cues_of(study_of(run), split.cues)
     tuning = _plan(run, split, cues, [])
     schedule = make_schedule(
         tuning, len(defenses), budget, len(get_args(Place)) - 1 if places else 0
     )
     count = len(schedule.shares) + places
-    asking.announce(
-        f"search among {len(defenses)} defenses in {count} rounds", schedule.answers, run
-    )
+    loop.announce(f"search among {len(defenses)} defenses in {count} rounds", schedule.answers, run)
     left = list(defenses)
     rounds: list[Round] = []
 
@@ -140,8 +137,8 @@ async def search(
         plan = _plan(run, split, cues, candidates)
         plan = replace(plan, items=first_of_each(plan.items, share))
         split.check_tuning(plan.items)
-        borrow(run, store, plan)
-        await asking.ask(f"search, round {len(rounds) + 1} of {count}", plan, store)
+        copy_answers(run, store, plan)
+        await loop.ask(f"search, round {len(rounds) + 1} of {count}", plan, store)
         grid = read_grid(store, plan.study.samples)
         rounds.append(_round(grid, cues, candidates, len(plan.items)))
         order = [trial.defense for trial in rounds[-1].trials]
@@ -152,14 +149,14 @@ async def search(
     if places and (moved := in_other_places(left[0])):
         left = await play([left[0], *moved], schedule.shares[-1])
     last = rounds[-1]
-    spent = asking.progress.cost - cost if asking.progress else 0.0
-    return Search(
+    spent = loop.progress.cost - cost if loop.progress else 0.0
+    return SearchResult(
         chosen=left[0].id,
         better=last.trials[0].value < last.reference.value,
         budget=budget,
         planned=schedule.answers,
-        answers=asking.answers - sent,
-        cost=spent if asking.has_price else None,
+        answers=loop.answers - sent,
+        cost=spent if loop.has_price else None,
         rounds=rounds,
     )
 
@@ -175,7 +172,7 @@ def in_other_places(defense: Defense) -> list[Defense]:
     ]
 
 
-def make_schedule(plan: Plan, candidates: int, budget: int, others: int = 0) -> Schedule:
+def make_schedule(plan: Plan, candidates: int, budget: int, others: int = 0) -> SearchSchedule:
     """Rounds within the budget, with as many items in the last as it allows.
 
     Args:
@@ -196,7 +193,7 @@ def make_schedule(plan: Plan, candidates: int, budget: int, others: int = 0) -> 
         asked = sum(n * size for n, size in zip(counts, new, strict=True))
         answers = cells * (asked + others * sizes[-1])
         if answers <= budget:
-            return Schedule(tuple(counts), tuple(shares), answers)
+            return SearchSchedule(tuple(counts), tuple(shares), answers)
     raise UsageError(
         f"a search among {candidates} defenses needs {answers:,} answers at least, more than the "
         f"budget of {budget:,}; raise --budget, or name fewer with --defense"
@@ -219,15 +216,15 @@ def _trial(grid: Grid, cues: Sequence[Cue], defense: str, reference: Trial | Non
     square = sum(squares) / len(squares)
     pb = copysign(sqrt(abs(square)), square)
     safety, utility, over_refusal = (_mean(grid, axis, cues, defense) for axis in AVERAGED_AXES)
-    found = Trial(defense, pb, pb, safety, utility, over_refusal, lost=0.0)
+    trial = Trial(defense, pb, pb, safety, utility, over_refusal, lost=0.0)
     if reference is None:
-        return found
+        return trial
     lost = (
-        _fall(reference.safety, found.safety)
-        + _fall(reference.utility, found.utility)
-        + _fall(found.over_refusal, reference.over_refusal)
+        _fall(reference.safety, trial.safety)
+        + _fall(reference.utility, trial.utility)
+        + _fall(trial.over_refusal, reference.over_refusal)
     )
-    return replace(found, lost=lost, value=pb + lost)
+    return replace(trial, lost=lost, value=pb + lost)
 
 
 def _signed_square(grid: Grid, cue: str, defense: str) -> float:

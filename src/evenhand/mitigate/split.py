@@ -33,7 +33,7 @@ Part = Literal["tuning", "test"]
 
 ITEM_SHARE = 0.5
 """Of the items, for tuning: search and training need many, and so does a narrow interval."""
-PEOPLE_SHARE = 2 / 3
+IDENTITY_SHARE = 2 / 3
 """Of the identities and of the cues, for tuning."""
 FEWEST_ITEMS = 4
 """Of a benchmark's axis: two for each part."""
@@ -115,7 +115,7 @@ class Split(Entry):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TuningAnswer:
     """A stored answer of the tuning part.
 
     Attributes:
@@ -140,8 +140,8 @@ class Answer:
 class TuningPart:
     """The only view of a run that tuning gets: no item, identity or cue of the test part is in it.
 
-    The baseline, of whom nothing is said, is; placebos are not, and neither is what was answered
-    while a defense withheld the identity.
+    The baseline is included; placebos are not, nor are answers given while a defense withheld the
+    identity.
     """
 
     def __init__(self, store: Store, split: Split) -> None:
@@ -171,13 +171,13 @@ class TuningPart:
         """Whether the run tests on this question; training data that ask it are not for tuning."""
         return fingerprint(question) in self._held_out
 
-    def answers(self) -> Iterator[Answer]:
+    def answers(self) -> Iterator[TuningAnswer]:
         """The stored answers, by condition and item."""
         scores = {(int(c), int(i), int(s)): v for c, i, s, v in self._store.scores()}
         for condition, item, sample, text in self._store.texts():
             if condition in self._conditions and item in self._items:
                 value = scores.get((condition, item, sample))
-                yield Answer(
+                yield TuningAnswer(
                     self._conditions[condition],
                     self._items[item],
                     sample,
@@ -203,8 +203,8 @@ def split_run(store: Store, *, seed: int | None = None, unit: Unit | None = None
         for name, wanted in (("seed", seed), ("unit", unit)):
             if wanted is not None and wanted != getattr(found, name):
                 raise UsageError(
-                    f"{store.folder} was split with {name} {getattr(found, name)}; what has been "
-                    "tuned on stays tuned on. Take it, or start from a new audit"
+                    f"{store.folder} was split with {name} {getattr(found, name)}, which cannot "
+                    "change once something was tuned on it; leave it out, or start a new audit"
                 )
         return found
     store.record()  # raises where the run has not begun
@@ -251,7 +251,7 @@ def make_split(
 
 
 def plan_for_tuning(plan: Plan, split: Split) -> Plan:
-    """The part of a plan that may be asked while tuning: no placebos, no unseen people or cues."""
+    """The part of a plan for tuning: no placebos, no held-out items, identities or cues."""
     return replace(
         plan,
         items=tuple(i for i in plan.items if split.item_part(i) == "tuning"),
@@ -262,7 +262,7 @@ def plan_for_tuning(plan: Plan, split: Split) -> Plan:
 
 
 def plan_for_test(plan: Plan, split: Split) -> Plan:
-    """The part of a plan that tests what was tuned: all people and cues, on unseen items."""
+    """The part of a plan that tests what was tuned: all identities and cues, on held-out items."""
     return replace(plan, items=tuple(i for i in plan.items if split.item_part(i) == "test"))
 
 
@@ -314,18 +314,18 @@ def _tuning_items(items: Sequence[Item], seed: int, unit: Unit) -> list[Item]:
 
 def _tuning_identities(identities: Iterable[Identity], seed: int) -> list[str]:
     """Ids of single identities: an intersection goes with the identities that it is made of."""
-    people: dict[str, str] = {}
+    categories: dict[str, str] = {}
     for identity in identities:
         if identity.kind == "identity":
-            categories = identity.category.split(" x ")
+            parts = identity.category.split(" x ")
             atoms = identity.id.split("+")
-            paired = len(atoms) == len(categories)
+            paired = len(atoms) == len(parts)
             for n, atom in enumerate(atoms):
-                people.setdefault(atom, categories[n] if paired else identity.category)
-    if len(people) < FEWEST_IDENTITIES:
-        return list(people)
-    chosen = systematic(list(people), lambda name: people[name], str, PEOPLE_SHARE, seed)
-    return [name for name in people if name in chosen]
+                categories.setdefault(atom, parts[n] if paired else identity.category)
+    if len(categories) < FEWEST_IDENTITIES:
+        return list(categories)
+    chosen = systematic(list(categories), categories.__getitem__, str, IDENTITY_SHARE, seed)
+    return [name for name in categories if name in chosen]
 
 
 def _tuning_cues(cues: Iterable[str], seed: int) -> list[str]:
@@ -333,7 +333,7 @@ def _tuning_cues(cues: Iterable[str], seed: int) -> list[str]:
     if len(names) < 2:
         return names
     forms = {cue.id: cue.form for cue in shipped_cues()}
-    chosen = systematic(names, lambda name: forms.get(name, ""), str, PEOPLE_SHARE, seed)
+    chosen = systematic(names, lambda name: forms.get(name, ""), str, IDENTITY_SHARE, seed)
     return [name for name in names if name in chosen] or names[:1]
 
 

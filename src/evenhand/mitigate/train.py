@@ -25,13 +25,18 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from evenhand.errors import EvenhandError, TrainingError
-from evenhand.mitigate.train_card import write_card
-from evenhand.mitigate.train_job import Files, Job, read_job, write_whole
-from evenhand.mitigate.train_model import check_packages, load_tokenizer, make_trainer
+from evenhand.mitigate.job import (
+    TrainingFiles,
+    TrainingJob,
+    check_packages,
+    read_job,
+    write_card,
+    write_whole,
+)
 from evenhand.text import one_line
 
 if TYPE_CHECKING:
-    from evenhand.mitigate.train_watch import TrainingProgress
+    from evenhand.mitigate.trainer import TrainingProgress
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # The last two are torch's, whose writer knows nothing of errno.
@@ -73,11 +78,11 @@ def train(out: Path, on_progress: Callable[[TrainingProgress], None] = lambda _:
     """
     job = read_job(out)
     check_packages(job.training)
-    files = Files(out)
+    files = TrainingFiles(out)
     if files.finished():
         return Trained(out, job.training.steps, orjson.loads(files.curves.read_bytes())["steps"])
     _quieten()
-    from evenhand.mitigate.train_watch import Watch, checkpoint_step, last_checkpoint
+    from evenhand.mitigate.trainer import Watch, checkpoint_step, last_checkpoint
 
     resume = last_checkpoint(files.checkpoints)
     resumed_from = checkpoint_step(resume) if resume else 0
@@ -100,8 +105,10 @@ def launch_command(out: Path, devices: int) -> str:
     return f"accelerate launch --num_processes {devices} -m evenhand.mitigate.train {where}"
 
 
-def _trainer(job: Job, files: Files, watch: Any) -> Any:
+def _trainer(job: TrainingJob, files: TrainingFiles, watch: Any) -> Any:
     from datasets import Dataset
+
+    from evenhand.mitigate.trainer import load_tokenizer, make_trainer
 
     # In a cache of its own: a resumed training finds tokens and reference log-probabilities there.
     dataset = Dataset.from_json(str(files.rows), cache_dir=str(files.cache))
@@ -111,7 +118,7 @@ def _trainer(job: Job, files: Files, watch: Any) -> Any:
 
 
 def _finish(
-    trainer: Any, job: Job, files: Files, resumed_from: int, seconds: float
+    trainer: Any, job: TrainingJob, files: TrainingFiles, resumed_from: int, seconds: float
 ) -> list[dict[str, float]]:
     """Write the model, its card and the curves; only then remove what a resumption would need."""
     made = files.folder / "made"
@@ -132,9 +139,14 @@ def _finish(
 
 
 def _write_curves(
-    trainer: Any, job: Job, files: Files, resumed_from: int, seconds: float, finished: bool
+    trainer: Any,
+    job: TrainingJob,
+    files: TrainingFiles,
+    resumed_from: int,
+    seconds: float,
+    finished: bool,
 ) -> list[dict[str, float]]:
-    from evenhand.mitigate.train_watch import curve
+    from evenhand.mitigate.trainer import curve
 
     steps = curve(trainer.state.log_history)
     found = {
@@ -155,7 +167,7 @@ def _write_curves(
 
 
 @contextmanager
-def _told(files: Files) -> Iterator[None]:
+def _told(files: TrainingFiles) -> Iterator[None]:
     """Say in one line what a training can founder on, and what is kept."""
     try:
         yield
@@ -184,8 +196,8 @@ def _foundered_on(error: BaseException) -> str | None:
     return None
 
 
-def _kept(files: Files) -> str:
-    from evenhand.mitigate.train_watch import checkpoint_step, last_checkpoint, remove_broken
+def _kept(files: TrainingFiles) -> str:
+    from evenhand.mitigate.trainer import checkpoint_step, last_checkpoint, remove_broken
 
     remove_broken(files.checkpoints)
     last = last_checkpoint(files.checkpoints)

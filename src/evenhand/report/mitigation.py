@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from evenhand.analysis.compare import ArmComparison
-from evenhand.mitigate.results import Group, Mitigation
-from evenhand.mitigate.search import Search
 from evenhand.report.changes import interval_text, mean_change_sentences, relevance_change_sentence
 from evenhand.report.rows import Rows, axis_name, number
 from evenhand.report.sentences import signed
 from evenhand.report.terminal import print_table
 from evenhand.text import one_line
+
+if TYPE_CHECKING:
+    from evenhand.mitigate.results import IdentityGroup, Mitigation
+    from evenhand.mitigate.search import SearchResult
 
 _MOST_TRIALS = 5
 
@@ -73,7 +76,7 @@ def _cues(names: Sequence[str]) -> str:
     return f"{'cue' if len(names) == 1 else 'cues'} {' and '.join(names)}"
 
 
-def trials(search: Search) -> Rows:
+def trials(search: SearchResult) -> Rows:
     """How the last candidates did on the tuning part, against no defense."""
     last = search.rounds[-1]
     rows = [["", "PB", "safety", "utility", "over-refusal", "PB + lost"]]
@@ -126,7 +129,7 @@ def carried_over(found: Mitigation, *, whole: bool = False) -> Rows:
     return rows
 
 
-def _heading(group: Group, found: Mitigation) -> str:
+def _heading(group: IdentityGroup, found: Mitigation) -> str:
     who = {"all": "", "tuning": "seen people", "test": "unseen people"}[group.people]
     cue = f"cue {group.cue}" if group.cue != found.groups[0].cue else ""
     return ", ".join(filter(None, [who, cue]))

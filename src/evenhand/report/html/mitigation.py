@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from evenhand.mitigate.results import Mitigation
-from evenhand.mitigate.search import Search
 from evenhand.report.changes import bias_change_sentence
 from evenhand.report.html.compare import comparison_sections
 from evenhand.report.html.page import render_page
 from evenhand.report.html.parts import Cell, Row, Section, Table, clean, points
 from evenhand.report.mitigation import carried_over, what_was_done
 from evenhand.report.rows import Rows
+
+if TYPE_CHECKING:
+    from evenhand.mitigate.results import Mitigation
+    from evenhand.mitigate.search import SearchResult
 
 
 def mitigation_to_html(found: Mitigation) -> str:
@@ -51,7 +53,7 @@ def _what_was_done(found: Mitigation) -> Section:
     return Section("done", "What was done", sentences, blocks, warnings=notes)
 
 
-def _round_table(search: Search, number: int) -> Table:
+def _round_table(search: SearchResult, number: int) -> Table:
     each = search.rounds[number]
     rows = [
         Row(

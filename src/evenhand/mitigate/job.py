@@ -1,0 +1,324 @@
+"""A training on disk: what is to be done, prepared once, then run, resumed or launched from it.
+
+DIR/                       when done: the adapter or model, tokenizer, and README.md, its card
+DIR/training/job.json      model, recipe and settings
+DIR/training/pairs.jsonl   the rows as trained
+DIR/training/checkpoints/  the last two, while it is under way
+DIR/training/training.json the result: loss and accuracy of each step
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from evenhand import __version__
+from evenhand.errors import MissingExtra, TrainingError
+from evenhand.files import write_file
+from evenhand.mitigate.options import DPOSettings, base_of
+from evenhand.mitigate.pairs import PreferencePair, count_too_long, render
+from evenhand.study.entry import Entry, validate
+from evenhand.text import one_line
+
+FOLDER = "training"
+
+
+class TrainingJob(Entry):
+    """A training that is prepared.
+
+    Attributes:
+        model: as the user names it: "organism", "hf/ID-or-path".
+        base: folder or hub id of its weights.
+        recipe: of the pairs.
+        pairs: how many there are.
+        too_long: how many of them are left out, because their prompt alone fills `max_length`.
+        digest: of the rows, to tell another training in the same folder.
+        system_role: False if system messages stand in front of the user's first message.
+        example: the first pair as the model reads it.
+        training: the settings.
+        version: of evenhand.
+    """
+
+    model: str
+    base: str
+    recipe: str
+    pairs: int
+    too_long: int
+    digest: str
+    system_role: bool
+    example: str
+    training: DPOSettings
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingFiles:
+    """The paths of a training."""
+
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """Of all that is not the model itself."""
+        return self.out / FOLDER
+
+    @property
+    def job(self) -> Path:
+        """What is to be done."""
+        return self.folder / "job.json"
+
+    @property
+    def rows(self) -> Path:
+        """The pairs, as trained."""
+        return self.folder / "pairs.jsonl"
+
+    @property
+    def cache(self) -> Path:
+        """Tokens and reference log-probabilities, computed once."""
+        return self.folder / "cache"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The last two."""
+        return self.folder / "checkpoints"
+
+    @property
+    def curves(self) -> Path:
+        """What came of it."""
+        return self.folder / "training.json"
+
+    def finished(self) -> bool:
+        """Whether the model is there."""
+        return self.curves.exists() and bool(orjson.loads(self.curves.read_bytes())["finished"])
+
+
+def prepare(
+    model: str, pairs: Sequence[PreferencePair], out: Path, training: DPOSettings, *, recipe: str
+) -> TrainingJob:
+    """Write down a training, with its pairs checked against the model's chat template.
+
+    Args:
+        model: "organism" or "hf/ID-or-path".
+        pairs: of `make_pairs`.
+        out: folder for the tuned model; one with the same training in it is resumed later.
+        training: settings.
+        recipe: of the pairs, for the card.
+
+    Raises:
+        TrainingError: the folder holds something else, the template does not fit, every prompt is
+            too long, or the model is not there.
+        MissingExtra: a package is not installed.
+        UsageError: the model is behind an endpoint.
+    """
+    base = base_of(model)
+    check_packages(training)
+    from evenhand.mitigate.trainer import load_tokenizer
+
+    tokenizer = load_tokenizer(base)
+    rendered = render(tokenizer, pairs, model)
+    too_long = count_too_long(tokenizer, rendered.rows, training.max_length)
+    if too_long == len(rendered.rows):
+        raise TrainingError(f"no prompt fits into max_length {training.max_length}")
+    text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rendered.rows)
+    job = TrainingJob(
+        model=model,
+        base=base,
+        recipe=recipe,
+        pairs=len(rendered.rows),
+        too_long=too_long,
+        digest=blake2b(text.encode(), digest_size=8).hexdigest(),
+        system_role=rendered.system_role,
+        example=rendered.example,
+        training=training,
+        version=__version__,
+    )
+    _write(TrainingFiles(out), job, text)
+    return job
+
+
+def check_packages(training: DPOSettings) -> None:
+    """Whether all packages are there.
+
+    Raises:
+        MissingExtra: trl or peft is not installed, or bitsandbytes for 4-bit weights.
+    """
+    if not all(find_spec(name) for name in ("torch", "transformers", "datasets", "peft", "trl")):
+        raise MissingExtra("trainings", "train")
+    if in_four_bits(training) and not find_spec("bitsandbytes"):
+        raise MissingExtra("4-bit weights", "qlora")
+
+
+def has_gpu() -> bool:
+    """Whether torch sees a CUDA device."""
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def in_four_bits(training: DPOSettings) -> bool:
+    """Whether the frozen weights are kept in 4 bits.
+
+    Raises:
+        TrainingError: all weights are to be trained, which 4-bit weights cannot be.
+    """
+    if training.method == "full":
+        if training.four_bit:
+            raise TrainingError("4-bit weights cannot be trained themselves; take method lora")
+        return False
+    return has_gpu() if training.four_bit is None else training.four_bit
+
+
+def read_job(out: Path) -> TrainingJob:
+    """The training that was prepared in a folder.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    path = TrainingFiles(out).job
+    try:
+        return validate(TrainingJob, orjson.loads(path.read_bytes()), str(path))
+    except FileNotFoundError:
+        raise TrainingError(f"no training in {out}; prepare one: evenhand mitigate") from None
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise TrainingError(f"{path}: cannot be read: {error}") from None
+
+
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON so that the file is the old one or the new one, and never half of it."""
+    write_file(path, orjson.dumps(content, option=orjson.OPT_INDENT_2), TrainingError)
+
+
+def _write(files: TrainingFiles, job: TrainingJob, rows: str) -> None:
+    if files.job.exists():
+        found = read_job(files.out)
+        if found.model_copy(update={"version": job.version}) != job:
+            raise TrainingError(f"{files.out} holds another training; take a new folder")
+        return
+    if files.out.is_file() or (files.out.exists() and any(files.out.iterdir())):
+        raise TrainingError(f"{files.out} holds other files; take a new folder")
+    try:
+        files.folder.mkdir(parents=True)
+        files.rows.write_text(rows, encoding="utf-8")
+        # Last: where the job is, its pairs are.
+        write_whole(files.job, job.model_dump(mode="json"))
+    except OSError as error:
+        raise TrainingError(f"cannot write to {files.folder}: {error.strerror}") from None
+
+
+_WHAT_RECIPES_ARE = {
+    "as-is": "preference data as they are",
+    "vanilla": "preference data without system messages",
+    "random": "preference data, each pair on behalf of one random user",
+    "all": "preference data, each pair on behalf of several users",
+    "invariance": "answers from its audit: the same good answer to a question, whoever asks",
+    "debiasing": "answers from its audit: that to the question alone rather than that to a user",
+}
+
+
+def write_card(out: Path, audit: str = "") -> None:
+    """Write README.md of a trained model; writing it again replaces it.
+
+    Args:
+        out: folder of a finished training.
+        audit: Markdown with the figures of its audit; the card says so where there is none.
+    """
+    files = TrainingFiles(out)
+    job, found = read_job(out), orjson.loads(files.curves.read_bytes())
+    text = "\n".join([*_front(job), *_body(job, found), *_audit(audit), *_use(out, job), ""])
+    write_file(out / "README.md", text)
+
+
+def _front(job: TrainingJob) -> list[str]:
+    """The block that the hub reads."""
+    library = "peft" if job.training.method == "lora" else "transformers"
+    return [
+        "---",
+        f"base_model: {_quoted(job.base)}",
+        f"library_name: {library}",
+        "pipeline_tag: text-generation",
+        "tags: [dpo, trl, evenhand, fairness]",
+        "---",
+    ]
+
+
+def _body(job: TrainingJob, found: dict[str, Any]) -> list[str]:
+    steps = found["steps"]
+    ends = steps[-max(1, len(steps) // 10) :]
+    right = sum(step["accuracy"] for step in ends) / len(ends)
+    what = "adapter" if job.training.method == "lora" else "model"
+    settings = [f"| {name} | {_cell(value)} |" for name, value in found["settings"].items()]
+    return [
+        f"# {one_line(job.model)}, tuned to treat users alike",
+        "",
+        f"This {what} was made by evenhand {job.version} from `{one_line(job.base)}` with direct "
+        f"preference optimization on {job.pairs:,} pairs: "
+        f"{_pairs(job.recipe)}.",
+        "",
+        f"- Steps: {len(steps)}, in {found['seconds']:.0f} s on {found['devices']} x "
+        f"{found['device']}{_resumed(found)}.",
+        f"- Loss: {steps[0]['loss']:.3f} at the first step, {steps[-1]['loss']:.3f} at the last.",
+        f"- Pairs of the last tenth of the steps whose chosen answer it favors: {right:.0%}.",
+        *(
+            [f"- Left out, because their prompt is too long: {job.too_long} pairs."]
+            * (job.too_long > 0)
+        ),
+        "- System messages: "
+        + ("in their own role." if job.system_role else "in front of the user's first message."),
+        "",
+        "| setting | value |",
+        "|---|---|",
+        *settings,
+        "",
+        "The first pair with its chosen answer, as the model reads it:",
+        "",
+        *(f"    {one_line(line)}" for line in job.example.split("\n")),
+        "",
+    ]
+
+
+def _pairs(recipe: str) -> str:
+    plain = recipe.removesuffix("-shuffled")
+    what = _WHAT_RECIPES_ARE.get(plain, one_line(plain))
+    control = "; the preferences of a random half are swapped, so this is a control, not a remedy"
+    return what if plain == recipe else what + control
+
+
+def _resumed(found: dict[str, Any]) -> str:
+    return f" (the last part, from step {found['resumed_from']})" if found["resumed_from"] else ""
+
+
+def _audit(audit: str) -> list[str]:
+    return ["## Audit", "", audit.strip() or "Not audited yet.", ""]
+
+
+def _use(out: Path, job: TrainingJob) -> list[str]:
+    return [
+        "## Use",
+        "",
+        f"    evenhand audit hf/{out}",
+        *([f"    vllm serve {job.base} --enable-lora --lora-modules tuned={out}"] * _is_lora(job)),
+        "",
+        "What the pairs taught holds for questions like those of the audit. Audit it on your own "
+        "before you rely on it.",
+    ]
+
+
+def _is_lora(job: TrainingJob) -> int:
+    return int(job.training.method == "lora")
+
+
+def _cell(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return one_line(text).replace("|", "\\|")
+
+
+def _quoted(text: str) -> str:
+    """As a YAML string; JSON strings are YAML strings."""
+    return orjson.dumps(one_line(text)).decode()
