@@ -10,6 +10,7 @@ import orjson
 
 from evenhand.errors import StoreError
 from evenhand.store.database import DAMAGED, FILE, VERSION, connect, locked, store_error
+from evenhand.text import split_thought
 
 _OUTCOMES = """
 UPDATE response SET outcome = CASE
@@ -58,6 +59,22 @@ def _change_tables(connection: sqlite3.Connection) -> None:
     for column in _COLUMNS:
         connection.execute(f"ALTER TABLE response ADD COLUMN {column}")
     connection.execute(_OUTCOMES)
+    _split_thoughts(connection)
+
+
+def _split_thoughts(connection: sqlite3.Connection) -> None:
+    """What a model thought aloud was stored as a part of its answer."""
+    rows = connection.execute("SELECT id, text FROM response WHERE text IS NOT NULL")
+    changed = []
+    for response, text in rows:
+        thought, answer, still_thinking = split_thought(text)
+        if answer != text:
+            changed.append((thought, answer, still_thinking, response))
+    connection.executemany(
+        "UPDATE response SET thought = ?, text = ?, "
+        "outcome = CASE WHEN ? AND outcome = 'whole' THEN 'cut off' ELSE outcome END WHERE id = ?",
+        changed,
+    )
 
 
 def _change_facts(connection: sqlite3.Connection) -> None:
