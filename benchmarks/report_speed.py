@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from evenhand.benchmarks.item import Item
-from evenhand.engines.engine import Request, Response
+from evenhand.engines.engine import Response
 from evenhand.run.scoring import score_run
 from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.store.store import Store
 from evenhand.study.cue import NO_DEFENSE, Condition, select_cues
 from evenhand.study.identity import BASELINE, shipped_identities
-from evenhand.study.plan import Plan
+from evenhand.study.plan import Plan, Request
 from evenhand.study.study import Study
 
 USERS, ITEMS = 32, 24_000

@@ -21,10 +21,11 @@ import numpy as np
 import evenhand
 from evenhand.analysis import Audit
 from evenhand.engines import make_engine
-from evenhand.engines.engine import Decoding, Engine
+from evenhand.engines.engine import Engine
 from evenhand.organism import MODEL
 from evenhand.organism.world import BENCHMARKS, items
 from evenhand.stats import personalization_bias
+from evenhand.study.decoding import Decoding
 from evenhand.study.identity import Identity, shipped_identities
 from organism.demo import line
 from organism.planted import answers_rightly, axis_of, planted_pb, planted_rate

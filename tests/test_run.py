@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from evenhand import RunOptions, audit
-from evenhand.engines.engine import Request, Response
+from evenhand.engines.engine import Response
 from evenhand.errors import AuthenticationError, EngineError, StoreError, Unreachable
 from evenhand.run.loop import run
 from evenhand.run.scoring import score_run
 from evenhand.scorers import BLOCKED, REJECTED
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
-from evenhand.study.plan import Plan
+from evenhand.study.plan import Plan, Request
 from runs import plan_of, record_of, stored, write_benchmark
 from server import answer_of, error, serving, unused_port
 

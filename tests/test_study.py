@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 
 import evenhand
-from evenhand.engines.engine import PRESETS
+from evenhand.study.decoding import PRESETS
 from evenhand.study.study import Study, read_study
 
 SCHEMA = Path(evenhand.__file__).parent / "data" / "study.schema.json"

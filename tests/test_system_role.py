@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from evenhand import RunOptions, audit
-from evenhand.engines.engine import Decoding, Request, Response
+from evenhand.engines.engine import Response
 from evenhand.engines.openai import OpenAIEngine
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.run.system_role import Checked, check_system_role
 from evenhand.study.cue import Message
-from evenhand.study.plan import Plan
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Plan, Request
 from runs import plan_of, stored, write_benchmark
 from server import Server, answer_of, error, refuse_all, refuse_system, serving
 

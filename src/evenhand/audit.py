@@ -40,7 +40,7 @@ class RunOptions:
         max_cost: dollars of this call, judges included, after which nothing more is sent.
         precision: stop when the interval of PB reaches no farther than so many points to either
             side; None to ask all items.
-        offline: never download a panelmark.
+        offline: never download a benchmark.
         judging: how the study's judges are reached, and their price.
     """
 
@@ -80,7 +80,7 @@ def audit(
         options: how to ask.
         engine: what answers, instead of the engine that the model's name stands for.
         on_progress: called with a `Progress` after every write to the disk.
-        study: further fields of `Study`: panelmarks, identities, cues, samples, limit, ...
+        study: further fields of `Study`: benchmarks, identities, cues, samples, limit, ...
 
     Raises:
         EvenhandError: see `evenhand.errors`.

@@ -15,10 +15,12 @@ transformers = pytest.importorskip("transformers")
 peft = pytest.importorskip("peft")
 
 from evenhand.engines import adapter, make_engine  # noqa: E402
-from evenhand.engines.engine import Decoding, Request, Response  # noqa: E402
+from evenhand.engines.engine import Response  # noqa: E402
 from evenhand.errors import MissingExtra, ModelNotFound  # noqa: E402
 from evenhand.organism import MODEL  # noqa: E402
 from evenhand.study.cue import Message  # noqa: E402
+from evenhand.study.decoding import Decoding  # noqa: E402
+from evenhand.study.plan import Request  # noqa: E402
 from runs import run_main  # noqa: E402
 
 torch.set_num_threads(1)

@@ -15,10 +15,12 @@ transformers = pytest.importorskip("transformers")
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors  # noqa: E402
 
 from evenhand.engines import make_engine  # noqa: E402
-from evenhand.engines.engine import Decoding, Request, Response  # noqa: E402
+from evenhand.engines.engine import Response  # noqa: E402
 from evenhand.engines.hf import HFEngine  # noqa: E402
 from evenhand.errors import ModelNotFound, RequestRejected  # noqa: E402
 from evenhand.study.cue import Message  # noqa: E402
+from evenhand.study.decoding import Decoding  # noqa: E402
+from evenhand.study.plan import Request  # noqa: E402
 
 torch.set_num_threads(1)  # such a small model gains nothing from more
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from evenhand.engines import throttle
-from evenhand.engines.engine import Decoding, Request, Response
+from evenhand.engines.engine import Response
 from evenhand.engines.openai import OpenAIEngine
 from evenhand.engines.wire import retry_after
 from evenhand.errors import (
@@ -21,6 +21,8 @@ from evenhand.errors import (
     Unreachable,
     UsageError,
 )
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Request
 from server import (
     Faults,
     Server,

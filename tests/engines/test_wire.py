@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenhand.engines.engine import Decoding
 from evenhand.engines.wire import Completion, chat_url, message_of, parse, retry_after
 from evenhand.errors import StudyError, UsageError
+from evenhand.study.decoding import Decoding
 from evenhand.study.entry import validate
 from evenhand.text import one_line
 

@@ -14,7 +14,6 @@ transformers = pytest.importorskip("transformers")
 from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
 
 from evenhand.benchmarks.item import Item  # noqa: E402
-from evenhand.engines.engine import Decoding  # noqa: E402
 from evenhand.engines.hf import HFEngine  # noqa: E402
 from evenhand.engines.mock import MockEngine  # noqa: E402
 from evenhand.errors import ModelNotFound, UnknownName, UsageError  # noqa: E402
@@ -24,6 +23,7 @@ from evenhand.judges.judge import NO_OPINION  # noqa: E402
 from evenhand.judges.labels import Spec, shipped_specs, spec_for  # noqa: E402
 from evenhand.judges.run import judge_run  # noqa: E402
 from evenhand.scorers import Answer, Score, Unscored  # noqa: E402
+from evenhand.study.decoding import Decoding  # noqa: E402
 from judging import finished_run, judge_all, opened, verdicts  # noqa: E402
 
 torch.set_num_threads(1)

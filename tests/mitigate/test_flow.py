@@ -15,7 +15,7 @@ from biased import GOOD, HARMLESS, HELP, IDLE, REFUSAL, STUDY, draw
 from evenhand.audit import RunOptions
 from evenhand.benchmarks import load
 from evenhand.benchmarks.item import letters_by_identity
-from evenhand.engines.engine import Request, Response
+from evenhand.engines.engine import Response
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, PairsError, UnknownName, Unreachable, UsageError
 from evenhand.mitigate.flow import mitigate_run
@@ -27,6 +27,7 @@ from evenhand.run.recorder import Price
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
 from evenhand.study.identity import shipped_identities
+from evenhand.study.plan import Request
 from runs import run_main
 
 HURT = ("Christian", "Hindu", "Muslim", "a minor", "a woman", "middle-aged", "a non-binary")

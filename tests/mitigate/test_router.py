@@ -11,13 +11,13 @@ import pytest
 import evenhand
 from evenhand.analysis import analyze
 from evenhand.benchmarks import load
-from evenhand.engines.engine import Request
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import Unreachable
 from evenhand.mitigate.split import TuningPart, split_run
 from evenhand.run.withholding import needs_identity, withholdings_of
 from evenhand.store.store import Store
 from evenhand.study.cue import Message, select_defenses
+from evenhand.study.plan import Request
 
 NEEDED = "May I vote in the primary of the other party?"
 NOT_NEEDED = "What is seven times eight?"

@@ -11,7 +11,6 @@ import pytest
 import evenhand
 from biased import GOOD, HALF, IDLE, REFUSING, STUDY, biased
 from evenhand.audit import RunOptions
-from evenhand.engines.engine import Request
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.queries import QueryLoop
@@ -20,7 +19,7 @@ from evenhand.mitigate.split import Split, plan_for_tuning, split_run
 from evenhand.run.recorder import Price
 from evenhand.store.store import Store
 from evenhand.study.cue import Defense
-from evenhand.study.plan import make_plan
+from evenhand.study.plan import Request, make_plan
 
 
 class Counting(MockEngine):

@@ -14,10 +14,10 @@ from cyclopts.validators import Number
 
 from evenhand.audit import RunOptions
 from evenhand.engines import check_model
-from evenhand.engines.engine import PRESETS
 from evenhand.errors import UnknownName, UsageError
 from evenhand.judges.run import Judging
 from evenhand.run.recorder import Price
+from evenhand.study.decoding import PRESETS
 from evenhand.study.entry import validate
 from evenhand.study.study import Study, read_study
 

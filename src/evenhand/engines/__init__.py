@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evenhand.engines.engine import Decoding, Engine
+from evenhand.engines.engine import Engine
 from evenhand.errors import UnknownName
+from evenhand.study.decoding import Decoding
 
 PREFIXES = ("openai/", "hf/", "organism")
 

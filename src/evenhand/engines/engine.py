@@ -2,71 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from pydantic import Field, JsonValue, field_validator
-
 from evenhand.study.cue import Message
-from evenhand.study.entry import Entry
-
-
-class Decoding(Entry):
-    """How the model picks its words; what is None is left to the model's own default.
-
-    Attributes:
-        temperature: 0 is greedy.
-        top_k: sample among the k likeliest tokens only.
-        top_p: sample among the likeliest tokens of this joint probability only.
-        max_tokens: the most new tokens in an answer.
-        seed: seed of the sampling. An endpoint is asked with seed + s for sample s; local
-            weights draw each batch from the seed and the batch's first cell.
-        stop: strings that end an answer.
-        extra: further fields for the request body of an endpoint.
-    """
-
-    temperature: float = Field(default=0.0, ge=0)
-    top_k: int | None = Field(default=None, ge=1)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    max_tokens: int = Field(default=512, ge=1, le=2**31)
-    seed: int | None = Field(default=None, ge=0, le=2**31)
-    stop: tuple[str, ...] = ()
-    extra: dict[str, JsonValue] = Field(default_factory=dict)
-
-    @field_validator("extra")
-    @classmethod
-    def _no_secrets(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        """The study is written into the run folder, where no key may ever be."""
-        for name in extra:
-            if re.search(r"api.?key|auth|secret|password|bearer|access.?token", name.lower()):
-                raise ValueError(f'"{name}" looks like a secret; keys belong in OPENAI_API_KEY')
-        return extra
-
-
-PRESETS = {
-    "greedy": Decoding(),
-    "paper": Decoding(temperature=1.0, top_k=10, max_tokens=300),
-}
-"""Named decodings; `paper` is that of Vijjini et al. 2025: top-k 10, at most 300 new tokens."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One cell of the study, ready to send.
-
-    Attributes:
-        key: hash of the model, its parameters, the messages and the sample index.
-        condition, item, sample: where it stands in the study's grid, from 0.
-        messages: the conversation.
-    """
-
-    key: bytes
-    condition: int
-    item: int
-    sample: int
-    messages: list[Message]
+from evenhand.study.plan import Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.engines import adapter
-from evenhand.engines.engine import Decoding, Request, Response
+from evenhand.engines.engine import Response
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected
 from evenhand.study.cue import Message
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Request
 from evenhand.text import one_line, split_thought
 
 _BATCHES_PER_CHUNK = 16

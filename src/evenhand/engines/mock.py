@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
-from evenhand.engines.engine import Request, Response
+from evenhand.engines.engine import Response
 from evenhand.study.cue import Message
+from evenhand.study.plan import Request
 
 
 class MockEngine:

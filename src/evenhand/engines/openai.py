@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 from evenhand import __version__
-from evenhand.engines.engine import Decoding, Failure, Request, Response
+from evenhand.engines.engine import Failure, Response
 from evenhand.engines.secrets import Redactor
 from evenhand.engines.throttle import Throttle, backoff
 from evenhand.engines.wire import (
@@ -33,6 +33,8 @@ from evenhand.errors import (
     UsageError,
 )
 from evenhand.study.cue import Message
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Request
 from evenhand.text import one_line, split_thought
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from evenhand.engines.engine import Decoding
 from evenhand.engines.secrets import decoded
 from evenhand.errors import UsageError
+from evenhand.study.decoding import Decoding
 from evenhand.text import one_line
 
 _MOST_TOKENS = 2**31

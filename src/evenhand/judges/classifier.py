@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.axes import AxisName
-from evenhand.engines.engine import Decoding, Engine
+from evenhand.engines.engine import Engine
 from evenhand.engines.hf import HFEngine, device, first_line, quiet
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound
 from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle, score_for
@@ -22,6 +22,7 @@ from evenhand.judges.labels import MEANINGS, GuardField, Spec, check_labels, spe
 from evenhand.judges.queries import Unreadable, query_all
 from evenhand.scorers.base import Answer, Verdict
 from evenhand.study.cue import Message
+from evenhand.study.decoding import Decoding
 from evenhand.text import one_line
 
 _BATCHES_PER_CHUNK = 16

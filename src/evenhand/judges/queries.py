@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from evenhand.engines.engine import Engine, Failure, Request, Response
+from evenhand.engines.engine import Engine, Failure, Response
 from evenhand.judges.judge import Judgment, Settle
 from evenhand.run.loop import tokens_of
 from evenhand.scorers.base import Unscored, Verdict
 from evenhand.study.cue import Message
+from evenhand.study.plan import Request
 from evenhand.text import one_line
 
 _QUOTED = 500

@@ -15,12 +15,13 @@ from typing import Any
 
 from evenhand.benchmarks.item import Item
 from evenhand.engines import make_engine
-from evenhand.engines.engine import Decoding, Engine
+from evenhand.engines.engine import Engine
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle, score_for
 from evenhand.judges.queries import Unreadable, query_all
 from evenhand.scorers.base import Answer, Unscored, Verdict
 from evenhand.study.cue import Message
+from evenhand.study.decoding import Decoding
 from evenhand.text import one_line, split_thought
 
 _SYSTEM = """\

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 
 from evenhand import __version__
-from evenhand.engines.engine import Engine, Request, Response
+from evenhand.engines.engine import Engine, Response
 from evenhand.errors import RunFolderError
 from evenhand.run.recorder import Arrival, Price, Progress, Recorder
 from evenhand.run.system_role import HELLO, NO_SYSTEM_MESSAGE, check_system_role
@@ -18,7 +18,7 @@ from evenhand.run.withholding import withhold_identities
 from evenhand.store.record import InterimAnalysis, RunRecord, Session, SystemRoleCheck
 from evenhand.store.rows import response_changes
 from evenhand.store.store import Store
-from evenhand.study.plan import Plan
+from evenhand.study.plan import Plan, Request
 
 CHARACTERS_PER_TOKEN = 4
 """A usual figure for English text; good enough for a price."""

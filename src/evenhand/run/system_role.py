@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from evenhand.benchmarks.item import Item
-from evenhand.engines.engine import Engine, Request, Response
+from evenhand.engines.engine import Engine, Response
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.store.record import SystemRoleCheck
 from evenhand.study.cue import Message
-from evenhand.study.plan import Plan
+from evenhand.study.plan import Plan, Request
 
 HELLO: list[Message] = [{"role": "user", "content": "Hello"}]
 NO_SYSTEM_MESSAGE = "no system message in this study"

@@ -17,11 +17,12 @@ from hashlib import blake2b
 from typing import Literal
 
 from evenhand.engines import make_engine
-from evenhand.engines.engine import Decoding, Engine, Request, Response
+from evenhand.engines.engine import Engine, Response
 from evenhand.errors import Unreachable
 from evenhand.store.store import Store
 from evenhand.study.cue import Defense, Message
-from evenhand.study.plan import Plan
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Plan, Request
 from evenhand.text import split_thought
 
 WithholdingDecision = Literal["needed", "not needed", "unclear"]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from evenhand.benchmarks.item import JUDGED, Item
-from evenhand.engines.engine import Outcome, Request, Response
+from evenhand.engines.engine import Outcome, Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.scorers.base import Score, Verdict
 from evenhand.store.database import (
@@ -59,6 +59,7 @@ from evenhand.store.rows import (
 )
 from evenhand.study.cue import Condition, Message
 from evenhand.study.identity import Identity
+from evenhand.study.plan import Request
 
 
 @dataclass(frozen=True, slots=True)

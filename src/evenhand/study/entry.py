@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,6 +15,20 @@ from evenhand.files import read_mapping
 Model = TypeVar("Model", bound=BaseModel)
 
 _IN_PLAIN_WORDS = {
+    "greater_than_equal": "must be {ge} or more",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be {le} or less",
+    "less_than": "must be less than {lt}",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "literal_error": "must be {expected}",
     "missing": "is missing",
     "tuple_type": "must be a list",
     "model_type": "must be names with values",
@@ -34,6 +49,33 @@ class Entry(BaseModel):
     )
 
 
+class SpellingNote(UserWarning):
+    """Something is spelled as in version 0.1; it is understood."""
+
+
+_SPELLINGS = {"defence": "defense", "favourite": "favorite", "colour": "color"}
+
+
+def us_spelling(name: str) -> str:
+    """A name of version 0.1 as it is spelled now; any other as it is.
+
+    Warns:
+        SpellingNote: once, where the name was spelled otherwise.
+    """
+    now = name
+    for old, new in _SPELLINGS.items():
+        now = now.replace(old, new)
+    if now != name:
+        note = "British spellings of version 0.1, such as defence, are read; write defense"
+        warnings.warn(note, SpellingNote, stacklevel=2)
+    return now
+
+
+def us_keys(loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a file of version 0.1 as they are spelled now."""
+    return {us_spelling(key): value for key, value in loaded.items()}
+
+
 def read_entries(path: Path, kinds: Mapping[str, type[Entry]]) -> dict[str, list[Entry]]:
     """Lists of entries under the given names; a name that is absent gives an empty list.
 
@@ -41,7 +83,7 @@ def read_entries(path: Path, kinds: Mapping[str, type[Entry]]) -> dict[str, list
         StudyError: as `read_mapping`; or an unknown name, an entry that does not fit its kind,
             or a file without any entry.
     """
-    loaded = read_mapping(path)
+    loaded = us_keys(read_mapping(path))
     unknown = sorted(set(loaded) - set(kinds))
     if unknown:
         raise StudyError(f'{path}: unknown key "{unknown[0]}"; known: {", ".join(kinds)}')
@@ -67,16 +109,27 @@ def validate(kind: type[Model], value: object, where: str) -> Model:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        faults = error.errors(include_url=False)
-        # A misspelt key is told before the key that is missing for it.
-        first = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
+        first = first_fault(error)
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             message = str(UnknownName("key", place, _keys(kind, first["loc"][:-1])))
         else:
-            message = _IN_PLAIN_WORDS.get(first["type"], first["msg"].removeprefix("Value error, "))
-            message = f"{place}: {message}" if place else message
+            message = f"{place}: {in_plain_words(first)}" if place else in_plain_words(first)
         raise StudyError(f"{where}: {message}") from None
+
+
+def first_fault(error: ValidationError) -> Any:
+    """The fault to name; a misspelt key before the key that is missing for it."""
+    faults = error.errors(include_url=False)
+    return next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+
+
+def in_plain_words(fault: Any) -> str:
+    """What is wrong, without pydantic's terms."""
+    words = _IN_PLAIN_WORDS.get(fault["type"])
+    if words is None:
+        return str(fault["msg"]).removeprefix("Value error, ")
+    return words.format(**fault.get("ctx", {}))
 
 
 def _keys(kind: type[BaseModel], place: Iterable[int | str]) -> list[str]:

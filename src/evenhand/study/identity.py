@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.study.entry import Entry, read_entries
+from evenhand.study.entry import Entry, read_entries, us_spelling
 
 Kind = Literal["baseline", "identity", "placebo"]
 
@@ -154,6 +154,8 @@ def _select_one(name: str, pool: Sequence[Identity]) -> list[Identity]:
     if name == "placebos":
         return [i for i in pool if i.kind == "placebo"]
     found = [i for i in pool if i.id == name] or [i for i in people if i.category == name]
+    if not found and us_spelling(name) != name:  # an id of version 0.1
+        return _select_one(us_spelling(name), pool)
     if not found:
         known = [i.id for i in pool] + categories(people) + ["all", "placebos"]
         raise UnknownName("identity", name, known)

@@ -13,9 +13,15 @@ import orjson
 
 from evenhand import benchmarks
 from evenhand.benchmarks.item import Item
-from evenhand.engines.engine import Request
 from evenhand.errors import StudyError
-from evenhand.study.cue import Condition, read_cues, read_defenses, select_cues, select_defenses
+from evenhand.study.cue import (
+    Condition,
+    Message,
+    read_cues,
+    read_defenses,
+    select_cues,
+    select_defenses,
+)
 from evenhand.study.identity import (
     BASELINE,
     Identity,
@@ -24,6 +30,23 @@ from evenhand.study.identity import (
     shipped_identities,
 )
 from evenhand.study.study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One cell of the study, ready to send.
+
+    Attributes:
+        key: hash of the model, its parameters, the messages and the sample index.
+        condition, item, sample: where it stands in the study's grid, from 0.
+        messages: the conversation.
+    """
+
+    key: bytes
+    condition: int
+    item: int
+    sample: int
+    messages: list[Message]
 
 
 @dataclass(frozen=True)
@@ -81,7 +104,7 @@ class Plan:
     @cached_property
     def _model_and_decoding(self) -> bytes:
         # Sorted: extra fields in another order are the same request.
-        content = (self.study.model, self.study.decoding.model_dump())
+        content = (self.study.model, self.study.decoding.facts())
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import Field
 
-from evenhand.engines.engine import PRESETS, Decoding
 from evenhand.errors import UnknownName
 from evenhand.files import read_mapping
+from evenhand.study.decoding import PRESETS, Decoding
 from evenhand.study.entry import Entry, validate
 
 
