@@ -128,7 +128,8 @@ def test_killed_at_any_step_of_the_start(tmp_path: Path) -> None:
             shutil.rmtree(run)
 
 
-def test_interrupt_ends_soon_and_resumes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupt_ends_soon_and_resumes(tmp_path: Path, ending: signal.Signals) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 30)
     run = tmp_path / "run"
     with serving(latency=0.05) as server:
@@ -138,7 +139,7 @@ def test_interrupt_ends_soon_and_resumes(tmp_path: Path) -> None:
             time.sleep(0.01)
         server.latency = 30  # requests under way must not hold it up
         time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         started = time.monotonic()
         code, out, error = finish(process)
         assert time.monotonic() - started < 2
@@ -182,13 +183,13 @@ def test_answers_that_come_during_the_last_write_are_kept(
     """Slow disk, fast end: the engine finishes while a batch is being written."""
     from evenhand.store.store import Store
 
-    write = Store.write
+    flush = Store.flush
 
-    def slow_write(self: Store, *batch: object) -> None:
-        write(self, *batch)  # type: ignore[arg-type]
+    def slow_flush(self: Store) -> None:
+        flush(self)
         time.sleep(0.4)
 
-    monkeypatch.setattr(Store, "write", slow_write)
+    monkeypatch.setattr(Store, "flush", slow_flush)
     benchmark = write_benchmark(tmp_path / "own.jsonl", 6)
     with serving(latency=0.1) as server:
         result = audit(

@@ -14,6 +14,7 @@ import sys
 import cyclopts
 
 from evenhand import __version__
+from evenhand.cli.interrupts import ended_alike, say_last
 from evenhand.errors import EvenhandError
 from evenhand.text import one_line
 
@@ -48,13 +49,14 @@ def main(arguments: list[str] | None = None) -> None:
     if len(given) > 1 and {"--help", "-h"} & set(given):
         _show_examples(given[0])
     try:
-        app(arguments, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        with ended_alike():
+            app(arguments, exit_on_error=False, print_error=False)
+            sys.stdout.flush()
     except (cyclopts.CycloptsError, EvenhandError) as error:
         print(f"evenhand: {one_line(str(error), 1000)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:  # before a run had begun
-        print("Interrupted.", file=sys.stderr)
+        say_last("Interrupted.")
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output, `head` for one, has left
         _drop_output()

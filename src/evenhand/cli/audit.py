@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from evenhand.audit import audit_plan
-from evenhand.cli.interrupts import run_to_interrupt
+from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.plan import default_folder, show_plan
@@ -61,7 +61,9 @@ def audit(
         show_plan(plan, options, None, format)
         return
     console = Console(stderr=True)
-    bar = ProgressBar(plan.cells, options.price, console, judge_price=judging.price)
+    bar = ProgressBar(
+        plan.cells, options.price, console, judge_price=judging.price, quiet=run.quiet
+    )
     with sandbox.using(), bar:
         try:
             auditing = audit_plan(
@@ -71,10 +73,9 @@ def audit(
         except KeyboardInterrupt:
             bar.close()
             done = f"{bar.progress.done:,} of {plan.cells:,}" if bar.progress else "so far no"
-            print(
+            say_last(
                 f"Interrupted; {done} answers are safe in {folder}. The same command "
-                "goes on from there.",
-                file=sys.stderr,
+                "goes on from there."
             )
             sys.exit(130)
     write_audit(result, format, Console())

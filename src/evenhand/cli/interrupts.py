@@ -1,11 +1,17 @@
-"""Ctrl-C while answers are under way: what has come is written, however often it is pressed."""
+"""Ctrl-C while answers are under way: what has come is written, however often it is pressed.
+
+SIGTERM and SIGHUP, by which schedulers and closed terminals end a program, do the same as Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import sys
+import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 Found = TypeVar("Found")
@@ -16,9 +22,49 @@ start us pass on one that has come to us already."""
 _BUSY = 0.5
 """Seconds after which code that awaits nothing, as in scoring, is interrupted where it is."""
 
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+@contextmanager
+def ended_alike() -> Iterator[None]:
+    """Within it every signal that ends a program raises `KeyboardInterrupt`, as Ctrl-C does.
+
+    One that is ignored, as SIGHUP by `nohup`, still is.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with _handled_by(interrupt):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Any) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread can set handlers, and only it gets signals
+        return
+    before = {each: signal.getsignal(each) for each in _SIGNALS}
+    before = {each: was for each, was in before.items() if was != signal.SIG_IGN}
+    for each in before:
+        signal.signal(each, handler)
+    try:
+        yield
+    finally:
+        for each, was in before.items():
+            signal.signal(each, was)
+
+
+def say_last(text: str) -> None:
+    """The last line to the user, whose terminal may be gone."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
 
 def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
-    """Run to the end, or to the first Ctrl-C, after which `work` may still put things in order.
+    """Run to the end, or to the first interrupt, after which `work` may put things in order.
 
     A further one raises at once; in the first second it is taken for an echo, since what is raised
     amid asyncio's own steps ends in a traceback, or leaves a step waiting for ever.
@@ -47,13 +93,13 @@ def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
 
-        before = signal.signal(signal.SIGINT, interrupt), signal.signal(signal.SIGALRM, stop)
+        before = signal.signal(signal.SIGALRM, stop)
         try:
-            return await task
+            with _handled_by(interrupt):
+                return await task
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGINT, before[0])
-            signal.signal(signal.SIGALRM, before[1])
+            signal.signal(signal.SIGALRM, before)
 
     try:
         return asyncio.run(interruptible())

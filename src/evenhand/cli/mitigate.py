@@ -13,7 +13,7 @@ from rich.console import Console
 
 from evenhand.analysis import MARGIN
 from evenhand.audit import audit_plan
-from evenhand.cli.interrupts import run_to_interrupt
+from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.plan import default_folder
@@ -184,7 +184,7 @@ def mitigate(
     )
     options = asking.options(judging)
     flags = StudyFlags(benchmark=benchmark, identity=identity, limit=limit)
-    with Steps(options.price, Console(stderr=True)) as steps:
+    with Steps(options.price, Console(stderr=True), quiet=asking.quiet) as steps:
         kept: Path | str = out or "the run's folder"
         try:
             audit = _audit(run, flags, judges, options, steps)
@@ -213,10 +213,9 @@ def mitigate(
             )
         except KeyboardInterrupt:
             steps.close()
-            print(
+            say_last(
                 f"Interrupted; all that was done is safe in {kept}. The same command goes on "
-                "from there.",
-                file=sys.stderr,
+                "from there."
             )
             sys.exit(130)
         except NotFinished as reason:

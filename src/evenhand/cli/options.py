@@ -246,6 +246,7 @@ class RunFlags:
     offline: Annotated[
         bool, Parameter(group=_RUN, negative="", help="Never download a benchmark.")
     ] = False
+    quiet: Annotated[bool, Parameter(group=_RUN, negative="", help="Show no progress.")] = False
 
     def options(self, judging: Judging | None = None) -> RunOptions:
         """As the Python interface takes them.

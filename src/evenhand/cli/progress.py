@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -12,9 +14,12 @@ from rich.progress import Progress as RichProgress
 from evenhand.run.recorder import Price, Progress
 from evenhand.text import one_line
 
+_LINE_EVERY = 20.0
+"""Seconds between two lines where there is no terminal: a log shows that the run is alive."""
+
 
 class ProgressBar:
-    """A bar on a terminal; silent where there is none."""
+    """A bar on a terminal; elsewhere a line now and then, unless it is to be quiet."""
 
     def __init__(
         self,
@@ -23,6 +28,7 @@ class ProgressBar:
         console: Console,
         *,
         judge_price: Price | None = None,
+        quiet: bool = False,
     ) -> None:
         self.progress: Progress | None = None
         self.judging: dict[str, Progress] = {}
@@ -35,8 +41,10 @@ class ProgressBar:
             TextColumn("{task.percentage:>3.0f} %  {task.fields[note]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=quiet or not console.is_terminal,
         )
+        self._lines = None if quiet or console.is_terminal else console
+        self._last_line = time.monotonic()
         self._task = self._bar.add_task("asking", total=cells, note="", visible=cells > 0)
 
     def __enter__(self) -> ProgressBar:
@@ -53,13 +61,15 @@ class ProgressBar:
 
     def close(self) -> None:
         """Take the bar off the screen."""
-        self._bar.stop()
+        with suppress(OSError):  # the terminal may be gone
+            self._bar.stop()
 
     def show(self, progress: Progress) -> None:
         """Draw where the run stands."""
         self.progress = progress
         note = self._note(self._task, progress, self._price)
         self._bar.update(self._task, completed=progress.done, note=note)
+        self._tell("asking", note)
 
     def show_judging(self, judge: str, progress: Progress) -> None:
         """Draw where a judge stands."""
@@ -70,6 +80,13 @@ class ProgressBar:
         task = self._judges[judge]
         note = self._note(task, progress, self._judge_price)
         self._bar.update(task, total=progress.cells, completed=progress.done, note=note)
+        self._tell(one_line(judge, 40), note)
+
+    def _tell(self, title: str, note: str) -> None:
+        now = time.monotonic()
+        if self._lines is not None and now - self._last_line >= _LINE_EVERY:
+            self._last_line = now
+            self._lines.print(f"{title}  {note}", markup=False, highlight=False, soft_wrap=True)
 
     def _note(self, task: TaskID, progress: Progress, price: Price | None) -> str:
         seconds = next(each.elapsed or 0.0 for each in self._bar.tasks if each.id == task)

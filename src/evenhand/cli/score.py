@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis.judges import judge_swaps
-from evenhand.cli.interrupts import run_to_interrupt
+from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
@@ -59,6 +59,7 @@ def score(
         float, Parameter(validator=Number(gt=0), help="Seconds for one attempt.")
     ] = 120.0,
     batch_size: Annotated[int, Parameter(validator=_AT_LEAST_1, help="For local weights.")] = 64,
+    quiet: Annotated[bool, Parameter(negative="", help="Show no progress.")] = False,
     sandbox: SandboxFlags = SandboxFlags(),
 ) -> None:
     """Score all answers of a run anew, as after an update of evenhand; or have judges score them.
@@ -91,7 +92,7 @@ def score(
         sample = judge_swap_sample if judge_swap else None
         at_work = [make_judge(name, judging.options) for name in judges.judge]
         with sandbox.using():
-            code = _judge(store, at_work, _Terms(judging.price, max_cost, again, sample))
+            code = _judge(store, at_work, _Terms(judging.price, max_cost, again, sample, quiet))
     finally:
         store.close()
     if code:
@@ -106,6 +107,7 @@ class _Terms:
     max_cost: float | None
     again: bool
     sample: int | None
+    quiet: bool
 
     def less(self, cost: float) -> _Terms:
         """The same with a part of the limit spent."""
@@ -118,15 +120,16 @@ def _judge(store: Store, judges: Sequence[Judge], terms: _Terms) -> int:
     """Have each judge score the run; the exit code."""
     code = 0
     for judge in judges:
-        with ProgressBar(0, None, Console(stderr=True), judge_price=terms.price) as bar:
+        with ProgressBar(
+            0, None, Console(stderr=True), judge_price=terms.price, quiet=terms.quiet
+        ) as bar:
             try:
                 done = run_to_interrupt(_work(store, judge, terms, bar))
             except KeyboardInterrupt:
                 bar.close()
-                print(
+                say_last(
                     "Interrupted; the verdicts so far are safe. The same command (without "
-                    "--again) goes on from there.",
-                    file=sys.stderr,
+                    "--again) goes on from there."
                 )
                 return 130
         _print_outcome(store, judge.name, done, terms.price)

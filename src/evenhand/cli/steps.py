@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from types import TracebackType
 
 from rich.console import Console
@@ -14,15 +15,16 @@ from evenhand.cli.progress import note_on
 from evenhand.run.recorder import Price, Progress
 from evenhand.text import one_line
 
-_QUIET = 10.0
+_LINE_EVERY = 10.0
 """Seconds between two lines of the same step where there is no terminal."""
 
 
 class Steps:
     """One bar on a terminal, for step after step; elsewhere a line for each step."""
 
-    def __init__(self, price: Price | None, console: Console) -> None:
+    def __init__(self, price: Price | None, console: Console, *, quiet: bool = False) -> None:
         self._price = price
+        self._quiet = quiet
         self._console = console
         self._bar = RichProgress(
             TextColumn("{task.description}"),
@@ -30,7 +32,7 @@ class Steps:
             TextColumn("{task.fields[note]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=quiet or not console.is_terminal,
         )
         self._task = self._bar.add_task("", total=None, note="")
         self._title = ""
@@ -51,7 +53,8 @@ class Steps:
 
     def close(self) -> None:
         """Take the bar off the screen."""
-        self._bar.stop()
+        with suppress(OSError):  # the terminal may be gone
+            self._bar.stop()
 
     def title(self, text: str) -> None:
         """Tell what begins."""
@@ -77,7 +80,7 @@ class Steps:
             completed=progress.done if progress else 0,
             note=note,
         )
-        if not self._console.is_terminal:
+        if not (self._quiet or self._console.is_terminal):
             self._tell(f"{title}  {note}".rstrip(), is_new)
 
     def _rate(self, progress: Progress) -> float:
@@ -87,6 +90,6 @@ class Steps:
 
     def _tell(self, line: str, is_new: bool) -> None:
         now = time.monotonic()
-        if is_new or now - self._told >= _QUIET:
+        if is_new or now - self._told >= _LINE_EVERY:
             self._told = now
             self._console.print(line, markup=False, highlight=False)

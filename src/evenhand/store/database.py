@@ -85,7 +85,6 @@ def make_file(folder: Path) -> None:
         if folder.exists() and any(f.name not in OWN_FILES for f in folder.iterdir()):
             raise RunFolderError(f"{folder} holds other files but no run; take a new folder")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        refuse_links(folder)
         os.close(os.open(folder / FILE, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
     except OSError as error:
         raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from None
@@ -210,6 +209,7 @@ def _looking(folder: Path) -> Iterator[sqlite3.Connection]:
 def has_tables(folder: Path) -> bool:
     """Whether there is a run: none was begun, or one was killed before it had made its tables."""
     try:
+        refuse_links(folder)
         if not (folder / FILE).exists():
             return False
     except OSError as error:

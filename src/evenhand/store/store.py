@@ -27,6 +27,7 @@ from evenhand.scorers.base import Score, Verdict
 from evenhand.store.database import (
     DAMAGED,
     FILE,
+    JOURNALS,
     SCHEMA,
     VERSION,
     Change,
@@ -39,7 +40,6 @@ from evenhand.store.database import (
     make_file,
     note_clean_end,
     read_journals,
-    refuse_links,
     store_error,
 )
 from evenhand.store.migration import migrate
@@ -157,7 +157,6 @@ class Store:
         """
         if not has_tables(folder):
             raise RunFolderError(f"no run in {folder}; start one: evenhand audit MODEL --out DIR")
-        refuse_links(folder)
         if check(folder) != VERSION:
             migrate(folder)
         store = cls(folder, connect(folder))
@@ -334,8 +333,11 @@ class Store:
         left = read_journals(self.folder)
         known = self._committed()
         batch = [kept for kept in left if kept[0] > known]
-        if batch:
-            self._commit(batch)
+        try:
+            if batch:
+                self._commit(batch)
+        except (KeyError, ValueError, TypeError, IndexError):
+            raise StoreError(f"{self.folder / JOURNALS[0]}: {DAMAGED}") from None
         if left:
             journal = Journal(self.folder)
             for number in range(2):
