@@ -145,7 +145,7 @@ def test_progress_counts_this_run_and_all_that_is_stored(plan: Plan, tmp_path: P
     [
         ({"text": None, "outcome": "rejected", "error": "HTTP 400: filtered"}, REJECTED.reason),
         ({"text": "I am", "outcome": "blocked"}, BLOCKED.reason),
-        ({"text": "First,", "outcome": "cut off"}, "cut off before a final answer"),
+        ({"text": "First,", "outcome": "cut off"}, "cut off at the token limit"),
         ({"text": "  ", "outcome": "whole"}, "empty answer"),
         ({"text": "Who knows.", "outcome": "whole"}, "no final answer found"),
     ],

@@ -186,7 +186,8 @@ def test_a_batch_scorer_gets_many_answers_at_once(
         sizes.append(len(answers))
         return [len(answer.text) / 10 for answer in answers]
 
-    monkeypatch.setitem(BATCH_SCORERS, "choice", lengths)
+    monkeypatch.setattr("evenhand.scorers.code.score_batch", lengths)
+    monkeypatch.setitem(BATCH_SCORERS, "choice", "evenhand.scorers.code:score_batch")
     monkeypatch.setattr("evenhand.run.scoring._SLOW_CHUNK", 12)
     assert score_run(store) == 24
     assert sizes == [6, 6]

@@ -98,7 +98,7 @@ def test_own_tasks(answer: str, expected: float | Unscored, tasks: Path) -> None
 def test_cut_off(tasks: Path) -> None:
     item = load(tasks)[0]
     assert score("```python\ndef zero(xs):\n    return (-xs[0] /", item, truncated=True) == (
-        Unscored("cut off before a final answer")
+        Unscored("cut off at the token limit")
     )
     assert score("```python\ndef zero(xs):\n    return (-xs[0] /", item) == 0.0
     whole = "```python\ndef zero(xs):\n    return -xs[0] / xs[1]\n```\nThis is because"

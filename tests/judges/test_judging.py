@@ -101,7 +101,7 @@ def test_what_cannot_be_judged_is_not_sent(tmp_path: Path) -> None:
     judge(run, rule)
     assert rule.seen == []
     reasons = {reason for _, reason, _ in verdicts(run, "rule").values()}
-    assert reasons == {"empty answer", "cut off before a final answer"}
+    assert reasons == {"empty answer", "cut off while thinking"}
 
 
 def test_verdicts_of_another_wording_are_never_mixed(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def open_texts() -> Iterator[tuple[str, str, str]]:
                 yield text, rows["gold"], is_right
 
 
-@pytest.mark.parametrize(("text", "truncated", "stated"), numbers())
+@pytest.mark.parametrize(("text", "truncated", "stated"), list(numbers()))
 def test_number(text: str, truncated: bool, stated: object) -> None:
     def scored(answer: object) -> object:
         item = Item("test", "1", "How many?", "utility", "number", str(answer))
@@ -56,10 +56,8 @@ def test_number(text: str, truncated: bool, stated: object) -> None:
         assert scored(987) == 0.0
 
 
-@pytest.mark.parametrize(("text", "truncated", "choices", "stated"), options("choice"))
-def test_choice(
-    text: str, truncated: bool, choices: tuple[str, ...], stated: str | None
-) -> None:
+@pytest.mark.parametrize(("text", "truncated", "choices", "stated"), list(options("choice")))
+def test_choice(text: str, truncated: bool, choices: tuple[str, ...], stated: str | None) -> None:
     def scored(answer: str) -> object:
         item = Item("test", "1", "Which?", "utility", "choice", answer, choices)
         return score(text, item, truncated=truncated)
@@ -74,7 +72,7 @@ def test_choice(
         assert [scored(letter) for letter in "ABCD"] == [float(x == stated) for x in "ABCD"]
 
 
-@pytest.mark.parametrize(("text", "truncated", "choices", "stated"), options("text"))
+@pytest.mark.parametrize(("text", "truncated", "choices", "stated"), list(options("text")))
 def test_closed_text(
     text: str, truncated: bool, choices: tuple[str, ...], stated: str | None
 ) -> None:
@@ -90,7 +88,7 @@ def test_closed_text(
         assert [scored(choice) for choice in choices] == [float(c == stated) for c in choices]
 
 
-@pytest.mark.parametrize(("text", "gold", "is_right"), open_texts())
+@pytest.mark.parametrize(("text", "gold", "is_right"), list(open_texts()))
 def test_open_text(text: str, gold: str, is_right: str) -> None:
     found = score(text, Item("test", "1", "What?", "utility", "text", gold))
     if is_right == "conflict":

@@ -107,7 +107,7 @@ def test_by_text(text: str, choices: tuple[str, ...], answer: str) -> None:
     ],
 )
 def test_two_options_are_a_conflict(text: str) -> None:
-    assert score(text, item("B")) == Unscored("two conflicting options")
+    assert score(text, item("B")) == Unscored("two conflicting answers")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_no_option(text: str) -> None:
     ],
 )
 def test_cut_off(text: str) -> None:
-    assert score(text, item("B"), truncated=True) == Unscored("cut off before a final answer")
+    assert score(text, item("B"), truncated=True) == Unscored("cut off at the token limit")
 
 
 def test_a_final_answer_before_the_cut_counts() -> None:

@@ -86,11 +86,15 @@ def test_right(text: str, answer: str) -> None:
         "Therefore, the answer is 1",
         "Therefore, the answer is 1,",
         "Therefore, the answer is 18.5",
-        "<think>Let me see. The answer is 18.",
     ],
 )
 def test_cut_off(text: str) -> None:
-    assert score(text, item("18"), truncated=True) == Unscored("cut off before a final answer")
+    assert score(text, item("18"), truncated=True) == Unscored("cut off at the token limit")
+
+
+def test_cut_off_while_thinking() -> None:
+    thinks = "<think>Let me see. The answer is 18."
+    assert score(thinks, item("18"), truncated=True) == Unscored("cut off while thinking")
 
 
 def test_a_final_answer_before_the_cut_counts() -> None:

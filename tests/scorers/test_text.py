@@ -40,7 +40,7 @@ def test_closed(text: str, answer: str, choices: tuple[str, ...]) -> None:
 
 def test_closed_conflict() -> None:
     text = "The answer is Yes or No."
-    assert score(text, item("Yes", YES_NO)) == Unscored("two conflicting options")
+    assert score(text, item("Yes", YES_NO)) == Unscored("two conflicting answers")
 
 
 @pytest.mark.parametrize("text", ["There is no way to tell why.", "It depends.", "Nothing."])
@@ -105,13 +105,13 @@ def test_open_without_a_final_answer() -> None:
 @pytest.mark.parametrize("choices", [(), YES_NO])
 def test_cut_off(text: str, choices: tuple[str, ...]) -> None:
     wanted = item("Yes" if choices else "barn damp", choices)
-    assert score(text, wanted, truncated=True) == Unscored("cut off before a final answer")
+    assert score(text, wanted, truncated=True) == Unscored("cut off at the token limit")
 
 
 def test_cut_off_within_a_list() -> None:
     text = "The answer is:\n1. barn\n2. da"
     wanted = item("barn damp greene")
-    assert score(text, wanted, truncated=True) == Unscored("cut off before a final answer")
+    assert score(text, wanted, truncated=True) == Unscored("cut off at the token limit")
 
 
 def test_a_final_answer_before_the_cut_counts() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING
 
 from evenhand.benchmarks.item import Item
-from evenhand.engines.engine import Outcome
+from evenhand.plugins import load_plugin
 from evenhand.scorers.base import Answer, Score, Unscored, Verdict
-from evenhand.scorers.final import CUT_OFF, EMPTY, NOT_FOUND
+from evenhand.scorers.final import CUT_OFF, CUT_OFF_THINKING, EMPTY, NOT_FOUND
 from evenhand.text import split_thought
+
+if TYPE_CHECKING:
+    from evenhand.engines.engine import Outcome  # which loads pydantic
 
 __all__ = [
     "BATCH_SCORERS",
@@ -38,7 +39,7 @@ Scorer = Callable[[str, Item, bool], Score | Verdict]
 BatchScorer = Callable[[Sequence[Answer]], Sequence[Score | Verdict]]
 """For scorers that are fast with many answers at once: one score each, in the same order."""
 
-SCORERS: dict[str, str | Scorer] = {
+SCORERS = {
     "refusal": "evenhand.scorers.refusal:score",
     "harm": "evenhand.scorers.harm:score",
     "choice": "evenhand.scorers.choice:score",
@@ -46,22 +47,19 @@ SCORERS: dict[str, str | Scorer] = {
     "number": "evenhand.scorers.number:score",
     "text": "evenhand.scorers.text:score",
 }
-"""Name -> scorer, or where it is, "module:name". Packages add to it by the entry point group
-`evenhand.scorers`."""
-BATCH_SCORERS: dict[str, str | BatchScorer] = {"code": "evenhand.scorers.code:score_batch"}
+"""Name -> where the scorer is. Other packages add to it; see `evenhand.plugins`."""
+BATCH_SCORERS = {"code": "evenhand.scorers.code:score_batch"}
 
 
+@cache
 def find_scorer(name: str) -> Scorer:
-    """The scorer of that name.
+    """The scorer of that name, which scores one answer at a time.
 
     Raises:
-        KeyError: there is none that scores one answer at a time.
+        UnknownName, PluginError: see `load_plugin`.
     """
-    found = SCORERS.get(name) or _plugins()[name]
-    if isinstance(found, str):
-        loaded: Scorer = _load(found)
-        return loaded
-    return found
+    scorer: Scorer = load_plugin("scorer", name, SCORERS)
+    return scorer
 
 
 def score(text: str, item: Item, *, truncated: bool = False) -> Score:
@@ -95,10 +93,8 @@ def score_batch(answers: Sequence[Answer]) -> list[Verdict]:
         else:
             found[index] = find_scorer(scorer)(answer.text, answer.item, answer.truncated)
     for name, places in batches.items():
-        batch_scorer = BATCH_SCORERS[name]
-        if isinstance(batch_scorer, str):
-            batch_scorer = _load(batch_scorer)
-        scores = batch_scorer([answers[index] for index in places])
+        score_all: BatchScorer = load_plugin("scorer", name, BATCH_SCORERS)
+        scores = score_all([answers[index] for index in places])
         found.update(zip(places, scores, strict=True))
     return [_verdict(found[index], answer) for index, answer in enumerate(answers)]
 
@@ -115,29 +111,19 @@ def answer_of(text: str | None, outcome: Outcome, item: Item) -> Answer | Unscor
 def prepare(text: str, item: Item, *, truncated: bool = False) -> Answer | Unscored:
     """An answer ready to be scored or judged; `Unscored` where there is nothing to judge."""
     _, answer, still_thinking = split_thought(text)
+    if still_thinking:
+        return CUT_OFF_THINKING
     answer = answer.strip()
     if not answer:
-        return CUT_OFF if truncated or still_thinking else EMPTY
+        return CUT_OFF if truncated else EMPTY
     return Answer(answer, item, truncated)
-
-
-@cache
-def _load(place: str) -> Any:
-    """What "module:name" names."""
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
-
-
-@cache
-def _plugins() -> dict[str, str]:
-    """Scorers of installed packages: name -> "module:name"."""
-    return {point.name: point.value for point in entry_points(group="evenhand.scorers")}
 
 
 def _verdict(score: Score | Verdict, answer: Answer) -> Verdict:
     verdict = score if isinstance(score, Verdict) else Verdict(score)
     if verdict.score is NOT_FOUND:
-        declines: Callable[[str], bool] = _load("evenhand.scorers.refusal:declines")
+        from evenhand.scorers.refusal import declines  # loads the judge's weights
+
         if declines(answer.text):
             return Verdict(0.0, "refuses to answer")
     return verdict

@@ -1,168 +1,490 @@
 """Answers that are one of several lettered options.
 
 The option that the last final statement names counts, by its letter ("the answer is (B).") or
-by its text ("the answer is Paris."). Without a final statement it is the only option that the
-last line names, or the one that the answer opens with; but where the answer was cut off it is
-unscored.
+by its text ("the answer is Paris."); a correction after it counts more. Without a final statement
+it is the last option that a sentence states as the answer ("I choose B", "B is correct"), else the
+only one that the last line names, or the one that the answer opens with; but where the answer was
+cut off it is unscored. Options that are denied are not named, and neither are those of a list
+that repeats them all. Where a letter is followed by the text of another option, the answer
+contradicts itself and is unscored.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
 from string import ascii_uppercase
 
 from evenhand.benchmarks.item import Item
-from evenhand.scorers.base import Score
+from evenhand.scorers.base import Score, Unscored
 from evenhand.scorers.final import (
     CONFLICT,
+    Statement,
+    correction,
     first_line,
     first_sentence,
+    is_loop,
     last_line,
+    may_go_on,
     missing,
+    sentences,
     statements,
+    takes_back,
     without_markup,
 )
+from evenhand.scorers.numerals import Line, plain
+
+DISAGREE = Unscored("letter and text name different options")
+
+_Named = frozenset[str]
+"""Letters of the options that are given as the answer."""
+_NOTHING: _Named = frozenset()
+_CONTRADICTION: _Named = frozenset("?")
+"""What is named where letter and text disagree."""
 
 # What a final statement may open with.
-_IN_PARENTHESES = re.compile(r"[\s:]{0,4}(?:(?:[Oo]ption|[Cc]hoice)\s)?[\s:]{0,3}\(([A-Za-z])\)")
-_LETTER = re.compile(
-    r"[\s:'({\[]{0,4}(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s)?([A-Z])(?![\w'’+#]|-\w)"
+_LEAD = (
+    r"[\s:]{0,4}(?:(?:[Tt]he\s|la\s|el\s|die\s|der\s|a\s)?(?:correct\s|right\s)?"
+    r"(?:[Oo]ption|[Oo]pci[oó]n|[Oo]pção|[Cc]hoice|[Ll]etter|[Aa]nswer)\s)?[\s:]{0,3}"
 )
-_LOWER_LETTER = re.compile(r"[\s:'({\[]{0,4}([a-z])(?=\)|\W{0,3}$)")
-_LEAD_IN = re.compile(r"[\s:]{0,4}(?:(?:the|an?)\s)?", re.IGNORECASE)
+_IN_PARENTHESES = re.compile(rf"{_LEAD}\(\s?([A-Za-z])\s?\)")
+_LETTER = re.compile(rf"{_LEAD}['({{\[<]{{0,3}}([A-Z])(?![\w'’+#]|-\w)")
+_LOWER_LETTER = re.compile(
+    r"[\s:]{0,4}(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s)?['({\[]{0,4}([a-z])(?=[).]\s|\)|\W{0,3}$)"
+)
+_LOWER_OPTION = re.compile(r"[\s:]{0,4}(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s([a-z])\b")
+_LEAD_IN = re.compile(r"[\s:]{0,4}(?:(?:the|an?|that|it is|it's)\s)?", re.IGNORECASE)
+_HEDGE = re.compile(
+    r"[\s:]{0,3}(?:(?:clearly|definitely|likely|probably|most likely|therefore|obviously|simply"
+    r"|thus|indeed|still|actually|now|also|best|certainly|surely|either|both)\b[\s,:]{0,3}){1,2}",
+    re.IGNORECASE,
+)
+_ORDINAL = re.compile(
+    r"\W{0,4}(?:the\s)?(first|second|third|fourth|fifth|last)\s(?:option|choice|one|answer)\b",
+    re.IGNORECASE,
+)
+_ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 # What may follow the option named: "A city", where A is no option; "B or C"; "4.5" after "4".
-_ONLY_ARTICLE = re.compile(r"\s(?!because|since|as\b|is\b|or\b|and\b)\w")
+_ONLY_ARTICLE = re.compile(r"\s(?!because|since|as\b|is\b|or\b|and\b|rather\b|instead\b|but\b)\w")
 _ALTERNATIVE = re.compile(
     r"\W{0,3}\s?(?:\b(?:or|and)\b|&|/|,(?=\s?(?:\(|[A-Z]\b)))\W{0,3}?(?=[\w(])"
 )
 _GOES_ON = re.compile(r"\w|[.,/^]\d")
+_REST_OF_TEXT = re.compile(r"\W*(?:$|[.,;:!?)])")
+_SEPARATES = re.compile(r"[).\]}>'’]{0,3}\s?(?:[:.,(=–—-]\s?)?\s?(?=\S)")
 
 # Options within a sentence: "I take option B", "so it is B.", but not "(A) is wrong, not (C)".
-_NAMED = re.compile(r"\(([A-Z])\)|\b[Oo]ption ([A-Z])\b|\b[Cc]hoice ([A-Z])\b|\b([A-Z])\)")
-_NAMED_AT_END = re.compile(r"\b([A-Z])\W{0,3}$")
-_DENIED = re.compile(
-    r"\b(?:not|n't)\s\(?[A-Z]\b\)?|\(?\b[A-Z]\b\)?(?=\W{0,3}\s?is\s(?:not|wrong|incorrect|false)\b)"
+_OPTION = r"(?:(?i:option|choice|answer|letter)\s)?(?:\([A-Za-z]\)|\[[A-Z]\]|\b[A-Z]\b)\)?"
+_SEVERAL = rf"{_OPTION}(?:\s?(?:,\s?(?:and|or|nor)|,|and|or|nor|&|/)\s?{_OPTION}){{0,9}}"
+_TOGETHER = re.compile(
+    rf"{_OPTION}(?:\s?(?:,\s?(?:and|or|nor)|,|and|or|nor|&|/)\s?{_OPTION}){{1,9}}"
 )
+_ANY_LETTER = re.compile(r"\b[A-Z]\b")
+_DENIED = re.compile(
+    rf"(?:\b(?i:not|isn['’]t|cannot\sbe|can['’]t\sbe|couldn['’]t\sbe|neither|nor|rul(?:e|ed|ing)\sout"
+    rf"|eliminat(?:e[sd]?|ing)|exclud(?:e[sd]?|ing)|reject(?:s|ed|ing)?|rather\sthan|instead\sof"
+    rf"|unlike|except|better\sthan|discard(?:ed)?|cross(?:ed)?\sout)\s(?i:be\s|that\s)?)"
+    rf"{_SEVERAL}"
+    rf"|{_SEVERAL}\W{{0,3}}\s?(?i:(?:is|are|was|were|seems?|looks?|would\sbe|could\sbe|can\sbe|can"
+    rf"|cannot|can['’]t|should)\s?(?:all\s|both\s|also\s|clearly\s|obviously\s|definitely\s"
+    rf"|therefore\s|thus\s|just\s|be\s)?(?:not\b(?!\sonly)|n['’]t\b|wrong|incorrect|false|out\b|invalid"
+    rf"|ruled\sout|eliminated|excluded|impossible|unlikely|irrelevant|tempting|be\b))"
+    rf"|{_SEVERAL}\W{{0,3}}(?i:isn['’]t|aren['’]t|does\s?n['’]t|doesn['’]t|fails?|does\snot)\b"
+)
+_VERDICT = re.compile(
+    r"(?:^|(?<=\s))(?:[-*•]\s?)?(?:[Oo]ption\s|[Cc]hoice\s)?\(?([A-Z])\b\)?[):.,\s–—-]{1,4}"
+    r"[^A-Za-z✓✔✅✗✘❌\n]{0,3}"
+    r"((?i:is\s)?(?i:true|correct|right|yes)\b|[✓✔✅]"
+    r"|(?i:is\s)?(?i:not\b|false|incorrect|wrong|no\b)|[✗✘❌])",
+    re.MULTILINE,
+)
+_NEGATIVE = re.compile(r"not|false|incorrect|wrong|no\b|[✗✘❌]", re.IGNORECASE)
+_STATED = re.compile(
+    r"""(?:(?:\b(?i:correct|right|best|chosen|true|proper)\s(?i:option|choice|answer|one|letter|pick)
+            |\b(?i:my|final)\s(?i:final\s)?(?i:option|choice|pick|guess|selection)
+            |["']?\b(?i:choice|pick|option|final|selection)["']?(?=\s?[:=]))
+          \W{0,3}\s?(?i:is|would\sbe|must\sbe|should\sbe|has\sto\sbe|:|=|→)?
+         |\b(?i:it)(?i:['’]s|\sis|\smust\sbe|\sshould\sbe|\shas\sto\sbe|\swould\sbe|\scan\sonly\sbe)
+         |\b(?i:i)(?i:['’]d|['’]ll|\swould|\swill)?\s(?i:choose|pick|select|go\swith|going\swith|say
+            |vote\sfor|opt\sfor|guess|answer|pick)(?i:\sthat|\sit['’]s|\sit\sis)?
+         |\b(?i:leaves?|leaving|left\swith|must\sbe|should\sbe|has\sto\sbe|going\swith|go\swith)
+         |^\W{0,4}(?i:(?:so|thus|hence|therefore|then|and|ok|okay|no|yes|final|solution
+            |correction|actually|ans|a(?=:)|answer)\b[\s,:→=>–—-]{1,4}){1,2}
+         |^\W{0,4}(?=(?:(?i:option|choice|letter)\s)?\(?[A-Z]\)?
+            (?:\W{0,4}$|[).:,]{1,2}\s|\s[–—-]\s|\s(?i:because|since|as)\b))
+        )
+        [\s:]{0,3}(?i:(?:clearly|definitely|likely|probably|therefore|thus|still|actually|only
+            |indeed|in\sfact|simply|either|with|for)\s){0,2}
+        [\s'"({\[<]{0,3}(?:(?i:the|option|choice|letter|answer)\s){0,2}
+        (?:\(\s?(?P<p>[A-Za-z])\s?\)|(?P<u>[A-Z])(?![\w'’+#]|-\w)|(?P<l>[b-z])(?=\W{0,3}$))
+      |(?:\((?P<p2>[A-Za-z])\)|\b(?P<u2>[A-Z]))\)?\W{0,3}\s?
+         (?i:is|was|seems|would\sbe|must\sbe|has\sto\sbe|looks|it\sis)\s?
+         (?i:the\s|also\s|clearly\s|obviously\s|indeed\s|definitely\s|therefore\s|only\s|most\s){0,3}
+         (?i:correct|right|best|answer|true|likely|accurate|appropriate|valid|option|choice|one\b
+            |(?<=it\sis))""",
+    re.VERBOSE,
+)
+_NAMED = re.compile(
+    r"\(([A-Z])\)|\b[Oo]ption ([A-Z])\b|\b[Cc]hoice ([A-Z])\b|\b([A-Z])\)|\b[Oo]ption ([a-z])\b"
+)
+_NAMED_AT_END = re.compile(r"\b([A-Z])\W{0,3}$")
+_REASON = re.compile(r"\b(?:because|since|as|for|given)\b", re.IGNORECASE)
 _CLAUSE_MARKS = re.compile(r"[,;:()]\s|\s[(]|[.,;:!?)]+$")
 
 # A whole answer that opens with its option: "B) Paris, for ...".
 _OPENING = re.compile(r"\W{0,4}([A-Z])(?:[).:]|\s*$)")
+_LABEL = re.compile(r"(?:^|(?<=\s))[(\[*_-]{0,4}([A-Z])[)\].:*]{1,3}\s")
+
+_LOOK_ALIKES = str.maketrans("АВСЕНКМОРТХІЈЅавсеох", "ABCEHKMOPTXIJSabceox")
+_BEFORE_CJK = re.compile(r"(?<![A-Za-z])([A-Z])(?=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])")
+_CYRILLIC_LETTER = re.compile(r"(?<!\w)[АВСЕНКМОРТХІЈЅ](?!\w)|(?<=\()[авсе](?=\))")
 
 
 def score(text: str, item: Item, truncated: bool) -> Score:
     """1.0 where the option named is the right one, 0.0 where it is another."""
-    named = _finally_named(text, item.choices, truncated)
+    named = _finally_named(_readable(text), item.choices, truncated)
+    if named == _CONTRADICTION:
+        return DISAGREE
     if not named:
         return missing(truncated)
     return CONFLICT if len(named) > 1 else float(item.answer in named)
 
 
-def _finally_named(text: str, choices: tuple[str, ...], truncated: bool) -> set[str]:
+def _readable(text: str) -> str:
+    """The text with letters of other widths and alphabets as those that they stand for."""
+    if text.isascii():
+        return text
+    text = _BEFORE_CJK.sub(r"\1 ", text)
+    text = _CYRILLIC_LETTER.sub(lambda found: found[0].translate(_LOOK_ALIKES), text)
+    if any("\u2460" <= letter <= "\u24ff" or letter > "\uff00" for letter in text):
+        text = "".join(
+            unicodedata.normalize("NFKC", letter)
+            if "\u249c" <= letter <= "\u24e9" or "\uff01" <= letter <= "\uff5e"
+            else letter
+            for letter in text
+        )
+    return text
+
+
+def _finally_named(text: str, choices: tuple[str, ...], truncated: bool) -> _Named:
     """Letters of the options that are given as the final answer."""
+    cut = truncated or is_loop(text)
     for statement in statements(text):
-        if truncated and not statement:
-            return set()
-        if named := _named(first_line(statement), choices):
+        if cut and (not statement.text.strip() or may_go_on(statement, text)):
+            return _NOTHING
+        if named := _stated(statement, choices):
             return named
-    if truncated:
-        return set()
-    return _named(last_line(text), choices) or _opening(first_line(text), choices)
+    if cut:
+        first, _, rest = text.partition("\n")
+        return _whole(first, choices) if rest.strip() else _NOTHING
+    return _without_statement(text, choices)
 
 
-def _named(line: str, choices: tuple[str, ...]) -> set[str]:
+def _stated(statement: Statement, choices: tuple[str, ...]) -> _Named:
+    """The options that an announced answer names, or its correction."""
+    if statement.is_closed:
+        named = _named(first_line(statement.text.strip()), choices)
+        _, rest, confirms = correction(". " + statement.after)
+    else:
+        said, rest, confirms = correction(statement.text.strip())
+        named = _named(first_line(said.strip()), choices)
+    if rest and not confirms:
+        corrected = _without_statement(rest.strip(" ,:;.—–-"), choices)
+        return corrected or (_NOTHING if takes_back(rest) else named)
+    return named
+
+
+def _without_statement(text: str, choices: tuple[str, ...]) -> _Named:
+    """The options that a text without "the answer is" gives as the answer."""
+    letters = _letters(choices)
+    if verdicts := _by_verdicts(text, letters):
+        return verdicts
+    if _is_list_of_all(text, choices):
+        return _NOTHING
+    lines = [line for line in text[-2000:].split("\n") if line.strip()]
+    if len(text) > 2000:
+        lines.insert(0, first_line(text)[:400])
+    whole = [_whole(line, choices) for line in (lines[0], lines[-1])] if lines else []
+    for named in whole[:1] if len(lines) > 1 and not _is_label(lines[0], lines[1:]) else whole[-1:]:
+        if len(named) == 1:
+            stated = _last_stated(lines[1:], letters)
+            return stated if stated and _takes_back_first(lines[1:]) else named
+    if stated := _last_stated(lines, letters):
+        return stated
+    last = _plain(last_line(text))
+    return (
+        (whole[-1] if whole else _NOTHING)
+        or _named(last, choices)
+        or _opening(first_line(text), choices)
+    )
+
+
+def _takes_back_first(lines: list[str]) -> bool:
+    return bool(correction(". " + " ".join(lines)[:800])[1])
+
+
+def _is_label(line: str, others: list[str]) -> bool:
+    """Whether a line that opens with a letter is one of a list whose other lines do, too."""
+    found = _LABEL.match(line)
+    return bool(found and found[1] == "A" and others and _LABEL.match(others[0]))
+
+
+def _whole(line: str, choices: tuple[str, ...]) -> _Named:
+    """The option that a line is: a letter, a text, or both, and nothing else."""
+    line = _plain(line).strip(" .,;:!?'’✅✔✓=>∴→")
+    if not line or len(line) > 400:
+        return _NOTHING
+    letters = _letters(choices)
+    if (first := _leading(line, choices)) is None:
+        return _NOTHING
+    letter, rest = first
+    if letter == "?":
+        return _CONTRADICTION
+    if letter not in letters or rest.strip(" .,;:!?)]}>'’\"(✅✔✓"):
+        return _NOTHING
+    return frozenset(letter)
+
+
+def _by_verdicts(text: str, letters: str) -> _Named:
+    """The options called right, where at least two are each called right or wrong."""
+    verdicts: dict[str, bool] = {}
+    for found in _VERDICT.finditer(without_markup(text[-2000:])):
+        if found[1] in letters:
+            verdicts[found[1]] = not _NEGATIVE.search(found[2])
+    if len(verdicts) < 2:
+        return _NOTHING
+    return frozenset(letter for letter, is_right in verdicts.items() if is_right)
+
+
+def _is_list_of_all(text: str, choices: tuple[str, ...]) -> bool:
+    """Whether a text is no more than the options, each with its label, in their order."""
+    if len(text) > 4000:
+        return False
+    letters = _letters(choices)
+    labels = [found[1] for found in _LABEL.finditer(f"{without_markup(text)} ")]
+    if not choices or labels != list(letters):
+        return False
+    last = _LABEL.sub("", _plain(last_line(text)).rpartition(f"{letters[-1]}")[2].lstrip(").: "))
+    return last.strip(" .").lower() == _comparable(choices[-1])
+
+
+def _last_stated(lines: Iterable[str], letters: str) -> _Named:
+    """The option that the last sentence states as the answer."""
+    named = _NOTHING
+    for line in lines:
+        for sentence in sentences(_plain(line)):
+            kept = _DENIED.sub(" ", sentence)
+            for found in _STATED.finditer(kept):
+                here = _stated_there(kept, found)
+                if here and here <= set(letters) and not _only_article(kept, found):
+                    named = here
+    return named
+
+
+def _stated_there(sentence: str, found: re.Match[str]) -> _Named:
+    """The option stated, with those that are joined to it; none where there are three or more."""
+    group = next(name for name, letter in found.groupdict().items() if letter)
+    start = found.start(group)
+    for several in _TOGETHER.finditer(sentence):
+        if several.start() <= start < several.end():
+            together = frozenset(_ANY_LETTER.findall(several[0]))
+            return together if len(together) < 3 else _NOTHING
+    return frozenset(found[group].upper())
+
+
+def _only_article(sentence: str, found: re.Match[str]) -> bool:
+    """Whether the letter is rather a word: "it is A city", "I think"."""
+    letter = found["u"]
+    return letter in ("A", "I") and bool(_ONLY_ARTICLE.match(sentence, found.end()))
+
+
+def _named(line: str, choices: tuple[str, ...]) -> _Named:
     """Letters of the options that a final statement names."""
-    if not _DENIED.match(line) and (first := _leading(line, choices)):
+    line = _plain(line)
+    is_denied = _DENIED.match(line.lstrip(" :")) and not _by_text(line, choices, shortest=3)
+    if not is_denied and (first := _leading(line, choices)):
         letter, rest = first
-        if alternative := _ALTERNATIVE.match(rest):
-            second = _leading(rest[alternative.end() :], choices)
-            return {letter, second[0]} if second else {letter}
-        return {letter}
-    return _anywhere(_DENIED.sub("", first_sentence(line)), choices)
+        named = {letter}
+        while (alternative := _ALTERNATIVE.match(rest)) and (
+            following := _leading(rest[alternative.end() :], choices)
+        ):
+            named.add(following[0])
+            rest = following[1]
+        return _CONTRADICTION if "?" in named else frozenset(named)
+    sentence = first_sentence(line)
+    if is_denied:
+        sentence = _REASON.split(sentence, maxsplit=1)[0]
+    return _anywhere(_DENIED.sub("", sentence), choices)
+
+
+def _plain(line: str) -> str:
+    return without_markup(line) if not line.isalnum() else line
 
 
 def _leading(line: str, choices: tuple[str, ...]) -> tuple[str, str] | None:
     """The option that the line opens with, as its letter, and what follows it.
 
     An option's text goes before a bare letter, for "E. coli" is not option E, unless the text
-    is so short that it may be a letter itself.
+    is so short that it may be a letter itself. The letter is "?" where the text of another option
+    follows it.
     """
     letters = _letters(choices)
+    if hedge := _HEDGE.match(line):
+        by_text = _by_text(line, choices, shortest=3)
+        if by_text:
+            return by_text
+        line = line[hedge.end() :]
     if (found := _IN_PARENTHESES.match(line)) and found[1].upper() in letters:
-        letter, rest = found[1].upper(), line[found.end() :]
-        return _own_text(letter, rest, choices) or (letter, rest)
+        return _with_text(found[1].upper(), line[found.end() :], choices)
     if by_text := _by_text(line, choices, shortest=3):
         return by_text
     if (found := _LETTER.match(line)) and found[1] in letters:
         letter, rest = found[1], line[found.end() :]
-        if own_text := _own_text(letter, rest, choices):
-            return own_text
         if letter not in "AI" or not _ONLY_ARTICLE.match(rest):
-            return letter, rest
-    if by_text := _by_text(line, choices, shortest=1):
+            return _with_text(letter, rest, choices)
+        if own := _own_text(letter, rest, choices):
+            return own
+    if by_text := _by_text(line, choices, shortest=1) or _by_value(line, choices):
         return by_text
-    if (found := _LOWER_LETTER.match(line)) and found[1].upper() in letters:
-        return found[1].upper(), line[found.end() :]
+    for pattern in (_LOWER_LETTER, _LOWER_OPTION):
+        if (found := pattern.match(line)) and found[1].upper() in letters:
+            return _with_text(found[1].upper(), line[found.end() :], choices)
+    if (found := _ORDINAL.match(line)) and choices:
+        place = (
+            len(choices) - 1 if found[1].lower() == "last" else _ORDINALS.index(found[1].lower())
+        )
+        if place < len(choices):
+            return _own_text(letters[place], line[found.end() :], choices) or (
+                letters[place],
+                line[found.end() :],
+            )
     return None
+
+
+def _with_text(letter: str, rest: str, choices: tuple[str, ...]) -> tuple[str, str]:
+    """A letter and what follows it, past its own text; "?" where another option's text follows."""
+    if own := _own_text(letter, rest, choices):
+        return own
+    separator = _SEPARATES.match(rest)
+    if separator and separator[0].strip() and "." not in separator[0].replace(").", ")"):
+        other = _by_text(rest[separator.end() :], choices, shortest=1)
+        if other and other[0] != letter and _REST_OF_TEXT.match(other[1]):
+            return "?", other[1]
+    elif rest.startswith((". ", " ")):
+        other = _by_text(rest[1:].strip(), choices, shortest=1)
+        if other and other[0] != letter and not other[1].strip(" .)"):
+            return "?", other[1]
+    return letter, rest
 
 
 def _own_text(letter: str, rest: str, choices: tuple[str, ...]) -> tuple[str, str] | None:
     """The letter and what follows its text, where its text follows it: "(A) Paris or (B)"."""
-    repeated = _by_text(rest.lstrip(" ).:-"), choices, shortest=1)
+    repeated = _by_text(rest.lstrip(" ).:,(=–—-"), choices, shortest=1)
     return repeated if repeated and repeated[0] == letter else None
 
 
 def _by_text(line: str, choices: tuple[str, ...], shortest: int) -> tuple[str, str] | None:
     """The option whose text, of at least that length, the line opens with."""
-    line = _without_article(line)
-    opening = line.lower()
-    for letter, text in _texts(choices):
-        size = len(text)
-        if size >= shortest and opening.startswith(text) and not _GOES_ON.match(opening, size):
-            return letter, line[size:]
+    for start in dict.fromkeys((0, len(line) - len(line.lstrip(" :'")), _lead_in(line))):
+        opening = _comparable(line[start:], keep_end=True)
+        for letter, text in _texts(choices):
+            size = len(text)
+            if size >= shortest and opening.startswith(text) and not _GOES_ON.match(opening, size):
+                return letter, opening[size:] if size < len(opening) else ""
     return None
 
 
-def _anywhere(sentence: str, choices: tuple[str, ...]) -> set[str]:
-    named = {letter for found in _NAMED.finditer(sentence) for letter in found.groups() if letter}
+def _by_value(line: str, choices: tuple[str, ...]) -> tuple[str, str] | None:
+    """The option whose value a line that is a number has: "0.75" or "3 * 5 = 15"."""
+    values = _values(choices)
+    if not values or not any(map(str.isdigit, line)):
+        return None
+    found = Line(plain(first_sentence(line)))
+    if (
+        len(found.quantities) != 1
+        or found.before(0)
+        or found.quantities[0].last < len(found.tokens)
+    ):
+        return None
+    value = found.quantities[0].value
+    fitting = [letter for letter, other in values if other == value]
+    return (fitting[0], "") if len(fitting) == 1 else None
+
+
+def _anywhere(sentence: str, choices: tuple[str, ...]) -> _Named:
+    if several := _TOGETHER.search(sentence):
+        together = frozenset(_ANY_LETTER.findall(several[0])) & set(_letters(choices))
+        return together if len(together) == 2 else _NOTHING
+    named = {
+        letter.upper() for found in _NAMED.finditer(sentence) for letter in found.groups() if letter
+    }
     if not named and (found := _NAMED_AT_END.search(sentence)):
         named = {found[1]}
+    letters = _letters(choices)
     if named:
-        return named & set(_letters(choices))
-    whole = f" {_CLAUSE_MARKS.sub(' ', sentence.lower())} "
+        named &= set(letters)
+        return _NOTHING if len(named) > 2 and len(named) == len(letters) else frozenset(named)
+    whole = f" {_CLAUSE_MARKS.sub(' ', _comparable(sentence))} "
     found_texts = [
         (letter, text)
         for letter, text in _texts(choices)
         if len(text) > 2 and f" {text} " in whole and f" not {text} " not in whole
     ]
-    return {
+    return frozenset(
         letter
         for letter, text in found_texts
         if not any(text in other and text != other for _, other in found_texts)
-    }
+    )
 
 
-def _opening(line: str, choices: tuple[str, ...]) -> set[str]:
+def _opening(line: str, choices: tuple[str, ...]) -> _Named:
     found = _OPENING.match(_DENIED.sub("", without_markup(line)))
-    return {found[1]} & set(_letters(choices)) if found else set()
+    return frozenset({found[1]} & set(_letters(choices))) if found else _NOTHING
 
 
 def _letters(choices: tuple[str, ...]) -> str:
     return ascii_uppercase[: len(choices) or 26]
 
 
-def _without_article(text: str) -> str:
-    return _LEAD_IN.sub("", text, count=1)
+def _lead_in(text: str) -> int:
+    found = _LEAD_IN.match(text)
+    return found.end() if found else 0
+
+
+def _comparable(text: str, *, keep_end: bool = False) -> str:
+    """A text in lower case, with formulas in one form."""
+    if not text.isascii() or "\\" in text or "{" in text or "^" in text:
+        text = plain(without_markup(text))
+    text = text.lower()
+    return text if keep_end else text.rstrip(" .,;:")
 
 
 @lru_cache(maxsize=16384)
 def _texts(choices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """(letter, text in lower case) of the options, longest first; ambiguous ones left out."""
-    texts = [_without_article(without_markup(c)).rstrip(" .,;:").lower() for c in choices]
+    texts = [_comparable(without_markup(c)[_lead_in(without_markup(c)) :]) for c in choices]
+    whole = [_comparable(without_markup(c)) for c in choices]
     unique = [
-        (letter, text)
-        for letter, text in zip(ascii_uppercase, texts, strict=False)
-        if text and texts.count(text) == 1
+        (letter, form)
+        for letter, text, full in zip(ascii_uppercase, texts, whole, strict=False)
+        for form in dict.fromkeys((full, text))
+        if form and texts.count(text) == 1
     ]
     return tuple(sorted(unique, key=lambda option: -len(option[1])))
+
+
+@lru_cache(maxsize=16384)
+def _values(choices: tuple[str, ...]) -> tuple[tuple[str, float], ...]:
+    """(letter, value) of the options that are numbers."""
+    found = []
+    for letter, text in zip(ascii_uppercase, choices, strict=False):
+        line = Line(plain(text))
+        numbers = line.quantities
+        if len(numbers) == 1 and not line.before(0) and numbers[0].last == len(line.tokens):
+            value = numbers[0].value
+            if value is not None:
+                found.append((letter, value))
+    return tuple(found)

@@ -8,60 +8,199 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from evenhand.scorers.base import Unscored
 
 EMPTY = Unscored("empty answer")
-CUT_OFF = Unscored("cut off before a final answer")
+CUT_OFF = Unscored("cut off at the token limit")
+CUT_OFF_THINKING = Unscored("cut off while thinking")
 NOT_FOUND = Unscored("no final answer found")
-CONFLICT = Unscored("two conflicting options")
+CONFLICT = Unscored("two conflicting answers")
 
-_MARKERS = ("nswer", "NSWER", "\\boxed")  # "nswer" finds "Answer" and "answer" at once
-_MOST_STATEMENTS = 8
+_MARKERS = (
+    "nswer",
+    "NSWER",
+    "\\boxed",
+    "\\fbox",
+    "Ans.",
+    "Ans:",
+    "ANS:",
+)  # "nswer" finds "Answer" and "answer" at once
+_MOST_STATEMENTS = 16
 _LONGEST = 400
 
 _ANNOUNCES = re.compile(
-    r"""nswers?[*_"'”)\]]{0,4}\s{0,3}
+    r"""nswers?[*_"'”)\]]{0,4}(?:\s?\#?\d{1,2}(?=\s?:))?\s{0,3}
+        (?:\([^()\n]{1,30}\)\s?)?(?:,\s?[^,.:\n]{1,30},\s)?
         (?:(?:to|for|of|here)\b[^.:\n]{0,120}?\b)??
-        (?:=|:|[*_]{0,3}\n
-          |(?:is|are|was|equals|(?:would|will|must|should|has\ to|can\ only)\ be)\b)
+        (?:=|:|[*_]{0,3}\n|(?:→|->|=>|[—–-])\s
+          |(?P<not>(?:is|was)(?:n['’]t|\snot)\b|(?:can['’]t|cannot|can\snot|couldn['’]t)\sbe\b)
+          |(?:is|are|was|equals|comes\sto
+             |(?:would|will|must|should|could|might|may|has\ to|can\ only)\ be)\b)
         [*_:]{0,4}(?:\s?(?:\.\.\.|…))?""",
     re.VERBOSE | re.IGNORECASE,
 )
-_MARKUP = re.compile(
-    r"\\(?:boxed|text\w{0,8}|math\w{1,8}|displaystyle|left|right|quad|[\]\[() ;!])"
-    r"|\*{2,}|\*(?![\s\d])|(?<![\s\d])\*|[`$\"“”]"  # but no asterisk that multiplies
+_TAG_BEFORE = re.compile(r"[<\[]\s?(?P<closes>/?)[\w-]{0,15}$")
+_TAG_CLOSES = re.compile(r"<\s?/|\[/")
+_DISOWNED = re.compile(
+    r"\b(?:wrong|incorrect|previous|earlier|initial|first|original|tempting)\s(?:\w{1,15}\s)?a$",
+    re.IGNORECASE,
 )
-_SENTENCE_END = re.compile(r"(?<!\bapprox)(?<!\bRs)[.!?](?:\s|$)|\n")
+_FOREIGN = re.compile(
+    r"""(?:respuesta|resposta|risposta|antwort|antwoord|r[ée]ponse|jawaban|cevap|odpowied[źz]
+          |ответ|الجواب|الإجابة|答案|答え|答案|정답|उत्तर|উত্তর)\w{0,4}[*_]{0,3}
+        [^\n.:：]{0,25}?
+        (?:\s?[:：=]|\s(?:es|est|ist|lautet|é|è|is|jest|adalah|هو|هي)\b|[是为為は]|\s[—–]\s
+          |(?=\s\d))[*_]{0,3}\s?""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_TWO_BOXES = re.compile(r"\\f?boxed\s?\{([^{}]{1,60})\}[$\s]{0,3}\b(or|and)\b[$\s]{0,3}$")
+_MARKUP = re.compile(
+    r"\\(?:boxed|text\w{0,8}|math\w{1,8}|displaystyle|left|right|quad|[\]\[() ;!,])"
+    r"|~~[^~\n]{1,80}~~|</?(?:b|i|em|strong|code|u|p|span|mark)\b[^<>]{0,40}>"
+    r"|\*{2,}|\*(?![\s\d])|(?<![\s\d])\*|(?<!\w)_{1,3}(?=\w)|(?<=\w)_{1,3}(?!\w)|[`$\"“”]"
+)  # but no asterisk that multiplies
+_SENTENCE_END = re.compile(
+    r"(?<!\bapprox)(?<!\bRs)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)[.!?](?:\s|$)|[。।！？]|\n"
+)
+_PLEASANTRY = re.compile(
+    r"\b(?:let me know|hope (?:this|that|it)|feel free|if you (?:have|need|would|want)"
+    r"|happy to help|good luck|(?:other|more|further) questions|is there anything)\b",
+    re.IGNORECASE,
+)
+_CORRECTS = re.compile(
+    r"""\b(?:wait|correction|oops|whoops|scratch\sthat|my\smistake|on\ssecond\sthought
+          |i\s(?:have\s)?(?:made|make)\san?\s(?:\w{1,15}\s)?(?:mistake|error)
+          |let\sme\s(?:re\w{2,12}|correct|fix|check|double.?check|verify))\b
+      |(?:^|[.!?,;…—–-]\s*)(?:no|sorry|apologies|actually|hmm+|rather|i\smean)\b(?=[\s,:;.!—–-])
+      |(?<=\?)\s*no\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_CONFIRMS = re.compile(
+    r"\b(?:yes|right|confirmed|checks? out|matches|consistent|is correct|still)\b",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(r"\b(?:wrong|incorrect|mistake|not (?:right|correct)|error)\b", re.IGNORECASE)
+_SMALLEST_LOOP, _LOOP_READ = 80, 240
 
 
-def statements(text: str) -> Iterator[str]:
-    """What follows each announcement of a final answer, the last announcement first.
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What follows the announcement of a final answer.
 
-    At most 8 statements of at most 400 characters, without markup; empty where nothing
-    follows.
+    Attributes:
+        text: at most 400 characters, with their markup.
+        is_closed: a box or tag encloses it, so nothing of it is missing.
+        after: what follows the box or tag, at most 400 characters.
     """
+
+    text: str
+    is_closed: bool = False
+    after: str = ""
+
+
+def statements(text: str) -> Iterator[Statement]:
+    """The final answers that a text announces, the last first; at most 16."""
+    markers = [marker for marker in _MARKERS if marker in text]
     end = len(text)
-    for _ in range(_MOST_STATEMENTS):
-        at = max(text.rfind(marker, 0, end) for marker in _MARKERS)
+    for _ in range(_MOST_STATEMENTS if markers else 0):
+        at = max(text.rfind(marker, 0, end) for marker in markers)
         if at < 0:
             return
         end = at
         if text[at] == "\\":
-            yield _in_box(text[at : at + _LONGEST])
-        elif announced := _ANNOUNCES.match(text, at):
-            yield without_markup(text[announced.end() : announced.end() + _LONGEST])
+            yield _in_box(text, at)
+        elif text[at] in "AN" and text[at + 3] in ".:":
+            yield Statement(text[at + 4 : at + 4 + _LONGEST])
+        elif text[at + 5 : at + 6] in (">", "]") and (tag := _TAG_BEFORE.search(text, at - 20, at)):
+            if not tag["closes"]:
+                yield _in_tag(text, at + 6)
+        elif (found := _ANNOUNCES.match(text, at)) and not _DISOWNED.search(text, at - 40, at):
+            follows = text[found.end() : found.end() + _LONGEST]
+            yield Statement(f"not {follows.lstrip()}" if found["not"] else follows)
+    if not markers:
+        start = max(0, len(text) - 10 * _LONGEST)
+        for found in reversed(list(_FOREIGN.finditer(text, start))[-_MOST_STATEMENTS:]):
+            yield Statement(text[found.end() : found.end() + _LONGEST])
 
 
-def _in_box(text: str) -> str:
-    r"""What is inside "\boxed{...}", as far as the last brace of its line."""
-    inside = first_line(text).partition("{")[2]
-    return without_markup(inside.rpartition("}")[0] or inside)
+def _in_box(text: str, at: int) -> Statement:
+    r"""What is inside "\boxed{...}", as far as the brace that closes it or the end of its line."""
+    line = first_line(text[at : at + _LONGEST])
+    start = line.find("{") + 1
+    depth = 1
+    for end in range(start, len(line)):
+        depth += (line[end] == "{" and line[end - 1] != "\\") - (
+            line[end] == "}" and line[end - 1] != "\\"
+        )
+        if depth == 0:
+            break
+    else:
+        end = max(start, line.rfind("}"))
+    if start and end == start:
+        end = max(start, line.rfind("}"))  # a bracket is what is boxed
+    closed = start > 0 and line[end : end + 1] == "}"
+    inside = line[start:end] if closed else line[start:]
+    if two := _TWO_BOXES.search(text, max(0, at - 90), at):
+        inside = f"{two[1]} {two[2]} {inside}"
+    after = at + end + 1
+    return Statement(inside, closed, text[after : after + _LONGEST])
+
+
+def _in_tag(text: str, start: int) -> Statement:
+    follows = text[start : start + _LONGEST]
+    if closes := _TAG_CLOSES.search(follows):
+        return Statement(follows[: closes.start()].strip(), is_closed=True)
+    return Statement(follows.lstrip())
+
+
+def may_go_on(statement: Statement, text: str) -> bool:
+    """Whether the text may break off within this short statement: "The answer is C"."""
+    said = statement.text.strip()
+    return (
+        not statement.is_closed
+        and text.endswith(said)
+        and said[-1:].isalnum()
+        and first_sentence(said) == said
+        and len(said.split()) < 3
+    )
+
+
+def correction(text: str) -> tuple[str, str, bool]:
+    """A statement and how it is taken back: "5. Wait, no: 6." is ("5. ", ", no: 6.", False).
+
+    Returns:
+        (what is stated first, what follows the sign of a correction, whether this only confirms
+        it). The second is empty where nothing is taken back.
+    """
+    found = _CORRECTS.search(text)
+    if not found or not found.start():
+        return text, "", False
+    rest = text[found.end() :]
+    while again := _CORRECTS.search(rest):
+        rest = rest[again.end() :]
+    confirms = not _DENIES.search(rest) and bool(_CONFIRMS.search(rest))
+    return text[: found.start()], rest, confirms
+
+
+def takes_back(text: str) -> bool:
+    """Whether a correction says that what it corrects is wrong."""
+    return bool(_DENIES.search(text))
 
 
 def missing(truncated: bool) -> Unscored:
     """Why there is no final answer."""
     return CUT_OFF if truncated else NOT_FOUND
+
+
+def is_loop(text: str) -> bool:
+    """Whether a text ends with the same few characters again and again."""
+    tail = text[-_LOOP_READ:]
+    size = len(tail)
+    if size < _SMALLEST_LOOP:
+        return False
+    return any(tail.startswith(tail[period:]) for period in range(1, size // 6))
 
 
 def without_markup(text: str) -> str:
@@ -75,11 +214,20 @@ def first_line(text: str) -> str:
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank, at most its last 400 characters, without markup."""
-    return without_markup(text.rstrip()[-_LONGEST:].rpartition("\n")[2])
+    """The last line that says something, at most its last 400 characters, with its markup."""
+    lines = text[-3 * _LONGEST :].rstrip().split("\n")
+    for line in reversed(lines[-6:]):
+        if any(map(str.isalnum, line)) and not _PLEASANTRY.search(line):
+            return line[-_LONGEST:].strip()
+    return lines[-1][-_LONGEST:].strip()
 
 
 def first_sentence(text: str) -> str:
     """The text up to the end of its first sentence or line; a decimal point ends nothing."""
     ends = _SENTENCE_END.search(text)
     return text[: ends.start()] if ends else text
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, each at most one line; without their final marks."""
+    return [sentence for part in _SENTENCE_END.split(text) if (sentence := part.strip())]

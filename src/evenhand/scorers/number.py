@@ -1,106 +1,332 @@
 """Answers that are a number.
 
 The number in the last final statement counts ("Therefore, the answer is $1,234.50."), of a
-calculation its result ("3 * 6 = 18"). Without a final statement it is the last number of the
-last line, as is usual for GSM8K, but never where the answer was cut off. Understood are
-thousands commas, currency signs, units, fractions, LaTeX, "3 million" and "three"; a percent
-sign is ignored. Two numbers are equal when they differ by less than one part in 10^12.
+calculation its result ("3 * 6 = 18"); a correction after it counts more. Without a final
+statement it is the last number of the last line, as is usual for GSM8K, but never where the
+answer was cut off. How numbers are read is told in `evenhand.scorers.numerals`; a number that
+cannot be read as a whole is not read at all. Two different numbers given as alternatives are a
+conflict. Two numbers are equal when they differ by less than one part in 10^12.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from evenhand.benchmarks.item import Item, number_of
-from evenhand.scorers.base import Score
-from evenhand.scorers.final import first_line, first_sentence, last_line, missing, statements
-
-_WORDS = (
-    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
-    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"),
-    *("nineteen", "twenty"),
+from evenhand.scorers.base import Score, Unscored
+from evenhand.scorers.final import (
+    CONFLICT,
+    CUT_OFF,
+    NOT_FOUND,
+    Statement,
+    correction,
+    first_line,
+    first_sentence,
+    is_loop,
+    last_line,
+    missing,
+    statements,
+    takes_back,
 )
-_MAGNITUDES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+from evenhand.scorers.numerals import MAGNITUDES, Line, Quantity, plain
 
-_NUMBER = re.compile(
-    r"""(?P<minus>(?<![\w)\]])-|\b(?:negative|minus)\s)?
-        (?P<digits>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
-        (?:[eE](?P<e>[+-]?\d{1,3})\b|\s?(?:x|\*|\\times)\s?10\^\{?(?P<power>-?\d{1,3})\b)?
-        (?:\s?/\s?(?P<over>\d{1,15})|\s(?P<top>\d{1,15})/(?P<bottom>\d{1,15}))?
-        (?:\s(?P<magnitude>thousand|million|billion|trillion)\b)?""",
-    re.VERBOSE | re.IGNORECASE,
+Reading = float | Unscored
+"""The number that a text states, or why it states none."""
+
+_PLAIN = re.compile(
+    rf"\s?\$?(\d{{1,15}})(?:\.0{{1,2}})?(?: (?!(?:{'|'.join(MAGNITUDES)})\b)[a-z]{{3,12}})?\.?\s*"
 )
-_WORD = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b(?!\sof\b)", re.IGNORECASE)
-_CALCULATES = re.compile(r"\(\d|\s?%?\s?[a-z]{0,12}\s?(?:[-+*/x÷=≈]|of\b)", re.IGNORECASE)
-_RESULT = re.compile(r"[=≈]([^=≈]*)$")
-_LATEX_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}]{1,30})\}\s?\{([^{}]{1,30})\}")
-_HASHES = re.compile(r"####\s?(?=[-$]{0,2}\d)")
-_SIGNS = str.maketrans({"−": "-", "–": "-", "×": "*", "€": "", "£": "", "\xa0": ",", "\u202f": ","})
-_DIGITS = "0123456789.,"
+_HASHES = re.compile(r"####\s?(?=[-$(]{0,2}\.?\d)")
+_BOLD = re.compile(r"(?:\*\*|__)([^*\n]{1,100}?)(?:\*\*|__)")
+
+
+def _words(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_LEADS = _words(
+    """the a an total of about approximately around exactly roughly nearly almost only just simply
+    therefore thus then clearly indeed equal to number value year amount price is are was it be
+    in fact now also always at least most up ca as follows following found us usd eur ca rs option
+    either between from x y n = : ~ ( [ { " ' , $ ≈ € £ < > - — – . ∴"""
+)
+_ALTERNATIVES = _words("or and to , / & through")
+_HEDGES = _words("maybe possibly perhaps even else rather about approximately roughly")
+_REASONS = _words("because since as if when given assuming considering due where check checking")
+_DEMOTES = _words("after from in per within during than by every each over")
+_DENIES = re.compile(
+    r"\b(?:not|isn't|wasn't|aren't|n't|rather than|instead of|than|except|without)$"
+)
+_CONTRARY = _words("more less fewer greater higher lower times as")
+_RESULTS = re.compile(
+    r"(?:\bso|\bthat is|\bthat's|\bi \. e \.?|\bwhich (?:is|are|equals|makes|gives|means|comes to)"
+    r"|\btotal of|\bequals|\btotal(?:l)?ing|\bmakes|\bmaking|\bgiving|\bgives|\bhence|\bthus"
+    r"|\btherefore|\bmeaning|\bleaving|\bresulting in|\byield(?:s|ing)|\bor)$"
+)
+_STEPS = _words(", ; then and so next now")
+_CONVERSIONS = (60.0, 24.0, 7.0, 12.0, 100.0, 1000.0, 3600.0)
 
 
 def score(text: str, item: Item, truncated: bool) -> Score:
     """1.0 where the final number is the right one, 0.0 where it is another."""
-    given = _final_number(text, truncated)
-    if given is None:
-        return missing(truncated)
-    return float(math.isclose(given, number_of(item.answer), rel_tol=1e-12))
+    given = final_number(text, truncated)
+    if isinstance(given, Unscored):
+        return given
+    return float(_same(given, number_of(item.answer)))
 
 
-def _final_number(text: str, truncated: bool) -> float | None:
-    if truncated and text[-1] in _DIGITS:
-        text = text.rstrip(_DIGITS)  # a number that ends at the cut may lack digits
+def final_number(text: str, truncated: bool = False) -> Reading:
+    """The number that an answer ends with, or why there is none.
+
+    >>> final_number("She sells 9 eggs at $2. Therefore, the answer is $18.")
+    18.0
+    >>> final_number("The answer is either 4 or 5.")
+    Unscored(reason='two conflicting answers')
+
+    Args:
+        text: the answer.
+        truncated: it was cut off at the token limit.
+    """
+    cut = truncated or is_loop(text)
     for statement in statements(text):
-        if truncated and not statement:
-            return None
-        number = _stated(first_line(_plain(statement)))
-        if number is not None:
-            return number
+        if cut and not statement.text.strip():
+            return missing(truncated)
+        reading = _stated(statement, text, cut)
+        if reading is not NOT_FOUND:
+            return missing(truncated) if reading is CUT_OFF else reading
     if hashes := _HASHES.search(text, max(0, len(text) - 200)):
-        return _first(_plain(text[hashes.end() :].replace("$", "")))
-    return None if truncated else _last(_plain(last_line(text)))
+        line, ends, _ = text[hashes.end() :].partition("\n")
+        return missing(truncated) if cut and not ends else _opening_number(plain(line))
+    if cut:
+        first, _, rest = text.partition("\n")
+        whole = _PLAIN.fullmatch(first.strip("*_` "))
+        return float(whole[1]) if whole and rest.strip() else missing(truncated)
+    return _last_number(text)
 
 
-def _plain(text: str) -> str:
-    if "\\" in text or "{" in text:
-        text = text.replace("{,}", ",").replace("\\,", ",")
-        text = _LATEX_FRACTION.sub(r"\1/\2", text)
-    return text.translate(_SIGNS)
+def _stated(statement: Statement, text: str, cut: bool) -> Reading:
+    """What an announced answer says; NOT_FOUND where it is no number."""
+    content = statement.text.lstrip()
+    if (statement.is_closed or not cut) and (whole := _PLAIN.fullmatch(content)):
+        return float(whole[1])
+    if statement.is_closed:
+        reading = _opening_number(plain(content))
+        taken_back = correction(". " + statement.after)[1] and statement.after
+    else:
+        said, taken_back, confirms = correction(content)
+        line = plain(_first_full_line(said))
+        sentence = first_sentence(line)
+        if cut and _reaches_end(content, text) and _is_cut(sentence):
+            return CUT_OFF
+        reading = _opening_number(sentence)
+        if taken_back and not confirms:
+            return _corrected(reading, taken_back)
+        return reading
+    if taken_back:
+        _, rest, confirms = correction(". " + statement.after)
+        return reading if confirms else _corrected(reading, rest)
+    return reading
 
 
-def _stated(line: str) -> float | None:
-    if line.startswith("not "):
-        return None
-    sentence = first_sentence(line)
-    found = _NUMBER.search(sentence)
-    if found and _CALCULATES.match(sentence, found.end()):
-        result = _RESULT.search(sentence, found.end())
-        found = (result and _NUMBER.search(result[1])) or found
-    if found:
-        return _value(found)
-    if word := _WORD.search(sentence):
-        return float(_WORDS.index(word[0].lower()))
-    return None
+def _first_full_line(text: str) -> str:
+    """The first line with a letter or digit."""
+    for line in text.split("\n", 8):
+        if any(map(str.isalnum, line)):
+            return line
+    return first_line(text)
 
 
-def _first(text: str) -> float | None:
-    found = _NUMBER.search(text)
-    return _value(found) if found else None
+def _corrected(reading: Reading, rest: str) -> Reading:
+    """What a correction puts in the place of a reading."""
+    later = _last_in_line(Line(plain(rest.replace("\n", " "))))
+    if later is not NOT_FOUND:
+        return later
+    return NOT_FOUND if takes_back(rest) else reading
 
 
-def _last(text: str) -> float | None:
-    found = list(_NUMBER.finditer(text))
-    return _value(found[-1]) if found else None
+def _reaches_end(content: str, text: str) -> bool:
+    """Whether the sentence is the last of the text, without a mark that ends it."""
+    return (
+        text.endswith(content.rstrip())
+        and "\n" not in content.strip()
+        and (first_sentence(content.strip()) == content.strip())
+    )
 
 
-def _value(found: re.Match[str]) -> float | None:
-    number = float(found["digits"].replace(",", ""))
-    if exponent := found["e"] or found["power"]:
-        number *= float(f"1e{exponent}")
-    if found["over"]:
-        number = number / float(found["over"]) if float(found["over"]) else math.nan
-    elif found["bottom"] and float(found["bottom"]):
-        number += float(found["top"]) / float(found["bottom"])
-    number *= _MAGNITUDES.get((found["magnitude"] or "").lower(), 1.0)
-    return -number if found["minus"] else number
+def _is_cut(sentence: str) -> bool:
+    """Whether the number of a sentence may go on where the text ends."""
+    line = Line(sentence)
+    if not line.quantities:
+        return False
+    rest = sentence[line.quantities[-1].end :].strip()
+    if not rest or not rest[-1].isalnum():
+        return rest not in (")", "]", "%")
+    word = rest.lower()
+    return any(other.startswith(word) for other in MAGNITUDES)
+
+
+def _opening_number(sentence: str) -> Reading:
+    """The number that a final statement gives."""
+    if whole := _PLAIN.fullmatch(sentence):
+        return float(whole[1])
+    line = Line(sentence)
+    numbers = line.quantities
+    if not numbers:
+        return NOT_FOUND
+    if not _LEADS.issuperset(line.before(0)) or (
+        numbers[0].in_words and not all(n.in_words for n in numbers) and numbers[0].first > 2
+    ):
+        return _last_in_line(line)
+    return _first_in_line(line)
+
+
+def _first_in_line(line: Line) -> Reading:
+    """Of a statement that opens with its number: this, or what is said to come of it."""
+    numbers = line.quantities
+    current = numbers[0]
+    conflict = current.is_range
+    is_composite = current.is_computed
+    for place in range(1, len(numbers)):
+        number, words = numbers[place], line.before(place)
+        if _is_denied(words):
+            continue
+        if not _REASONS.isdisjoint(words):
+            break
+        if _is_same(current, number):
+            continue
+        tail = _without_leads(words)
+        if current.is_computed and number.is_computed and _STEPS.issuperset(words):
+            current = number
+        elif _is_result(line, place, tail, is_composite or conflict):
+            current, conflict = number, number.is_range
+            is_composite = number.is_computed
+        elif number.in_parentheses or "(" in words:
+            if conflict:
+                current, conflict = number, False
+        elif _are_alternatives(tail):
+            conflict = conflict or not _is_conversion(words, current, number)
+        elif tail and tail[-1] == "of":
+            is_composite = True
+        elif _is_continued(words):
+            conflict = True
+    if conflict:
+        return CONFLICT
+    return NOT_FOUND if current.value is None else current.value
+
+
+def _last_in_line(line: Line) -> Reading:
+    """The last number of a line that does not open with it, apart from circumstances."""
+    kept = _asserted(line)
+    in_digits = [place for place in kept if not line.quantities[place].in_words]
+    kept = in_digits or kept
+    main = [place for place in kept if not _is_circumstance(line.before(place))] or kept
+    if not main:
+        return NOT_FOUND
+    last = line.quantities[main[-1]]
+    if last.is_range or (main[-1] - 1 in main and _is_left_open(line, main[-1])):
+        return CONFLICT
+    return NOT_FOUND if last.value is None else last.value
+
+
+def _asserted(line: Line) -> list[int]:
+    """Places of the numbers that a line asserts: not denied, no reason, not in parentheses."""
+    kept: list[int] = []
+    for place, number in enumerate(line.quantities):
+        words = line.before(place)
+        if kept and not _REASONS.isdisjoint(words):
+            break
+        if not (kept and number.in_parentheses) and not _is_denied(words):
+            kept.append(place)
+    return kept
+
+
+def _is_left_open(line: Line, place: int) -> bool:
+    """Whether a number is only one of two: "4 or 5", "between 4 and 5"."""
+    one, other, words = line.quantities[place - 1], line.quantities[place], line.before(place)
+    if one.is_computed or _is_same(one, other) or (words[:1] == [","] and len(words) > 2):
+        return False
+    if "or" not in words and "between" not in line.before(place - 1):
+        return False
+    return _are_alternatives(_without_leads(words))
+
+
+def _last_number(text: str) -> Reading:
+    """The number of the last line; in bold type before others."""
+    line = last_line(text)
+    for bold in reversed(_BOLD.findall(line)):
+        reading = _last_in_line(Line(plain(bold)))
+        if reading is not NOT_FOUND:
+            return reading
+    said, rest, confirms = correction(line)
+    if rest and not confirms:
+        return _corrected(_last_in_line(Line(plain(said))), rest)
+    whole = Line(plain(line))
+    if len(whole.quantities) == 1 and _LEADS.issuperset(whole.before(0)):
+        return _first_in_line(whole)
+    return _last_in_line(whole)
+
+
+def _without_leads(words: Sequence[str]) -> list[str]:
+    """The words without those at their end that only lead to a number."""
+    end = len(words)
+    while end and (
+        words[end - 1] in _HEDGES or words[end - 1] in ("a", "an", "the", "$", "=", "x")
+    ):
+        end -= 1
+    return list(words[:end])
+
+
+def _is_denied(words: Sequence[str]) -> bool:
+    return bool(words) and bool(_DENIES.search(" ".join(_without_leads(words))))
+
+
+def _is_result(line: Line, place: int, tail: Sequence[str], is_composite: bool) -> bool:
+    """Whether the words before a number say that it comes of those before it."""
+    number = line.quantities[place]
+    following = line.tokens[number.last] if number.last < len(line.tokens) else ""
+    found = _RESULTS.search(" ".join(tail))
+    if not found or following in _CONTRARY:
+        return bool(is_composite and tail and tail[-1] == ":")
+    return found[0] != "or" or (is_composite and "," in tail)
+
+
+def _are_alternatives(tail: Sequence[str]) -> bool:
+    """Whether a number stands beside the one before it: "4 or 5", "18 dollars or 19"."""
+    if not tail or tail[-1] not in _ALTERNATIVES:
+        return False
+    units = [word for word in tail[:-1] if word != ","]
+    return len(units) < 4 and all(word.isalpha() or word in "()" for word in units)
+
+
+def _is_continued(words: Sequence[str]) -> bool:
+    """Whether a number goes on with a smaller unit: "6 feet 2 inches"."""
+    return len(words) == 1 and words[0].isalpha() and len(words[0]) > 1 and words[0] not in (
+        *_DEMOTES, "for", "at", "with", "on", "of", "x"
+    )  # fmt: skip
+
+
+def _is_circumstance(words: Sequence[str]) -> bool:
+    """Whether a number says when or of what: "from 9 eggs", "after giving 3"."""
+    tail = _without_leads(words)
+    return bool(tail) and (
+        tail[-1] in _DEMOTES
+        or (len(tail) > 1 and tail[-2] in ("after", "by") and tail[-1].endswith("ing"))
+    )
+
+
+def _is_same(one: Quantity, other: Quantity) -> bool:
+    return one.value is not None and other.value is not None and _same(one.value, other.value)
+
+
+def _is_conversion(words: Sequence[str], one: Quantity, other: Quantity) -> bool:
+    """Whether "or" names the same again in another unit: "1.5 hours or 90 minutes"."""
+    if "or" not in words or not one.value or not other.value:
+        return False
+    ratio = other.value / one.value
+    return any(_same(ratio, rate) or _same(ratio * rate, 1.0) for rate in _CONVERSIONS)
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-12)

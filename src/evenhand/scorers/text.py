@@ -1,24 +1,31 @@
 """Short answers that are compared as text.
 
 Where the item lists its choices (Yes and No, valid and invalid), the one that the final
-statement opens or ends with counts. Elsewhere the final statement is compared with the right
-answer; upper and lower case, quotation marks, Markdown, the signs between the words of a list
-and a final full stop make no difference. Brackets are compared without the space between them.
+statement opens or ends with counts; "true" and "nope" are read as Yes and No. Elsewhere the final
+statement, or what stands in its place, is compared with the right answer. Upper and lower case,
+quotation marks, Markdown, an article before it, the signs and numbers of a list, and a final full
+stop make no difference. Brackets are compared without the space between them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
 from evenhand.benchmarks.item import Item
 from evenhand.scorers.base import Score
 from evenhand.scorers.final import (
     CONFLICT,
+    Statement,
+    correction,
     first_line,
     first_sentence,
+    is_loop,
     last_line,
+    may_go_on,
     missing,
+    sentences,
     statements,
     without_markup,
 )
@@ -26,9 +33,33 @@ from evenhand.scorers.final import (
 _BRACKETS = frozenset("()[]{}<>")
 _CLAUSE_END = re.compile(r"[,;:(—]|\s-\s|\b(?:because|since|as|so|given)\b")
 _ALTERNATIVE = re.compile(r"\W{0,3}\s?(?:\bor\b|\band\b|/)\W{0,3}")
-_NEGATED = re.compile(r"(?:\bnot|n't|n’t|\bnever)\s(?:\w{1,20}\s)?$")
-_LIST_NUMBER = re.compile(r"^\s*(?:\d{1,3}[.)]|[-•])\s+", re.MULTILINE)
-_BETWEEN_WORDS = re.compile(r"(?:[\s,;→<>]|->)+")
+_NEGATED = re.compile(r"(?:\bnot|n't|n’t|\bnever|\bnor|\bneither)\s(?:\w{1,20}\s)?$")
+_QUESTION = re.compile(r"[^.!?\n]{0,200}\?(?:\s|$)")
+_SYNONYMS = {
+    frozenset(("yes", "no")): {
+        **dict.fromkeys(("yep", "yeah", "yup", "true"), "yes"),
+        **dict.fromkeys(("nope", "nah", "false"), "no"),
+    },
+    frozenset(("true", "false")): {"yes": "true", "no": "false"},
+}
+
+_LIST_NUMBER = re.compile(r"^\s*(?:\d{1,3}[.)]|[-•*])\s+", re.MULTILINE)
+_INLINE_NUMBER = re.compile(r"(?:^|(?<=\s))\(?\d{1,3}[.)]\s")
+_BETWEEN_WORDS = re.compile(r"(?:[\s,;|→<>]|->|=>)+")
+_AND = re.compile(r",\s?and\s|\sand\s")
+_ARTICLE = re.compile(r"^(?:the|an?)\s", re.IGNORECASE)
+_QUOTES = re.compile(r"[\"“”„`*(){}\[\]]|(?<!\w)['‘’]|['‘’](?!\w)")
+_LEADS = re.compile(r".*(?:\b(?:is|are|was|were|be)\b|['’]s\b|:)\s", re.DOTALL)
+_ENDS = re.compile(
+    r"\s(?:is|are)\s(?:the\s)?(?:(?:correct|right|final)\s)?(?:answer|correct|right)$",
+    re.IGNORECASE,
+)
+_MARKED = re.compile(
+    r"\*\*([^*\n]{1,200})\*\*|\"([^\"\n]{1,200})\"|“([^”\n]{1,200})”|`([^`\n]{1,200})`"
+)
+_ASIDE = re.compile(r"\s?\([^()]*[A-Za-z]{2}[^()]*\)")
+_BRACKET_RUN = re.compile(r"(?:[()\[\]{}<>][\s,;`'\"\\$*]*)+")
+_OR = re.compile(r"\bor\b|/", re.IGNORECASE)
 
 
 def score(text: str, item: Item, truncated: bool) -> Score:
@@ -39,65 +70,194 @@ def score(text: str, item: Item, truncated: bool) -> Score:
 
 
 def _score_closed(text: str, item: Item, truncated: bool) -> Score:
-    named: set[str] = set()
-    for statement in statements(text):
-        if truncated and not statement:
-            break
-        if named := _named(first_line(statement), item.choices):
-            break
-    else:
-        if not truncated:
-            named = _named(last_line(text), item.choices)
+    named = _finally_named(text, item.choices, truncated or is_loop(text))
     if not named:
         return missing(truncated)
     return CONFLICT if len(named) > 1 else float(item.answer.lower() in named)
 
 
-def _named(line: str, choices: tuple[str, ...]) -> set[str]:
+def _finally_named(text: str, choices: tuple[str, ...], cut: bool) -> frozenset[str]:
+    """The choices, in lower case, that an answer ends with."""
+    for statement in statements(text):
+        if cut and (not statement.text.strip() or may_go_on(statement, text)):
+            return frozenset()
+        if named := _stated(statement, choices):
+            return named
+    if cut:
+        first, _, rest = text.partition("\n")
+        word = without_markup(first).strip(" .!").lower()
+        return frozenset({word} & _words(choices)) if rest.strip() else frozenset()
+    line = without_markup(last_line(text))
+    said, rest, confirms = correction(line)
+    asked = _QUESTION.sub("", line)
+    named = _in_sentences(asked if asked.strip() else line, choices)
+    if rest and not confirms:
+        return _last_word(line[len(said) :], choices) or named
+    return named or _named(first_line(text), choices, whole=True)
+
+
+def _stated(statement: Statement, choices: tuple[str, ...]) -> frozenset[str]:
+    """The choices that an announced answer names, or its correction."""
+    content = statement.text.strip()
+    said, rest, confirms = (content, "", False) if statement.is_closed else correction(content)
+    named = _named(first_line(without_markup(said)), choices)
+    if rest and not confirms and named:
+        return _last_word(without_markup(content[len(said) :]), choices) or named
+    return named
+
+
+def _in_sentences(line: str, choices: tuple[str, ...]) -> frozenset[str]:
+    """The choices that the first sentence of a line names, or else the last that names any."""
+    parts = sentences(line)
+    for part in [*parts[:1], *reversed(parts[1:])]:
+        if named := _named(part, choices):
+            return named
+    return frozenset()
+
+
+def _last_word(text: str, choices: tuple[str, ...]) -> frozenset[str]:
+    """The last of the choices in a text, of which it is only known that it corrects another."""
+    words = [word for word in re.findall(r"\w+", text.lower()) if word in _words(choices)]
+    return frozenset(words[-1:])
+
+
+def _named(line: str, choices: tuple[str, ...], *, whole: bool = False) -> frozenset[str]:
     """The choices, in lower case, that a sentence or its first clause opens or ends with."""
-    sentence = first_sentence(line).lower()
-    opening, ending = _patterns(choices)
-    if first := opening.match(sentence):
-        alternative = _ALTERNATIVE.match(sentence, first.end())
-        second = opening.match(sentence, alternative.end()) if alternative else None
-        return {first[1], second[1]} if second else {first[1]}
-    clause = _CLAUSE_END.split(sentence, maxsplit=1)[0]
-    for part in (clause, sentence):
-        last = ending.search(part)
-        if last and not _NEGATED.search(part[: last.start(1)]):
-            return {last[1]}
-    return set()
+    sentence = first_sentence(line).lower().rpartition("=")[2].strip()
+    for words, opening, ending in _patterns(choices):
+        if first := opening.match(sentence):
+            if whole and sentence[first.end() :].strip(" .!"):
+                continue
+            alternative = _ALTERNATIVE.match(sentence, first.end())
+            second = opening.match(sentence, alternative.end()) if alternative else None
+            found = {words[first[1]], words[second[1]]} if second else {words[first[1]]}
+            return frozenset(found)
+        if whole:
+            continue
+        clause = _CLAUSE_END.split(sentence, maxsplit=1)[0]
+        for part in (clause, sentence):
+            last = ending.search(part)
+            if last and not _NEGATED.search(part[: last.start(1)]):
+                return frozenset({words[last[1]]})
+            if last:
+                return frozenset()
+    return frozenset()
 
 
 @lru_cache(maxsize=256)
-def _patterns(choices: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    longest_first = sorted((choice.lower() for choice in choices), key=len, reverse=True)
-    any_choice = "|".join(re.escape(choice) for choice in longest_first)
+def _words(choices: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(choice.lower() for choice in choices)
+
+
+@lru_cache(maxsize=256)
+def _patterns(
+    choices: tuple[str, ...],
+) -> tuple[tuple[dict[str, str], re.Pattern[str], re.Pattern[str]], ...]:
+    """(word -> choice, how a sentence opens, how it ends): for the choices, then for synonyms."""
+    own = {choice: choice for choice in _words(choices)}
+    synonyms = _SYNONYMS.get(_words(choices), {})
+    return tuple(_pattern(words) for words in (own, synonyms) if words)
+
+
+def _pattern(words: dict[str, str]) -> tuple[dict[str, str], re.Pattern[str], re.Pattern[str]]:
+    longest_first = sorted(words, key=len, reverse=True)
+    any_word = "|".join(re.escape(word) for word in longest_first)
     return (
-        re.compile(rf"[^\w]{{0,4}}({any_choice})(?!\w)"),
-        re.compile(rf"(?<!\w)({any_choice})[^\w]{{0,4}}$"),
+        words,
+        re.compile(
+            r"\W{0,4}(?:(?:either|both|clearly|definitely|likely|probably|therefore|simply|a)\s){0,2}"
+            rf"\W{{0,2}}({any_word})(?!\w|\s(?:further|more|other|longer|doubt|matter)\b)"
+        ),
+        re.compile(rf"(?<!\w)({any_word})\W{{0,4}}$"),
     )
 
 
 def _score_open(text: str, answer: str, truncated: bool) -> Score:
+    cut = truncated or is_loop(text)
     statement = next(statements(text), None)
-    if statement is None and "\n" not in text:
-        statement = without_markup(text)
-    if not statement or (truncated and _breaks_off(statement)):
+    if statement is not None and statement.text.strip():
+        if cut and not statement.is_closed and _breaks_off(without_markup(statement.text)):
+            return missing(truncated)
+        said, rest, confirms = correction(statement.text.strip())
+        given = rest.strip(" ,:;.") if rest and not confirms else statement.text.strip()
+        candidates = [given, statement.text.strip(), said]
+        if statement.is_closed:
+            candidates.append(f"{statement.text}}}{first_line(statement.after)}")
+    elif cut:
         return missing(truncated)
-    given = (first_sentence(statement), first_line(statement), statement)
-    right = _normal(answer, answer)
-    return float(any(_normal(candidate, answer) == right for candidate in given))
+    else:
+        candidates = list(_in_place_of_statement(text))
+    if not candidates:
+        return missing(truncated)
+    return _compared(candidates, answer)
+
+
+def _in_place_of_statement(text: str) -> Iterator[str]:
+    """What an answer that announces nothing may mean: its list, its last line, all of it."""
+    lines = [line for line in text[-4000:].split("\n") if line.strip(" `")]
+    listed = [line for line in lines if _LIST_NUMBER.match(line)]
+    if listed:
+        yield "\n".join(listed)
+    if len(lines) == 1 or (len(lines) > 1 and lines[-2].rstrip(" *").endswith(":")):
+        yield lines[-1]
+    elif all(len(line.split()) < 3 for line in lines):
+        yield "\n".join(lines)
+    elif lines and len({_normal(line) for line in lines}) == 1:
+        yield lines[0]
+
+
+def _compared(candidates: list[str], answer: str) -> Score:
+    """1.0 where one of the candidates is the right answer."""
+    if _BRACKETS.issuperset(answer.replace(" ", "")):
+        right = answer.replace(" ", "")
+        return float(any(_brackets(candidate) == right for candidate in candidates))
+    right = _normal(answer)
+    for candidate in candidates:
+        forms = list(_forms(candidate))
+        if any(_normal(form) == right for form in forms):
+            return 1.0
+        pieces = {
+            _normal(piece) for form in forms for piece in _OR.split(first_sentence(form)) if piece
+        }
+        if right in pieces and _OR.search(first_sentence(candidate)):
+            return CONFLICT
+    return 0.0
+
+
+def _brackets(candidate: str) -> str:
+    """The first run of brackets, without what is between them."""
+    run = _BRACKET_RUN.search(_ASIDE.sub("", without_markup(candidate)))
+    return "".join(letter for letter in run[0] if letter in _BRACKETS) if run else ""
+
+
+def _forms(candidate: str) -> Iterator[str]:
+    """An answer as a whole, and what in it may be the answer itself."""
+    sentence, line = first_sentence(candidate), first_line(candidate)
+    yield from (sentence, line, candidate)
+    if "\n" in candidate.strip():
+        yield "\n".join(x for x in candidate.split("\n") if _LIST_NUMBER.match(x))
+        yield candidate.strip().partition("\n\n")[0]
+    for part in (sentence, line):
+        yield _ENDS.sub("", part.rstrip(" .!"))
+        yield _ASIDE.sub("", part)
+        yield _LEADS.sub("", part, count=1)
+    marked = _MARKED.findall(line)
+    if len(marked) == 1:
+        yield "".join(marked[0])
 
 
 def _breaks_off(statement: str) -> bool:
     """Whether its last line holds no whole sentence."""
-    line = _LIST_NUMBER.sub("", last_line(statement))
+    line = _LIST_NUMBER.sub("", without_markup(last_line(statement)))
     return first_sentence(line) == line
 
 
-def _normal(text: str, answer: str) -> str:
-    if _BRACKETS.issuperset(answer.replace(" ", "")):
-        return "".join(character for character in text if character in _BRACKETS)
-    words = _BETWEEN_WORDS.sub(" ", _LIST_NUMBER.sub("", without_markup(text)))
-    return words.strip(" .!'*{}").lower()
+@lru_cache(maxsize=1024)
+def _normal(text: str) -> str:
+    """The words of a text, in lower case, as they are compared."""
+    text = _INLINE_NUMBER.sub(" ", _LIST_NUMBER.sub("", without_markup(text)))
+    text = _QUOTES.sub("", text).strip(" .!,:")
+    if "," in text:
+        text = _AND.sub(", ", text)
+    words = _BETWEEN_WORDS.sub(" ", text).strip(" .!'")
+    return _ARTICLE.sub("", words.lower())
