@@ -223,7 +223,7 @@ def test_no_key(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "ftp://a/v1", "http://a:99999/v1"])
 def test_a_base_url_that_is_none(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert f'"{url}" is no URL' in complaint([*AUDIT, "--base-url", url], capsys)
+    assert f'invalid URL "{url}"' in complaint([*AUDIT, "--base-url", url], capsys)
 
 
 @pytest.mark.parametrize("cues", ["system", "user"])

@@ -90,7 +90,8 @@ def test_a_key_that_is_revoked_ends_the_run_and_keeps_the_answers(
         options = RunOptions([server.url], max_connections=4)
         with pytest.raises(AuthenticationError, match="key revoked"):
             audit(plan.study, out=tmp_path / "run", options=options)
-        assert len(server.requests) <= len(server.answers) + 4
+        # Those under way, and a harmless one that shows that it is the key and not a question.
+        assert len(server.requests) <= len(server.answers) + 5
     assert 20 <= len(stored(tmp_path / "run")) <= len(server.answers)
 
 
@@ -125,7 +126,7 @@ def test_an_endpoint_that_is_down_is_made_up_for_by_another(
         options = RunOptions([down, server.url], max_connections=8)
         result = audit(plan.study, out=tmp_path / "run", options=options)
     assert result.done == result.cells == len(server.answers)
-    assert result.failed_attempts > 20
+    assert 1 <= result.failed_attempts <= 10, "it rests"
 
 
 def test_progress_counts_this_run_and_all_that_is_stored(plan: Plan, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from evenhand import RunOptions, audit
 from evenhand.engines.engine import Response
-from evenhand.engines.openai import OpenAIEngine
+from evenhand.engines.http import HTTPEngine
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.run.system_role import Checked, check_system_role
 from evenhand.study.cue import Message
@@ -29,7 +29,7 @@ def benchmark(tmp_path: Path) -> Path:
 
 def checked(server: Server, plan: Plan) -> Checked:
     async def find() -> Checked:
-        engine = OpenAIEngine("test", Decoding(seed=0), base_urls=[server.url])
+        engine = HTTPEngine("openai/test", Decoding(seed=0), base_urls=[server.url])
         try:
             return await check_system_role(engine, plan)
         finally:
@@ -124,7 +124,7 @@ def test_a_content_filter_is_no_rejection_of_the_system_role(
         result = audit(plan.study, out=tmp_path / "run", options=RunOptions([server.url]))
     assert "prompt tokens grow" in result.placement
     assert result.done == result.cells == 48
-    assert result.unscored_reasons == {"rejected by the endpoint": 6}
+    assert result.unscored_reasons == {}  # what is blocked counts as a refusal
     errors = [error for _, _, error, _ in stored(tmp_path / "run") if error]
     assert len(errors) == 6
     assert all("filtered" in text for text in errors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from evenhand.errors import UsageError
 
 if TYPE_CHECKING:
     from evenhand.analysis import Audit
+    from evenhand.engines import EngineOptions
     from evenhand.engines.engine import Engine
     from evenhand.judges import Judge
     from evenhand.judges.run import JudgePanel, Judging
@@ -31,9 +32,10 @@ class RunOptions:
     """How to ask; nothing here changes the answers.
 
     Attributes:
-        base_urls: of an OpenAI-compatible endpoint, up to and with "/v1"; several are used in
-            turn. Without any: the environment's OPENAI_BASE_URL.
-        max_connections: the most requests under way at once.
+        base_urls: endpoints, up to and with "/v1"; a request goes to the one with the fewest under
+            way. Without any: the service's own.
+        headers, query: sent with every request to an endpoint; their values are stored nowhere.
+        max_connections: the most requests under way at once at each endpoint.
         timeout: seconds for one attempt.
         batch_size: conversations per forward pass of local weights.
         price: of a million tokens; None if they cost nothing.
@@ -45,6 +47,8 @@ class RunOptions:
     """
 
     base_urls: Sequence[str] = ()
+    headers: Mapping[str, str] | None = None
+    query: Mapping[str, str] | None = None
     max_connections: int = 64
     timeout: float = 120.0
     batch_size: int = 64
@@ -59,6 +63,20 @@ class RunOptions:
             raise UsageError(f'base_urls is a list: ["{self.base_urls}"]')
         if self.max_cost is not None and not (self.price or (self.judging and self.judging.price)):
             raise UsageError("a cost limit needs the price of the tokens, such as 0.15/0.60")
+
+    @property
+    def for_engine(self) -> EngineOptions:
+        """Those that concern the engine."""
+        from evenhand.engines import EngineOptions
+
+        return EngineOptions(
+            base_urls=self.base_urls,
+            headers=self.headers,
+            query=self.query,
+            max_connections=self.max_connections,
+            timeout=self.timeout,
+            batch_size=self.batch_size,
+        )
 
 
 def audit(
@@ -75,7 +93,7 @@ def audit(
         evenhand.audit("organism", identities=["religion"], limit=50, out="runs/first").pb
 
     Args:
-        model: "openai/NAME", "hf/ID-or-path", "organism", or a whole `Study`.
+        model: "openai/NAME", "anthropic/NAME", "hf/ID-or-path", "organism", ...; or a `Study`.
         out: run folder; made if it is not there, resumed if it is.
         options: how to ask.
         engine: what answers, instead of the engine that the model's name stands for.
@@ -87,7 +105,6 @@ def audit(
     """
     # Imported here so that `import evenhand` is fast.
     from evenhand.study.entry import validate
-    from evenhand.study.plan import make_plan
     from evenhand.study.study import Study
 
     options = options or RunOptions()
@@ -95,9 +112,22 @@ def audit(
         raise UsageError(f"a whole Study was given; {', '.join(study)} cannot be changed beside it")
     if not isinstance(model, Study):
         model = validate(Study, {"model": model, **study}, "study")
-    plan = make_plan(model, offline=options.offline)
+    plan = plan_for(model, offline=options.offline)
     auditing = audit_plan(plan, Path(out), options, engine, on_progress)
     return _run(auditing)
+
+
+def plan_for(study: Study, *, offline: bool = False) -> Plan:
+    """The plan of a study; without benchmarks of its own, with those that suit its model.
+
+    Raises:
+        UsageError, DataError: as `make_plan`; or there is no engine for the model.
+    """
+    from evenhand.engines import engine_type
+    from evenhand.study.plan import make_plan
+
+    suite = engine_type(study.model).default_suite
+    return make_plan(study, offline=offline, default_suite=suite)
 
 
 def _run(auditing: Coroutine[Any, Any, Audit]) -> Audit:
@@ -110,11 +140,12 @@ def _run(auditing: Coroutine[Any, Any, Audit]) -> Audit:
         return thread.submit(copy_context().run, asyncio.run, auditing).result()
 
 
-def _check_prices(plan: Plan, options: RunOptions, *, own_engine: bool) -> None:
+def _check_prices(plan: Plan, options: RunOptions, engine: Engine | None) -> None:
     """A cost limit that does not know every price would limit nothing."""
+    from evenhand.engines import engine_type
     from evenhand.judges import is_paid
 
-    paid_model = plan.study.model.startswith("openai/") and not own_engine
+    paid_model = engine is None and engine_type(plan.study.model).is_paid
     if paid_model and options.price is None:
         raise UsageError(
             "a cost limit needs the price of the model, too: --price 0/0 if it is free"
@@ -150,18 +181,11 @@ async def audit_plan(
     from evenhand.store.store import Store
 
     if options.max_cost is not None:
-        _check_prices(plan, options, own_engine=engine is not None)
+        _check_prices(plan, options, engine)
     # First the sandbox and the judges: what is missing there must show before anything is paid.
     require(plan.items)
     panel = JudgePanel.of(plan.study, options.judging, judges, options.max_cost, on_judging)
-    engine = engine or make_engine(
-        plan.study.model,
-        plan.study.decoding,
-        base_urls=options.base_urls,
-        max_connections=options.max_connections,
-        timeout=options.timeout,
-        batch_size=options.batch_size,
-    )
+    engine = engine or make_engine(plan.study.model, plan.study.decoding, options.for_engine)
     store = Store.create(out)
     try:
         await panel.start(store, plan.cells)

@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from evenhand.audit import audit_plan
+from evenhand.audit import audit_plan, plan_for
 from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
@@ -18,7 +18,6 @@ from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import check_judge
 from evenhand.report import write_audit
-from evenhand.study.plan import make_plan
 from evenhand.text import one_line
 
 
@@ -51,7 +50,7 @@ def audit(
         evenhand audit organism --judge rubric:openai/gpt-4o-mini --judge-price 0.15/0.60
         evenhand audit study.yaml --out runs/first
     """
-    plan = make_plan(study.study(model, judges.judge), offline=run.offline)
+    plan = plan_for(study.study(model, judges.judge), offline=run.offline)
     judging = judges.judging(timeout=run.timeout, batch_size=run.batch_size)
     options = run.options(judging)
     for judge in plan.study.judges:

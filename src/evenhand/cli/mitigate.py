@@ -12,12 +12,13 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN
-from evenhand.audit import audit_plan
+from evenhand.audit import audit_plan, plan_for
 from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.plan import default_folder
 from evenhand.cli.steps import Steps
+from evenhand.engines import engine_names
 from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import MitigationOptions, TuningOptions
@@ -25,7 +26,6 @@ from evenhand.mitigate.results import Mitigation, to_json, write_results
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
 from evenhand.report.mitigation import print_mitigation
-from evenhand.study.plan import make_plan
 
 _DEFENSE = Group("Defense by prompt", sort_key=1)
 _TUNING = Group("Preference tuning", sort_key=2)
@@ -235,9 +235,9 @@ def _audit(run: str, flags: StudyFlags, judges: JudgeFlags, options: Any, steps:
                 f"{run} is a run that is made; benchmarks, identities, limit and judges are its own"
             )
         return Path(run)
-    if "/" in run and run.split("/")[0] not in ("openai", "hf") and not run.endswith(_STUDIES):
+    if "/" in run and run.split("/")[0] not in engine_names() and not run.endswith(_STUDIES):
         raise UsageError(f"no run in {run}; start one: evenhand audit MODEL --out DIR")
-    plan = make_plan(flags.study(run, judges.judge), offline=options.offline)
+    plan = plan_for(flags.study(run, judges.judge), offline=options.offline)
     folder = default_folder(plan, options)
     steps.title(f"audit of {plan.study.model}, in {folder}")
     audited = run_to_interrupt(

@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
 from evenhand.audit import RunOptions
-from evenhand.engines import check_model
+from evenhand.engines import engine_type
 from evenhand.errors import UnknownName, UsageError
 from evenhand.judges.run import Judging
 from evenhand.run.recorder import Price
@@ -174,7 +174,7 @@ class StudyFlags:
             study = read_study(Path(target), given)
         else:
             study = validate(Study, {"model": target, **given}, "study")
-        check_model(study.model)
+        engine_type(study.model)
         return study
 
     def _decoding(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evenhand.analysis.power import Power, plan_power
-from evenhand.audit import RunOptions
+from evenhand.audit import RunOptions, plan_for
 from evenhand.cli.judges import JudgeFlags
 from evenhand.cli.options import Format, RunFlags, StudyFlags
 from evenhand.cli.sandbox import SandboxFlags
@@ -27,7 +27,7 @@ from evenhand.run.scoring import score_run
 from evenhand.sandbox import require as require_sandbox
 from evenhand.store.store import Store
 from evenhand.study.identity import in_place_of_ours
-from evenhand.study.plan import Plan, make_plan
+from evenhand.study.plan import Plan
 from evenhand.text import one_line
 
 
@@ -51,7 +51,7 @@ def plan(
         evenhand plan organism --identity religion --cue all
         evenhand plan openai/gpt-4o-mini --pilot runs/first --precision 0.5
     """
-    made = make_plan(study.study(model, judges.judge), offline=run.offline)
+    made = plan_for(study.study(model, judges.judge), offline=run.offline)
     options = run.options(judges.judging())
     with sandbox.using():
         require_sandbox(made.items)
@@ -136,7 +136,7 @@ def _print_plan(plan: Plan, options: RunOptions, console: Console) -> None:
     sizes = "  ".join(f"{escape(name)} {size:,}" for name, size in facts["benchmarks"].items())
     limit = f"  (limited to {facts['limit']} each)" if facts["limit"] else ""
     table.add_row("items", f"{len(plan.items):,}  {sizes}{limit}")
-    alike = facts["samples"] > 1 and not plan.study.decoding.temperature
+    alike = facts["samples"] > 1 and plan.study.decoding.temperature == 0
     warning = "  (temperature 0: they may all be the same)" if alike else ""
     table.add_row("samples", f"{facts['samples']}{warning}")
     table.add_row("answers", f"{facts['cells']:,}", style="bold")

@@ -1,64 +1,95 @@
-"""Engines: what answers requests. `make_engine` picks one by the prefix of the model's name."""
+"""Engines: what answers requests. A model's name begins with that of its engine or service."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from evenhand.engines.engine import Engine
+from evenhand.engines.services import Service, services
 from evenhand.errors import UnknownName
+from evenhand.plugins import load_plugin, plugin_names
+
+if TYPE_CHECKING:
+    from evenhand.engines.engine import Engine
 from evenhand.study.decoding import Decoding
 
-PREFIXES = ("openai/", "hf/", "organism")
+
+def _class_for(service: Service) -> str:
+    if service.own_server:
+        return "OwnServer"
+    return "HTTPEngine" if service.wire == "openai" else "OtherFormat"
 
 
-def check_model(model: str) -> None:
-    """Whether there is an engine for a model of this name.
+ENGINES: dict[str, str] = {
+    "openai": "evenhand.engines.http:HTTPEngine",
+    "hf": "evenhand.engines.hf:HFEngine",
+    "organism": "evenhand.engines.hf:Organism",
+    **{
+        name: f"evenhand.engines.http:{_class_for(service)}"
+        for name, service in services().items()
+        if name != "openai"
+    },
+    "inspect": "evenhand.engines.inspect:InspectEngine",
+}
+"""First part of a model's name -> where its engine is; other packages add to it by entry points
+in the group `evenhand.engines`."""
+_ALONE = ("organism",)
+"""Engines with one model, whose name is that of the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How to reach a model; each engine takes what concerns it.
+
+    Attributes:
+        base_urls: of an endpoint, up to and with "/v1"; the service's own if there is none.
+        headers, query: sent with every request; their values are stored nowhere.
+        max_connections: the most requests under way at once at each endpoint.
+        timeout: seconds for one attempt.
+        batch_size: conversations per forward pass of local weights.
+        judge: the model is asked as a judge of answers; an endpoint may have a key of its own.
+    """
+
+    base_urls: Sequence[str] = ()
+    headers: Mapping[str, str] | None = None
+    query: Mapping[str, str] | None = None
+    max_connections: int = 64
+    timeout: float = 120.0
+    batch_size: int = 64
+    judge: bool = False
+
+
+def engine_names() -> list[str]:
+    """What a model's name may begin with."""
+    return plugin_names("engine", ENGINES)
+
+
+def engine_type(model: str) -> Any:
+    """The class of the engine for a model of this name: what it is like, without making it.
+
+    It has `is_local` (weights in this process), `is_paid` (answers cost money), `default_suite`
+    (of benchmarks), `takes_response_format` (a JSON schema in the body) and `make`, with the
+    arguments of `make_engine`.
 
     Raises:
         UnknownName: there is none.
+        PluginError: another package's engine cannot be loaded.
     """
     prefix, slash, name = model.partition("/")
-    if model != "organism" and not (f"{prefix}{slash}" in PREFIXES and name):
-        known = [p if p == "organism" else f"{p}{name or 'MODEL'}" for p in PREFIXES]
-        raise UnknownName("model", model, known)
+    known = engine_names()
+    if prefix not in known or bool(slash and name) == (prefix in _ALONE):
+        shown = [p if p in _ALONE else f"{p}/{name or 'MODEL'}" for p in known]
+        raise UnknownName("model", model, shown)
+    return load_plugin("engine", prefix, ENGINES)
 
 
-def make_engine(
-    model: str,
-    decoding: Decoding,
-    *,
-    base_urls: Sequence[str] = (),
-    max_connections: int = 64,
-    timeout: float = 120.0,
-    batch_size: int = 64,
-    judge: bool = False,
-) -> Engine:
-    """The engine for a model: "openai/NAME", "hf/ID-or-path" or "organism".
-
-    Args:
-        judge: the model is asked as a judge of answers; an endpoint may have a key of its own.
+def make_engine(model: str, decoding: Decoding, options: EngineOptions | None = None) -> Engine:
+    """The engine for a model: "openai/NAME", "anthropic/NAME", "hf/ID-or-path", "organism", ...
 
     Raises:
-        UnknownName: there is no such prefix.
+        UnknownName: there is no such engine or service.
         EngineError, MissingExtra, UsageError: as the engine's own constructor.
     """
-    check_model(model)
-    # Imported here: a user of one engine need not have, or wait for, the packages of the others.
-    if model.startswith("openai/"):
-        from evenhand.engines.openai import OpenAIEngine
-
-        return OpenAIEngine(
-            model.removeprefix("openai/"),
-            decoding,
-            base_urls=base_urls,
-            max_connections=max_connections,
-            timeout=timeout,
-            judge=judge,
-        )
-    from evenhand.engines.hf import HFEngine
-
-    if model == "organism":
-        folder = Path(__file__).parent.parent / "organism" / "model"
-        return HFEngine(folder, decoding, name=model, batch_size=batch_size)
-    return HFEngine(model.removeprefix("hf/"), decoding, batch_size=batch_size)
+    engine: Engine = engine_type(model).make(model, decoding, options or EngineOptions())
+    return engine

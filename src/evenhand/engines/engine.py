@@ -83,6 +83,14 @@ class Engine(Protocol):
 
     model: str
     """Name of the model, for messages to the user."""
+    is_local: bool
+    """Whether the weights run in this process."""
+    is_paid: bool
+    """Whether answers may cost money."""
+    default_suite: str
+    """The benchmarks that are asked where the user names none."""
+    notes: Sequence[str]
+    """What had to be asked otherwise than the study says, such as without a temperature."""
 
     @property
     def address(self) -> str:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from evenhand.engines import adapter
+from evenhand.engines import EngineOptions, adapter
 from evenhand.engines.engine import Response
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected
 from evenhand.study.cue import Message
@@ -41,6 +41,12 @@ class HFEngine:
         ModelNotFound: there is no such model, or it cannot be loaded.
     """
 
+    is_local = True
+    is_paid = False
+    default_suite = "paper"
+    takes_response_format = False
+    notes: Sequence[str] = ()
+
     def __init__(
         self,
         path: str | Path,
@@ -64,6 +70,11 @@ class HFEngine:
         self._tokenizer, self._net = _load(transformers, torch, str(path))
         if chat_template is not None:
             self._tokenizer.chat_template = chat_template
+
+    @classmethod
+    def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> HFEngine:
+        """As `make_engine`."""
+        return cls(model.partition("/")[2], decoding, batch_size=options.batch_size)
 
     @property
     def address(self) -> str:
@@ -175,11 +186,13 @@ class HFEngine:
         settings = self._decoding
         options: dict[str, Any] = {
             "max_new_tokens": settings.max_tokens,
-            "do_sample": settings.temperature > 0,
+            "do_sample": settings.temperature != 0,
             "pad_token_id": self._tokenizer.pad_token_id,
             "stopping_criteria": [self._stopped],
         }
-        if settings.temperature > 0:
+        if settings.temperature is None:
+            del options["do_sample"]  # as the model's own generation_config says
+        elif settings.temperature > 0:
             options["temperature"] = settings.temperature
             options["top_k"] = settings.top_k or 0
             options["top_p"] = settings.top_p or 1.0
@@ -219,6 +232,18 @@ class HFEngine:
         ends = self._net.generation_config.eos_token_id
         listed = ends if isinstance(ends, list) else [ends]
         return {token for token in (*listed, self._tokenizer.pad_token_id) if token is not None}
+
+
+class Organism(HFEngine):
+    """The model organism that comes with evenhand: a small model trained to show a known bias."""
+
+    default_suite = "demo"
+
+    @classmethod
+    def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> HFEngine:
+        """As `make_engine`."""
+        folder = Path(__file__).parent.parent / "organism" / "model"
+        return cls(folder, decoding, name=model, batch_size=options.batch_size)
 
 
 def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:

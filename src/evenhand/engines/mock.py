@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from evenhand.engines.engine import Response
 from evenhand.study.cue import Message
@@ -27,6 +27,10 @@ class MockEngine:
 
     model = "mock"
     address = "mock"
+    is_local = False
+    is_paid = False
+    default_suite = "paper"
+    notes: Sequence[str] = ()
 
     def __init__(self, reply: Callable[[list[Message]], str]) -> None:
         self._reply = reply

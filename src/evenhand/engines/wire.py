@@ -1,22 +1,30 @@
-"""What goes over the wire to a chat endpoint, and what comes back, however odd."""
+"""The seam to a provider's format: what is sent, and what comes back, however odd.
+
+A `Wire` writes the body of a request and reads the body of a reply; connections, retries and
+limits are `http.py`'s. What all providers' replies have in common is here: one table from any
+finish reason to an outcome, and one reader of errors.
+"""
 
 from __future__ import annotations
 
+import html
 import json
-import os
-import time
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, ClassVar, Self
+from urllib.parse import parse_qsl, urlsplit
 
-import aiohttp
 import orjson
 
+from evenhand.engines.engine import Outcome
 from evenhand.engines.secrets import decoded
+from evenhand.engines.services import Service
 from evenhand.errors import UsageError
+from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
-from evenhand.text import one_line
+from evenhand.text import one_line, split_thought
 
 _MOST_TOKENS = 2**31
 """More than any conversation has; a larger count is a mistake of the endpoint."""
@@ -24,80 +32,245 @@ _MOST_TOKENS = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What an endpoint answered.
+    """What an endpoint answered; the fields are those of `Response`."""
+
+    text: str | None
+    thought: str = ""
+    outcome: Outcome = "whole"
+    error: str = ""
+    finish: str = ""
+    served: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A reply that is no answer.
 
     Attributes:
-        text: the answer; empty if it holds none.
-        finish: why it ended: "stop", "length", ...
-        prompt_tokens, completion_tokens: as counted by the endpoint; 0 if unknown.
+        status: HTTP status, of the reply or as its error object names it; 0 for none.
+        message: what is wrong in the endpoint's own words; not yet redacted.
+        words: type, code and parameter of the error, to decide by.
+        kind: "empty" for a reply without a choice; "foreign" for one in another format, which
+            says what to do in its message; "" for all others.
     """
 
-    text: str
-    finish: str
-    prompt_tokens: int
-    completion_tokens: int
+    status: int
+    message: str
+    words: str = ""
+    kind: str = ""
 
 
-def chat_url(base_url: str) -> str:
-    """The URL to post to, for a base URL up to and with "/v1".
+class Wire(ABC):
+    """The format of one provider's requests and replies.
+
+    Args:
+        model: the provider's name of the model.
+        decoding: how the model picks its words.
+        service: the service that is asked.
+        left_out: settings of the decoding that the endpoint refuses.
+    """
+
+    name: ClassVar[str]
+    path: ClassVar[str]
+    """What follows the base URL."""
+    answers_in: ClassVar[tuple[str, ...]]
+    """Fields of which a reply in this format has at least one."""
+    optional: ClassVar[tuple[str, ...]] = ("temperature", "top_k", "top_p", "seed", "stop")
+    """Settings of the format that can be left out where an endpoint refuses them."""
+
+    def __init__(
+        self,
+        model: str,
+        decoding: Decoding,
+        service: Service,
+        left_out: frozenset[str] = frozenset(),
+    ) -> None:
+        self.model = model
+        self.decoding = decoding
+        self.service = service
+        self.left_out = left_out
+        self._fields = self.fields()
+
+    def without(self, settings: Iterable[str]) -> Self:
+        """The same wire that leaves more settings out."""
+        left_out = self.left_out.union(settings)
+        return type(self)(self.model, self.decoding, self.service, left_out)
+
+    def sends(self, setting: str) -> bool:
+        """Whether a setting of the decoding is in the requests."""
+        if setting in self.left_out or setting in self.decoding.extra:
+            return False
+        if setting == "seed":
+            return "seed" in self.optional
+        return bool(getattr(self.decoding, setting) not in (None, ()))
+
+    def url(self, base_url: str) -> str:
+        """The URL to post to.
+
+        Raises:
+            UsageError: the base URL is malformed, or holds a user or a key.
+        """
+        base, query = checked_url(base_url)
+        path = self.path.format(model=self.model)
+        return (base if base.endswith(path) else base + path) + query
+
+    @abstractmethod
+    def headers(self, key: str) -> dict[str, str]:
+        """Headers of every request, with the key."""
+
+    @abstractmethod
+    def fields(self) -> dict[str, Any]:
+        """The body without messages and seed; called once."""
+
+    @abstractmethod
+    def body(self, messages: Sequence[Message], seed: int | None) -> bytes:
+        """The body of a request."""
+
+    @abstractmethod
+    def read(self, reply: dict[str, Any]) -> Completion | Fault:
+        """What a reply with status 200 and without an error object says; any error is caught."""
+
+    def parse(self, raw: bytes) -> Completion | Fault:
+        """What a reply with status 200 says, whatever it holds."""
+        try:
+            reply = loads(raw)
+            if not isinstance(reply, dict):
+                return Fault(0, "the reply is not a JSON object")
+            if reply.get("error"):
+                return fault_of(_status_of(reply["error"]), raw)
+            if not any(field in reply for field in self.answers_in):
+                strange = looks_like_other_wire(reply, self.name)
+                if strange:
+                    return Fault(0, f"the reply is {strange}", kind="foreign")
+                return Fault(0, "the reply is not a whole JSON completion")
+            return self.read(reply)
+        except RecursionError:
+            return Fault(0, "the reply is nested too deep")
+        except (ValueError, LookupError, TypeError, AttributeError):
+            if strange := _looks_like(raw):
+                return Fault(0, f"the reply is {strange}", kind="foreign")
+            return Fault(0, "the reply is not a whole JSON completion")
+
+
+# The base URL
+
+_SECRET_NAME = re.compile(
+    r"(?:^|[^a-z])(?:key|sig|code|auth\w*|token|bearer)(?:$|[^a-z])|api.?key|secret|password|access.?token"
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field of this name is likely to hold a key."""
+    return bool(_SECRET_NAME.search(name.lower()))
+
+
+def checked_url(base_url: str) -> tuple[str, str]:
+    """A base URL without its last slash, and its query with the question mark.
 
     Raises:
-        UsageError: it is no URL, or holds a user, a key or a query.
+        UsageError: it is no URL, or holds a user or a key.
     """
-    url = base_url.strip().rstrip("/")
+    url = base_url.strip()
+    base, mark, query = url.partition("?")
+    base = base.rstrip("/")
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(base)
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # no such port
         whole = False
-    if "@" in url or "?" in url:
-        raise UsageError("a base URL holds no user, key or query; the key is OPENAI_API_KEY's")
-    if not whole or not url.isprintable() or " " in url or ".." in url:
-        shown = one_line(base_url)
-        raise UsageError(f'"{shown}" is no URL; write it like http://127.0.0.1:8000/v1')
-    return url if url.endswith("/chat/completions") else f"{url}/chat/completions"
+    if "@" in url or any(is_secret_name(name) for name, _ in parse_qsl(query, True)):
+        raise UsageError(
+            "a base URL must not contain a user or a key; set the key's environment variable, or "
+            "use --header NAME=env:VARIABLE or --query NAME=env:VARIABLE"
+        )
+    if not whole or not url.isprintable() or " " in url or ".." in url or "#" in url:
+        raise UsageError(
+            f'invalid URL "{one_line(base_url)}"; write it like http://127.0.0.1:8000/v1'
+        )
+    return base, mark + query
 
 
-def body_of(model: str, decoding: Decoding) -> dict[str, Any]:
-    """The request's body, without messages and seed."""
-    body: dict[str, Any] = {
-        "model": model,
-        "temperature": decoding.temperature,
-        "max_tokens": decoding.max_tokens,
-    }
-    if decoding.top_p is not None:
-        body["top_p"] = decoding.top_p
-    if decoding.top_k is not None:
-        body["top_k"] = decoding.top_k
-    if decoding.stop:
-        body["stop"] = list(decoding.stop)
-    return body | decoding.extra
+# What all replies have in common
+
+_CUT_OFF = frozenset({
+    "length", "max_tokens", "max_length", "max_output_tokens", "model_length",
+    "model_context_window_exceeded", "context_length_exceeded", "token_limit",
+    "continuation", "incomplete", "abort", "aborted",
+})  # fmt: skip
+_BLOCKED = frozenset({
+    "content_filter", "content_filtered", "refusal", "safety", "blocklist",
+    "prohibited_content", "recitation", "spii", "language", "image_safety",
+    "image_prohibited_content", "image_recitation", "model_armor", "jailbreak",
+    "escalation", "guardrail_intervened", "guardrails", "moderation", "sensitive",
+    "blocked", "responsible_ai_policy_violation",
+})  # fmt: skip
+_FAILED = frozenset({
+    "error", "failed", "cancelled", "canceled", "timeout", "server_error", "network_error",
+    "malformed_response", "malformed_function_call", "insufficient_system_resource",
+    "finish_reason_unspecified", "pup_limited_disabled",
+})  # fmt: skip
 
 
-def parse(raw: bytes) -> Completion | str:
-    """The completion in a reply with status 200, or what is wrong with it."""
-    try:
-        answer = _loads(raw)
-        if "error" in answer and "choices" not in answer:
-            return message_of(raw)
-        choice = answer["choices"][0]
-        message = choice["message"]
-        message["role"]  # a whole completion has at least this
-    except (ValueError, LookupError, TypeError):
-        return "the answer is not a whole JSON completion"
-    usage = answer.get("usage")
-    counts = usage if isinstance(usage, dict) else {}
-    finish = choice.get("finish_reason")
+def completion(
+    text: str | None,
+    finish: Any,
+    *,
+    thought: str = "",
+    refusal: str = "",
+    blocked: bool = False,
+    why: str = "",
+    served: Any = "",
+    prompt_tokens: Any = 0,
+    completion_tokens: Any = 0,
+) -> Completion | Fault:
+    """A reply in the common form: the one place that turns any finish reason into an outcome.
+
+    Args:
+        text: what the model wrote, with any thoughts still in it; None where there is nothing.
+        finish: the provider's reason for the end.
+        thought: what came apart from the text.
+        refusal: what the provider says in the answer's place, which means blocked.
+        blocked: it was blocked whatever the reason says.
+        why: the provider's words on a block.
+    """
+    finish = finish if isinstance(finish, str) else ""
+    folded = finish.lower().replace("-", "_").replace(" ", "_")
+    if folded in _FAILED:
+        return Fault(0, why or f"the reply ends with the finish reason {finish}")
+    if thought or text:
+        inner, text, still_thinking = split_thought(text or "")
+        thought = "\n\n".join(part for part in (thought.strip(), inner) if part)
+    else:
+        still_thinking = False
+    outcome: Outcome = "whole"
+    if blocked or refusal or folded in _BLOCKED:
+        outcome = "blocked"
+        text = text or refusal or None
+    elif still_thinking or folded in _CUT_OFF:
+        outcome = "cut off"
     return Completion(
-        text=_text(message.get("content")) or _text(message.get("refusal")),
-        finish=finish if isinstance(finish, str) else "",
-        prompt_tokens=_count(counts.get("prompt_tokens")),
-        completion_tokens=_count(counts.get("completion_tokens")),
+        text=text if outcome == "blocked" else text or "",
+        thought=thought,
+        outcome=outcome,
+        error=(why or f"blocked by the provider ({finish or 'refusal'})")
+        if outcome == "blocked"
+        else "",
+        finish=finish,
+        served=served if isinstance(served, str) else "",
+        prompt_tokens=count_of(prompt_tokens),
+        completion_tokens=count_of(completion_tokens),
     )
 
 
-def _loads(raw: bytes) -> Any:
-    """JSON that may hold half characters, which no disk takes: they are replaced."""
+def loads(raw: bytes) -> Any:
+    """JSON that may hold half characters, which no disk takes: they are replaced.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it is nested too deep.
+    """
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -105,47 +278,108 @@ def _loads(raw: bytes) -> Any:
         return json.loads(json.dumps(loaded, ensure_ascii=False).encode("utf-8", "replace"))
 
 
-def _text(content: Any) -> str:
-    """The text; some gateways give it in parts."""
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return str(content or "")
+def mapping(value: Any) -> dict[str, Any]:
+    """An object of a reply; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
 
 
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and 0 <= value < _MOST_TOKENS else 0
+def count_of(value: Any) -> int:
+    """A number of tokens, also where it is written 20.0 or "20"; 0 if it is none."""
+    if type(value) is not int:
+        if isinstance(value, str) and value.isascii() and value.strip().isdigit():
+            value = int(value[:20])
+        elif isinstance(value, float) and value.is_integer():
+            value = int(value)
+        else:
+            return 0
+    return value if 0 <= value < _MOST_TOKENS else 0
 
 
-def message_of(raw: bytes) -> str:
-    """The endpoint's own words on what is wrong, whole; redact them, then make them one line."""
+# Errors
+
+_HTML = re.compile(rb"\s*(?:\xef\xbb\xbf)?<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>(.{0,200}?)</title>", re.IGNORECASE | re.DOTALL)
+_STATUSES = {
+    "rate_limit": 429, "ratelimit": 429, "resource_exhausted": 429, "too_many_requests": 429,
+    "overloaded": 529, "unavailable": 503, "server_error": 500, "internal": 500, "api_error": 500,
+    "timeout": 504, "deadline_exceeded": 504, "authentication": 401, "invalid_api_key": 401,
+    "permission": 403, "billing": 402, "not_found": 404, "invalid_request": 400,
+    "invalid_argument": 400, "content_filter": 400,
+}  # fmt: skip
+"""Of error objects that name no HTTP status: by a part of their type or code."""
+
+
+def fault_of(status: int, raw: bytes) -> Fault:
+    """The endpoint's own words on what is wrong, whole: redact them, then make them one line."""
+    if _HTML.match(raw):
+        title = _TITLE.search(decoded(raw))
+        page = html.unescape(title[1]).strip() if title else "without a title"
+        return Fault(status, f"a web page: {page}")
     try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return decoded(raw)
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if isinstance(error, dict):
-        parts = [str(error[k]) for k in ("message", "code", "detail") if error.get(k)]
-        return " / ".join(parts) or str(error)
-    return str(error)
+        body = loads(raw)
+    except (ValueError, RecursionError):
+        return Fault(status, decoded(raw))
+    if isinstance(body, list) and len(body) == 1:  # Gemini's way
+        body = body[0]
+    error = body.get("error") or body if isinstance(body, dict) else body
+    if not isinstance(error, dict):
+        return Fault(status, _text(error))
+    told = [_text(error[k]) for k in ("message", "code", "detail") if error.get(k)]
+    kind = _text(error.get("type") or error.get("status") or "")
+    if kind and not error.get("code"):
+        told.append(kind)
+    words = [_text(error.get(k) or "") for k in ("type", "code", "status", "param")]
+    details = [_text(error.get(k) or "") for k in ("details", "innererror", "metadata", "reason")]
+    return Fault(status, " / ".join(told) or _text(error), " ".join(words + details))
 
 
-def network_error(error: Exception) -> str:
-    """What went wrong on the way, whole; redact it, then make it one line."""
-    if isinstance(error, aiohttp.ClientSSLError):
-        return "the server's certificate is not trusted, or it does not speak TLS"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.errno or 0  # below 0 where a name cannot be resolved
-        return os.strerror(number) if number > 0 else str(error.os_error)
-    return str(error) or type(error).__name__
+def _status_of(error: Any) -> int:
+    """The HTTP status that an error object names, or that its type stands for; 0 if unknown."""
+    if not isinstance(error, dict):
+        return 0
+    for name in ("code", "status", "status_code", "http_status"):
+        if 400 <= (status := count_of(error.get(name))) < 600:
+            return status
+    words = " ".join(str(error.get(name, ""))[:100] for name in ("type", "code", "status")).lower()
+    return next((status for part, status in _STATUSES.items() if part in words), 0)
 
 
-def retry_after(header: str) -> float:
-    """Seconds of a Retry-After header, which holds seconds or a date; 0 if it says nothing."""
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     try:
-        return max(0.0, min(float(header), 600.0))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, min(parsedate_to_datetime(header).timestamp() - time.time(), 600.0))
-    except (TypeError, ValueError):
-        return 0.0
+        return json.dumps(value, ensure_ascii=False)
+    except (RecursionError, ValueError):
+        return "nested too deep"
+
+
+def _looks_like(raw: bytes) -> str:
+    """What a reply is that is not JSON, and what to do; "" if that is unknown."""
+    if _HTML.match(raw):
+        return f"{fault_of(0, raw).message} {_WRONG_PLACE}"
+    if re.match(rb"\s*(?:data|event|id|retry)\s?:", raw):
+        return "a stream of events, though none was asked for; take stream out of --extra"
+    if re.match(rb"\s*\{.*\}\s*\n\s*\{", raw[:2000], re.DOTALL):
+        return "a stream of JSON lines, such as Ollama's own; ask its /v1 instead"
+    return ""
+
+
+_WRONG_PLACE = "(a login page or a wrong path?); the base URL must be that of the API"
+
+
+def looks_like_other_wire(reply: dict[str, Any], own: str) -> str:
+    """What a whole JSON reply is that has not the form of a provider, and what to do."""
+    kind = reply.get("type") or reply.get("object")
+    if own != "anthropic" and kind == "message" and "content" in reply:
+        return "a reply in Anthropic's format; name the model anthropic/MODEL"
+    if own != "gemini" and ("candidates" in reply or "promptFeedback" in reply):
+        return "a reply in Gemini's format; name the model gemini/MODEL"
+    if own != "openai" and isinstance(reply.get("choices"), list):
+        return "a reply in OpenAI's format; name the model openai/MODEL"
+    if kind == "response" and "output" in reply:
+        return "a reply of OpenAI's Responses API; the base URL must end before /responses"
+    if "done" in reply and ("message" in reply or "response" in reply):
+        return "a reply in Ollama's own format; the base URL must end in /v1"
+    if kind in ("text_completion", "list", "model"):
+        return f"a {kind}, not a chat completion; the base URL must end in /v1"
+    return ""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 
-from evenhand.engines import check_model
+from evenhand.engines import engine_type
 from evenhand.errors import MissingExtra, UnknownName
 from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle
 from evenhand.judges.labels import spec_for
@@ -49,17 +49,18 @@ def check_judge(name: str, options: JudgeOptions | None = None) -> None:
     if not model:
         return
     if kind == "rubric":
-        check_model(model)
+        is_local = engine_type(model).is_local
     else:
         spec_for(model, options.labels if options else None)
-    local = kind == "classifier" or not model.startswith("openai/")
-    if local and not (find_spec("torch") and find_spec("transformers")):
+        is_local = True
+    if is_local and not (find_spec("torch") and find_spec("transformers")):
         raise MissingExtra("judges with local weights", "local")
 
 
 def is_paid(name: str) -> bool:
     """Whether a judge's verdicts may cost money: it is asked over HTTP."""
-    return name.startswith("rubric:openai/")
+    kind, _, model = name.partition(":")
+    return kind == "rubric" and bool(engine_type(model).is_paid)
 
 
 def make_judge(name: str, options: JudgeOptions | None = None) -> Judge:

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any
 
 from evenhand.benchmarks.item import Item
-from evenhand.engines import make_engine
+from evenhand.engines import EngineOptions, engine_type, make_engine
 from evenhand.engines.engine import Engine
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle, score_for
@@ -293,15 +293,14 @@ def make_rubric(name: str, options: JudgeOptions) -> Judge:
         UsageError, EngineError: its engine has no key, or cannot be loaded.
     """
     model = name.partition(":")[2]
-    make = partial(
-        make_engine,
-        model,
+    reached = EngineOptions(
         base_urls=options.base_urls,
         max_connections=options.max_connections,
         timeout=options.timeout,
         batch_size=options.batch_size,
         judge=True,
     )
-    structured = model.startswith("openai/")
+    make = partial(make_engine, model, options=reached)
+    structured = engine_type(model).takes_response_format
     tokens = options.max_tokens or MAX_TOKENS
     return Rubric(name, make, structured=structured, max_tokens=tokens)

@@ -135,14 +135,8 @@ class QueryLoop:
         if self._given is not None and study.model not in self._engines:
             self._engines[study.model], self._given = self._given, None
         if study.model not in self._engines:
-            options = self._options
             self._engines[study.model] = make_engine(
-                study.model,
-                study.decoding,
-                base_urls=options.base_urls,
-                max_connections=options.max_connections,
-                timeout=options.timeout,
-                batch_size=options.batch_size,
+                study.model, study.decoding, self._options.for_engine
             )
         return self._engines[study.model]
 

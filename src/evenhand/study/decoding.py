@@ -29,6 +29,10 @@ def _json_fields(given: Any) -> Any:
     return fields
 
 
+def _none_for_default(given: Any) -> Any:
+    return None if given == "default" else given
+
+
 class Decoding(Entry):
     """How the model picks its words; what is None is left to the model's own default."""
 
@@ -36,8 +40,10 @@ class Decoding(Entry):
     """Named decoding parameters, which further options change: greedy, or paper (sampling among the
     10 likeliest tokens, 300 new tokens). Default: greedy."""
 
-    temperature: float = Field(default=0.0, ge=0)
-    """Sampling temperature; 0 is greedy decoding."""
+    temperature: Annotated[float | None, BeforeValidator(_none_for_default)] = Field(
+        default=0.0, ge=0
+    )
+    """Sampling temperature; 0 is greedy decoding, and "default" leaves it to the model."""
 
     top_k: int | None = Field(default=None, ge=1)
     """Number of likeliest tokens to sample among. Default: the model's own."""
@@ -52,7 +58,8 @@ class Decoding(Entry):
         default=None, ge=0, le=2**31
     )
     """Seed of the sampling. An endpoint gets seed + s for sample s; local weights draw each batch
-    from the seed and the batch's first cell. Default: none."""
+    from the seed and the batch's first cell. Default: none for local weights; an endpoint gets one
+    drawn from the cell where answers are sampled or repeated, so that no cache repeats them."""
 
     stop: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """String that ends an answer; may be repeated. Default: none."""
@@ -100,6 +107,8 @@ class Decoding(Entry):
         for name in extra:
             if re.search(r"api.?key|auth|secret|password|bearer|access.?token", name.lower()):
                 raise ValueError(f'"{name}" looks like a secret; keys belong in OPENAI_API_KEY')
+            if name.lower() in ("headers", "extra_headers"):
+                raise ValueError(f'"{name}" is not a body field; use --header NAME=VALUE')
         return extra
 
 

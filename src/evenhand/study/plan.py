@@ -121,8 +121,12 @@ def first_of_each(items: Sequence[Item], share: float) -> tuple[Item, ...]:
     return tuple(chosen)
 
 
-def make_plan(study: Study, *, offline: bool = False) -> Plan:
+def make_plan(study: Study, *, offline: bool = False, default_suite: str = "paper") -> Plan:
     """Look up every name of a study and load its items.
+
+    Args:
+        offline: never download a benchmark.
+        default_suite: the benchmarks of a study that names none.
 
     Raises:
         UsageError: a name is unknown, or a file of the user's is invalid.
@@ -131,7 +135,7 @@ def make_plan(study: Study, *, offline: bool = False) -> Plan:
     return Plan(
         study=study,
         conditions=tuple(_conditions(study)),
-        items=tuple(_items(study, offline)),
+        items=tuple(_items(study, offline, default_suite)),
     )
 
 
@@ -162,9 +166,8 @@ def _identities(study: Study) -> list[Identity]:
     return chosen
 
 
-def _items(study: Study, offline: bool) -> list[Item]:
-    default = "demo" if study.model == "organism" else "paper"
-    names = benchmarks.resolve(study.benchmarks or [default])
+def _items(study: Study, offline: bool, default_suite: str) -> list[Item]:
+    names = benchmarks.resolve(study.benchmarks or [default_suite])
     chosen: list[Item] = []
     for name in names:
         items = benchmarks.load(name, shots=study.shots, offline=offline)

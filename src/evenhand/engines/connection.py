@@ -1,0 +1,163 @@
+"""Connections: one POST over aiohttp, with everything that a server sends bounded.
+
+No cookies are kept, for requests are independent; no redirect is followed, for prompts must not
+go where the user did not send them; proxies are those of the environment.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib import request
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from evenhand import __version__
+from evenhand.engines.secrets import LogFilter, Redactor
+
+MOST_BYTES = 2**24
+"""Of a reply, as sent and as unpacked: more than any answer needs."""
+_LOGGERS = ("aiohttp.client", "aiohttp.internal", "aiohttp.server", "asyncio")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a server sent.
+
+    Attributes:
+        headers: with names in lower case; empty for a reply with status 200.
+        raw: the body, unpacked.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+
+class Unreadable(Exception):
+    """A reply that is too large, or packed in a way that was not asked for."""
+
+
+class Connection:
+    """A pool of connections.
+
+    Args:
+        timeout: seconds for one attempt.
+        redact: takes keys out of what the libraries below log.
+    """
+
+    def __init__(self, timeout: float, redact: Redactor) -> None:
+        self._timeout = timeout
+        self._filter = LogFilter(redact)
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(self._filter)
+        self._targets: dict[str, tuple[URL, URL | None]] = {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={
+                "Content-Type": "application/json",
+                "User-Agent": f"evenhand/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+            },
+        )
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply | str:
+        """The reply, or what went wrong on the way (not yet redacted)."""
+        target = self._targets.get(url)
+        if target is None:
+            target = self._targets[url] = URL(url, encoded=True), proxy_for(url)
+        try:
+            async with self._session.post(
+                target[0], data=body, headers=headers, proxy=target[1], allow_redirects=False
+            ) as reply:
+                raw = await _read(reply)
+                if reply.status == 200:
+                    return Reply(200, {}, raw)
+                return Reply(reply.status, {k.lower(): v for k, v in reply.headers.items()}, raw)
+        except TimeoutError:
+            return f"no answer within {self._timeout:g} s"
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, Unreadable) as error:
+            return network_error(error)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(self._filter)
+
+
+def proxy_for(url: str) -> URL | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY ask for."""
+    target = URL(url, encoded=True)
+    proxies = request.getproxies_environment()
+    proxy = proxies.get(target.scheme) or proxies.get("all")
+    bypass = request.proxy_bypass_environment  # type: ignore[attr-defined]
+    if not proxy or bypass(f"{target.host}:{target.port}", proxies):
+        return None
+    return URL(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def network_error(error: Exception) -> str:
+    """What went wrong on the way, whole; redact it, then make it one line."""
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "the server's certificate is not trusted, or it does not speak TLS"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return f"the proxy of the environment does not answer ({error.os_error})"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy of the environment refuses (HTTP {error.status}: {error.message})"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.errno or 0  # below 0 where a name cannot be resolved
+        return os.strerror(number) if number > 0 else str(error.os_error)
+    return str(error) or type(error).__name__
+
+
+async def _read(reply: aiohttp.ClientResponse) -> bytes:
+    """The body, of which no more is taken in than `MOST_BYTES`.
+
+    Raises:
+        Unreadable: it is larger, or packed in a way that was not asked for.
+    """
+    if (reply.content_length or 0) > MOST_BYTES:
+        raise Unreadable(f"the reply is larger than {MOST_BYTES // 2**20} MB")
+    if reply.content_length is not None:
+        raw = await reply.read()
+    else:
+        parts: list[bytes] = []
+        size = 0
+        async for part in reply.content.iter_any():
+            size += len(part)
+            if size > MOST_BYTES:
+                raise Unreadable(f"the reply does not end within {MOST_BYTES // 2**20} MB")
+            parts.append(part)
+        raw = b"".join(parts)
+    packed = reply.headers.get("Content-Encoding", "identity").strip().lower()
+    return raw if packed in ("", "identity") else unpacked(raw, packed)
+
+
+def unpacked(raw: bytes, packed: str) -> bytes:
+    """A body without its compression, never taking more memory than `MOST_BYTES`.
+
+    Raises:
+        Unreadable: it is larger than that, malformed, or neither gzip nor deflate.
+    """
+    if packed not in ("gzip", "x-gzip", "deflate"):
+        raise Unreadable("the reply is compressed in a way that was not asked for")
+    for window in (47, -15):  # with the header of gzip or zlib; without any
+        unpack = zlib.decompressobj(window)
+        try:
+            whole = unpack.decompress(raw, MOST_BYTES)
+        except zlib.error:
+            continue
+        if unpack.unconsumed_tail:
+            raise Unreadable(f"the reply is larger than {MOST_BYTES // 2**20} MB when unpacked")
+        return whole
+    raise Unreadable("the reply is not compressed as it says")

@@ -1,0 +1,108 @@
+"""The wire of Gemini's generateContent.
+
+Source: the types of the `google-genai` package, `GenerateContentConfig` and
+`GenerateContentResponse`, and how it writes them for the Gemini API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import orjson
+
+from evenhand.engines.wire import (
+    Completion,
+    Fault,
+    Wire,
+    checked_url,
+    completion,
+    count_of,
+    mapping,
+)
+from evenhand.study.cue import Message
+
+_NAMES = {"temperature": "temperature", "top_p": "topP", "top_k": "topK"}
+
+
+class GeminiWire(Wire):
+    """POST BASE/models/MODEL:generateContent."""
+
+    name = "gemini"
+    path: ClassVar[str] = ":generateContent"
+    answers_in = ("candidates", "promptFeedback")
+
+    def url(self, base_url: str) -> str:
+        """The model is a part of the URL."""
+        base, query = checked_url(base_url)
+        if base.endswith(self.path):
+            return base + query
+        model = self.model if "/" in self.model else f"models/{self.model}"
+        return f"{base}/{quote(model, safe='/@.')}{self.path}{query}"
+
+    def headers(self, key: str) -> dict[str, str]:
+        """The key."""
+        return {"x-goog-api-key": key} if key else {}
+
+    def fields(self) -> dict[str, Any]:
+        """Of the body; `--extra generationConfig={...}` adds to what is set here."""
+        config: dict[str, Any] = {"maxOutputTokens": self.decoding.max_tokens}
+        for name, theirs in _NAMES.items():
+            if self.sends(name):
+                config[theirs] = getattr(self.decoding, name)
+        if self.sends("stop"):
+            config["stopSequences"] = list(self.decoding.stop)
+        extra = dict(self.decoding.extra)
+        more = extra.pop("generationConfig", {})
+        return {"generationConfig": config | (more if isinstance(more, dict) else {}), **extra}
+
+    def body(self, messages: Sequence[Message], seed: int | None) -> bytes:
+        """The body of a request; the system message stands apart."""
+        body = dict(self._fields)
+        system = [{"text": m["content"]} for m in messages if m["role"] == "system"]
+        if system:
+            body["systemInstruction"] = {"parts": system}
+        body["contents"] = [
+            {
+                "role": "model" if m["role"] == "assistant" else "user",
+                "parts": [{"text": m["content"]}],
+            }
+            for m in messages
+            if m["role"] != "system"
+        ]
+        if seed is not None:
+            body["generationConfig"] = {**body["generationConfig"], "seed": seed}
+        return orjson.dumps(body)
+
+    def read(self, reply: dict[str, Any]) -> Completion | Fault:
+        """The first candidate; or why the prompt was blocked."""
+        usage = mapping(reply.get("usageMetadata"))
+        written = ("candidatesTokenCount", "thoughtsTokenCount")
+        counts: dict[str, Any] = {
+            "served": reply.get("modelVersion"),
+            "prompt_tokens": usage.get("promptTokenCount"),
+            "completion_tokens": sum(count_of(usage.get(name)) for name in written),
+        }
+        candidates = reply.get("candidates")
+        feedback = mapping(reply.get("promptFeedback"))
+        if not candidates:
+            reason = feedback.get("blockReason")
+            if not isinstance(reason, str):
+                return Fault(0, "the reply holds no candidate", kind="empty")
+            why = feedback.get("blockReasonMessage")
+            told = f"blocked by the provider (the prompt: {reason})" + (f": {why}" if why else "")
+            return completion(None, reason, blocked=True, why=told, **counts)
+        candidate = candidates[0]
+        parts = mapping(candidate.get("content")).get("parts") or []
+        finish = candidate.get("finishReason")
+        if not parts and finish in ("OTHER", None):
+            return Fault(0, f"the reply holds no answer (finish reason {finish})", kind="empty")
+        why = candidate.get("finishMessage")
+        return completion(
+            "".join(part.get("text", "") for part in parts if not part.get("thought")),
+            finish,
+            thought="\n\n".join(part.get("text", "") for part in parts if part.get("thought")),
+            why=f"blocked by the provider ({finish}): {why}" if why else "",
+            **counts,
+        )

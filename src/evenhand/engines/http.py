@@ -1,0 +1,635 @@
+"""Any endpoint over HTTP: bounded and adaptive concurrency, retries, several endpoints at once.
+
+What is sent and how a reply is read is the wire's (`wire.py`); what follows from a reply that is
+no answer stands in one table (`rules.py`); who may be asked when is the fleet's (`throttle.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlencode, urljoin, urlsplit
+
+import orjson
+
+from evenhand.engines.engine import Failure, Outcome, Response
+from evenhand.engines.rules import action_for, pause_of, refused_settings
+from evenhand.engines.secrets import Redactor
+from evenhand.engines.services import JUDGE_KEY, Service, known_keys, services
+from evenhand.engines.throttle import Endpoint, Fleet, backoff
+from evenhand.engines.wire import Completion, Fault, Wire, fault_of
+from evenhand.errors import (
+    AuthenticationError,
+    EngineError,
+    ModelNotFound,
+    RequestRejected,
+    Unreachable,
+    UsageError,
+)
+from evenhand.study.cue import Message
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Request
+from evenhand.text import one_line
+
+if TYPE_CHECKING:
+    from evenhand.engines import EngineOptions
+    from evenhand.engines.connection import Connection
+
+_log = logging.getLogger("evenhand")
+
+_HELLO = Request(b"", 0, 0, 0, [{"role": "user", "content": "Hello"}])
+"""The harmless request: if the endpoint refuses even this, it is not about one question."""
+_FIRST_CONTACT = 3
+"""Attempts to connect to an endpoint that has never answered: a typo should not take minutes."""
+_LONG_WAIT = 10.0
+"""Seconds from which a wait is said."""
+_REST_OF_THE_DEAD = 60.0
+"""Seconds between two tries of one of several endpoints that has never answered."""
+_WIRES = {
+    "openai": "evenhand.engines.openai:OpenAIWire",
+    "anthropic": "evenhand.engines.anthropic:AnthropicWire",
+    "gemini": "evenhand.engines.gemini:GeminiWire",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """A fault, ready to be shown and stored: without keys, on one line.
+
+    Attributes:
+        fault: the endpoint's own words, redacted.
+        failure: what is stored of the attempt.
+        pause: seconds that the endpoint asks to wait; 0 if it does not say.
+    """
+
+    fault: Fault
+    failure: Failure
+    pause: float = 0.0
+
+
+class HTTPEngine:
+    """Asks a model over HTTP.
+
+    Args:
+        model: SERVICE/MODEL, as "openai/gpt-4o" or "anthropic/claude-sonnet-5".
+        decoding: how the model picks its words.
+        base_urls: one or more URLs up to and with the version ("/v1"), with or without a query.
+            The service's own if there is none.
+        headers: further headers; their values are stored nowhere.
+        query: further fields of the URL; their values are stored nowhere.
+        max_connections: the most requests under way at once at each endpoint.
+        timeout: seconds for one attempt.
+        max_attempts: attempts per request for what is transient; rate limits use up none.
+        judge: it asks a judge, whose key may be another, in EVENHAND_JUDGE_API_KEY.
+
+    Raises:
+        UsageError: there is no key for a service that needs one, a URL is malformed, or a key
+            stands where it would be stored.
+    """
+
+    is_local = False
+    is_paid = True
+    default_suite = "paper"
+    takes_response_format = True
+    """Whether `response_format` in the body may hold answers to a JSON schema."""
+
+    def __init__(
+        self,
+        model: str,
+        decoding: Decoding,
+        *,
+        base_urls: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        max_connections: int = 64,
+        timeout: float = 120.0,
+        max_attempts: int = 8,
+        judge: bool = False,
+    ) -> None:
+        name, _, served_name = model.partition("/")
+        service = services()[name]
+        self._flag = "--judge-base-url" if judge else "--base-url"
+        urls = list(base_urls) or service.base_urls()
+        own = {"authorization", "api-key", "x-api-key"} & {h.lower() for h in headers or {}}
+        self._key_name, key = _key_of(service, judge=judge)
+        if not key and not own and not service.own_server and service.base_url in urls:
+            raise UsageError(
+                f"no API key{' for the judge' if judge else ''}: set {self._key_name}, or name a "
+                f"local endpoint with {self._flag}"
+            )
+        self.model = model
+        self._key = key
+        self._headers = dict(headers or {})
+        hidden = [key, *self._headers.values(), *(query or {}).values(), *known_keys()]
+        self._redact = Redactor(hidden)
+        self._refuse_stored_keys(decoding, [model, *urls])
+        self._decoding = decoding
+        self._wire = _wire_of(service, served_name, decoding)
+        self._query = urlencode(query or {})
+        self._address = " ".join(self._wire.url(url) for url in urls)
+        self._fleet = Fleet(
+            [self._with_query(self._wire.url(url)) for url in urls], max_connections
+        )
+        self._max_connections = max_connections
+        self._timeout = timeout
+        self._max_attempts = max_attempts
+        self._connection: Connection | None = None
+        self._probing = asyncio.Lock()
+        self._given_up = 0  # requests in a row
+        self._labels: dict[str, str] = {}
+        self.notes: list[str] = []
+
+    @classmethod
+    def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> Self:
+        """As `make_engine`."""
+        return cls(
+            model,
+            decoding,
+            base_urls=options.base_urls,
+            headers=options.headers,
+            query=options.query,
+            max_connections=options.max_connections,
+            timeout=options.timeout,
+            judge=options.judge,
+        )
+
+    @property
+    def address(self) -> str:
+        """The endpoints, without what came by `query`."""
+        return self._address
+
+    def rendered(self, messages: list[Message]) -> str | None:  # noqa: ARG002
+        """None: the endpoint renders the prompt out of sight."""
+        return None
+
+    async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
+        """Answer all requests; see `Engine.answer`.
+
+        One request goes ahead of all others until an endpoint has answered once, so that a wrong
+        key or a wrong URL costs no storm of requests.
+
+        Raises:
+            AuthenticationError, ModelNotFound, Unreachable, RequestRejected, EngineError: no
+                endpoint answers any request; nothing more is sent.
+        """
+        idle: set[asyncio.Task[Any]] = set()
+
+        async def work() -> None:
+            own = asyncio.current_task()
+            assert own is not None
+            while True:
+                idle.add(own)
+                endpoint = await self._fleet.admit()
+                idle.discard(own)
+                request = next(requests, None)
+                if request is None:
+                    self._fleet.release(endpoint)
+                    for task in idle:
+                        task.cancel()
+                    return
+                settle(await self._ask(request, endpoint))
+
+        workers = self._max_connections * len(self._fleet.endpoints)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(workers):
+                    group.create_task(work())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    # One request
+
+    async def _ask(self, request: Request, endpoint: Endpoint) -> Response:
+        """Ask until the request is settled or its attempts are used up; gives its place back."""
+        asked = _Asked(request)
+        while True:
+            try:
+                response = await self._try(asked, endpoint)
+            finally:
+                self._fleet.release(endpoint)
+            if response is not None:
+                return response
+            # Where there are several endpoints, the others are tried at once.
+            steps = asked.attempts - len(self._fleet.endpoints)
+            if asked.backs_off and steps >= 0:
+                await asyncio.sleep(backoff(steps))
+            endpoint = await self._fleet.admit(again=True, avoid=endpoint)
+
+    async def _try(self, asked: _Asked, endpoint: Endpoint) -> Response | None:
+        """One attempt and what follows from it; None if the request is to be sent again."""
+        sent, wire, asked.backs_off = time.monotonic(), self._wire, False
+        outcome = await self._attempt(endpoint, wire, asked.request)
+        if isinstance(outcome, Completion):
+            endpoint.has_answered(sent)
+            self._given_up = 0
+            return self._answered(asked, outcome)
+        asked.failures.append(outcome.failure)
+        action = action_for(outcome.fault, wire)
+        if action in ("stop", "adapt", "wait"):
+            self._act(action, endpoint, wire, outcome)
+            return None
+        asked.attempts += 1
+        if action == "ask once more":
+            asked.empty += 1
+            return asked.settled("blocked", outcome) if asked.empty == 2 else None
+        if action in ("probe", "block"):
+            return await self._settle_if_alone(asked, endpoint, outcome, sent, action)
+        asked.backs_off = True
+        return self._failed(asked, endpoint, outcome)
+
+    async def _settle_if_alone(
+        self, asked: _Asked, endpoint: Endpoint, outcome: _Refusal, sent: float, action: str
+    ) -> Response | None:
+        """What follows if the endpoint refuses this request, by whether it refuses all.
+
+        It refuses this one alone if it has answered one that was sent after it. Where none is
+        known, a harmless one is sent.
+        """
+        known = endpoint.heard if action == "block" else endpoint.answered_at >= sent
+        if not known and not await self._answers_hello(endpoint, sent):
+            # Either it is dropped, and the others are asked, or it could not be found out now.
+            return None if endpoint.fault else asked.unsettled()
+        status = outcome.fault.status
+        if action == "block" or status in _OF_THE_QUESTION:
+            return asked.settled("blocked", outcome)
+        if status in _OF_THE_MOMENT and asked.attempts < self._max_attempts:
+            asked.backs_off = True
+            return None
+        return asked.settled("rejected", outcome)
+
+    async def _answers_hello(self, endpoint: Endpoint, sent: float) -> bool:
+        """Whether the endpoint answers a harmless request; it is dropped if it refuses even that.
+
+        Args:
+            sent: when the request was sent that it refused.
+        """
+        async with self._probing:
+            for attempt in range(self._max_attempts):
+                if endpoint.fault or endpoint.answered_at >= sent:
+                    break
+                await asyncio.sleep(max(0.0, endpoint.resume_at - time.monotonic()))
+                begun, wire = time.monotonic(), self._wire
+                outcome = await self._attempt(endpoint, wire, _HELLO)
+                if isinstance(outcome, Completion):
+                    endpoint.has_answered(begun)
+                    break
+                action = action_for(outcome.fault, wire)
+                if action in ("probe", "block"):
+                    self._drop(endpoint, self._refuses_all(endpoint, outcome))
+                elif action in ("stop", "adapt", "wait"):
+                    self._act(action, endpoint, wire, outcome)
+                else:
+                    await asyncio.sleep(backoff(attempt))
+            return endpoint.fault is None and endpoint.answered_at >= sent
+
+    async def _attempt(
+        self, endpoint: Endpoint, wire: Wire, request: Request
+    ) -> Completion | _Refusal:
+        """One POST: the answer, or why there is none."""
+        body = wire.body(request.messages, self._seed_of(request, wire))
+        headers = wire.headers(self._key) | self._headers
+        for _ in range(_MOST_REDIRECTS):
+            reply = await self._open().post(endpoint.url, headers, body)
+            if isinstance(reply, str):
+                return self._refusal(Fault(0, reply))
+            if 200 <= reply.status < 300:
+                outcome = wire.parse(reply.raw)
+                return outcome if isinstance(outcome, Completion) else self._refusal(outcome)
+            if not 300 <= reply.status < 400:
+                return self._refusal(fault_of(reply.status, reply.raw), reply.headers)
+            target = urljoin(endpoint.url, reply.headers.get("location", ""))
+            if not _is_same_host(endpoint.url, target):
+                host = urlsplit(target).netloc.rpartition("@")[2] or "another place"
+                told = f"redirects to {host}, where prompts are not sent; name it with {self._flag}"
+                return self._refusal(Fault(reply.status, told))
+            endpoint.url = target
+        return self._refusal(Fault(310, "redirects without end"))
+
+    def _seed_of(self, request: Request, wire: Wire) -> int | None:
+        """The seed of a request.
+
+        Without a seed of the study, it is drawn from the cell, so that a gateway with a cache
+        never gives one answer for several samples.
+        """
+        if not wire.sends("seed"):
+            return None
+        if self._decoding.seed is not None:
+            return self._decoding.seed + request.sample
+        if request.sample or self._decoding.temperature != 0:
+            return int.from_bytes(request.key[:4]) >> 1
+        return None
+
+    def _refusal(self, fault: Fault, headers: Mapping[str, str] | None = None) -> _Refusal:
+        """A fault made fit to be shown and stored: the one place where keys are taken out."""
+        message = self._redact(fault.message[:_MOST_OF_A_MESSAGE])
+        words = self._redact(fault.words[:_MOST_OF_A_MESSAGE])
+        shown = one_line(message) or _phrase(fault.status)
+        if fault.status:
+            shown = f"HTTP {fault.status}: {shown}"
+        return _Refusal(
+            Fault(fault.status, message, words, fault.kind),
+            Failure(fault.status, shown),
+            pause_of(headers or {}, f"{message} {words}"),
+        )
+
+    def _answered(self, asked: _Asked, answer: Completion) -> Response:
+        return Response(
+            asked.request,
+            text=answer.text,
+            thought=answer.thought,
+            outcome=answer.outcome,
+            error=self._label(answer.error),
+            finish=self._label(answer.finish),
+            served=self._label(answer.served),
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            seconds=time.monotonic() - asked.started,
+            failures=asked.failures,
+        )
+
+    def _label(self, text: str) -> str:
+        """A name that the endpoint gives, on one line and without keys; they are few."""
+        if text not in self._labels:
+            if len(self._labels) > 1000:
+                self._labels.clear()
+            self._labels[text] = one_line(self._redact(text))
+        return self._labels[text]
+
+    # What concerns more than one request
+
+    def _act(self, action: str, endpoint: Endpoint, wire: Wire, outcome: _Refusal) -> None:
+        if action == "adapt":
+            self._leave_out(endpoint, refused_settings(outcome.fault, wire), outcome)
+        elif action == "wait":
+            self._wait(endpoint, outcome)
+        elif outcome.fault.status < 400:  # a redirect, or a reply in another format
+            told = f"{_shown(endpoint)}: {one_line(outcome.fault.message)}"
+            self._drop(endpoint, EngineError(told + self._hint(endpoint)))
+        else:
+            self._drop(endpoint, _no_credit(endpoint, outcome))
+
+    def _leave_out(self, endpoint: Endpoint, settings: frozenset[str], outcome: _Refusal) -> None:
+        """Send these settings no more, and say so; another request may have learned it already."""
+        settings = frozenset(name for name in settings if self._wire.sends(name))
+        if not settings:
+            return
+        self._wire = self._wire.without(settings)
+        if told := sorted(settings - {"max_tokens"}):
+            note = (
+                f"{_shown(endpoint)} does not take {' and '.join(told)}, which "
+                f"{'is' if len(told) == 1 else 'are'} left out ({outcome.failure.error})"
+            )
+            self.notes.append(note)
+            _log.warning(note)
+
+    def _wait(self, endpoint: Endpoint, outcome: _Refusal) -> None:
+        seconds = endpoint.overloaded(outcome.pause)
+        now = time.monotonic()
+        if seconds >= _LONG_WAIT and endpoint.resume_at > endpoint.said_until + 1:
+            # A wait that the endpoint did not ask for comes again and again.
+            endpoint.said_until = endpoint.resume_at if outcome.pause else now + 300
+            _log.warning(
+                "%s: rate limit; waiting until %s (%s)",
+                _shown(endpoint),
+                _clock(seconds),
+                outcome.failure.error,
+            )
+
+    def _drop(self, endpoint: Endpoint, error: EngineError) -> None:
+        """Never ask an endpoint again, and go on with the others.
+
+        Raises:
+            EngineError: the given one; there is no other left.
+        """
+        if endpoint.fault is None:
+            endpoint.fault = error
+            if not self._fleet.left():
+                raise error
+            _log.warning("%s; the other endpoints are used", error)
+
+    def _failed(self, asked: _Asked, endpoint: Endpoint, outcome: _Refusal) -> Response | None:
+        """What is transient: it is tried again until the attempts are used up."""
+        endpoint.has_failed(outcome.fault.status)
+        if outcome.pause:
+            self._wait(endpoint, outcome)
+        error = outcome.failure.error
+        if not outcome.fault.status and not endpoint.heard:
+            if outcome.fault.kind == "foreign":
+                told = f"{_shown(endpoint)}: {error}{self._hint(endpoint)}"
+                self._drop(endpoint, EngineError(told))
+                return None
+            if endpoint.unreached >= _FIRST_CONTACT:
+                self._name_as_dead(endpoint, error)
+        if asked.attempts < self._max_attempts:
+            return None
+        if not any(e.heard for e in self._fleet.endpoints):
+            raise self._unreachable(endpoint, error)
+        self._given_up += 1
+        if self._given_up >= self._max_connections:
+            raise Unreachable(
+                f"{_shown(endpoint)} has stopped answering ({error}); run again to go on"
+            )
+        return asked.unsettled()
+
+    def _name_as_dead(self, endpoint: Endpoint, error: str) -> None:
+        """An endpoint has never answered: it rests for long if there are others.
+
+        Raises:
+            Unreachable: none of them has answered, either.
+        """
+        others = [e for e in self._fleet.left() if e is not endpoint]
+        if all(not e.heard and e.unreached >= _FIRST_CONTACT for e in others):
+            raise self._unreachable(endpoint, error)
+        endpoint.resume_at = max(endpoint.resume_at, time.monotonic() + _REST_OF_THE_DEAD)
+        if not endpoint.is_named:
+            endpoint.is_named = True
+            _log.warning(
+                "%s does not answer (%s); it is tried again later, and the others are used",
+                _shown(endpoint),
+                error,
+            )
+
+    def _unreachable(self, endpoint: Endpoint, error: str) -> Unreachable:
+        return Unreachable(
+            f"{_shown(endpoint)} does not answer ({error}); is it up, and {self._flag} right?"
+        )
+
+    def _refuses_all(self, endpoint: Endpoint, outcome: _Refusal) -> EngineError:
+        """The error for an endpoint that refuses even a harmless request."""
+        where, why, status = _shown(endpoint), outcome.failure.error, outcome.fault.status
+        if status in (401, 403, 407):
+            return AuthenticationError(f"{where} refuses the key ({why}); check {self._key_name}")
+        if status == 402:
+            return _no_credit(endpoint, outcome)
+        if status in (404, 405):
+            return ModelNotFound(
+                f"{where} has no model {self._wire.model!r}, or the URL is wrong ({why})"
+                + self._hint(endpoint)
+            )
+        return RequestRejected(f"{where} rejects every request ({why})")
+
+    def _hint(self, endpoint: Endpoint) -> str:
+        """The commonest mistake in a base URL: the version is left out."""
+        base = _shown(endpoint).removesuffix(self._wire.path)
+        if self._wire.name != "openai" or "/v" in urlsplit(base).path:
+            return ""
+        return f"; did you mean {self._flag} {base}/v1?"
+
+    # Setting up
+
+    def _refuse_stored_keys(self, decoding: Decoding, texts: Sequence[str]) -> None:
+        """No key may stand where the run folder would keep it.
+
+        Raises:
+            UsageError: one does.
+        """
+        extra = orjson.dumps([decoding.extra, decoding.stop]).decode()
+        if self._redact.found_in(extra):
+            raise UsageError(
+                "--extra or --stop holds a key, and would be stored with the run; give headers "
+                "with --header, which stores no value"
+            )
+        if any(self._redact.found_in(text) for text in texts):
+            raise UsageError(f"the name of the model or {self._flag} holds a key; take it out")
+
+    def _with_query(self, url: str) -> str:
+        if not self._query:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}{self._query}"
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            from evenhand.engines.connection import Connection  # aiohttp takes a third of a second
+
+            self._connection = Connection(self._timeout, self._redact)
+        return self._connection
+
+
+class OwnServer(HTTPEngine):
+    """A server on the user's own machine, such as Ollama's: asked alike, and it costs nothing."""
+
+    is_paid = False
+
+
+class OtherFormat(HTTPEngine):
+    """A provider with a format of its own."""
+
+    takes_response_format = False
+
+
+_MOST_REDIRECTS = 5
+_MOST_OF_A_MESSAGE = 65_536
+_OF_THE_QUESTION = frozenset({403, 451})
+"""Refused though a harmless request is answered: a filter before the model, as of a gateway."""
+_OF_THE_MOMENT = frozenset({401, 402, 404, 405, 407})
+"""Refused though a harmless request is answered: one server of several may be set up wrongly."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request on its way.
+
+    Attributes:
+        failures: all attempts so far that brought no answer.
+        attempts: those that count.
+        empty: replies without an answer in them.
+        backs_off: whether to wait before the next attempt.
+    """
+
+    request: Request
+    failures: list[Failure] = field(default_factory=list)
+    attempts: int = 0
+    empty: int = 0
+    backs_off: bool = False
+    started: float = field(default_factory=time.monotonic)
+
+    def settled(self, outcome: Outcome, refusal: _Refusal) -> Response:
+        """Refused for good by the attempt that came last."""
+        status = refusal.fault.status
+        return Response(
+            self.request,
+            None,
+            outcome=outcome,
+            error=refusal.failure.error,
+            finish=f"HTTP {status}" if status else "",
+            seconds=time.monotonic() - self.started,
+            failures=self.failures[:-1],
+        )
+
+    def unsettled(self) -> Response:
+        """All attempts failed: the cell stays open for the next run."""
+        seconds = time.monotonic() - self.started
+        return Response(self.request, None, seconds=seconds, failures=self.failures)
+
+
+def _key_of(service: Service, *, judge: bool) -> tuple[str, str]:
+    """The name of the variable that holds the key, and the key.
+
+    Raises:
+        UsageError: it cannot be a key.
+    """
+    own = judge and os.environ.get(JUDGE_KEY, "").strip()
+    name = JUDGE_KEY if own else service.key
+    key = os.environ.get(name, "").strip()
+    if not key and name == "GEMINI_API_KEY":
+        key = os.environ.get("GOOGLE_API_KEY", "").strip()
+    if not key.isprintable() or " " in key:
+        raise UsageError(f"{name} contains a space or a line break; it is not one key")
+    return name, key
+
+
+def _wire_of(service: Service, model: str, decoding: Decoding) -> Wire:
+    module, _, name = _WIRES[service.wire].partition(":")
+    wire: Wire = getattr(import_module(module), name)(model, decoding, service)
+    return wire
+
+
+def _no_credit(endpoint: Endpoint, outcome: _Refusal) -> EngineError:
+    return EngineError(
+        f"{_shown(endpoint)}: the account has no credit left ({outcome.failure.error})"
+    )
+
+
+def _shown(endpoint: Endpoint) -> str:
+    """Its URL without the query, which may hold a key."""
+    return endpoint.url.partition("?")[0]
+
+
+def _is_same_host(url: str, target: str) -> bool:
+    """Whether a redirect stays on the host; going from http to https is as good."""
+    old, new = urlsplit(url), urlsplit(target)
+    try:
+        same = old.hostname == new.hostname and "@" not in new.netloc
+        if (old.scheme, new.scheme) == ("http", "https"):
+            return same
+        return same and (old.scheme, old.port) == (new.scheme, new.port)
+    except ValueError:  # no such port
+        return False
+
+
+def _clock(seconds: float) -> str:
+    """The moment in so many seconds, with the day if it is not today."""
+    now = datetime.now()
+    moment = now + timedelta(seconds=seconds)
+    return moment.strftime("%H:%M:%S" if moment.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
