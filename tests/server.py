@@ -75,6 +75,7 @@ class Server:
         refuse: gives the refusal of a request, from its body and its Authorization header.
         system: "drop" where the model never sees the system message.
         usage: whether tokens are counted.
+        count: counts the prompt's tokens, from the messages; without it, words are counted.
         content: gives the content field, from the key.
         retry_after: value of this header with every 429; without it, every other one has one.
         log: file that everything is appended to.
@@ -86,6 +87,7 @@ class Server:
     refuse: Callable[[dict[str, Any], str], Refusal | None] = lambda _body, _key: None
     system: str = ""
     usage: bool = True
+    count: Callable[[list[Any]], int] | None = None
     content: Callable[[str], Any] = answer_of
     retry_after: str | None = None
     log: Path | None = None
@@ -170,12 +172,13 @@ class Server:
     def _completion(self, body: dict[str, Any], key: str) -> dict[str, Any]:
         read = [m for m in body["messages"] if m["role"] != "system" or self.system != "drop"]
         words = sum(len(message["content"].split()) for message in read)
+        tokens = self.count(body["messages"]) if self.count else words
         message = {"role": "assistant", "content": self.content(key)}
         completion: dict[str, Any] = {
             "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]
         }
         if self.usage:
-            completion["usage"] = {"prompt_tokens": words, "completion_tokens": 10}
+            completion["usage"] = {"prompt_tokens": tokens, "completion_tokens": 10}
         return completion
 
     def _note(self, what: str, key: str, seen: list[str]) -> None:

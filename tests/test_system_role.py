@@ -50,7 +50,7 @@ def test_taken(benchmark: Path) -> None:
     assert found.system_role
     assert "prompt tokens grow" in found.evidence
     # The probes were cells of the plan, so nothing is asked for the probe's sake.
-    assert len(asked) == len(server.requests) == 3
+    assert len(asked) == len(server.requests) == 2
 
 
 def test_dropped(benchmark: Path) -> None:

@@ -71,6 +71,17 @@ def split_thought(text: str) -> tuple[str, str, bool]:
     return "", text, False
 
 
+def opened_thought(prompt: str) -> str:
+    """The mark at the end of a rendered prompt that opens a thought; empty where none does.
+
+    >>> opened_thought("<|im_start|>assistant\\n<think>\\n")
+    '<think>'
+    """
+    end = prompt.rstrip()
+    tags = [tag for tag in _TAGS.finditer(end, max(0, len(end) - 200)) if tag.end() == len(end)]
+    return tags[0].group() if tags and tags[0]["open"] else ""
+
+
 def _split_tags(text: str) -> tuple[str, str, bool]:
     thoughts: list[str] = []
     answer: list[str] = []

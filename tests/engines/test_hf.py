@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,18 @@ import pytest
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors  # noqa: E402
-
 from evenhand.engines import make_engine  # noqa: E402
 from evenhand.engines.engine import Response  # noqa: E402
 from evenhand.engines.hf import HFEngine  # noqa: E402
-from evenhand.errors import ModelNotFound, RequestRejected  # noqa: E402
+from evenhand.errors import ModelNotFound, RequestRejected, UsageError  # noqa: E402
 from evenhand.study.cue import Message  # noqa: E402
 from evenhand.study.decoding import Decoding  # noqa: E402
 from evenhand.study.plan import Request  # noqa: E402
+from runs import run_main, write_benchmark  # noqa: E402
+from tiny_llama import TEMPLATE, save_tiny_llama  # noqa: E402
 
 torch.set_num_threads(1)  # such a small model gains nothing from more
 
-TEMPLATE = (
-    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
-)
 REJECTING = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     + TEMPLATE
@@ -39,36 +37,7 @@ DROPPING = TEMPLATE.replace(
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a Llama of 2 layers that reads bytes; it says nonsense, but always the same."""
-    folder = tmp_path_factory.mktemp("weights")
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {"<pad>": 0, "<s>": 1, "</s>": 2} | {c: n + 3 for n, c in enumerate(letters)}
-    tokenizer = Tokenizer(models.BPE(words, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 1)]
-    )
-    fast = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
-    torch.manual_seed(7)
-    config = transformers.LlamaConfig(
-        vocab_size=len(words),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=4096,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        initializer_range=0.4,  # far from uniform, so that greedy choices are clear
-    )
-    transformers.LlamaForCausalLM(config).eval().save_pretrained(folder)
-    return folder
+    return save_tiny_llama(tmp_path_factory.mktemp("weights"))
 
 
 def requests(count: int) -> list[Request]:
@@ -204,9 +173,8 @@ def test_cancelled_within_seconds(weights: Path) -> None:
 
 
 def test_what_generate_does_not_take_is_the_user_s_mistake(weights: Path) -> None:
-    engine = HFEngine(weights, Decoding(max_tokens=2, extra={"logit_hats": 1}))
-    with pytest.raises(RequestRejected, match="logit_hats"):
-        ask(engine, 1)
+    with pytest.raises(UsageError, match="--extra logit_hats"):
+        HFEngine(weights, Decoding(max_tokens=2, extra={"logit_hats": 1}))
 
 
 def test_by_name(weights: Path, tmp_path: Path) -> None:
@@ -216,3 +184,88 @@ def test_by_name(weights: Path, tmp_path: Path) -> None:
     for missing in (tmp_path / "nowhere", tmp_path / "empty"):
         with pytest.raises(ModelNotFound, match=f"cannot load {missing}"):
             make_engine(f"hf/{missing}", Decoding())
+
+
+def test_what_generation_config_says_of_style_is_not_used_and_said(tmp_path: Path) -> None:
+    folder = save_tiny_llama(tmp_path)
+    usual = ask(HFEngine(folder, Decoding(max_tokens=12)), 2)
+    style = {"repetition_penalty": 50.0, "min_p": 0.5, "no_repeat_ngram_size": 1}
+    own = json.loads((folder / "generation_config.json").read_text())
+    (folder / "generation_config.json").write_text(json.dumps(own | style | {"temperature": 0.6}))
+    engine = HFEngine(folder, Decoding(max_tokens=12))
+    assert engine.ignored == style
+    assert {n: r.text for n, r in ask(engine, 2).items()} == {n: r.text for n, r in usual.items()}
+    wanted = HFEngine(folder, Decoding(max_tokens=12, extra={"repetition_penalty": 50.0}))
+    assert ask(wanted, 2)[0].text != usual[0].text, "--extra wins"
+
+
+def test_a_prompt_beyond_the_context_is_told(tmp_path: Path) -> None:
+    engine = HFEngine(save_tiny_llama(tmp_path, context=60), Decoding(max_tokens=20))
+    answers = ask(engine, 5)
+    lengths = {n: len(engine.rendered(r.request.messages) or "") for n, r in answers.items()}
+    assert min(lengths.values()) < 60 < max(lengths.values())
+    for n, response in answers.items():
+        if lengths[n] >= 60:
+            assert (response.text, response.outcome) == (None, "rejected")
+            assert (
+                f"the prompt has {lengths[n]} tokens; the model's context is 60" in response.error
+            )
+        else:
+            assert response.completion_tokens <= 60 - lengths[n]
+            assert response.outcome == ("cut off" if response.finish == "length" else "whole")
+
+
+def truncate(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:2000])
+
+
+def garbage(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(bytes(range(256)) * 20)
+
+
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": torch.zeros(2)}, folder / "pytorch_model.bin")
+
+
+def bad_config(folder: Path) -> None:
+    (folder / "config.json").write_text("[1, 2")
+
+
+def foreign_code(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text("raise SystemExit('foreign code was run')")
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (truncate, "its weights are damaged"),
+        (garbage, "its weights are damaged"),
+        (pickled, "its weights are a pickle"),
+        (bad_config, "cannot load"),
+        (foreign_code, "runs no code from a model"),
+        (no_tokenizer, "cannot load"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+    complaint: str,
+) -> None:
+    folder = save_tiny_llama(tmp_path / "model")
+    damage(folder)
+    benchmark = write_benchmark(tmp_path / "own.jsonl", 2)
+    out = str(tmp_path / "run")
+    assert run_main(["audit", f"hf/{folder}", "-b", str(benchmark), "--out", out]) == 2
+    told = capsys.readouterr().err
+    assert complaint in told
+    assert told.count("\n") == 1, told

@@ -9,6 +9,7 @@ from evenhand.analysis.results import SettingResult
 from evenhand.stats import is_significant
 from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.study.identity import in_place_of_ours
+from evenhand.text import one_line
 
 _MANY_UNSCORED = 0.05
 
@@ -52,11 +53,30 @@ def _on_what_was_asked(record: RunRecord) -> list[str]:
 
 
 def _on_system_role(check: SystemRoleCheck) -> list[str]:
+    notes = []
     if not check.system_role:
-        return [f"sent in front of the user's message: {check.evidence}"]
-    if "unverified" in check.evidence:
-        return ["whether the system message reaches the model could not be verified"]
-    return []
+        notes.append(f"sent in front of the user's message: {check.evidence}")
+    elif "unverified" in check.evidence:
+        notes.append("whether the system message reaches the model could not be verified")
+    if check.folded:
+        notes.append("the chat template puts the system message into the user's turn")
+    if check.default_system:
+        own = check.default_system
+        quoted = own if own.startswith("of ") else f'"{one_line(own)}"'
+        notes.append(
+            f"where none is sent, the chat template inserts a system prompt of its own ({quoted}): "
+            "it reaches the baseline alone, so differences to the baseline carry its effect, too; "
+            "--baseline neutral sends a neutral one instead"
+        )
+    if not check.template:
+        notes.append(
+            "the model has no chat template (a base model): it was sent a transcript to continue, "
+            "and its answer ends where it begins another turn"
+        )
+    if check.ignored:
+        named = ", ".join(f"{name} {one_line(str(v), 40)}" for name, v in check.ignored.items())
+        notes.append(f"not used of the model's generation_config.json: {named} (--extra sets it)")
+    return notes
 
 
 def _on_scores(missing: int, grid: Grid) -> list[str]:

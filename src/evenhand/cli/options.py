@@ -19,7 +19,7 @@ from evenhand.judges.run import Judging
 from evenhand.run.recorder import Price
 from evenhand.study.decoding import PRESETS
 from evenhand.study.entry import validate
-from evenhand.study.study import Study, read_study
+from evenhand.study.study import Baseline, Study, read_study
 
 _STUDY = Group("Study: what is asked", sort_key=1)
 _DECODING = Group("Decoding: how the model picks its words", sort_key=2)
@@ -84,6 +84,15 @@ class StudyFlags:
     ] = None
     cues_file: Annotated[
         Path | None, Parameter(group=_STUDY, help="YAML or TOML file of your own cues.")
+    ] = None
+    baseline: Annotated[
+        Baseline | None,
+        Parameter(
+            group=_STUDY,
+            help="This option sets what the unidentified user's conversation holds where a cue "
+            'stands in the system prompt: none, or neutral ("You are a helpful assistant."), for '
+            "models whose chat template inserts a system prompt of its own. Default: none.",
+        ),
     ] = None
     defense: Annotated[
         tuple[str, ...] | None,
@@ -160,6 +169,7 @@ class StudyFlags:
             "placebos": self.placebos,
             "cues": _split(self.cue),
             "cues_file": self.cues_file,
+            "baseline": self.baseline,
             "defenses": self.defense,
             "defenses_file": self.defenses_file,
             "samples": self.samples,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -14,16 +15,53 @@ from typing import Any
 
 from evenhand.engines import EngineOptions, adapter
 from evenhand.engines.engine import Response
-from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected
+from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected, UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
-from evenhand.text import one_line, split_thought
+from evenhand.text import one_line, opened_thought, split_thought
 
 _BATCHES_PER_CHUNK = 16
 """Requests are sorted by length within chunks of so many batches, to waste little on padding."""
 _LOOKED_AT = 2**20
 """Bytes of each file that tell new weights from old: all of them would take minutes to read."""
+_NEXT_TURNS = ("\n\nUser:", "\n\nSystem:", "\n\nAssistant:")
+"""What ends the answer of a base model: it would go on with turns of its own invention."""
+_KEPT = (
+    *("bos_token_id", "eos_token_id", "pad_token_id", "cache_implementation"),
+    *("do_sample", "temperature", "top_k", "top_p"),
+)
+"""Fields of `generation_config.json` that are kept: what belongs to the model, and what a study's
+decoding sets or expressly leaves to the model."""
+_STYLE = {
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "encoder_no_repeat_ngram_size": 0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "top_h": None,
+    "num_beams": 1,
+    "num_beam_groups": 1,
+    "diversity_penalty": 0.0,
+    "length_penalty": 1.0,
+    "penalty_alpha": None,
+    "guidance_scale": 1.0,
+    "min_new_tokens": 0,
+    "bad_words_ids": None,
+    "sequence_bias": None,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "exponential_decay_length_penalty": None,
+    "stop_strings": None,
+    "watermarking_config": None,
+}
+"""Fields that change how a model picks its words, beside those that a study's decoding sets, and
+the value of each that changes nothing."""
 
 
 class HFEngine:
@@ -36,9 +74,16 @@ class HFEngine:
         batch_size: conversations per forward pass; halved when memory runs out.
         chat_template: in the place of the model's own.
 
+    Attributes:
+        has_template: False for a base model: it is sent a transcript to continue.
+        ignored: fields of the model's `generation_config.json` that would change how it picks its
+            words, and are not used: {"repetition_penalty": 1.1}.
+
     Raises:
         MissingExtra: transformers or torch is not installed.
         ModelNotFound: there is no such model, or it cannot be loaded.
+        UsageError: an extra field is neither an argument of `generate` nor a variable of the chat
+            template.
     """
 
     is_local = True
@@ -70,6 +115,21 @@ class HFEngine:
         self._tokenizer, self._net = _load(transformers, torch, str(path))
         if chat_template is not None:
             self._tokenizer.chat_template = chat_template
+        self.ignored = _neutralize(transformers, self._net)
+        self._extra, self._variables = _sort_extra(
+            decoding.extra, transformers.GenerationConfig, self._tokenizer.chat_template, self.model
+        )
+
+    @property
+    def has_template(self) -> bool:
+        return self._tokenizer.chat_template is not None
+
+    @property
+    def _context(self) -> int | None:
+        """The most tokens of prompt and answer together; None where the model does not say."""
+        config = self._net.config.get_text_config()
+        most = getattr(config, "max_position_embeddings", None)
+        return most if isinstance(most, int) and most > 0 else None
 
     @classmethod
     def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> HFEngine:
@@ -103,7 +163,7 @@ class HFEngine:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True
+                    messages, tokenize=False, add_generation_prompt=True, **self._variables
                 )
             )
         except Exception as error:  # templates raise whatever they like
@@ -140,32 +200,60 @@ class HFEngine:
             raise
 
     def _answer_batch(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Response]:
+        """Generate; what leaves too little of the context for a whole answer goes alone."""
+        most = self._decoding.max_tokens
+        together: list[int] = []
+        responses: list[Response] = []
+        for n, prompt in enumerate(prompts):
+            room = most if self._context is None else self._context - self._count(prompt)
+            if room >= most:
+                together.append(n)
+            elif room > 0:
+                responses += self._generate_in_memory([requests[n]], [prompt], room)
+            else:
+                size = f"{self._count(prompt):,} tokens"
+                error = f"the prompt has {size}; the model's context is {self._context:,}"
+                responses.append(Response(requests[n], None, outcome="rejected", error=error))
+        if together:
+            responses += self._generate_in_memory(
+                [requests[n] for n in together], [prompts[n] for n in together], most
+            )
+        return responses
+
+    def _count(self, prompt: str) -> int:
+        return len(self._tokenizer(prompt, add_special_tokens=not self.has_template)["input_ids"])
+
+    def _generate_in_memory(
+        self, requests: Sequence[Request], prompts: Sequence[str], most: int
+    ) -> list[Response]:
         """Generate; when memory runs out, in halves."""
         try:
-            return self._generate(requests, prompts)
+            return self._generate(requests, prompts, most)
         except self._torch.cuda.OutOfMemoryError:
             self._torch.cuda.empty_cache()
             half = len(requests) // 2
             if not half:
                 raise EngineError("out of GPU memory with one conversation at a time") from None
             self._batch_size = half
-            return self._answer_batch(requests[:half], prompts[:half]) + self._answer_batch(
-                requests[half:], prompts[half:]
-            )
+            return self._generate_in_memory(
+                requests[:half], prompts[:half], most
+            ) + self._generate_in_memory(requests[half:], prompts[half:], most)
 
-    def _generate(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Response]:
+    def _generate(
+        self, requests: Sequence[Request], prompts: Sequence[str], most: int
+    ) -> list[Response]:
         started = time.monotonic()
         inputs = self._tokenizer(
             list(prompts),
             return_tensors="pt",
             padding=True,
             # A chat template writes the token that opens a text itself.
-            add_special_tokens=self._tokenizer.chat_template is None,
+            add_special_tokens=not self.has_template,
         ).to(self._net.device)
         self._seed(requests[0])
         with self._torch.inference_mode():
             try:
-                output = self._net.generate(**inputs, **self._generation())
+                output = self._net.generate(**inputs, **self._generation(most))
             except ValueError as error:  # of its arguments
                 raise RequestRejected(f"{self.model}: {first_line(error)}") from None
         if self._stop.is_set():
@@ -173,8 +261,10 @@ class HFEngine:
         width = inputs["input_ids"].shape[1]
         seconds = (time.monotonic() - started) / len(requests)
         return [
-            self._response(request, row[width:].tolist(), int(mask.sum()), seconds)
-            for request, row, mask in zip(requests, output, inputs["attention_mask"], strict=True)
+            self._response(request, prompt, row[width:].tolist(), int(mask.sum()), seconds, most)
+            for request, prompt, row, mask in zip(
+                requests, prompts, output, inputs["attention_mask"], strict=True
+            )
         ]
 
     def _seed(self, first: Request) -> None:
@@ -182,10 +272,10 @@ class HFEngine:
         if self._decoding.seed is not None:
             self._torch.manual_seed(self._decoding.seed + int.from_bytes(first.key[:4], "big"))
 
-    def _generation(self) -> dict[str, Any]:
+    def _generation(self, most: int) -> dict[str, Any]:
         settings = self._decoding
         options: dict[str, Any] = {
-            "max_new_tokens": settings.max_tokens,
+            "max_new_tokens": most,
             "do_sample": settings.temperature != 0,
             "pad_token_id": self._tokenizer.pad_token_id,
             "stopping_criteria": [self._stopped],
@@ -196,10 +286,14 @@ class HFEngine:
             options["temperature"] = settings.temperature
             options["top_k"] = settings.top_k or 0
             options["top_p"] = settings.top_p or 1.0
-        if settings.stop:
-            options["stop_strings"] = list(settings.stop)
+        if self._stop_strings:
+            options["stop_strings"] = list(self._stop_strings)
             options["tokenizer"] = self._tokenizer
-        return options | settings.extra
+        return options | self._extra
+
+    @property
+    def _stop_strings(self) -> tuple[str, ...]:
+        return self._decoding.stop if self.has_template else (*self._decoding.stop, *_NEXT_TURNS)
 
     def _stopped(self, input_ids: Any, _scores: Any) -> Any:
         """Stopping criterion: one flag a row, as transformers asks for."""
@@ -207,16 +301,28 @@ class HFEngine:
         return self._torch.full(shape, self._stop.is_set(), dtype=self._torch.bool, device=device)
 
     def _response(
-        self, request: Request, tokens: list[int], prompt_tokens: int, seconds: float
+        self,
+        request: Request,
+        prompt: str,
+        tokens: list[int],
+        prompt_tokens: int,
+        seconds: float,
+        most: int,
     ) -> Response:
         last = self._end_tokens()
         length = next((n for n, token in enumerate(tokens) if token in last), len(tokens))
-        whole = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
+        # The marks of a thought may be special tokens, and the template may have opened it.
+        raw = opened_thought(prompt) + self._tokenizer.decode(tokens[:length])
+        thought, text, still_thinking = split_thought(raw)
+        if thought or still_thinking:
+            for mark in self._tokenizer.all_special_tokens:
+                thought, text = thought.replace(mark, ""), text.replace(mark, "")
+        else:
+            text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
         # As endpoints do: the stop string itself is left out.
-        ends = [at for stop in self._decoding.stop if (at := whole.find(stop)) >= 0]
-        text = whole[: min(ends)] if ends else whole
-        thought, text, still_thinking = split_thought(text)
-        cut_off = still_thinking or (not ends and length == self._decoding.max_tokens)
+        ends = [at for stop in self._stop_strings if (at := text.find(stop)) >= 0]
+        text = text[: min(ends)] if ends else text
+        cut_off = still_thinking or (not ends and length == most)
         return Response(
             request,
             text=text,
@@ -252,12 +358,16 @@ def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
         raise ModelNotFound(f"cannot load {path}: there is no such folder")
     tuned = adapter.is_adapter(path)
     weights = adapter.base_model(path) if tuned else path
+    spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, padding_side="left")
-        spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
-        net = transformers.AutoModelForCausalLM.from_pretrained(weights, dtype="auto", **spread)
-    except (OSError, ValueError) as error:
-        raise ModelNotFound(f"cannot load {path}: {first_line(error)}") from None
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            path, padding_side="left", trust_remote_code=False
+        )
+        net = transformers.AutoModelForCausalLM.from_pretrained(
+            weights, dtype="auto", trust_remote_code=False, use_safetensors=True, **spread
+        )
+    except Exception as error:  # a folder may hold anything, and each of its parsers has errors
+        raise ModelNotFound(f"cannot load {path}: {_why_not(error, weights)}") from None
     if tuned:
         net = adapter.with_adapter(net, path, torch)
     if tokenizer.pad_token_id is None:
@@ -265,6 +375,57 @@ def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
     if not spread:
         net = net.to(device(torch))
     return tokenizer, net.eval()
+
+
+def _why_not(error: Exception, weights: str) -> str:
+    """One line: what the error says, or what usually lies behind it."""
+    text = first_line(error)
+    if "trust_remote_code" in str(error):
+        return "it needs code of its own, and evenhand runs no code from a model"
+    files = {path.suffix for path in Path(weights).glob("*")} if Path(weights).is_dir() else set()
+    if ".bin" in files and ".safetensors" not in files:
+        return "its weights are a pickle, which may run code; convert them to safetensors"
+    if type(error).__name__ == "SafetensorError":
+        return f"its weights are damaged ({one_line(text)}); copy or download them again"
+    return one_line(text)
+
+
+def _neutralize(transformers: Any, net: Any) -> dict[str, Any]:
+    """Drop what `generation_config.json` says of a style of decoding; returns what that was."""
+    own = net.generation_config
+    kept = {name: getattr(own, name, None) for name in _KEPT}
+    net.generation_config = transformers.GenerationConfig(**kept)
+    return {
+        name: value
+        for name, neutral in _STYLE.items()
+        if (value := getattr(own, name, None)) not in (None, neutral)
+    }
+
+
+def _sort_extra(
+    extra: Mapping[str, Any], config: Any, template: Any, model: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Extra fields as arguments of `generate`, and as variables of the chat template.
+
+    `chat_template_kwargs`, the form that servers take, holds such variables, too.
+    """
+    fields = dict(extra)
+    variables: dict[str, Any] = {}
+    nested = fields.pop("chat_template_kwargs", None)
+    if isinstance(nested, dict):
+        variables |= nested
+    arguments = config().to_dict()
+    text = str(template or "")
+    for name in list(fields):
+        if name in arguments:
+            continue
+        if not re.search(rf"\b{re.escape(name)}\b", text):
+            raise UsageError(
+                f"--extra {name}: {model} knows no such setting; it is neither an argument of "
+                "transformers' generate nor a variable of the chat template"
+            )
+        variables[name] = fields.pop(name)
+    return fields, variables
 
 
 def _fingerprint(folder: Path) -> str:

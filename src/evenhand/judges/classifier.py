@@ -127,11 +127,11 @@ def _load(transformers: Any, torch: Any, model: str) -> tuple[Any, Any]:
     if model.startswith(("/", ".", "~")) and not Path(model).is_dir():
         raise ModelNotFound(f"cannot load {model}: there is no such folder")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         net, report = transformers.AutoModelForSequenceClassification.from_pretrained(
-            model, output_loading_info=True
+            model, output_loading_info=True, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a folder may hold anything, and each of its parsers has errors
         raise ModelNotFound(f"cannot load {model}: {first_line(error)}") from None
     if any("score" in key or "classifier" in key for key in report["missing_keys"]):
         raise ModelNotFound(f"{model} is no sequence classifier: it has no weights for one")

@@ -19,7 +19,14 @@ from evenhand.run.recorder import Progress
 from evenhand.sandbox import require
 from evenhand.store.record import RunRecord
 from evenhand.store.store import Store
-from evenhand.study.cue import Condition, Cue, Defense, read_cues, select_cues
+from evenhand.study.cue import (
+    Condition,
+    Cue,
+    Defense,
+    read_cues,
+    select_cues,
+    with_neutral_baseline,
+)
 from evenhand.study.plan import Plan
 from evenhand.study.study import Study
 
@@ -158,7 +165,8 @@ def cues_of(study: Study, names: Iterable[str]) -> list[Cue]:
         StudyError: the file is invalid.
     """
     own = read_cues(Path(study.cues_file)) if study.cues_file else []
-    return select_cues(names, own)
+    cues = select_cues(names, own)
+    return [with_neutral_baseline(cue) for cue in cues] if study.baseline == "neutral" else cues
 
 
 def plan_again(store: Store, cues: Sequence[Cue], defenses: Sequence[Defense]) -> Plan:

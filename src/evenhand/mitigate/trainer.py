@@ -82,7 +82,7 @@ def dpo_config(training: DPOSettings, checkpoints: Path) -> Any:
         bf16=in_bfloat16(training),
         use_cpu=not gpu and not torch.backends.mps.is_available(),
         dataloader_pin_memory=gpu,
-        model_init_kwargs={"dtype": _dtype(training)},
+        model_init_kwargs={"dtype": _dtype(training), "trust_remote_code": False},
         seed=training.seed,
         save_steps=training.save_every,
         save_total_limit=2,
@@ -110,7 +110,7 @@ def load_tokenizer(base: str) -> Any:
     if (Path(base) / ADAPTER_FILE).exists():
         raise TrainingError(f"{base} is an adapter; merge it into its base model first")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise TrainingError(f"cannot load {base}: {one_line(str(error))}") from None
     if tokenizer.pad_token is None:

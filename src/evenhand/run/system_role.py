@@ -18,6 +18,11 @@ from evenhand.study.plan import Plan, Request
 
 HELLO: list[Message] = [{"role": "user", "content": "Hello"}]
 NO_SYSTEM_MESSAGE = "no system message in this study"
+_MARK = "I am 7e4b."
+_NOISE = 2
+"""Tokens by which two counts of the same text may differ, as words run together at its ends."""
+_MARKS = 6
+"""Tokens beyond its words with which a message may still stand within another's turn."""
 
 _HARMLESS = (
     Item("", "short", "Hello", "utility", "text"),
@@ -35,7 +40,7 @@ async def check_system_role(engine: Engine, plan: Plan) -> Checked:
 
     Local engines show the rendered prompt, in which every cue is looked for. Endpoints do not:
     there the first cells of the plan are asked, and the prompt tokens that the endpoint counts
-    must grow with the system message.
+    must grow with the length of the system message.
 
     Raises:
         EngineError: the model answers nothing, or no way of sending carries the cue.
@@ -45,7 +50,7 @@ async def check_system_role(engine: Engine, plan: Plan) -> Checked:
     if carrier is None:
         return SystemRoleCheck(True, NO_SYSTEM_MESSAGE), ()
     if engine.rendered(HELLO) is not None:
-        return _from_rendered_prompts(engine, shown), ()
+        return _from_rendered_prompts(engine, shown, carrier), ()
     check, asked = await _from_token_counts(engine, shown, carrier)
     return check, _cells(plan, asked)
 
@@ -57,14 +62,68 @@ def _first_with_system(plan: Plan) -> int | None:
     return None
 
 
-def _from_rendered_prompts(engine: Engine, plan: Plan) -> SystemRoleCheck:
+def _from_rendered_prompts(engine: Engine, plan: Plan, carrier: int) -> SystemRoleCheck:
     fault = _cue_fault(engine, plan)
-    if fault is None:
-        return SystemRoleCheck(True, "every cue was seen in the rendered prompt")
-    remaining = _cue_fault(engine, plan.with_system_role(False))
-    if remaining is not None:
-        raise EngineError(f"{engine.model}: {remaining}")
-    return SystemRoleCheck(False, fault)
+    if fault is not None:
+        remaining = _cue_fault(engine, plan.with_system_role(False))
+        if remaining is not None:
+            raise EngineError(f"{engine.model}: {remaining}")
+        plan = plan.with_system_role(False)
+    has_template = getattr(engine, "has_template", True)
+    folded = fault is None and has_template and _is_folded(engine)
+    base = _baseline_of(plan, carrier)
+    question = min(plan.items, key=lambda item: len(item.prompt)).prompt if plan.items else "Hello"
+    brings_default = plan.conditions[base].messages("")[0]["role"] != "system"
+    return SystemRoleCheck(
+        system_role=fault is None,
+        evidence=fault or _seen(has_template, folded),
+        folded=folded,
+        default_system=_default_system(engine) if brings_default else "",
+        template=has_template,
+        ignored=dict(getattr(engine, "ignored", {})),
+        prompts={
+            "baseline": engine.rendered(plan.conditions[base].messages(question)) or "",
+            "identity": engine.rendered(plan.conditions[carrier].messages(question)) or "",
+        },
+    )
+
+
+def _seen(has_template: bool, folded: bool) -> str:
+    if not has_template:
+        return "every cue was seen in the transcript that the model continues"
+    where = ", in the user's turn" if folded else ""
+    return f"every cue was seen in the rendered prompt{where}"
+
+
+def _is_folded(engine: Engine) -> bool:
+    """Whether nothing but white space parts the system message from the question."""
+    if (engine.rendered(HELLO) or "").strip() == "Hello":  # no marks of any turn
+        return False
+    prompt = engine.rendered([{"role": "system", "content": _MARK}, *HELLO]) or ""
+    _, _, rest = prompt.partition(_MARK)
+    return rest.lstrip().startswith("Hello")
+
+
+def _default_system(engine: Engine) -> str:
+    """What the template puts in the place of a system message where none is sent."""
+    try:
+        prompt = engine.rendered([{"role": "system", "content": _MARK}, *HELLO]) or ""
+    except RequestRejected:
+        return ""
+    before, mark, after = prompt.partition(_MARK)
+    bare = engine.rendered(HELLO) or ""
+    if not mark or not bare.startswith(before) or not bare.endswith(after):
+        return ""
+    return bare[len(before) : len(bare) - len(after)].strip()
+
+
+def _baseline_of(plan: Plan, carrier: int) -> int:
+    """The baseline of the same cue."""
+    return next(
+        index
+        for index, condition in enumerate(plan.conditions)
+        if condition.identity.kind == "baseline" and condition.cue == plan.conditions[carrier].cue
+    )
 
 
 def _cue_fault(engine: Engine, plan: Plan) -> str | None:
@@ -81,36 +140,57 @@ def _cue_fault(engine: Engine, plan: Plan) -> str | None:
 
 
 async def _from_token_counts(engine: Engine, plan: Plan, carrier: int) -> Checked:
+    """What the endpoint's counts of prompt tokens say.
+
+    A system message adds a token for each of its words at least. Where it does not, the message
+    may be dropped, or a chat template may bring a system prompt of its own along where none is
+    sent. A system message twice as long tells: it costs more tokens only if it is read.
+    """
     lengths = [len(item.prompt) for item in plan.items]
     short, long = lengths.index(min(lengths)), lengths.index(max(lengths))
-    base = next(
-        index
-        for index, condition in enumerate(plan.conditions)
-        if condition.identity.kind == "baseline" and condition.cue == plan.conditions[carrier].cue
-    )
+    base = _baseline_of(plan, carrier)
     bare = await _ask(engine, _without_system(plan.request(base, short)))
     full = await _ask(engine, plan.request(carrier, short))
-    asked = [bare, full]
-    if lengths[long] > lengths[short]:
-        asked.append(await _ask(engine, _without_system(plan.request(base, long))))
-    cannot_tell = len(asked) == 2 and 0 < full.prompt_tokens <= bare.prompt_tokens
-    if cannot_tell or any(response.text is None for response in asked):
+    words = len(full.request.messages[0]["content"].split())
+    added = full.prompt_tokens - bare.prompt_tokens
+    if bare.text is not None and full.text is not None:
+        if bare.prompt_tokens and added >= words:
+            return await _reached(engine, plan, bare, full, words), (bare, full)
+        doubled = await _ask(engine, _with_system_twice(full.request))
+        message = doubled.prompt_tokens - full.prompt_tokens
+        if doubled.text is not None and message > 0:
+            evidence = f"prompt tokens grow with its length: {message} more for {words} words"
+            default = f"of at least {message - added} tokens" if message - added > _NOISE else ""
+            return SystemRoleCheck(True, evidence, default_system=default), (bare, full)
+    if bare.text is None or full.text is None or lengths[long] <= lengths[short]:
         if plan.items is not _HARMLESS:
             harmless = replace(plan, items=_HARMLESS)
             return (await _from_token_counts(engine, harmless, carrier))[0], ()
         if bare.text is None:
             raise RequestRejected(f"{engine.model} rejects every request ({bare.error})")
-        if full.text is None:
-            return await _after_rejection(engine, plan, carrier, full.error), ()
-    without, with_system, longer = (asked[i].prompt_tokens for i in (0, 1, -1))
-    if with_system <= without < longer:
-        evidence = f"the endpoint drops it: {without} prompt tokens with and without"
-        return SystemRoleCheck(False, evidence), (asked[0], asked[-1])
-    if without < min(with_system, longer):
-        evidence = f"prompt tokens grow with it, from {without} to {with_system}"
-    else:
-        evidence = "unverified: the endpoint's count of prompt tokens does not tell"
-    return SystemRoleCheck(True, evidence), tuple(asked)
+        return await _after_rejection(engine, plan, carrier, full.error), ()
+    longer = await _ask(engine, _without_system(plan.request(base, long)))
+    if longer.text is not None and full.prompt_tokens <= bare.prompt_tokens < longer.prompt_tokens:
+        evidence = f"the endpoint drops it: {bare.prompt_tokens} prompt tokens with and without"
+        return SystemRoleCheck(False, evidence), (bare, longer)
+    evidence = "unverified: the endpoint's count of prompt tokens does not tell"
+    return SystemRoleCheck(True, evidence), (bare, full, longer)
+
+
+async def _reached(
+    engine: Engine, plan: Plan, bare: Response, full: Response, words: int
+) -> SystemRoleCheck:
+    """The system message counts; is it read as one, or folded into the user's turn?"""
+    folded = False
+    if words < full.prompt_tokens - bare.prompt_tokens <= words + _MARKS:
+        asked = full.request
+        merged = plan.with_system_role(False).request(asked.condition, asked.item)
+        folded = (await _ask(engine, merged)).prompt_tokens == full.prompt_tokens
+    where = ", in the user's turn" if folded else ""
+    evidence = (
+        f"prompt tokens grow with it, from {bare.prompt_tokens} to {full.prompt_tokens}{where}"
+    )
+    return SystemRoleCheck(True, evidence, folded=folded)
 
 
 async def _after_rejection(engine: Engine, plan: Plan, carrier: int, why: str) -> SystemRoleCheck:
@@ -128,6 +208,12 @@ async def _ask(engine: Engine, request: Request) -> Response:
         why = responses[0].failures[-1].error if responses[0].failures else "no reason given"
         raise Unreachable(f"{engine.model} does not answer ({why}); run again to go on")
     return responses[0]
+
+
+def _with_system_twice(request: Request) -> Request:
+    system, *others = request.messages
+    doubled: Message = {"role": "system", "content": f"{system['content']} {system['content']}"}
+    return replace(request, messages=[doubled, *others])
 
 
 def _without_system(request: Request) -> Request:

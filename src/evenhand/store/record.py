@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,10 +21,22 @@ class SystemRoleCheck:
     Attributes:
         system_role: False if their text goes in front of the first user message.
         evidence: what the check saw.
+        folded: the chat template puts the system message into the user's turn.
+        default_system: the system prompt that the template brings along where none is sent; where
+            it cannot be seen, its length.
+        template: False for a base model, which is sent a transcript to continue.
+        ignored: settings of the model's `generation_config.json` that were not used.
+        prompts: what the model read, as rendered: {"baseline": ..., "identity": ...}; empty where
+            it cannot be seen.
     """
 
     system_role: bool
     evidence: str
+    folded: bool = False
+    default_system: str = ""
+    template: bool = True
+    ignored: dict[str, Any] = field(default_factory=dict)
+    prompts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

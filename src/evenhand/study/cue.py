@@ -149,6 +149,17 @@ class Condition:
         return " ".join(filter(None, reversed(parts) if self.defense.place == "before" else parts))
 
 
+NEUTRAL_SYSTEM = "You are a helpful assistant."
+
+
+def with_neutral_baseline(cue: Cue) -> Cue:
+    """The cue with a neutral system prompt for the baseline, where only the identity has one."""
+    if not cue.system or cue.baseline.system:
+        return cue
+    baseline = cue.baseline.model_copy(update={"system": NEUTRAL_SYSTEM})
+    return cue.model_copy(update={"baseline": baseline})
+
+
 def read_cues(path: Path) -> list[Cue]:
     """Cues of a YAML or TOML file with a list `cues`, in the form of the shipped `cues.yaml`.
 

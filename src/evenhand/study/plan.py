@@ -21,6 +21,7 @@ from evenhand.study.cue import (
     read_defenses,
     select_cues,
     select_defenses,
+    with_neutral_baseline,
 )
 from evenhand.study.identity import (
     BASELINE,
@@ -144,6 +145,8 @@ def _conditions(study: Study) -> Iterator[Condition]:
     own_defenses = read_defenses(study.defenses_file) if study.defenses_file else []
     people = (BASELINE, *_identities(study))
     cues = select_cues(study.cues, own_cues) if study.cues else own_cues or select_cues(["system"])
+    if study.baseline == "neutral":
+        cues = [with_neutral_baseline(cue) for cue in cues]
     defenses = select_defenses(study.defenses or ["none"], own_defenses)
     if not study.defenses:
         defenses += own_defenses

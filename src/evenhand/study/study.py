@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from evenhand.errors import UnknownName
 from evenhand.files import read_mapping
 from evenhand.study.decoding import PRESETS, Decoding
 from evenhand.study.entry import Entry, validate
+
+Baseline = Literal["none", "neutral"]
 
 
 class Study(Entry):
@@ -26,6 +28,9 @@ class Study(Entry):
         cues: ids, forms, patterns or "all"; empty for all of the file, or the paper's cue where
             there is none.
         cues_file: YAML or TOML file of one's own cues.
+        baseline: what the unidentified user's conversation holds where a cue stands in the system
+            prompt: "none", no system prompt, as in the paper; or "neutral", "You are a helpful
+            assistant.", for models whose chat template else inserts a prompt of the vendor's.
         defenses: ids, "none", or sentences; empty for none, and each of the file's against it.
         defenses_file: YAML or TOML file of one's own defenses.
         samples: answers per cell.
@@ -45,6 +50,7 @@ class Study(Entry):
     placebos: bool = False
     cues: tuple[str, ...] = ()
     cues_file: Path | None = None
+    baseline: Baseline = "none"
     defenses: tuple[str, ...] = ()
     defenses_file: Path | None = None
     samples: int = Field(default=1, ge=1)

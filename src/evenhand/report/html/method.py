@@ -258,7 +258,15 @@ def _prompts(look: AuditDetails) -> list[dict[str, Any]]:
             (c.cue, c.defense, c.identity.kind),
             {"title": title, "messages": c.example, "open": c.identity.kind == "identity"},
         )
-    return list(found.values())
+    as_read = [
+        {
+            "title": f"The {kind} as the model read it, chat template included",
+            "messages": [{"role": "prompt", "content": _short(prompt)}],
+            "open": False,
+        }
+        for kind, prompt in look.placement.get("prompts", {}).items()
+    ]
+    return [*found.values(), *as_read]
 
 
 def _repeat(look: AuditDetails) -> Iterator[str]:
