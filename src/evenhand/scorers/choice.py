@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from functools import lru_cache
 from string import ascii_uppercase
 
@@ -72,6 +71,8 @@ _ONLY_ARTICLE = re.compile(r"\s(?!because|since|as\b|is\b|or\b|and\b|rather\b|in
 _ALTERNATIVE = re.compile(
     r"\W{0,3}\s?(?:\b(?:or|and)\b|&|/|,(?=\s?(?:\(|[A-Z]\b)))\W{0,3}?(?=[\w(])"
 )
+_WRONG = re.compile(r"\W{0,3}\s(?:is|was)(?:n['’]t|\s(?:not|wrong|incorrect|false|out))\b")
+_LETTER_AFTER = re.compile(r"\s?\((?:option\s|choice\s)?([a-z])\)")
 _GOES_ON = re.compile(r"\w|[.,/^]\d")
 _REST_OF_TEXT = re.compile(r"\W*(?:$|[.,;:!?)])")
 _SEPARATES = re.compile(r"[).\]}>'’]{0,3}\s?(?:[:.,(=–—-]\s?)?\s?(?=\S)")
@@ -86,7 +87,9 @@ _ANY_LETTER = re.compile(r"\b[A-Z]\b")
 _DENIED = re.compile(
     rf"(?:\b(?i:not|isn['’]t|cannot\sbe|can['’]t\sbe|couldn['’]t\sbe|neither|nor|rul(?:e|ed|ing)\sout"
     rf"|eliminat(?:e[sd]?|ing)|exclud(?:e[sd]?|ing)|reject(?:s|ed|ing)?|rather\sthan|instead\sof"
-    rf"|unlike|except|better\sthan|discard(?:ed)?|cross(?:ed)?\sout)\s(?i:be\s|that\s)?)"
+    rf"|unlike|except|anything\sbut|better\sthan|discard(?:ed)?|cross(?:ed)?\sout)\s(?i:be\s|that\s)?)"
+    rf"{_SEVERAL}"
+    rf"|\b(?i:(?:don['’]t|do\snot)\s(?:think|believe)|doubt)\s(?i:that\s)?(?i:it(?:['’]s|\sis)\s)?"
     rf"{_SEVERAL}"
     rf"|{_SEVERAL}\W{{0,3}}\s?(?i:(?:is|are|was|were|seems?|looks?|would\sbe|could\sbe|can\sbe|can"
     rf"|cannot|can['’]t|should)\s?(?:all\s|both\s|also\s|clearly\s|obviously\s|definitely\s"
@@ -101,6 +104,12 @@ _VERDICT = re.compile(
     r"|(?i:is\s)?(?i:not\b|false|incorrect|wrong|no\b)|[✗✘❌])",
     re.MULTILINE,
 )
+_VERDICT_AT_END = re.compile(
+    r"^(?:[-*•]\s?)?(?:[Oo]ption\s|[Cc]hoice\s)?\(?([A-Z])\b\)?[):.,–—-][^\n]{0,200}"
+    r"\b((?i:true|correct|right|yes|not\scorrect|false|incorrect|wrong|no))[.!]?$",
+    re.MULTILINE,
+)
+_MARK_FIRST = re.compile(r"^(?:[-*•] )?([✓✔✅✗✘❌]) ?\(?([A-Z])\b", re.MULTILINE)
 _NEGATIVE = re.compile(r"not|false|incorrect|wrong|no\b|[✗✘❌]", re.IGNORECASE)
 _STATED = re.compile(
     r"""(?:(?:\b(?i:correct|right|best|chosen|true|proper)\s(?i:option|choice|answer|one|letter|pick)
@@ -120,26 +129,31 @@ _STATED = re.compile(
             |indeed|in\sfact|simply|either|with|for)\s){0,2}
         [\s'"({\[<]{0,3}(?:(?i:the|option|choice|letter|answer)\s){0,2}
         (?:\(\s?(?P<p>[A-Za-z])\s?\)|(?P<u>[A-Z])(?![\w'’+#]|-\w)|(?P<l>[b-z])(?=\W{0,3}$))
-      |(?:\((?P<p2>[A-Za-z])\)|\b(?P<u2>[A-Z]))\)?\W{0,3}\s?
+      |(?:\((?P<p2>[A-Za-z])\)|\b(?P<u2>[A-Z])|^(?P<l2>[b-z])(?=\s))\)?\W{0,3}\s?
          (?i:is|was|seems|would\sbe|must\sbe|has\sto\sbe|looks|it\sis)\s?
          (?i:the\s|also\s|clearly\s|obviously\s|indeed\s|definitely\s|therefore\s|only\s|most\s){0,3}
          (?i:correct|right|best|answer|true|likely|accurate|appropriate|valid|option|choice|one\b
             |(?<=it\sis))""",
     re.VERBOSE,
 )
+_MAY_NAME = re.compile(
+    r"(?<![\w'’])[A-Z](?![\w'’])|\([A-Za-z]\)|(?<![\w'’])[b-z](?=\W{0,3}$|\sis\s)"
+)
 _NAMED = re.compile(
     r"\(([A-Z])\)|\b[Oo]ption ([A-Z])\b|\b[Cc]hoice ([A-Z])\b|\b([A-Z])\)|\b[Oo]ption ([a-z])\b"
 )
-_NAMED_AT_END = re.compile(r"\b([A-Z])\W{0,3}$")
+_NAMED_AT_END = re.compile(r"\b([A-Z])(?![+#])\W{0,3}$")
 _REASON = re.compile(r"\b(?:because|since|as|for|given)\b", re.IGNORECASE)
 _CLAUSE_MARKS = re.compile(r"[,;:()]\s|\s[(]|[.,;:!?)]+$")
 
 # A whole answer that opens with its option: "B) Paris, for ...".
 _OPENING = re.compile(r"\W{0,4}([A-Z])(?:[).:]|\s*$)")
+_WORD = re.compile(r"[^\W_]+")
 _LABEL = re.compile(r"(?:^|(?<=\s))[(\[*_-]{0,4}([A-Z])[)\].:*]{1,3}\s")
 
 _LOOK_ALIKES = str.maketrans("АВСЕНКМОРТХІЈЅавсеох", "ABCEHKMOPTXIJSabceox")
-_BEFORE_CJK = re.compile(r"(?<![A-Za-z])([A-Z])(?=[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af])")
+_CJK = r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
+_BESIDE_CJK = re.compile(rf"(?<={_CJK})([A-Z])(?![A-Za-z])|(?<![A-Za-z])([A-Z])(?={_CJK})")
 _CYRILLIC_LETTER = re.compile(r"(?<!\w)[АВСЕНКМОРТХІЈЅ](?!\w)|(?<=\()[авсе](?=\))")
 
 
@@ -157,7 +171,7 @@ def _readable(text: str) -> str:
     """The text with letters of other widths and alphabets as those that they stand for."""
     if text.isascii():
         return text
-    text = _BEFORE_CJK.sub(r"\1 ", text)
+    text = _BESIDE_CJK.sub(lambda found: f" {found[1] or found[2]} ", text)
     text = _CYRILLIC_LETTER.sub(lambda found: found[0].translate(_LOOK_ALIKES), text)
     if any("\u2460" <= letter <= "\u24ff" or letter > "\uff00" for letter in text):
         text = "".join(
@@ -200,29 +214,36 @@ def _stated(statement: Statement, choices: tuple[str, ...]) -> _Named:
 def _without_statement(text: str, choices: tuple[str, ...]) -> _Named:
     """The options that a text without "the answer is" gives as the answer."""
     letters = _letters(choices)
+    first = first_line(text)[:400]
+    text = without_markup(text[-2000:])
     if verdicts := _by_verdicts(text, letters):
         return verdicts
     if _is_list_of_all(text, choices):
         return _NOTHING
-    lines = [line for line in text[-2000:].split("\n") if line.strip()]
-    if len(text) > 2000:
-        lines.insert(0, first_line(text)[:400])
-    whole = [_whole(line, choices) for line in (lines[0], lines[-1])] if lines else []
-    for named in whole[:1] if len(lines) > 1 and not _is_label(lines[0], lines[1:]) else whole[-1:]:
-        if len(named) == 1:
-            stated = _last_stated(lines[1:], letters)
-            return stated if stated and _takes_back_first(lines[1:]) else named
-    if stated := _last_stated(lines, letters):
+    lines = [line for line in text.split("\n") if line.strip()]
+    if not lines:
+        return _NOTHING
+    others = lines[1:]
+    if not _is_label(first, others) and len(named := _whole(first, choices)) == 1:
+        return (_last_stated(others, letters) if _takes_back(others) else _NOTHING) or named
+    if stated := _last_stated(_without_labeled(lines), letters):
         return stated
-    last = _plain(last_line(text))
-    return (
-        (whole[-1] if whole else _NOTHING)
-        or _named(last, choices)
-        or _opening(first_line(text), choices)
-    )
+    last = last_line(text)
+    if (named := _whole(last, choices)) and not _is_label(last, lines):
+        return named
+    for sentence in sentences(_plain(last)):
+        if named := _named(sentence, choices):
+            return named
+    return _opening(first, choices)
 
 
-def _takes_back_first(lines: list[str]) -> bool:
+def _without_labeled(lines: list[str]) -> list[str]:
+    """The lines without those that go through the options, one by one."""
+    labeled = [line for line in lines if _LABEL.match(line)]
+    return [line for line in lines if line not in labeled] if len(labeled) > 2 else lines
+
+
+def _takes_back(lines: list[str]) -> bool:
     return bool(correction(". " + " ".join(lines)[:800])[1])
 
 
@@ -234,8 +255,10 @@ def _is_label(line: str, others: list[str]) -> bool:
 
 def _whole(line: str, choices: tuple[str, ...]) -> _Named:
     """The option that a line is: a letter, a text, or both, and nothing else."""
+    if len(line) > 400:
+        return _NOTHING
     line = _plain(line).strip(" .,;:!?'’✅✔✓=>∴→")
-    if not line or len(line) > 400:
+    if not line:
         return _NOTHING
     letters = _letters(choices)
     if (first := _leading(line, choices)) is None:
@@ -251,36 +274,61 @@ def _whole(line: str, choices: tuple[str, ...]) -> _Named:
 def _by_verdicts(text: str, letters: str) -> _Named:
     """The options called right, where at least two are each called right or wrong."""
     verdicts: dict[str, bool] = {}
-    for found in _VERDICT.finditer(without_markup(text[-2000:])):
-        if found[1] in letters:
-            verdicts[found[1]] = not _NEGATIVE.search(found[2])
+    if not _MAY_NAME.search(text):
+        return _NOTHING
+    given = [found.groups() for found in _VERDICT.finditer(text)]
+    given = given or [found.groups() for found in _VERDICT_AT_END.finditer(text)]
+    if not text.isascii():
+        given = [found.groups()[::-1] for found in _MARK_FIRST.finditer(text)] or given
+    for letter, verdict in given:
+        if letter in letters:
+            verdicts[letter] = not _NEGATIVE.search(verdict)
     if len(verdicts) < 2:
         return _NOTHING
     return frozenset(letter for letter, is_right in verdicts.items() if is_right)
 
 
 def _is_list_of_all(text: str, choices: tuple[str, ...]) -> bool:
-    """Whether a text is no more than the options, each with its label, in their order."""
-    if len(text) > 4000:
+    """Whether a text is no more than the options, by letter, by text or both, in their order."""
+    if len(text) > 4000 or len(choices) < 3:
         return False
-    letters = _letters(choices)
-    labels = [found[1] for found in _LABEL.finditer(f"{without_markup(text)} ")]
-    if not choices or labels != list(letters):
-        return False
-    last = _LABEL.sub("", _plain(last_line(text)).rpartition(f"{letters[-1]}")[2].lstrip(").: "))
-    return last.strip(" .").lower() == _comparable(choices[-1])
+    letters = list(_letters(choices))
+    words = [word for word in _WORD.findall(text.lower()) if word not in ("and", "or")]
+    if words == [letter.lower() for letter in letters]:
+        return True
+    rest, place = _comparable(text), 0
+    kept = []
+    for choice in choices:
+        whole = _comparable(without_markup(choice))
+        start = rest.find(whole, place) if whole else -1
+        if start < 0:
+            return False
+        kept.append(rest[place:start])
+        place = start + len(whole)
+    kept.append(rest[place:])
+    between = [_WORD.findall(part) for part in kept]
+    return all(len(part) < 2 for part in between[1:]) and len(between[0]) < 10
 
 
-def _last_stated(lines: Iterable[str], letters: str) -> _Named:
+def _last_stated(lines: list[str], letters: str) -> _Named:
     """The option that the last sentence states as the answer."""
+    for line in reversed(lines):
+        if not _MAY_NAME.search(line):
+            continue
+        for sentence in reversed(sentences(_plain(line))):
+            if _MAY_NAME.search(sentence) and (named := _stated_in(sentence, letters)):
+                return named
+    return _NOTHING
+
+
+def _stated_in(sentence: str, letters: str) -> _Named:
+    """The option that a sentence states as the answer."""
     named = _NOTHING
-    for line in lines:
-        for sentence in sentences(_plain(line)):
-            kept = _DENIED.sub(" ", sentence)
-            for found in _STATED.finditer(kept):
-                here = _stated_there(kept, found)
-                if here and here <= set(letters) and not _only_article(kept, found):
-                    named = here
+    kept = _DENIED.sub(" ", sentence)
+    for found in _STATED.finditer(kept):
+        here = _stated_there(kept, found)
+        if here and here <= set(letters) and not _only_article(kept, found):
+            named = here
     return named
 
 
@@ -317,7 +365,7 @@ def _named(line: str, choices: tuple[str, ...]) -> _Named:
     sentence = first_sentence(line)
     if is_denied:
         sentence = _REASON.split(sentence, maxsplit=1)[0]
-    return _anywhere(_DENIED.sub("", sentence), choices)
+    return _anywhere(_DENIED.sub("", sentence) if _MAY_NAME.search(sentence) else sentence, choices)
 
 
 def _plain(line: str) -> str:
@@ -387,13 +435,23 @@ def _own_text(letter: str, rest: str, choices: tuple[str, ...]) -> tuple[str, st
 
 
 def _by_text(line: str, choices: tuple[str, ...], shortest: int) -> tuple[str, str] | None:
-    """The option whose text, of at least that length, the line opens with."""
+    """The option whose text, of at least that length, the line opens with.
+
+    The letter is "?" where that of another option follows it; nothing is named where the text is
+    said to be wrong.
+    """
     for start in dict.fromkeys((0, len(line) - len(line.lstrip(" :'")), _lead_in(line))):
         opening = _comparable(line[start:], keep_end=True)
         for letter, text in _texts(choices):
             size = len(text)
             if size >= shortest and opening.startswith(text) and not _GOES_ON.match(opening, size):
-                return letter, opening[size:] if size < len(opening) else ""
+                rest = opening[size:]
+                if _WRONG.match(rest):
+                    return None
+                label = _LETTER_AFTER.match(rest)
+                if label and label[1].upper() in _letters(choices) and label[1].upper() != letter:
+                    return "?", rest[label.end() :]
+                return letter, rest
     return None
 
 
@@ -431,7 +489,10 @@ def _anywhere(sentence: str, choices: tuple[str, ...]) -> _Named:
     found_texts = [
         (letter, text)
         for letter, text in _texts(choices)
-        if len(text) > 2 and f" {text} " in whole and f" not {text} " not in whole
+        if len(text) > 2
+        and f" {text} " in whole
+        and f" not {text} " not in whole
+        and not _WRONG.match(whole.partition(f" {text}")[2])
     ]
     return frozenset(
         letter

@@ -44,23 +44,37 @@ _ANNOUNCES = re.compile(
 _TAG_BEFORE = re.compile(r"[<\[]\s?(?P<closes>/?)[\w-]{0,15}$")
 _TAG_CLOSES = re.compile(r"<\s?/|\[/")
 _DISOWNED = re.compile(
-    r"\b(?:wrong|incorrect|previous|earlier|initial|first|original|tempting)\s(?:\w{1,15}\s)?a$",
+    r"\b(?:wrong|incorrect|previous|earlier|initial|first|original|tempting)\s(?:\w{1,15}\s)?a$"
+    r"|\b(?:n['’]t\sthink|not\sthink|doubt)\s(?:that\s)?(?:the\s)?(?:\w{1,15}\s)?a$",
     re.IGNORECASE,
 )
 _FOREIGN = re.compile(
     r"""(?:respuesta|resposta|risposta|antwort|antwoord|r[ée]ponse|jawaban|cevap|odpowied[źz]
-          |ответ|الجواب|الإجابة|答案|答え|答案|정답|उत्तर|উত্তর)\w{0,4}[*_]{0,3}
+          |ответ|الجواب|الإجابة|答案|答え|正解|정답|उत्तर|উত্তর)\w{0,4}[*_]{0,3}
         [^\n.:：]{0,25}?
         (?:\s?[:：=]|\s(?:es|est|ist|lautet|é|è|is|jest|adalah|هو|هي)\b|[是为為は]|\s[—–]\s
-          |(?=\s\d))[*_]{0,3}\s?""",
+          |(?=\s\d|\s\(?[A-Z]\b))[*_]{0,3}\s?""",
     re.VERBOSE | re.IGNORECASE,
 )
-_TWO_BOXES = re.compile(r"\\f?boxed\s?\{([^{}]{1,60})\}[$\s]{0,3}\b(or|and)\b[$\s]{0,3}$")
+_FOREIGN_IN_ASCII = (
+    "espuesta",
+    "esposta",
+    "isposta",
+    "ntwo",
+    "eponse",
+    "awaban",
+    "evap",
+    "dpowied",
+)
+_TWO_BOXES = re.compile(
+    r"\\f?boxed\s?\{([^{}]{1,60})\}[$\s]{0,3}(?:\\text\w{0,6}\{\s?)?\b(or|and)\b[}$\s]{0,3}$"
+)
 _MARKUP = re.compile(
     r"\\(?:boxed|text\w{0,8}|math\w{1,8}|displaystyle|left|right|quad|[\]\[() ;!,])"
     r"|~~[^~\n]{1,80}~~|</?(?:b|i|em|strong|code|u|p|span|mark)\b[^<>]{0,40}>"
-    r"|\*{2,}|\*(?![\s\d])|(?<![\s\d])\*|(?<!\w)_{1,3}(?=\w)|(?<=\w)_{1,3}(?!\w)|[`$\"“”]"
-)  # but no asterisk that multiplies
+    r"|\*{2,}|\*(?![\s\d])|\*(?<![\s\d]\*)|_(?<!\w_)_{0,2}(?=\w)|_(?<=\w_)_{0,2}(?!\w)|[`$\"“”]"
+)  # but no asterisk that multiplies; each part begins with its sign, which makes it fast
+_MAY_BE_MARKUP = re.compile(r"[\\*_`$\"“”<~]")
 _SENTENCE_END = re.compile(
     r"(?<!\bapprox)(?<!\bRs)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)[.!?](?:\s|$)|[。।！？]|\n"
 )
@@ -73,7 +87,7 @@ _CORRECTS = re.compile(
     r"""\b(?:wait|correction|oops|whoops|scratch\sthat|my\smistake|on\ssecond\sthought
           |i\s(?:have\s)?(?:made|make)\san?\s(?:\w{1,15}\s)?(?:mistake|error)
           |let\sme\s(?:re\w{2,12}|correct|fix|check|double.?check|verify))\b
-      |(?:^|[.!?,;…—–-]\s*)(?:no|sorry|apologies|actually|hmm+|rather|i\smean)\b(?=[\s,:;.!—–-])
+      |(?:^|[.!?,;…—–(-]\s*)(?:no|sorry|apologies|actually|hmm+|rather|i\smean|edit(?=:))\b(?=[\s,:;.!—–-])
       |(?<=\?)\s*no\b""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -119,7 +133,7 @@ def statements(text: str) -> Iterator[Statement]:
         elif (found := _ANNOUNCES.match(text, at)) and not _DISOWNED.search(text, at - 40, at):
             follows = text[found.end() : found.end() + _LONGEST]
             yield Statement(f"not {follows.lstrip()}" if found["not"] else follows)
-    if not markers:
+    if not markers and (not text.isascii() or any(word in text for word in _FOREIGN_IN_ASCII)):
         start = max(0, len(text) - 10 * _LONGEST)
         for found in reversed(list(_FOREIGN.finditer(text, start))[-_MOST_STATEMENTS:]):
             yield Statement(text[found.end() : found.end() + _LONGEST])
@@ -175,7 +189,9 @@ def correction(text: str) -> tuple[str, str, bool]:
         it). The second is empty where nothing is taken back.
     """
     found = _CORRECTS.search(text)
-    if not found or not found.start():
+    if found and not found.start():
+        found = _CORRECTS.search(text, found.end())
+    if not found:
         return text, "", False
     rest = text[found.end() :]
     while again := _CORRECTS.search(rest):
@@ -198,14 +214,17 @@ def is_loop(text: str) -> bool:
     """Whether a text ends with the same few characters again and again."""
     tail = text[-_LOOP_READ:]
     size = len(tail)
-    if size < _SMALLEST_LOOP:
+    if (
+        size < _SMALLEST_LOOP
+        or tail.find(tail[-_SMALLEST_LOOP // 4 :]) == size - _SMALLEST_LOOP // 4
+    ):
         return False
     return any(tail.startswith(tail[period:]) for period in range(1, size // 6))
 
 
 def without_markup(text: str) -> str:
     """The text without Markdown emphasis, quotation marks and the commonest LaTeX."""
-    return _MARKUP.sub("", text).strip()
+    return (_MARKUP.sub("", text) if _MAY_BE_MARKUP.search(text) else text).strip()
 
 
 def first_line(text: str) -> str:

@@ -53,6 +53,7 @@ _LEADS = _words(
     either between from x y n = : ~ ( [ { " ' , $ ≈ € £ < > - — – . ∴"""
 )
 _ALTERNATIVES = _words("or and to , / & through")
+_BESIDE = _words("a an the $ = x y z n")
 _HEDGES = _words("maybe possibly perhaps even else rather about approximately roughly")
 _REASONS = _words("because since as if when given assuming considering due where check checking")
 _DEMOTES = _words("after from in per within during than by every each over")
@@ -66,6 +67,7 @@ _RESULTS = re.compile(
     r"|\btherefore|\bmeaning|\bleaving|\bresulting in|\byield(?:s|ing)|\bor)$"
 )
 _STEPS = _words(", ; then and so next now")
+_UNSURE = re.compile(r"\b(?:could|might|may|perhaps|possibly|maybe)(?: also)?(?: be)?$")
 _CONVERSIONS = (60.0, 24.0, 7.0, 12.0, 100.0, 1000.0, 3600.0)
 
 
@@ -109,7 +111,8 @@ def final_number(text: str, truncated: bool = False) -> Reading:
 def _stated(statement: Statement, text: str, cut: bool) -> Reading:
     """What an announced answer says; NOT_FOUND where it is no number."""
     content = statement.text.lstrip()
-    if (statement.is_closed or not cut) and (whole := _PLAIN.fullmatch(content)):
+    is_clear = len(statement.after) < 4 if statement.is_closed else not cut
+    if is_clear and (whole := _PLAIN.fullmatch(content)):
         return float(whole[1])
     if statement.is_closed:
         reading = _opening_number(plain(content))
@@ -202,14 +205,14 @@ def _first_in_line(line: Line) -> Reading:
         elif _is_result(line, place, tail, is_composite or conflict):
             current, conflict = number, number.is_range
             is_composite = number.is_computed
-        elif number.in_parentheses or "(" in words:
+        elif (number.in_parentheses or "(" in words) and tail[-1:] != ["or"]:
             if conflict:
                 current, conflict = number, False
         elif _are_alternatives(tail):
             conflict = conflict or not _is_conversion(words, current, number)
         elif tail and tail[-1] == "of":
             is_composite = True
-        elif _is_continued(words):
+        elif not words or _is_continued(words) or _UNSURE.search(" ".join(words)):
             conflict = True
     if conflict:
         return CONFLICT
@@ -247,6 +250,8 @@ def _is_left_open(line: Line, place: int) -> bool:
     one, other, words = line.quantities[place - 1], line.quantities[place], line.before(place)
     if one.is_computed or _is_same(one, other) or (words[:1] == [","] and len(words) > 2):
         return False
+    if place == 1 and _LEADS.issuperset(line.before(0)) and _is_continued(words):
+        return True
     if "or" not in words and "between" not in line.before(place - 1):
         return False
     return _are_alternatives(_without_leads(words))
@@ -271,9 +276,7 @@ def _last_number(text: str) -> Reading:
 def _without_leads(words: Sequence[str]) -> list[str]:
     """The words without those at their end that only lead to a number."""
     end = len(words)
-    while end and (
-        words[end - 1] in _HEDGES or words[end - 1] in ("a", "an", "the", "$", "=", "x")
-    ):
+    while end and (words[end - 1] in _HEDGES or words[end - 1] in _BESIDE):
         end -= 1
     return list(words[:end])
 
@@ -302,7 +305,7 @@ def _are_alternatives(tail: Sequence[str]) -> bool:
 
 def _is_continued(words: Sequence[str]) -> bool:
     """Whether a number goes on with a smaller unit: "6 feet 2 inches"."""
-    return len(words) == 1 and words[0].isalpha() and len(words[0]) > 1 and words[0] not in (
+    return len(words) == 1 and words[0].isalpha() and words[0] not in (
         *_DEMOTES, "for", "at", "with", "on", "of", "x"
     )  # fmt: skip
 
@@ -312,6 +315,7 @@ def _is_circumstance(words: Sequence[str]) -> bool:
     tail = _without_leads(words)
     return bool(tail) and (
         tail[-1] in _DEMOTES
+        or words[-2:] == ["of", "the"]
         or (len(tail) > 1 and tail[-2] in ("after", "by") and tail[-1].endswith("ing"))
     )
 

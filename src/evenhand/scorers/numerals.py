@@ -80,7 +80,7 @@ MAGNITUDES = (*_GROUPS, "half", "point", "times", "plus", "minus", "and", "or", 
 
 _CURRENCIES = frozenset("$€£¥₹¢₩₽₺")
 _CODES = frozenset(("us", "ca", "a", "au", "nz", "hk", "s", "r", "usd", "eur", "gbp", "rs", "inr"))
-_UNKNOWNS = frozenset("xyznabπλθ")
+_UNKNOWNS = frozenset("xyznabiπλθ")
 _NOT_ONE_BEFORE = frozenset(
     [
         "the",
@@ -202,9 +202,11 @@ _LATEX_PLAIN = {
     "space": " ",
     "nothing": "",
 }
+_DEGREES = re.compile(r"\^?\s?\{?\s?\\(?:circ|degree)\b\s?\}?")
 _FRACTION = re.compile(r"\\[dtc]?frac\s?(?:\{([^{}]{1,30})\}|(\d))\s?(?:\{([^{}]{1,30})\}|(\d))")
 _MATH_MARK = re.compile(r"\$\$|\$(?![ ]?-?[ ]?[\d.,])")
 _DOUBLE_STAR = re.compile(r"(?<=\d)\s?\*\*\s?(?=\d)")
+_MAY_BE_EMPHASIS = re.compile(r"[*_`\"“”<~]")
 _EMPHASIS = re.compile(
     r"~~[^~\n]{1,80}~~|\*{2,}(?!\s?\d)|(?<![\s\d])\*{1,3}|(?<!\S)\*{1,3}(?=[\w$€£-])"
     r"|(?<!\w)_{1,3}(?=\S)|(?<=\S)_{1,3}(?!\w)|[`\"“”]"
@@ -249,11 +251,14 @@ def plain(text: str) -> str:
         text = _MATH_MARK.sub("", text)
     if "**" in text:
         text = _DOUBLE_STAR.sub("^", text)
+    if not _MAY_BE_EMPHASIS.search(text):
+        return text
     return _EMPHASIS.sub(lambda m: " " if m[0] == "~" else "", text)
 
 
 def _without_latex(text: str) -> str:
     text = text.replace("{,}", ",").replace("\\\\", "\n")
+    text = _DEGREES.sub("°", text)
     text = re.sub(r"(?<=\d)(?=\\[dtc]?frac)", " ", text)
     text = _FRACTION.sub(_as_quotient, text)
     text = _LATEX_SIGNS.sub(lambda m: _LATEX_PLAIN[m.lastgroup or ""], text)
@@ -570,10 +575,11 @@ class _Expression:
                 touching and token in _UNKNOWNS and not (token == "x" and self._starts(self.at + 1))
             ):
                 value = _NAN
+                self.at += 1
             elif token == "and" and self._part_follows(self.at + 1):
                 value += self._part(self.at + 1)
                 value = self._scaled(value)
-            elif touching and token in ("(", "sqrt"):
+            elif token == "sqrt" or (touching and token == "("):
                 inside = self._group(root=token == "sqrt")
                 value = _NAN if inside is None else value * inside
         value = self._with_cents(value)
@@ -705,7 +711,7 @@ class _Expression:
             elif token in _SCALES and last in ("", "unit", "tens", "hundred"):
                 total, group, last = total + (group or 1.0) * _SCALES[token], 0.0, "scale"
             elif (
-                token == "and"
+                token in (("and",) if last == "hundred" else ("and", ","))
                 and last in ("hundred", "scale")
                 and at + 1 < len(tokens)
                 and (tokens[at + 1] in _UNITS or tokens[at + 1] in _TENS)

@@ -32,9 +32,12 @@ from evenhand.scorers.final import (
 
 _BRACKETS = frozenset("()[]{}<>")
 _CLAUSE_END = re.compile(r"[,;:(—]|\s-\s|\b(?:because|since|as|so|given)\b")
-_ALTERNATIVE = re.compile(r"\W{0,3}\s?(?:\bor\b|\band\b|/)\W{0,3}")
-_NEGATED = re.compile(r"(?:\bnot|n't|n’t|\bnever|\bnor|\bneither)\s(?:\w{1,20}\s)?$")
+_ALTERNATIVE = re.compile(r"\W{0,3}\s?(?:\bor\b|\band\b|/)\W{0,3}|\s")
+_NEGATED = re.compile(r"(?:\bnot|\bcannot|n't|n’t|\bnever|\bnor|\bneither)\s(?:\w{1,20}\s)?$")
 _QUESTION = re.compile(r"[^.!?\n]{0,200}\?(?:\s|$)")
+_UNSURE = re.compile(r"\b(?:maybe|perhaps|possibly)\b.*\b(?:maybe|perhaps|possibly)\b")
+_BOOLEANS = frozenset(("true", "false"))
+_BECOMES = re.compile(r"[=→]>?\s?|->\s?|\b(?:is|equals|to|as|gives)\s(?=\W{0,3}(?:true|false)\b)")
 _SYNONYMS = {
     frozenset(("yes", "no")): {
         **dict.fromkeys(("yep", "yeah", "yup", "true"), "yes"),
@@ -43,13 +46,17 @@ _SYNONYMS = {
     frozenset(("true", "false")): {"yes": "true", "no": "false"},
 }
 
-_LIST_NUMBER = re.compile(r"^\s*(?:\d{1,3}[.)]|[-•*])\s+", re.MULTILINE)
-_INLINE_NUMBER = re.compile(r"(?:^|(?<=\s))\(?\d{1,3}[.)]\s")
+_LIST_NUMBER = re.compile(r"^\s*(?:(?:\d{1,3}|[a-h])[.)]|[-•*])\s+", re.MULTILINE)
+_INLINE_NUMBER = re.compile(r"(?:^|(?<=\s))\(?(?:\d{1,3}|[a-h])[.)]\s")
 _BETWEEN_WORDS = re.compile(r"(?:[\s,;|→<>]|->|=>)+")
 _AND = re.compile(r",\s?and\s|\sand\s")
 _ARTICLE = re.compile(r"^(?:the|an?)\s", re.IGNORECASE)
 _QUOTES = re.compile(r"[\"“”„`*(){}\[\]]|(?<!\w)['‘’]|['‘’](?!\w)")
+_LABELED = re.compile(r"[^:\n]{1,60}:\W{0,3}\s\W{0,3}\w")
 _LEADS = re.compile(r".*(?:\b(?:is|are|was|were|be)\b|['’]s\b|:)\s", re.DOTALL)
+_APPOSITION = re.compile(
+    r",\s(?:the|an?|which|who|because|since|as|not|located|where|in|on)\s", re.IGNORECASE
+)
 _ENDS = re.compile(
     r"\s(?:is|are)\s(?:the\s)?(?:(?:correct|right|final)\s)?(?:answer|correct|right)$",
     re.IGNORECASE,
@@ -88,20 +95,20 @@ def _finally_named(text: str, choices: tuple[str, ...], cut: bool) -> frozenset[
         word = without_markup(first).strip(" .!").lower()
         return frozenset({word} & _words(choices)) if rest.strip() else frozenset()
     line = without_markup(last_line(text))
-    said, rest, confirms = correction(line)
+    said, rest, _ = correction(line)
     asked = _QUESTION.sub("", line)
     named = _in_sentences(asked if asked.strip() else line, choices)
-    if rest and not confirms:
-        return _last_word(line[len(said) :], choices) or named
+    if rest:
+        named = _last_word(line[len(said) :], choices) or named
     return named or _named(first_line(text), choices, whole=True)
 
 
 def _stated(statement: Statement, choices: tuple[str, ...]) -> frozenset[str]:
     """The choices that an announced answer names, or its correction."""
     content = statement.text.strip()
-    said, rest, confirms = (content, "", False) if statement.is_closed else correction(content)
+    said = content if statement.is_closed else correction(content)[0]
     named = _named(first_line(without_markup(said)), choices)
-    if rest and not confirms and named:
+    if named and said != content:
         return _last_word(without_markup(content[len(said) :]), choices) or named
     return named
 
@@ -123,7 +130,11 @@ def _last_word(text: str, choices: tuple[str, ...]) -> frozenset[str]:
 
 def _named(line: str, choices: tuple[str, ...], *, whole: bool = False) -> frozenset[str]:
     """The choices, in lower case, that a sentence or its first clause opens or ends with."""
-    sentence = first_sentence(line).lower().rpartition("=")[2].strip()
+    sentence = first_sentence(line).lower()
+    if _words(choices) == _BOOLEANS:
+        sentence = _BECOMES.split(sentence)[-1]
+    if _UNSURE.search(sentence):
+        return frozenset(word for word in re.findall(r"\w+", sentence) if word in _words(choices))
     for words, opening, ending in _patterns(choices):
         if first := opening.match(sentence):
             if whole and sentence[first.end() :].strip(" .!"):
@@ -187,6 +198,8 @@ def _score_open(text: str, answer: str, truncated: bool) -> Score:
         return missing(truncated)
     else:
         candidates = list(_in_place_of_statement(text))
+        if not candidates and _compared([last_line(text)], answer) == 1.0:
+            return 1.0
     if not candidates:
         return missing(truncated)
     return _compared(candidates, answer)
@@ -198,7 +211,10 @@ def _in_place_of_statement(text: str) -> Iterator[str]:
     listed = [line for line in lines if _LIST_NUMBER.match(line)]
     if listed:
         yield "\n".join(listed)
-    if len(lines) == 1 or (len(lines) > 1 and lines[-2].rstrip(" *").endswith(":")):
+    introduced = next((n for n, line in enumerate(lines) if line.rstrip(" *").endswith(":")), None)
+    if introduced is not None and not listed:
+        yield "\n".join(lines[introduced + 1 :])
+    if len(lines) == 1 or (lines and _LABELED.match(lines[-1])):
         yield lines[-1]
     elif all(len(line.split()) < 3 for line in lines):
         yield "\n".join(lines)
@@ -210,7 +226,9 @@ def _compared(candidates: list[str], answer: str) -> Score:
     """1.0 where one of the candidates is the right answer."""
     if _BRACKETS.issuperset(answer.replace(" ", "")):
         right = answer.replace(" ", "")
-        return float(any(_brackets(candidate) == right for candidate in candidates))
+        readings = [without_markup(candidate) for candidate in candidates]
+        readings += [candidate.replace("\\", "") for candidate in candidates if "\\" in candidate]
+        return float(any(_brackets(reading) == right for reading in readings))
     right = _normal(answer)
     for candidate in candidates:
         forms = list(_forms(candidate))
@@ -226,7 +244,7 @@ def _compared(candidates: list[str], answer: str) -> Score:
 
 def _brackets(candidate: str) -> str:
     """The first run of brackets, without what is between them."""
-    run = _BRACKET_RUN.search(_ASIDE.sub("", without_markup(candidate)))
+    run = _BRACKET_RUN.search(_ASIDE.sub("", candidate))
     return "".join(letter for letter in run[0] if letter in _BRACKETS) if run else ""
 
 
@@ -237,10 +255,14 @@ def _forms(candidate: str) -> Iterator[str]:
     if "\n" in candidate.strip():
         yield "\n".join(x for x in candidate.split("\n") if _LIST_NUMBER.match(x))
         yield candidate.strip().partition("\n\n")[0]
-    for part in (sentence, line):
+    for part in (without_markup(sentence), without_markup(line)):
         yield _ENDS.sub("", part.rstrip(" .!"))
         yield _ASIDE.sub("", part)
         yield _LEADS.sub("", part, count=1)
+        yield _APPOSITION.split(part, maxsplit=1)[0]
+        pieces = {_normal(piece): piece for piece in re.split(r"[,\n]", part)}
+        if len(pieces) == 1:
+            yield next(iter(pieces))
     marked = _MARKED.findall(line)
     if len(marked) == 1:
         yield "".join(marked[0])
