@@ -203,7 +203,11 @@ def _stated(statement: Statement, choices: tuple[str, ...]) -> _Named:
         named = _named(first_line(statement.text.strip()), choices)
         _, rest, confirms = correction(". " + statement.after)
     else:
-        said, rest, confirms = correction(statement.text.strip())
+        content = statement.text.strip()
+        whole = _by_text(_plain(content), choices, shortest=3)
+        if whole and not whole[1].strip(" ."):
+            return frozenset(whole[0])
+        said, rest, confirms = correction(content)
         named = _named(first_line(said.strip()), choices)
     if rest and not confirms:
         corrected = _without_statement(rest.strip(" ,:;.—–-"), choices)

@@ -87,7 +87,8 @@ _CORRECTS = re.compile(
     r"""\b(?:wait|correction|oops|whoops|scratch\sthat|my\smistake|on\ssecond\sthought
           |i\s(?:have\s)?(?:made|make)\san?\s(?:\w{1,15}\s)?(?:mistake|error)
           |let\sme\s(?:re\w{2,12}|correct|fix|check|double.?check|verify))\b
-      |(?:^|[.!?,;…—–(-]\s*)(?:no|sorry|apologies|actually|hmm+|rather|i\smean|edit(?=:))\b(?=[\s,:;.!—–-])
+      |(?:^|[.!?,;…—–(-]\s*)(?:(?:sorry|apologies|actually|hmm+|rather|i\smean|edit(?=:))\b(?=[\s,:;.!—–-])
+          |no\b(?=[,:;.!—–-]|\s(?:wait|it|the\sanswer|that|sorry|actually|make)\b))
       |(?<=\?)\s*no\b""",
     re.VERBOSE | re.IGNORECASE,
 )
