@@ -78,6 +78,7 @@ class Server:
         count: counts the prompt's tokens, from the messages; without it, words are counted.
         content: gives the content field, from the key.
         retry_after: value of this header with every 429; without it, every other one has one.
+        reply: gives a reply of any kind, from body and request; None for a normal one.
         log: file that everything is appended to.
     """
 
@@ -90,6 +91,7 @@ class Server:
     count: Callable[[list[Any]], int] | None = None
     content: Callable[[str], Any] = answer_of
     retry_after: str | None = None
+    reply: Callable[[dict[str, Any], web.Request], web.StreamResponse | None] = lambda _b, _r: None
     log: Path | None = None
     url: str = ""
     requests: list[str] = field(default_factory=list)
@@ -102,7 +104,7 @@ class Server:
     _attempts: dict[str, int] = field(default_factory=dict)
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions."""
+        """POST of any path."""
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
@@ -114,7 +116,7 @@ class Server:
 
     async def _reply(self, request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
-        key = key_of(body["messages"], body.get("seed"))
+        key = key_of(body.get("messages") or body["contents"], body.get("seed"))
         self.bodies.append(body)
         self.times.append(monotonic())
         self._note("request", key, self.requests)
@@ -123,6 +125,10 @@ class Server:
             await asyncio.sleep(0.01)
         if self.latency:
             await asyncio.sleep(self.latency)
+        reply = self.reply(body, request)
+        if reply is not None:
+            self.statuses.append(reply.status)
+            return reply
         refusal = self.refuse(body, request.headers.get("Authorization", ""))
         if refusal:
             return self._status(*refusal, headers=self._retry_headers(refusal[0], key))
@@ -226,7 +232,7 @@ def serving(**behavior: Any) -> Iterator[Server]:
 
     async def start() -> web.AppRunner:
         app = web.Application(client_max_size=2**24)
-        app.router.add_post("/v1/chat/completions", server.chat)
+        app.router.add_post("/{path:.*}", server.chat)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)

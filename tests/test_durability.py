@@ -35,7 +35,7 @@ import evenhand
 from evenhand.engines.engine import Response
 
 class Engine:
-    model, address = "test", "here"
+    model, address, notes = "test", "here", ()
 
     def rendered(self, messages):
         return str(messages)

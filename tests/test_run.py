@@ -33,6 +33,7 @@ class Failing:
     """Answers `good` requests, then raises."""
 
     model = "openai/test"
+    notes = ()
     address = "here"
 
     def __init__(self, good: int, error: Exception) -> None:

@@ -45,8 +45,9 @@ def _on_what_was_asked(record: RunRecord) -> list[str]:
         )
     if study.limit:
         notes.append(f"limited to {study.limit} items of each benchmark")
-    if study.samples > 1 and not study.decoding.temperature:
+    if study.samples > 1 and study.decoding.temperature == 0:
         notes.append("samples at temperature 0 may all be the same, and tell nothing more")
+    notes += dict.fromkeys(note for session in record.sessions for note in session.notes)
     if len(record.addresses) > 1:
         notes.append(f"the answers come from more than one place: {', '.join(record.addresses)}")
     return notes

@@ -88,6 +88,7 @@ async def run(
                 ended=_now(),
                 answers=progress.sent - sent,
                 cost=progress.cost - spent if price else None,
+                notes=tuple(engine.notes),
             )
             store.update_record(sessions=(*sessions, ended))
     return recorder.progress

@@ -48,6 +48,7 @@ class Session:
         versions: of evenhand, Python and the packages that ran a model.
         answers: how many came; None as long as it is not over.
         cost: dollars, where a price was given.
+        notes: what was asked otherwise than the study says, such as without a temperature.
     """
 
     began: str
@@ -55,6 +56,7 @@ class Session:
     versions: dict[str, str] = field(default_factory=dict)
     answers: int | None = None
     cost: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
