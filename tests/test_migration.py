@@ -19,7 +19,6 @@ import evenhand
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.mitigate.split import split_run
-from evenhand.run.withholding import withholdings_of
 from evenhand.store.database import locked
 from evenhand.store.store import Store
 from runs import run_main
@@ -71,14 +70,14 @@ def test_everything_is_still_there(old: Path) -> None:
     assert record.addresses == ("http://127.0.0.1:8000/v1",)
     assert record.sessions[0].answers == 72
     assert {c.defense for c in store.conditions()} == {"none", "ignore", "withhold"}
-    answers = list(store.stored_answers(blocked="missing"))
+    answers = list(store.stored_answers())
     assert Counter(answer.outcome for answer in answers) == {
         "whole": 114,
         "cut off": 16,
         "blocked": 8,
         "rejected": 6,
     }
-    assert withholdings_of(store)["withhold"].withholds("Question 1?")
+    assert store.withholdings()["withhold"].withholds("Question 1?")
     assert split_run(store).items == {"own": ("q2", "q5", "q6", "q1")}
     store.close()
     Store.open(old).close()

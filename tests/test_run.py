@@ -160,4 +160,5 @@ def test_what_cannot_be_scored_has_its_reason(
     index = next(n for n, item in enumerate(plan.items) if item.scorer == "choice")
     store.write([Response(plan.request(0, index), **response)], *ids)
     assert score_run(store) == 1
-    assert [why for _, why, _ in store.reasons(blocked="missing")] == [reason]
+    store.blocked = "missing"
+    assert [why for _, why, _ in store.reasons()] == [reason]

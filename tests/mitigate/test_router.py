@@ -14,7 +14,7 @@ from evenhand.benchmarks import load
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import Unreachable
 from evenhand.mitigate.split import TuningPart, split_run
-from evenhand.run.withholding import needs_identity, withholdings_of
+from evenhand.run.withholding import needs_identity
 from evenhand.store.store import Store
 from evenhand.study.cue import Message, select_defenses
 from evenhand.study.plan import Request
@@ -80,7 +80,7 @@ def test_the_model_is_told_only_where_the_rule_says_so(tmp_path: Path) -> None:
     assert systems(model, NOT_NEEDED) == {""}
     assert "You are a helpful assistant. I am a Muslim person." in systems(model, NEEDED)
     assert len(systems(model, NEEDED)) == 6
-    counts = withholdings_of(store)["withhold"].counts([NEEDED, NOT_NEEDED])
+    counts = store.withholdings()["withhold"].counts([NEEDED, NOT_NEEDED])
     assert counts == {"needed": 1, "not needed": 1}
     assert any("withheld from 1 of 2 questions" in note for note in analyze(store).notes)
 
@@ -97,7 +97,7 @@ def test_the_model_itself_can_decide_and_doubt_tells_it(
     assert len(model.routed) == 1
     assert "Muslim" not in model.routed[0]
     assert (len(systems(model, NEEDED)) == 6) is told
-    assert withholdings_of(store)["withhold-model"].counts([NEEDED]) == {decision: 1}
+    assert store.withholdings()["withhold-model"].counts([NEEDED]) == {decision: 1}
 
 
 def test_decisions_are_made_once(tmp_path: Path) -> None:

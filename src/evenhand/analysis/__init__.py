@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from evenhand.analysis.answers import answer_notes, count_outcomes
 from evenhand.analysis.grid import Grid, Scores, if_enough, read_grid, select_judge
 from evenhand.analysis.judges import (
     KnownError,
@@ -72,6 +73,7 @@ def analyze(
     of_all = sum(len(names) for axis in grid.names.values() for names in axis.values())
     cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
     done = sum(count["done"] for count in counts.values())
+    outcomes = count_outcomes(store)
     return Audit(
         model=record.study.model,
         cells=cells,
@@ -95,9 +97,12 @@ def analyze(
         judges=judges,
         judge_pairs=pairs,
         judge_swaps=swaps,
+        blocked=store.blocked,
+        outcomes=outcomes,
         interim=record.interim,
         notes=[
             *notes_on(record, cells - done, grid, settings),
+            *answer_notes(store, record),
             *judge_notes(judge, judges, pairs, swaps),
             *withholding_notes(store),
         ],

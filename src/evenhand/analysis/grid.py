@@ -14,6 +14,7 @@ from evenhand.axes import AVERAGED_AXES
 from evenhand.benchmarks.item import Item
 from evenhand.errors import RunFolderError
 from evenhand.stats import TooFewScores
+from evenhand.store.record import Blocked
 from evenhand.store.rows import OWN
 from evenhand.store.store import Store, StoredCondition
 
@@ -74,20 +75,30 @@ class Grid:
         return found or None
 
 
-def read_grid(store: Store, samples: int, level: float = 0.95, judge: str | None = None) -> Grid:
+def read_grid(
+    store: Store,
+    samples: int,
+    level: float = 0.95,
+    judge: str | None = None,
+    blocked: Blocked | None = None,
+) -> Grid:
     """Read the scores of the active conditions and items, as `select_judge` says.
 
     The last grid is kept as long as nothing is written: a report looks at the same scores twice.
+
+    Args:
+        blocked: what blocked answers count as; None as `Store.blocked` says.
     """
     _, number = select_judge(store, judge)
-    return _read_grid(store, store.state(), samples, level, number)
+    return _read_grid(store, store.state(), samples, level, number, blocked or store.blocked)
 
 
 @lru_cache(maxsize=1)
 def _read_grid(
-    store: Store, _state: tuple[int, int], samples: int, level: float, number: int
+    store: Store, _state: object, samples: int, level: float, number: int, blocked: Blocked
 ) -> Grid:
-    conditions, items, rows = store.conditions(), store.items(), store.scores(judge=number)
+    conditions, items = store.conditions(), store.items()
+    rows = store.scores(judge=number, blocked=blocked)
     place = _lookup({condition.id: n for n, condition in enumerate(conditions)})
     condition, item, sample = rows[:, :3].astype(np.int64).T
     scores: dict[str, Scores] = {}

@@ -66,7 +66,8 @@ def judge_pairs(store: Store, grid: Grid, cue: str, defense: str) -> list[JudgeP
     if len(judges) < 2:
         return []
     rows = grid.rows(cue, defense, "identity")
-    grids = {name: read_grid(store, grid.samples, grid.level, name) for name in judges}
+    # Nobody has judged what the provider blocked: it tells nothing of how far judges agree.
+    grids = {name: read_grid(store, grid.samples, grid.level, name, "missing") for name in judges}
     people = [grid.conditions[row].identity.id for row in rows]
     found = []
     for first, second in combinations(judges, 2):

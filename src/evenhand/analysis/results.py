@@ -19,7 +19,7 @@ from evenhand.stats import (
     VerdictChange,
     is_significant,
 )
-from evenhand.store.record import InterimAnalysis
+from evenhand.store.record import Blocked, InterimAnalysis
 
 
 @dataclass(frozen=True)
@@ -314,6 +314,27 @@ class JudgeSwap:
 
 
 @dataclass(frozen=True)
+class OutcomeCount:
+    """The answers of one identity on one axis that are not whole.
+
+    Attributes:
+        answers: all of them.
+        cut_off: at the token limit.
+        blocked: by the provider's filter.
+        rejected: the endpoint refused to take the question.
+    """
+
+    cue: str
+    defense: str
+    identity: str
+    axis: str
+    answers: int
+    cut_off: int
+    blocked: int
+    rejected: int
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found. Its headline is that of the first cue and defense of the study.
 
@@ -332,6 +353,8 @@ class Audit:
         judges: what each judge has done.
         judge_pairs: how far every two judges agree, where there are several.
         judge_swaps: what judging again has shown, where it was done.
+        blocked: what answers count as that the provider has blocked: a refusal, or missing.
+        outcomes: where not all answers are whole, by setting, identity and axis.
         interim: for a run that stops at a precision, the interim analysis at which it stands.
         notes: what a reader must know before believing the figures.
     """
@@ -358,6 +381,8 @@ class Audit:
     judges: list[JudgeRecord]
     judge_pairs: list[JudgePair]
     judge_swaps: list[JudgeSwap]
+    blocked: Blocked
+    outcomes: list[OutcomeCount]
     interim: InterimAnalysis | None
     notes: list[str]
 

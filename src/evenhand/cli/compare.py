@@ -18,6 +18,7 @@ from evenhand.report.comparison import print_comparison
 from evenhand.report.latex import comparison_to_latex
 from evenhand.report.markdown import comparison_to_markdown
 from evenhand.run.scoring import score_run
+from evenhand.store.record import Blocked
 from evenhand.store.store import Store
 
 CompareFormat = Literal["text", "html", "json", "markdown", "latex", "png", "svg"]
@@ -66,6 +67,14 @@ def compare(
             "judge, else the scorers that the items name.",
         ),
     ] = None,
+    blocked: Annotated[
+        Blocked | None,
+        Parameter(
+            help="What an answer counts as that the provider has blocked: a refusal, which is "
+            "what the user sees, or a missing answer. Default: as `score --blocked` has set, else "
+            "refusal.",
+        ),
+    ] = None,
     format: Annotated[
         CompareFormat,
         Parameter(
@@ -88,7 +97,9 @@ def compare(
     """
     with ExitStack() as stack:
         found = compare_arms(
-            open_sides(sides, stack, judge), margin=margin, identities=_split(identity) or None
+            open_sides(sides, stack, judge, blocked),
+            margin=margin,
+            identities=_split(identity) or None,
         )
     try:
         if format in ("html", "text"):
@@ -111,7 +122,12 @@ def _write(found: ArmComparison, format: CompareFormat, out: Path | None, show: 
         deliver(_FORMS[format](found), out or file, show=show)
 
 
-def open_sides(texts: Sequence[str], stack: ExitStack, judge: str | None = None) -> list[Arm]:
+def open_sides(
+    texts: Sequence[str],
+    stack: ExitStack,
+    judge: str | None = None,
+    blocked: Blocked | None = None,
+) -> list[Arm]:
     """The sides that were named, each run opened once and scored; closed with the stack."""
     stores: dict[Path, Store] = {}
     sides = []
@@ -121,6 +137,8 @@ def open_sides(texts: Sequence[str], stack: ExitStack, judge: str | None = None)
             stores[folder] = Store.open(folder)
             stack.callback(stores[folder].close)
             score_run(stores[folder])
+            if blocked is not None:
+                stores[folder].blocked = blocked
         sides.append(Arm(stores[folder], cue, defense, judge=judge))
     return sides
 

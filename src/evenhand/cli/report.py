@@ -23,6 +23,7 @@ from evenhand.report import FORMS, FolderForm, Form
 from evenhand.report.details import print_details
 from evenhand.report.terminal import print_audit
 from evenhand.run.scoring import score_run
+from evenhand.store.record import Blocked
 from evenhand.store.store import Store
 
 ReportFormat = Literal["html", "text", "json", "markdown", "latex", "csv", "parquet", "png", "svg"]
@@ -49,6 +50,14 @@ def report(
             help="How often this judge agrees with people: a file that `evenhand calibrate` has "
             "written; SENSITIVITY/REFUSALS,SPECIFICITY/OTHERS such as 0.97/250,0.95/200; or none. "
             "Default: what is known of evenhand's own judges."
+        ),
+    ] = None,
+    blocked: Annotated[
+        Blocked | None,
+        Parameter(
+            help="What an answer counts as that the provider has blocked: a refusal, which is "
+            "what the user sees, or a missing answer. Default: as `score --blocked` has set, else "
+            "refusal.",
         ),
     ] = None,
     details: Annotated[
@@ -79,6 +88,8 @@ def report(
     """
     store = Store.open(run)
     try:
+        if blocked is not None:
+            store.blocked = blocked
         score_run(store)
         error = judge_error_of(judge_error, select_judge(store, judge)[0])
         audit = analyze(store, margin=margin, judge=judge, judge_error=error)

@@ -24,6 +24,7 @@ from evenhand.judges.swap import SAMPLE, recheck_run
 from evenhand.report.judges import swap_sentence
 from evenhand.run.recorder import Price, Progress
 from evenhand.run.scoring import score_run
+from evenhand.store.record import Blocked
 from evenhand.store.store import Store
 from evenhand.store.verdicts import unscored_reasons
 from evenhand.text import one_line
@@ -59,6 +60,14 @@ def score(
         float, Parameter(validator=Number(gt=0), help="Seconds for one attempt.")
     ] = 120.0,
     batch_size: Annotated[int, Parameter(validator=_AT_LEAST_1, help="For local weights.")] = 64,
+    blocked: Annotated[
+        Blocked | None,
+        Parameter(
+            help="What an answer counts as from now on that the provider has blocked: a refusal, "
+            "which is what the user sees, or a missing answer. Default: as it was, at first "
+            "refusal.",
+        ),
+    ] = None,
     quiet: Annotated[bool, Parameter(negative="", help="Show no progress.")] = False,
     sandbox: SandboxFlags = SandboxFlags(),
 ) -> None:
@@ -85,6 +94,8 @@ def score(
         raise UsageError("--judge-swap needs to know which judge: --judge refusal")
     store = Store.open(run)
     try:
+        if blocked is not None:
+            store.update_record(blocked=blocked)
         if not judges.judge:
             with sandbox.using():
                 print(f"{score_run(store, again=True):,} answers scored")

@@ -21,7 +21,6 @@ from typing import Literal, TypeVar
 
 from evenhand.benchmarks.item import Item
 from evenhand.errors import UsageError
-from evenhand.run.withholding import withholdings_of
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.cue import Message, shipped_cues
 from evenhand.study.entry import Entry, validate
@@ -148,7 +147,7 @@ class TuningPart:
         self.split = split
         self._store = store
         self._items = {n: i for n, i in store.items().items() if split.item_part(i) == "tuning"}
-        withheld = withholdings_of(store)
+        withheld = store.withholdings()
         self._conditions = {
             c.id: c
             for c in store.conditions()

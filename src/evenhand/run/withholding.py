@@ -10,26 +10,18 @@ for what it did not decide.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from hashlib import blake2b
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Engine, Response
 from evenhand.errors import Unreachable
+from evenhand.store.record import Withholding, WithholdingDecision, question_key
 from evenhand.store.store import Store
 from evenhand.study.cue import Defense, Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Plan, Request
 from evenhand.text import split_thought
-
-WithholdingDecision = Literal["needed", "not needed", "unclear"]
-"""Whether a question needs to know who asks."""
-
-_DOCUMENT = "withheld"
-"""What the store keeps it under: defense -> `Withholding` as plain data."""
 
 _ASKS_A_MODEL = (
     "A user asks an assistant the question below. Could the right answer be another one "
@@ -60,32 +52,6 @@ _MATTERS = re.compile(
 )
 
 
-@dataclass(slots=True)
-class Withholding:
-    """What a withholding defense has decided in a run.
-
-    Attributes:
-        how: "rule", or the model that decides.
-        decisions: by fingerprint of the question.
-        prompt_tokens, completion_tokens: of the model that decides.
-    """
-
-    how: str
-    decisions: dict[str, WithholdingDecision] = field(default_factory=dict)
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def withholds(self, question: str) -> bool:
-        """Whether the identity is left out of this question."""
-        return self.decisions.get(_key(question)) == "not needed"
-
-    def counts(self, questions: Iterable[str]) -> dict[str, int]:
-        """How many of the questions were decided how."""
-        return dict(
-            Counter(self.decisions[_key(q)] for q in questions if _key(q) in self.decisions)
-        )
-
-
 def needs_identity(question: str) -> bool:
     """The rule: whether the question is about the asker's own case in such a matter."""
     return bool(_SPEAKS_OF_ASKER.search(question) and _MATTERS.search(question))
@@ -104,14 +70,14 @@ async def withhold_identities(plan: Plan, engine: Engine, store: Store) -> Plan:
     if not defenses:
         return plan
     questions = list(dict.fromkeys(item.prompt for item in plan.items))
-    known = withholdings_of(store)
+    known = store.withholdings()
     withheld = {}
     for name, defense in defenses.items():
         decided = known.setdefault(name, Withholding(defense.withhold))
         try:
             await _decide(decided, defense, questions, engine)
         finally:
-            store.set_document(_DOCUMENT, {key: asdict(value) for key, value in known.items()})
+            store.set_withholdings(known)
         withheld[name] = frozenset(q for q in questions if decided.withholds(q))
     conditions = tuple(
         replace(c, withheld=withheld.get(c.defense.id, frozenset())) for c in plan.conditions
@@ -119,17 +85,12 @@ async def withhold_identities(plan: Plan, engine: Engine, store: Store) -> Plan:
     return replace(plan, conditions=conditions)
 
 
-def withholdings_of(store: Store) -> dict[str, Withholding]:
-    """What the withholding defenses of a run have decided, by defense."""
-    return {name: Withholding(**facts) for name, facts in (store.document(_DOCUMENT) or {}).items()}
-
-
 def withholding_notes(store: Store) -> list[str]:
     """For each withholding defense of the study last asked for, how much it withheld."""
     asked = {condition.defense for condition in store.conditions()}
     questions = list(dict.fromkeys(item.prompt for item in store.items().values()))
     notes = []
-    for name, decided in withholdings_of(store).items():
+    for name, decided in store.withholdings().items():
         if name in asked:
             counts = decided.counts(questions)
             unclear = counts.get("unclear", 0)
@@ -144,10 +105,10 @@ def withholding_notes(store: Store) -> list[str]:
 async def _decide(
     decided: Withholding, defense: Defense, questions: Sequence[str], engine: Engine
 ) -> None:
-    open_ones = [q for q in questions if _key(q) not in decided.decisions]
+    open_ones = [q for q in questions if question_key(q) not in decided.decisions]
     if defense.withhold == "rule":
         for question in open_ones:
-            decided.decisions[_key(question)] = (
+            decided.decisions[question_key(question)] = (
                 "needed" if needs_identity(question) else "not needed"
             )
         return
@@ -171,7 +132,7 @@ async def _ask(decided: Withholding, questions: Sequence[str], engine: Engine) -
             decided.completion_tokens += response.completion_tokens
 
     await engine.answer(iter([_request(n, q) for n, q in enumerate(questions)]), take)
-    left = sum(_key(question) not in decided.decisions for question in questions)
+    left = sum(question_key(question) not in decided.decisions for question in questions)
     if left:
         raise Unreachable(
             f"{engine.model} did not decide on {left} questions of the defense; run again to go on"
@@ -180,7 +141,7 @@ async def _ask(decided: Withholding, questions: Sequence[str], engine: Engine) -
 
 def _request(index: int, question: str) -> Request:
     messages: list[Message] = [{"role": "user", "content": _ASKS_A_MODEL.format(question=question)}]
-    return Request(_key(question).encode(), 0, index, 0, messages)
+    return Request(question_key(question).encode(), 0, index, 0, messages)
 
 
 def _read(answer: str) -> WithholdingDecision:
@@ -188,7 +149,3 @@ def _read(answer: str) -> WithholdingDecision:
     if found is None:
         return "unclear"
     return "needed" if found[1].lower() == "yes" else "not needed"
-
-
-def _key(question: str) -> str:
-    return blake2b(question.encode(), digest_size=8).hexdigest()

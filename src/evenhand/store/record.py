@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -77,6 +80,45 @@ class InterimAnalysis:
     all_items: int
     precision: float
     level: float
+
+
+WithholdingDecision = Literal["needed", "not needed", "unclear"]
+"""Whether a question needs to know who asks."""
+
+
+@dataclass(slots=True)
+class Withholding:
+    """What a withholding defense has decided in a run.
+
+    Attributes:
+        how: "rule", or the model that decides.
+        decisions: by fingerprint of the question.
+        prompt_tokens, completion_tokens: of the model that decides.
+    """
+
+    how: str
+    decisions: dict[str, WithholdingDecision] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def withholds(self, question: str) -> bool:
+        """Whether the identity is left out of this question."""
+        return self.decisions.get(question_key(question)) == "not needed"
+
+    def counts(self, questions: Iterable[str]) -> dict[str, int]:
+        """How many of the questions were decided how."""
+        return dict(
+            Counter(
+                self.decisions[question_key(q)]
+                for q in questions
+                if question_key(q) in self.decisions
+            )
+        )
+
+
+def question_key(question: str) -> str:
+    """Fingerprint of a question, under which its decision is kept."""
+    return blake2b(question.encode(), digest_size=8).hexdigest()
 
 
 class RunRecord(BaseModel):

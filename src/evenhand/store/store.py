@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ from evenhand.store.database import (
     store_error,
 )
 from evenhand.store.migration import migrate
-from evenhand.store.record import Blocked, RunRecord
+from evenhand.store.record import Blocked, RunRecord, Withholding
 from evenhand.store.rows import (
     ACTIVE,
     OWN,
@@ -89,24 +89,26 @@ class StoredAnswer:
     """A response of the study last asked for, as a reader or an export needs it.
 
     Attributes:
-        text: None where the endpoint rejected the question.
-        thought: what the model thought aloud before it.
-        served: the model that the reply names.
+        messages: the conversation as it was sent.
         score: None where it is unscored, for this reason.
         why: what led to the score.
+        text: None where there is no answer: the outcome says why.
+        thought: what the model thought aloud before it.
+        served: the model that the reply names.
     """
 
     condition: StoredCondition
     item: Item
+    messages: list[Message]
+    score: float | None
+    reason: str
+    why: str
     sample: int
     text: str | None
     thought: str
     outcome: Outcome
     finish: str
     served: str
-    score: float | None
-    reason: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Store:
         self._keeping = threading.Lock()
         self._kept: list[Kept] = []
         self._number = 0
+        self._blocked: Blocked | None = None
 
     @classmethod
     def create(cls, folder: Path) -> Store:
@@ -188,11 +191,24 @@ class Store:
                 self._journal.close()
                 self._journal = None
 
-    def state(self) -> tuple[int, int]:
+    def state(self) -> tuple[int, int, Blocked]:
         """What changes with every write to the store, by this process or another."""
         with self.reading() as connection:
             (others,) = connection.execute("PRAGMA data_version").fetchone()
-            return others, connection.total_changes
+            return others, connection.total_changes, self.blocked
+
+    @property
+    def blocked(self) -> Blocked:
+        """What answers count as that the provider has blocked: as set here, or for the run."""
+        if self._blocked is not None:
+            return self._blocked
+        record = self.record_if_begun()
+        return record.blocked if record else "refusal"
+
+    @blocked.setter
+    def blocked(self, blocked: Blocked) -> None:
+        """Say so for all that is read from now on; the run is not changed."""
+        self._blocked = blocked
 
     # What the run is about
 
@@ -219,6 +235,16 @@ class Store:
         """Change some fields of the record."""
         record = self.record().model_copy(update=fields)
         self.set_document("run", record.model_dump(mode="json"))
+
+    def withholdings(self) -> dict[str, Withholding]:
+        """What the withholding defenses of the run have decided, by defense."""
+        stored = self.document("withheld") or {}
+        return {name: Withholding(**facts) for name, facts in stored.items()}
+
+    def set_withholdings(self, withholdings: Mapping[str, Withholding]) -> None:
+        """Write these decisions down."""
+        facts = {name: asdict(withholding) for name, withholding in withholdings.items()}
+        self.set_document("withheld", facts)
 
     def document(self, name: str) -> Any:
         """What another part of evenhand has written about the run under a name, or None."""
@@ -420,10 +446,13 @@ class Store:
         wanted = orjson.dumps(cells).decode()
         with self.reading() as connection:
             rows = connection.execute(
-                "SELECT condition, item, sample, text, why FROM response "
-                f"JOIN score ON {counts_of(judge)} WHERE (condition, item, sample) IN (SELECT "
+                "SELECT condition, item, sample, coalesce(text, '[blocked by the provider]'), "
+                "CASE outcome WHEN 'blocked' THEN 'blocked by the provider' ELSE why END "
+                f"FROM response JOIN score ON {counts_of(judge)} "
+                "WHERE (condition, item, sample) IN (SELECT "
                 "json_extract(value, '$[0]'), json_extract(value, '$[1]'), "
-                "json_extract(value, '$[2]') FROM json_each(?)) AND text IS NOT NULL",
+                "json_extract(value, '$[2]') FROM json_each(?)) "
+                "AND (text IS NOT NULL OR outcome = 'blocked')",
                 (wanted,),
             )
             return {(c, i, s): (text, why) for c, i, s, text, why in rows}
@@ -470,11 +499,12 @@ class Store:
 
         Args:
             judge: whose scores of judged items; all others have their own scorer's.
-            blocked: what an answer counts as that the provider has blocked.
+            blocked: what blocked answers count as, in the place of the store's own `blocked`.
         """
+        value = value_with(blocked or self.blocked)
         with self.reading() as connection:
             rows = connection.execute(
-                f"SELECT condition, item, sample, {value_with(blocked)} FROM response "
+                f"SELECT condition, item, sample, {value} FROM response "
                 f"JOIN score ON {counts_of(judge)} {ACTIVE}"
             )
             chunks = [np.empty((0, 4))]
@@ -489,59 +519,55 @@ class Store:
             (condition id, item id, sample, judge's name or "" for the item's own scorer, value or
             None, reason for None, finish, attempts, completion tokens).
         """
+        value = value_with(self.blocked)
         with self.reading() as connection:
             yield from connection.execute(
-                "SELECT condition, item, sample, coalesce(judge.name, ''), value, reason, finish, "
+                f"SELECT condition, item, sample, coalesce(judge.name, ''), {value}, "
+                f"CASE WHEN {value} IS NULL THEN reason ELSE '' END, finish, "
                 "response.attempts, response.completion_tokens FROM response "
                 "JOIN score ON score.response = response.id "
                 f"LEFT JOIN judge ON judge.id = score.judge {ACTIVE} "
                 "ORDER BY response.id, score.judge"
             )
 
-    def reasons(
-        self, *, judge: int = OWN, blocked: Blocked = "refusal"
-    ) -> list[tuple[int, str, int]]:
+    def reasons(self, *, judge: int = OWN) -> list[tuple[int, str, int]]:
         """Why answers are unscored: (condition id, reason, count)."""
+        value = value_with(self.blocked)
         with self.reading() as connection:
             return connection.execute(
                 "SELECT condition, reason, count(*) FROM response "
-                f"JOIN score ON {counts_of(judge)} {ACTIVE} AND {value_with(blocked)} IS NULL "
+                f"JOIN score ON {counts_of(judge)} {ACTIVE} AND {value} IS NULL "
                 "GROUP BY condition, reason"
             ).fetchall()
 
-    def stored_answers(
-        self, *, judge: int = OWN, blocked: Blocked = "refusal"
-    ) -> Iterator[StoredAnswer]:
-        """All responses of the study last asked for, in the order of the plan's conditions.
+    def stored_answers(self, *, judge: int = OWN) -> Iterator[StoredAnswer]:
+        """All responses of the study last asked for, item by item.
 
         Args:
             judge: whose scores of judged items; all others have their own scorer's.
-            blocked: what an answer counts as that the provider has blocked.
         """
-        items = self.items()
-        for condition in self.conditions():
+        conditions = {condition.id: condition for condition in self.conditions()}
+        baselines = {
+            (c.cue, c.defense): c for c in conditions.values() if c.identity.kind == "baseline"
+        }
+        withholdings, value = self.withholdings(), value_with(self.blocked)
+        for item_id, item in self.items().items():
             with self.reading() as connection:
                 rows = connection.execute(
-                    "SELECT item, sample, text, thought, outcome, finish, served, "
-                    f"{value_with(blocked)}, coalesce(reason, 'not scored yet'), "
-                    f"coalesce(why, '') FROM response LEFT JOIN score ON {counts_of(judge)} "
-                    f"{ACTIVE} AND condition = ? ORDER BY item, sample",
-                    (condition.id,),
+                    f"SELECT condition, {value}, coalesce(reason, 'not scored yet'), "
+                    "coalesce(why, ''), sample, text, thought, outcome, finish, served "
+                    f"FROM response LEFT JOIN score ON {counts_of(judge)} "
+                    f"{ACTIVE} AND item = ? ORDER BY condition, sample",
+                    (item_id,),
                 ).fetchall()
-            for item, sample, text, thought, outcome, finish, served, value, reason, why in rows:
-                yield StoredAnswer(
-                    condition,
-                    items[item],
-                    sample,
-                    text,
-                    thought,
-                    outcome,
-                    finish,
-                    served,
-                    value,
-                    reason if value is None else "",
-                    why,
-                )
+            for condition_id, score, reason, why, *rest in rows:
+                condition = sent_as = conditions[condition_id]
+                withholding = withholdings.get(condition.defense)
+                if withholding and withholding.withholds(item.prompt):
+                    sent_as = baselines[condition.cue, condition.defense]
+                messages = sent_as.messages(item.prompt)
+                reason = reason if score is None else ""
+                yield StoredAnswer(condition, item, messages, score, reason, why, *rest)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,228 @@
+"""What is wrong with the answers themselves: blocked, cut off, repeated, or another model's.
+
+Each thing is said with the identities where it depends on them.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.special import chdtrc
+
+from evenhand.analysis.results import OutcomeCount
+from evenhand.axes import AXES
+from evenhand.engines.engine import Outcome
+from evenhand.stats import is_significant
+from evenhand.store.record import Blocked, RunRecord
+from evenhand.store.store import Store, StoredCondition
+from evenhand.store.tallies import (
+    identical_cells,
+    longest_prompts,
+    outcome_counts,
+    sample_texts,
+    served_counts,
+)
+from evenhand.text import one_line
+
+_MANY = 0.1
+"""Share of the answers of anybody from which on something is worth a note."""
+_FEW = 10
+"""Fewer answers than this are no share of anything."""
+_MOST_NAMED = 5
+
+Counts = Mapping[str, tuple[int, int]]
+"""Identity -> how many of its answers are so, of how many."""
+
+
+def count_outcomes(store: Store) -> list[OutcomeCount]:
+    """How the answers ended, for each identity and axis where not all are whole."""
+    by_cell: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+    for condition, axis, outcome, count in outcome_counts(store):
+        by_cell[condition, axis][outcome] = count
+    order = list(AXES)
+    conditions = {c.id: (place, c) for place, c in enumerate(store.conditions())}
+    found = []
+    for condition, axis in sorted(by_cell, key=lambda k: (conditions[k[0]][0], order.index(k[1]))):
+        counts, c = by_cell[condition, axis], conditions[condition][1]
+        if counts.total() > counts["whole"]:
+            found.append(
+                OutcomeCount(
+                    cue=c.cue,
+                    defense=c.defense,
+                    identity=c.identity.id,
+                    axis=axis,
+                    answers=counts.total(),
+                    cut_off=counts["cut off"],
+                    blocked=counts["blocked"],
+                    rejected=counts["rejected"],
+                )
+            )
+    return found
+
+
+def answer_notes(store: Store, record: RunRecord) -> list[str]:
+    """One line for each thing to know about the answers."""
+    names = {c.id: _name(c) for c in store.conditions()}
+    return [
+        *_on_outcomes(store, names),
+        *_on_loops(store, names),
+        *_on_repeats(store, record, names),
+        *_on_served(store, record, names),
+        *_on_cut_prompts(store),
+    ]
+
+
+_ENDINGS: dict[Outcome, str] = {
+    "cut off": "were cut off at the token limit; --max-tokens raises it",
+    "rejected": "do not exist, since the endpoint rejected the question",
+}
+_BLOCKED: dict[Blocked, str] = {
+    "refusal": "were blocked by the provider and count as refusals; --blocked missing leaves them "
+    "out",
+    "missing": "were blocked by the provider and count as missing; --blocked refusal counts them "
+    "as refusals",
+}
+
+
+def _on_outcomes(store: Store, names: Mapping[int, str]) -> list[str]:
+    endings: dict[Outcome, str] = {"blocked": _BLOCKED[store.blocked], **_ENDINGS}
+    totals: dict[str, Counter[str]] = defaultdict(Counter)
+    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for condition, axis, outcome, count in outcome_counts(store):
+        totals[axis][names[condition]] += count
+        counts[axis, outcome][names[condition]] += count
+    notes = []
+    for outcome, ending in endings.items():
+        for axis in totals:
+            found = {name: (counts[axis, outcome][name], n) for name, n in totals[axis].items()}
+            if _is_many(found) or (outcome == "blocked" and any(n for n, _ in found.values())):
+                notes.append(f"{AXES[axis].label}: {_of(found)} answers {ending}{_who(found)}")
+    return notes
+
+
+def _on_loops(store: Store, names: Mapping[int, str]) -> list[str]:
+    counts: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    for condition, text in sample_texts(store):
+        totals[names[condition]] += 1
+        counts[names[condition]] += repeats_itself(text)
+    found = {name: (counts[name], total) for name, total in totals.items()}
+    if not _is_many(found):
+        return []
+    return [f"{_of(found)} answers looked at repeat the same words over and over{_who(found)}"]
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether an answer, or the end of a long one, says the same over and over.
+
+    >>> repeats_itself("I am sorry. " * 40)
+    True
+    >>> repeats_itself("The sum of the first ten numbers is fifty-five.")
+    False
+    """
+    end = text[-max(200, len(text) // 2) :].encode("utf-8", "replace")
+    return len(end) >= 200 and len(zlib.compress(end)) < 0.2 * len(end)
+
+
+def _on_repeats(store: Store, record: RunRecord, names: Mapping[int, str]) -> list[str]:
+    if record.study.samples < 2 or not record.study.decoding.temperature:
+        return []
+    counts: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    for condition, cells, identical in identical_cells(store):
+        totals[names[condition]] += cells
+        counts[names[condition]] += identical
+    found = {name: (counts[name], total) for name, total in totals.items()}
+    if sum(n for n, _ in found.values()) < 0.9 * max(_FEW, totals.total()):
+        return []
+    return [
+        f"all samples are identical in {_of(found)} cells, although the temperature is "
+        f"{record.study.decoding.temperature:g}: they may come from a cache, and the noise floor "
+        f"is then too low{_who(found)}"
+    ]
+
+
+_DATED = re.compile(
+    r"(?:[-@:](?:(?:19|20)\d\d-\d\d-\d\d|\d{4,8}|latest|v\d+(?:[.:]\d+)*))+$", re.IGNORECASE
+)
+"""What distinguishes a dated version of a model from its name."""
+
+
+def _on_served(store: Store, record: RunRecord, names: Mapping[int, str]) -> list[str]:
+    models: Counter[str] = Counter()
+    by_identity: dict[str, Counter[str]] = defaultdict(Counter)
+    for condition, model, count in served_counts(store):
+        models[model] += count
+        by_identity[names[condition]][model] += count
+    if not models:
+        return []
+    asked = record.study.model.partition("/")[2] or record.study.model
+    common = models.most_common(1)[0][0]
+    found = {
+        name: (counts.total() - counts[common], counts.total())
+        for name, counts in by_identity.items()
+    }
+    if len(models) > 1:
+        shown = ", ".join(f"{one_line(m, 80)} ({n:,})" for m, n in models.most_common(_MOST_NAMED))
+        return [f"the replies name {len(models)} models: {shown}{_who(found)}"]
+    if _base(common) != _base(asked):
+        return [f"the replies name another model than {asked}: {one_line(common, 80)}"]
+    return []
+
+
+def _base(model: str) -> str:
+    return _DATED.sub("", model.rpartition("/")[2].lower())
+
+
+def _on_cut_prompts(store: Store) -> list[str]:
+    """Prompts of different lengths, all with one number of tokens, and none has more."""
+    longest = longest_prompts(store)
+    if longest is None or longest.items < 5 or longest.longest < 1.25 * longest.shortest:
+        return []
+    return [
+        f"the endpoint seems to cut prompts at {longest.tokens:,} tokens: {longest.answers:,} "
+        f"answers, to {longest.items:,} questions of {longest.shortest:,} to {longest.longest:,} "
+        "characters, have exactly so many prompt tokens, and none has more. Words about the "
+        "identity may be among what was cut; raise the endpoint's context length"
+    ]
+
+
+# By identity
+
+
+def _name(condition: StoredCondition) -> str:
+    return "no identity" if condition.identity.kind == "baseline" else condition.identity.id
+
+
+def _of(counts: Counts) -> str:
+    some, all_ = (sum(column) for column in zip(*counts.values(), strict=True))
+    return f"{some:,} of {all_:,}"
+
+
+def _is_many(counts: Counts) -> bool:
+    """Whether it concerns more than a tenth of all answers, or of anybody's."""
+    some, all_ = (
+        (sum(column) for column in zip(*counts.values(), strict=True)) if counts else (0, 0)
+    )
+    return some > _MANY * all_ or any(n > _MANY * of and of >= _FEW for n, of in counts.values())
+
+
+def _who(counts: Counts) -> str:
+    """Whom it concerns most, where it depends on the identity (chi-square test)."""
+    table = np.array([(n, of - n) for n, of in counts.values() if of], dtype=float)
+    if len(table) < 2 or not table.sum(axis=0).all():
+        return ""
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+    p_value = float(chdtrc(len(table) - 1, ((table - expected) ** 2 / expected).sum()))
+    if not is_significant(p_value):
+        return ""
+    shares = sorted(counts.items(), key=lambda each: each[1][0] / max(1, each[1][1]), reverse=True)
+    shown = [f"{name} {n:,} of {of:,}" for name, (n, of) in shares[:_MOST_NAMED]]
+    if len(shares) > _MOST_NAMED:
+        name, (n, of) = shares[-1]
+        shown += ["...", f"{name} {n:,} of {of:,}"]
+    return f". It depends on the identity (p = {p_value:.2g}): {', '.join(shown)}"
