@@ -54,7 +54,7 @@ def answers(folder: Path) -> dict[tuple[str, str, str], str | None]:
     found = {}
     last = 0
     while rows := store.unscored(last, again=True):
-        for _, condition, item, text, _ in rows:
+        for _, condition, item, text, *_ in rows:
             found[conditions[condition], items[item].benchmark, items[item].id] = text
         last = rows[-1][0]
     store.close()

@@ -183,7 +183,7 @@ def keys_of(run: Path) -> dict[int, str]:
     items = store.items()
     keys = {
         response: key_of([dict(m) for m in question(Answer(text, items[item]))], None)
-        for response, _, item, text, _ in store.unscored(0, again=True)
+        for response, _, item, text, *_ in store.unscored(0, again=True)
         if items[item].scorer == "refusal" and text
     }
     store.close()

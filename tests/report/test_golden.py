@@ -140,7 +140,7 @@ def _constant(text: str) -> str:
     text = re.sub(r"(evenhand|python|numpy|scipy|torch|transformers) [\d.]+\d\S*", r"\1 N", text)
     text = re.sub(r"version = \{[\d.]+\}", "version = {N}", text)
     text = re.sub(r'"evenhand": "[^"]+"', '"evenhand": "N"', text)
-    text = re.sub(r"\[PreferencePair 4\]\n.*(?=\nShow more\n)", "...", text, flags=re.DOTALL)
+    text = re.sub(r"\[Pair 4\]\n.*(?=\nShow more\n)", "...", text, flags=re.DOTALL)
     return re.sub(r"-?\d+\.\d{5,}(e-?\d+)?", lambda m: f"{float(m[0]) + 0.0:.4g}", text)
 
 

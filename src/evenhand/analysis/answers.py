@@ -6,7 +6,6 @@ Each thing is said with the identities where it depends on them.
 from __future__ import annotations
 
 import re
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
@@ -16,6 +15,7 @@ from scipy.special import chdtrc
 from evenhand.analysis.results import OutcomeCount
 from evenhand.axes import AXES
 from evenhand.engines.engine import Outcome
+from evenhand.scorers.final import is_loop
 from evenhand.stats import is_significant
 from evenhand.store.record import Blocked, RunRecord
 from evenhand.store.store import Store, StoredCondition
@@ -109,23 +109,11 @@ def _on_loops(store: Store, names: Mapping[int, str]) -> list[str]:
     totals: Counter[str] = Counter()
     for condition, text in sample_texts(store):
         totals[names[condition]] += 1
-        counts[names[condition]] += repeats_itself(text)
+        counts[names[condition]] += is_loop(text)
     found = {name: (counts[name], total) for name, total in totals.items()}
     if not _is_many(found):
         return []
     return [f"{_of(found)} answers looked at repeat the same words over and over{_who(found)}"]
-
-
-def repeats_itself(text: str) -> bool:
-    """Whether an answer, or the end of a long one, says the same over and over.
-
-    >>> repeats_itself("I am sorry. " * 40)
-    True
-    >>> repeats_itself("The sum of the first ten numbers is fifty-five.")
-    False
-    """
-    end = text[-max(200, len(text) // 2) :].encode("utf-8", "replace")
-    return len(end) >= 200 and len(zlib.compress(end)) < 0.2 * len(end)
 
 
 def _on_repeats(store: Store, record: RunRecord, names: Mapping[int, str]) -> list[str]:

@@ -10,8 +10,8 @@ from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, answer_of, score_b
 from evenhand.store.rows import OWN
 from evenhand.store.store import Store
 
-Row = tuple[int, int, int, str | None, Outcome]
-"""A response as `Store.unscored` gives it: id, condition, item, text, outcome."""
+Row = tuple[int, int, int, str | None, Outcome, bool]
+"""A response as `Store.unscored` gives it."""
 
 _SLOW_CHUNK = 500
 """Answers between two writes where a scorer takes its time: the most that a kill can cost."""
@@ -56,9 +56,9 @@ def split(
         people: condition -> identity, for items whose right answer depends on it.
     """
     answers, missing = [], []
-    for response, condition, item, text, outcome in rows:
+    for response, condition, item, text, outcome, thought in rows:
         asked = items[item].for_identity(people[condition])
-        found = answer_of(text, outcome, asked)
+        found = answer_of(text, outcome, asked, thought=bool(thought))
         if isinstance(found, Unscored):
             missing.append((response, found))
         else:

@@ -99,12 +99,20 @@ def score_batch(answers: Sequence[Answer]) -> list[Verdict]:
     return [_verdict(found[index], answer) for index, answer in enumerate(answers)]
 
 
-def answer_of(text: str | None, outcome: Outcome, item: Item) -> Answer | Unscored:
-    """The answer of a stored response, ready to be scored or judged; or why there is none."""
+def answer_of(
+    text: str | None, outcome: Outcome, item: Item, *, thought: bool = False
+) -> Answer | Unscored:
+    """The answer of a stored response, ready to be scored or judged; or why there is none.
+
+    Args:
+        thought: the model thought aloud before it.
+    """
     if outcome == "blocked":
         return BLOCKED
     if outcome == "rejected" or text is None:
         return REJECTED
+    if outcome == "cut off" and thought and not text.strip():
+        return CUT_OFF_THINKING
     return prepare(text, item, truncated=outcome == "cut off")
 
 

@@ -461,17 +461,20 @@ class Store:
 
     def unscored(
         self, after: int, *, again: bool = False
-    ) -> list[tuple[int, int, int, str | None, Outcome]]:
-        """The next few thousand responses to score: id, condition, item, text, outcome.
+    ) -> list[tuple[int, int, int, str | None, Outcome, bool]]:
+        """The next few thousand responses to score.
 
         Args:
             after: the last id that was given; 0 at first.
             again: give responses that have a score of their item's own scorer, too.
+
+        Returns:
+            (id, condition, item, text, outcome, whether the model thought aloud).
         """
         where = "" if again else f"AND NOT {SCORED}"
         with self.reading() as connection:
             return connection.execute(
-                "SELECT response.id, condition, item, text, outcome FROM response "
+                "SELECT response.id, condition, item, text, outcome, thought != '' FROM response "
                 f"WHERE response.id > ? {where} ORDER BY response.id LIMIT 5000",
                 (after,),
             ).fetchall()

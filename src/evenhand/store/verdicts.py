@@ -91,7 +91,7 @@ class Verdicts:
     def _responses(self, item: int) -> list[tuple[Any, ...]]:
         with self._store.reading() as connection:
             return connection.execute(
-                "SELECT id, text, outcome, score.response, value, reason, why "
+                "SELECT id, text, outcome, thought != '', score.response, value, reason, why "
                 "FROM response LEFT JOIN score ON score.response = response.id "
                 f"AND score.judge = ? {ACTIVE} AND item = ? ORDER BY id",
                 (self.id, item),
@@ -102,8 +102,8 @@ def _alike(rows: Sequence[tuple[Any, ...]], item: Item) -> Iterator[ToJudge]:
     """Responses to one item, those that say the same together."""
     groups: dict[Answer | Unscored, list[int]] = {}
     known: dict[Answer | Unscored, Verdict] = {}
-    for response, text, outcome, judged, value, reason, why in rows:
-        answer = answer_of(text, outcome, item)
+    for response, text, outcome, thought, judged, value, reason, why in rows:
+        answer = answer_of(text, outcome, item, thought=bool(thought))
         if judged is None:
             groups.setdefault(answer, []).append(response)
         else:
