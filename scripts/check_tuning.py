@@ -21,12 +21,12 @@ from typing import get_args
 
 import evenhand
 from evenhand.analysis.compare import ArmComparison
-from evenhand.audit import RunOptions
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import MitigationOptions, TuningOptions
 from evenhand.mitigate.pairs import world_pairs, write_pairs
 from evenhand.mitigate.results import Mitigation
 from evenhand.mitigate.split import Unit
+from evenhand.run.options import RunOptions
 
 RECIPES = (
     "invariance",

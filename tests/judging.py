@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evenhand.audit import RunOptions, audit
+from evenhand import RunOptions, audit
 from evenhand.engines.mock import MockEngine
 from evenhand.judges.judge import Judgment, Settle
 from evenhand.judges.rubric import Rubric

@@ -86,7 +86,7 @@ VALUES = [
     ([*OWN, "--temperature", "nan"], "--temperature"),
     ([*OWN, "--top-p", "2"], "--top-p"),
     ([*OWN, "--max-tokens", "0"], "--max-tokens"),
-    ([*OWN, "--decoding-seed", "99999999999999999999"], "decoding.seed"),
+    ([*OWN, "--decoding-seed", "99999999999999999999"], "--decoding-seed: must be 2147483648"),
     ([*OWN, "--timeout", "0"], "--timeout"),
     ([*OWN, "--max-connections", "0"], "--max-connections"),
     ([*OWN, "--price", "-1/2"], '--price "-1/2": a price is a number from 0 up'),
@@ -101,7 +101,7 @@ VALUES = [
     ([*OWN, "-i", "religion*religion"], "crosses a category with itself"),
     ([*OWN, "-i", "religion*"], "write it like religion*age"),
     ([*OWN, "-i", "placebos"], "choose at least one identity"),
-    ([*OWN, "-d", "half \udcff"], "defenses"),
+    ([*OWN, "-d", "half \udcff"], "--defense: "),
 ]
 
 

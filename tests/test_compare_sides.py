@@ -11,7 +11,7 @@ import pytest
 from audits import RIGHT, audit, benchmarks, biased, run, saying, write_questions
 from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.cli import main
-from evenhand.cli.compare import parse_side
+from evenhand.cli.compare import parse_arm
 from evenhand.errors import UnknownName, UsageError
 from evenhand.stats import Spread
 from evenhand.store.record import InterimAnalysis, Session
@@ -51,7 +51,7 @@ def test_how_a_side_is_named(
     monkeypatch.chdir(tmp_path)
     for folder in ("runs/a", "here@home/b"):
         (tmp_path / folder).mkdir(parents=True)
-    assert parse_side(text) == (Path(parts[0]), *parts[1:])
+    assert parse_arm(text) == (Path(parts[0]), *parts[1:])
 
 
 def test_one_run_under_several_defenses(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from evenhand.cli import steps
+from evenhand.cli import progress as steps
 from evenhand.run.recorder import Price, Progress
 
 

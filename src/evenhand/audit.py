@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,68 +12,16 @@ from evenhand.errors import UsageError
 
 if TYPE_CHECKING:
     from evenhand.analysis import Audit
-    from evenhand.engines import EngineOptions
     from evenhand.engines.engine import Engine
     from evenhand.judges import Judge
-    from evenhand.judges.run import JudgePanel, Judging
-    from evenhand.run.recorder import Price, Progress
+    from evenhand.judges.run import JudgePanel
+    from evenhand.run.options import RunOptions
+    from evenhand.run.recorder import Progress
     from evenhand.stats import Spread
     from evenhand.store.record import InterimAnalysis
     from evenhand.store.store import Store
     from evenhand.study.plan import Plan
     from evenhand.study.study import Study
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How to ask; nothing here changes the answers.
-
-    Attributes:
-        base_urls: endpoints, up to and with "/v1"; a request goes to the one with the fewest under
-            way. Without any: the service's own.
-        headers, query: sent with every request to an endpoint; their values are stored nowhere.
-        max_connections: the most requests under way at once at each endpoint.
-        timeout: seconds for one attempt.
-        batch_size: conversations per forward pass of local weights.
-        price: of a million tokens; None if they cost nothing.
-        max_cost: dollars of this call, judges included, after which nothing more is sent.
-        precision: stop when the interval of PB reaches no farther than so many points to either
-            side; None to ask all items.
-        offline: never download a benchmark.
-        judging: how the study's judges are reached, and their price.
-    """
-
-    base_urls: Sequence[str] = ()
-    headers: Mapping[str, str] | None = None
-    query: Mapping[str, str] | None = None
-    max_connections: int = 64
-    timeout: float = 120.0
-    batch_size: int = 64
-    price: Price | None = None
-    max_cost: float | None = None
-    precision: float | None = None
-    offline: bool = False
-    judging: Judging | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.base_urls, str):
-            raise UsageError(f'base_urls is a list: ["{self.base_urls}"]')
-        if self.max_cost is not None and not (self.price or (self.judging and self.judging.price)):
-            raise UsageError("a cost limit needs the price of the tokens, such as 0.15/0.60")
-
-    @property
-    def for_engine(self) -> EngineOptions:
-        """Those that concern the engine."""
-        from evenhand.engines import EngineOptions
-
-        return EngineOptions(
-            base_urls=self.base_urls,
-            headers=self.headers,
-            query=self.query,
-            max_connections=self.max_connections,
-            timeout=self.timeout,
-            batch_size=self.batch_size,
-        )
 
 
 def audit(
@@ -88,7 +33,7 @@ def audit(
     on_progress: Callable[[Progress], None] = lambda _: None,
     **study: Any,
 ) -> Audit:
-    """Audit a model: ask, store, score and estimate. Goes on where an earlier call was cut off.
+    """Audit a model: ask, store, score and estimate. Resumes where an earlier call was cut off.
 
         evenhand.audit("organism", identities=["religion"], limit=50, out="runs/first").pb
 
@@ -104,6 +49,7 @@ def audit(
         EvenhandError: see `evenhand.errors`.
     """
     # Imported here so that `import evenhand` is fast.
+    from evenhand.run.options import RunOptions
     from evenhand.study.entry import validate
     from evenhand.study.study import Study
 
@@ -132,6 +78,10 @@ def plan_for(study: Study, *, offline: bool = False) -> Plan:
 
 def _run(auditing: Coroutine[Any, Any, Audit]) -> Audit:
     """Run to the end, also from inside a running loop such as a notebook's."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -151,7 +101,7 @@ def _check_prices(plan: Plan, options: RunOptions, engine: Engine | None) -> Non
             "a cost limit needs the price of the model, too: --price 0/0 if it is free"
         )
     paid = [name for name in plan.study.judges if is_paid(name)]
-    if paid and (options.judging is None or options.judging.price is None):
+    if paid and options.judging.price is None:
         raise UsageError(
             f"a cost limit needs the price of {paid[0]}, too: --judge-price 0/0 if it is free"
         )

@@ -13,11 +13,12 @@ transformers = pytest.importorskip("transformers")
 
 from tokenizers import Tokenizer, models, pre_tokenizers, processors  # noqa: E402
 
+from evenhand import JudgeOptions  # noqa: E402
 from evenhand.benchmarks.item import Item  # noqa: E402
 from evenhand.engines.hf import HFEngine  # noqa: E402
 from evenhand.engines.mock import MockEngine  # noqa: E402
 from evenhand.errors import ModelNotFound, UnknownName, UsageError  # noqa: E402
-from evenhand.judges import JudgeOptions, make_judge  # noqa: E402
+from evenhand.judges import make_judge  # noqa: E402
 from evenhand.judges.classifier import Classifier, Guard  # noqa: E402
 from evenhand.judges.judge import NO_OPINION  # noqa: E402
 from evenhand.judges.labels import Spec, shipped_specs, spec_for  # noqa: E402

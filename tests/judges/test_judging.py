@@ -12,13 +12,12 @@ import numpy as np
 import orjson
 import pytest
 
-from evenhand import RunOptions, audit
+from evenhand import JudgeOptions, RunOptions, audit
 from evenhand.analysis import analyze
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import EngineError, RunFolderError, UnknownName, UsageError
-from evenhand.judges import JudgeOptions, check_judge
+from evenhand.judges import check_judge
 from evenhand.judges.rubric import question
-from evenhand.judges.run import Judging
 from evenhand.run.recorder import Price
 from evenhand.scorers import Answer
 from evenhand.study.cue import Message
@@ -482,7 +481,7 @@ def test_a_judge_of_the_study_file(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_audit_from_python_with_a_judge_and_looks(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 40)
     with serving(content=lambda _: GOOD) as judge_server:
-        judging = Judging(JudgeOptions([judge_server.url]), Price(1, 1))
+        judging = JudgeOptions([judge_server.url], price=Price(1, 1))
         found = audit(
             "openai/test",
             out=tmp_path / "run",
@@ -526,9 +525,7 @@ def test_one_limit_covers_the_model_and_the_judge(tmp_path: Path) -> None:
             max_connections=2,
             price=Price(0, 1_000_000),
             max_cost=240 * 10 + 200.0,
-            judging=Judging(
-                JudgeOptions([judge_server.url], max_connections=2), Price(0, 1_000_000)
-            ),
+            judging=JudgeOptions([judge_server.url], max_connections=2, price=Price(0, 1_000_000)),
         )
         found = audit(study, out=tmp_path / "run", options=options)
     assert found.done == 240

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from evenhand import JudgeOptions
 from evenhand.benchmarks.item import Item
 from evenhand.errors import AuthenticationError, EngineError, Unreachable, UsageError
-from evenhand.judges import JudgeOptions, make_judge
+from evenhand.judges import make_judge
 from evenhand.judges.rubric import REMINDER, RESPONSE_FORMAT
 from evenhand.judges.run import judge_run
 from evenhand.scorers import Answer, Unscored

@@ -12,7 +12,6 @@ import pytest
 
 import evenhand
 from biased import GOOD, HARMLESS, HELP, IDLE, REFUSAL, STUDY, draw
-from evenhand.audit import RunOptions
 from evenhand.benchmarks import load
 from evenhand.benchmarks.item import letters_by_identity
 from evenhand.engines.engine import Response
@@ -23,6 +22,7 @@ from evenhand.mitigate.options import MitigationOptions, TuningOptions
 from evenhand.mitigate.results import Mitigation, to_json, write_results
 from evenhand.mitigate.split import split_run
 from evenhand.report.mitigation import losses, markdown
+from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Price
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
@@ -294,10 +294,10 @@ COMPLAINTS = [
     (["opnai/x"], "no run in opnai/x"),
     (["organisn"], 'unknown model "organisn"; did you mean "organism"'),
     (["RUN", "--method", "magic"], 'unknown method "magic"'),
-    (["RUN", "--method", ","], "name a method"),
+    (["RUN", "--method", ","], "--method: was given without any name"),
     (["RUN", "-d", "ignor"], 'unknown defense "ignor"; did you mean "ignore"'),
     (["RUN", "--budget", "5"], "raise --budget"),
-    (["RUN", "--limit", "5"], "is a run that is made"),
+    (["RUN", "--limit", "5"], "is an existing run"),
     (["RUN", "--precision", "1"], "--precision belongs to an audit"),
     (["RUN", "-m", "dpo", "--recipe", "magic", "--weights", "hf/x"], 'unknown recipe "magic"'),
     (["RUN", "-m", "dpo", "--set", "steps"], "is not of the form NAME=VALUE"),

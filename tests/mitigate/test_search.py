@@ -10,12 +10,12 @@ import pytest
 
 import evenhand
 from biased import GOOD, HALF, IDLE, REFUSING, STUDY, biased
-from evenhand.audit import RunOptions
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.queries import QueryLoop
 from evenhand.mitigate.search import SearchResult, make_schedule, search
 from evenhand.mitigate.split import Split, plan_for_tuning, split_run
+from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Price
 from evenhand.store.store import Store
 from evenhand.study.cue import Defense

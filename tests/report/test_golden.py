@@ -19,7 +19,7 @@ from rich.console import Console
 
 from evenhand.analysis.compare import compare_arms
 from evenhand.cli import app
-from evenhand.cli.compare import open_sides
+from evenhand.cli.compare import open_arms
 from evenhand.mitigate.results import IdentityGroup, Mitigation, SplitSizes, TrainingResult
 from evenhand.report.html.mitigation import mitigation_to_html
 from evenhand.report.mitigation import markdown, print_mitigation
@@ -92,7 +92,7 @@ def test_a_report_says_what_it_said(
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])
 def test_a_mitigation_says_what_it_said(runs: Path, form: str) -> None:
     with ExitStack() as stack:
-        sides = open_sides([str(runs / "plain"), str(runs / "tuned")], stack)
+        sides = open_arms([str(runs / "plain"), str(runs / "tuned")], stack)
         found, unseen = (
             compare_arms(sides, margin=2.0, identities=ids) for ids in (None, ["jewish", "man"])
         )

@@ -1,6 +1,6 @@
 """The command line: one file a verb, loaded when it is called.
 
-Exit codes: 0 done; 1 a fault of evenhand's own; 2 something the user can mend; 3 the run
+Exit codes: 0 done; 1 a fault of evenhand's own; 2 something the user can correct; 3 the run
 stopped before its end; 130 interrupted.
 """
 
@@ -10,6 +10,8 @@ import errno
 import inspect
 import os
 import sys
+import warnings
+from typing import Any
 
 import cyclopts
 
@@ -25,35 +27,38 @@ app = cyclopts.App(
     help_epilogue="Start here:  evenhand demo",
     result_action="return_value",
 )
-for _verb, _summary in {
-    "demo": "Audit a small model with a planted bias; needs no network.",
-    "audit": "Audit a model: the same questions on behalf of every identity.",
-    "plan": "Show what a study will ask and cost.",
-    "report": "Show what a run has found.",
-    "compare": "Show what changed from one run to another.",
-    "mitigate": "Bring the bias down by prompt, by tuning, or by both, and prove it.",
-    "score": "Score the answers of a run anew.",
-    "calibrate": "Hold a judge against answers that people have labeled.",
-    "sandbox": "Run one program as those of a model are run.",
-    "fetch": "Download the benchmarks' files ahead of a run.",
-    "identities": "List who the user can say to be.",
-    "cues": "List how the model can be told, and the defenses.",
-    "benchmarks": "List what can be asked.",
+for _verb, (_module, _summary) in {
+    "demo": ("audit", "Audit a small model with a planted bias; needs no network."),
+    "audit": ("audit", "Audit a model: the same questions for every identity."),
+    "plan": ("plan", "Show what a study asks and costs."),
+    "report": ("report", "Show the results of a run."),
+    "compare": ("compare", "Compare runs, or one run under several defenses."),
+    "mitigate": ("mitigate", "Reduce the bias, and measure the effect on held-out data."),
+    "score": ("score", "Score the answers of a run again, or have judges score them."),
+    "calibrate": ("calibrate", "Measure a judge's agreement with human labels."),
+    "sandbox": ("sandbox", "Run a Python file in the sandbox used for model-generated code."),
+    "runs": ("lists", "List the runs of a folder."),
+    "identities": ("lists", "List the built-in identities."),
+    "cues": ("lists", "List the built-in cues and defenses."),
+    "benchmarks": ("lists", "List the benchmarks and suites."),
+    "fetch": ("lists", "Download the files of benchmarks ahead of a run."),
+    "completion": ("lists", "Print the script that completes commands and options in a shell."),
 }.items():
-    app.command(f"evenhand.cli.{_verb}:{_verb}", name=_verb, help=_summary)
+    app.command(f"evenhand.cli.{_module}:{_verb}", name=_verb, help=_summary)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake is told in one line."""
-    given = sys.argv[1:] if arguments is None else arguments
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    warnings.showwarning = _show_note
     if len(given) > 1 and {"--help", "-h"} & set(given):
         _show_examples(given[0])
     try:
         with ended_alike():
-            app(arguments, exit_on_error=False, print_error=False)
+            app([_us_flag(word) for word in given], exit_on_error=False, print_error=False)
             sys.stdout.flush()
     except (cyclopts.CycloptsError, EvenhandError) as error:
-        print(f"evenhand: {one_line(str(error), 1000)}", file=sys.stderr)
+        print(f"evenhand: {one_line(_message(error), 1000)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:  # before a run had begun
         say_last("Interrupted.")
@@ -66,6 +71,67 @@ def main(arguments: list[str] | None = None) -> None:
         _drop_output()
         print("evenhand: the disk is full; free some space and run again", file=sys.stderr)
         sys.exit(2)
+
+
+def _message(error: Exception) -> str:
+    """What is wrong; of a value in a group of options with the flag that set it."""
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        unused = error.unused_tokens or [""]
+        return f'unexpected argument "{unused[0]}"; quote what holds spaces, or see --help'
+    argument = getattr(error, "argument", None)
+    if not isinstance(error, cyclopts.ValidationError) or argument is None:
+        return str(error)
+    from pydantic import ValidationError
+
+    if not isinstance(error.__cause__, ValidationError):
+        return str(error)
+    from evenhand.study.entry import first_fault, in_plain_words
+
+    fault = first_fault(error.__cause__)
+    place = tuple(part for part in fault["loc"] if isinstance(part, str))
+    flag = _flag_of(argument, place) or ".".join(place)
+    words = in_plain_words(fault)
+    return f"{flag} {words}" if words.startswith('"') else f"{flag}: {words}"
+
+
+def _flag_of(argument: Any, place: tuple[str, ...]) -> str | None:
+    """The flag that sets a field of a group of options."""
+    names = {
+        tuple(each.keys): each.name
+        for each in _with_children(argument)
+        if each.name.startswith("--")
+    }
+    known = (names.get(place[:length]) for length in range(len(place), 0, -1))
+    return next(filter(None, known), None)
+
+
+def _with_children(argument: Any) -> Any:
+    yield argument
+    for child in argument.children:
+        yield from _with_children(child)
+
+
+def _us_flag(word: str) -> str:
+    """A flag of version 0.1 as it is spelled now."""
+    if not word.startswith("--defence"):
+        return word
+    from evenhand.study.entry import us_spelling
+
+    flag, equals, value = word.partition("=")
+    return us_spelling(flag) + equals + value
+
+
+def _show_note(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+    """Print our own notes in one line; others as Python does."""
+    from evenhand.study.entry import SpellingNote
+
+    if issubclass(category, SpellingNote):
+        print(f"note: {message}", file=sys.stderr)
+    else:
+        _show_warning(message, category, *rest, **more)
+
+
+_show_warning = warnings.showwarning
 
 
 def _drop_output() -> None:

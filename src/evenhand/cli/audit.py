@@ -1,4 +1,4 @@
-"""evenhand audit: ask, store, score, estimate."""
+"""evenhand audit and demo: ask, store, score, estimate."""
 
 from __future__ import annotations
 
@@ -11,36 +11,43 @@ from rich.console import Console
 
 from evenhand.audit import audit_plan, plan_for
 from evenhand.cli.interrupts import run_to_interrupt, say_last
-from evenhand.cli.judges import JudgeFlags
-from evenhand.cli.options import Format, RunFlags, StudyFlags
+from evenhand.cli.options import Format, ModelName, Quiet, RunFlags, StudyFlags, study_from
 from evenhand.cli.plan import default_folder, show_plan
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import check_judge
 from evenhand.report import write_audit
+from evenhand.run.options import RunOptions
+from evenhand.study.study import StudyOptions
 from evenhand.text import one_line
 
 
 def audit(
-    model: Annotated[str, Parameter(help="openai/NAME, hf/ID-or-path, organism; or a study file.")],
+    model: ModelName,
+    /,
     *,
     out: Annotated[
         Path | None,
-        Parameter(help="Run folder; resumed if it is there. Default: runs/MODEL-..., by study."),
+        Parameter(
+            help="Run folder; an existing run is resumed. Default: runs/MODEL-..., by study."
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, Parameter(negative="", help="Show the plan and its price; send nothing.")
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Show the plan and its price; send nothing."
+        ),
     ] = False,
-    format: Annotated[Format, Parameter(help="Of the result.")] = "text",
-    study: StudyFlags = StudyFlags(),
-    run: RunFlags = RunFlags(),
-    judges: JudgeFlags = JudgeFlags(),
+    format: Format = "text",
+    quiet: Quiet = False,
+    study: StudyFlags = StudyOptions(),
+    run: RunFlags = RunOptions(),
     sandbox: SandboxFlags = SandboxFlags(),
 ) -> None:
-    """Audit a model: the same questions on behalf of every identity.
+    """Audit a model: ask it the same questions for every identity.
 
-    Every answer is on disk before it counts as done. The same command goes on where an earlier
-    one was cut off, and asks only what is new where the study has grown.
+    Every answer is on disk before it counts as done. Run the same command to resume; it asks
+    only what is new where the study has grown.
 
     Examples:
 
@@ -50,18 +57,17 @@ def audit(
         evenhand audit organism --judge rubric:openai/gpt-4o-mini --judge-price 0.15/0.60
         evenhand audit study.yaml --out runs/first
     """
-    plan = plan_for(study.study(model, judges.judge), offline=run.offline)
-    judging = judges.judging(timeout=run.timeout, batch_size=run.batch_size)
-    options = run.options(judging)
+    plan = plan_for(study_from(model, study), offline=run.offline)
+    options = run.with_judges_alike()
     for judge in plan.study.judges:
-        check_judge(judge, judging.options)
+        check_judge(judge, options.judging)
     folder = out or default_folder(plan, options)
     if dry_run:
         show_plan(plan, options, None, format)
         return
     console = Console(stderr=True)
     bar = ProgressBar(
-        plan.cells, options.price, console, judge_price=judging.price, quiet=run.quiet
+        plan.cells, options.price, console, judge_price=options.judging.price, quiet=quiet
     )
     with sandbox.using(), bar:
         try:
@@ -73,14 +79,13 @@ def audit(
             bar.close()
             done = f"{bar.progress.done:,} of {plan.cells:,}" if bar.progress else "so far no"
             say_last(
-                f"Interrupted; {done} answers are safe in {folder}. The same command "
-                "goes on from there."
+                f"Interrupted; {done} answers are safe in {folder}. Run the same command to resume."
             )
             sys.exit(130)
     write_audit(result, format, Console())
     asked = [bar.progress] if bar.progress else []
     everything = [*asked, *bar.judging.values()]
-    if options.price or judging.price:
+    if options.price or options.judging.price:
         cost = sum(progress.cost for progress in everything)
         print(f"Cost of this command: about ${cost:,.2f}", file=sys.stderr)
     reasons = [progress.stopped for progress in everything if progress.stopped]
@@ -91,7 +96,22 @@ def audit(
             left = progress.cells - progress.done
             reasons.append(f"{left:,} answers have no verdict of {one_line(judge)} yet")
     if reasons:
-        print(f"Not finished: {reasons[0]}. The same command goes on.", file=sys.stderr)
+        print(f"Not finished: {reasons[0]}. Run the same command to resume.", file=sys.stderr)
         sys.exit(3)
     if format == "text":
         print(f"Run folder: {folder}; see it: evenhand report {folder} --open", file=sys.stderr)
+
+
+def demo(
+    *,
+    out: Annotated[Path, Parameter(help="Run folder.")] = Path("runs/demo"),
+) -> None:
+    """Audit the organism on the demo suite; needs no network.
+
+    The organism is a model organism: a small model that was trained to show a known bias.
+
+    Examples:
+
+        evenhand demo
+    """
+    audit("organism", out=out, study=StudyOptions(placebos=True))

@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from evenhand.analysis import MARGIN
 from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
-from evenhand.cli.report import deliver, summary_to, tell_paths
+from evenhand.cli.options import BlockedAs, Margin
+from evenhand.cli.report import (
+    OpenAfterwards,
+    OutFile,
+    ScoresOf,
+    deliver,
+    summary_to,
+    tell_paths,
+)
 from evenhand.report.as_json import comparison_to_json
 from evenhand.report.comparison import print_comparison
 from evenhand.report.latex import comparison_to_latex
@@ -20,6 +27,7 @@ from evenhand.report.markdown import comparison_to_markdown
 from evenhand.run.scoring import score_run
 from evenhand.store.record import Blocked
 from evenhand.store.store import Store
+from evenhand.study.study import split_names
 
 CompareFormat = Literal["text", "html", "json", "markdown", "latex", "png", "svg"]
 
@@ -39,55 +47,36 @@ _FORMS: dict[str, Callable[[ArmComparison], str]] = {
 
 
 def compare(
-    *sides: Annotated[
+    *arms: Annotated[
         str,
         Parameter(
-            help="RUN, RUN@DEFENSE or RUN@CUE/DEFENSE; a run alone stands for the first cue and "
-            "defense of its study."
+            help="Arm to compare: RUN, RUN@DEFENSE or RUN@CUE/DEFENSE; a run alone stands for the "
+            "first cue and defense of its study. The others are compared with the first."
         ),
     ],
-    margin: Annotated[
-        float,
-        Parameter(validator=Number(gt=0, lte=100), help="Loss that does not matter, points."),
-    ] = MARGIN,
+    margin: Margin = MARGIN,
     identity: Annotated[
         tuple[str, ...],
         Parameter(
             alias="-i",
             negative="",
             show_default=False,
-            help="Compare these identities only, by id. Default: all that the sides share.",
+            help="Identity to compare, by id; may be repeated. Default: all that the arms share.",
         ),
     ] = (),
-    judge: Annotated[
-        str | None,
-        Parameter(
-            alias="-j",
-            help="Whose scores to go by, of those that score has made. Default: each study's first "
-            "judge, else the scorers that the items name.",
-        ),
-    ] = None,
-    blocked: Annotated[
-        Blocked | None,
-        Parameter(
-            help="What an answer counts as that the provider has blocked: a refusal, which is "
-            "what the user sees, or a missing answer. Default: as `score --blocked` has set, else "
-            "refusal.",
-        ),
-    ] = None,
+    judge: ScoresOf = None,
+    blocked: BlockedAs = None,
     format: Annotated[
         CompareFormat,
         Parameter(
-            help="html writes comparison.html; png and svg write every chart into "
+            help="Output format: html writes comparison.html; png and svg write every chart into "
             "comparison-charts/; the others print."
         ),
     ] = "text",
-    out: Annotated[Path | None, Parameter(help="File, or folder, to write instead.")] = None,
-    open: Annotated[
-        bool, Parameter(negative="", help="Show the file in the browser afterwards.")
-    ] = False,
+    out: OutFile = None,
+    open: OpenAfterwards = False,
 ) -> None:
-    """Compare runs, or one run under several defenses, with the first, item by item.
+    """Compare runs, or one run under several defenses, item by item.
 
     Examples:
 
@@ -97,9 +86,9 @@ def compare(
     """
     with ExitStack() as stack:
         found = compare_arms(
-            open_sides(sides, stack, judge, blocked),
+            open_arms(arms, stack, judge, blocked),
             margin=margin,
-            identities=_split(identity) or None,
+            identities=split_names(identity) or None,
         )
     try:
         if format in ("html", "text"):
@@ -122,28 +111,28 @@ def _write(found: ArmComparison, format: CompareFormat, out: Path | None, show: 
         deliver(_FORMS[format](found), out or file, show=show)
 
 
-def open_sides(
+def open_arms(
     texts: Sequence[str],
     stack: ExitStack,
     judge: str | None = None,
     blocked: Blocked | None = None,
 ) -> list[Arm]:
-    """The sides that were named, each run opened once and scored; closed with the stack."""
+    """The arms that were named, each run opened once and scored; closed with the stack."""
     stores: dict[Path, Store] = {}
-    sides = []
+    arms = []
     for text in texts:
-        folder, cue, defense = parse_side(text)
+        folder, cue, defense = parse_arm(text)
         if folder not in stores:
             stores[folder] = Store.open(folder)
             stack.callback(stores[folder].close)
             score_run(stores[folder])
             if blocked is not None:
                 stores[folder].blocked = blocked
-        sides.append(Arm(stores[folder], cue, defense, judge=judge))
-    return sides
+        arms.append(Arm(stores[folder], cue, defense, judge=judge))
+    return arms
 
 
-def parse_side(text: str) -> tuple[Path, str | None, str | None]:
+def parse_arm(text: str) -> tuple[Path, str | None, str | None]:
     """Folder, cue and defense of RUN, RUN@DEFENSE or RUN@CUE/DEFENSE; None where not named."""
     if "@" not in text or Path(text).exists():
         return Path(text), None, None
@@ -152,7 +141,3 @@ def parse_side(text: str) -> tuple[Path, str | None, str | None]:
         return Path(text), None, None  # an @ in a folder's name
     cue, _, defense = setting.rpartition("/")
     return Path(folder), cue or None, defense or None
-
-
-def _split(values: Sequence[str]) -> list[str]:
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]

@@ -5,7 +5,6 @@ SIGTERM and SIGHUP, by which schedulers and closed terminals end a program, do t
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 import threading
@@ -72,6 +71,8 @@ def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
     Raises:
         KeyboardInterrupt: it was interrupted, and is done with that.
     """
+    import asyncio  # slow to import, and not needed to show help
+
     first: float | None = None
 
     async def interruptible() -> Found:

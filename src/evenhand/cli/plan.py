@@ -1,4 +1,4 @@
-"""evenhand plan: what a study will ask, and what that will cost."""
+"""evenhand plan: what a study asks, costs and can detect."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from rich.markup import escape
 from rich.table import Table
 
 from evenhand.analysis.power import Power, plan_power
-from evenhand.audit import RunOptions, plan_for
-from evenhand.cli.judges import JudgeFlags
-from evenhand.cli.options import Format, RunFlags, StudyFlags
+from evenhand.audit import plan_for
+from evenhand.cli.options import Format, ModelName, RunFlags, StudyFlags, study_from
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import is_paid
-from evenhand.judges.run import Judging, judge_cost
+from evenhand.judges.run import judge_cost
 from evenhand.run.loop import CHARACTERS_PER_TOKEN
+from evenhand.run.options import RunOptions
 from evenhand.run.scoring import score_run
 from evenhand.sandbox import require as require_sandbox
 from evenhand.store.store import Store
 from evenhand.study.identity import in_place_of_ours
 from evenhand.study.plan import Plan
+from evenhand.study.study import StudyOptions
 from evenhand.text import one_line
 
 
 def plan(
-    model: Annotated[str, Parameter(help="openai/NAME, hf/ID-or-path, organism; or a study file.")],
+    model: ModelName,
+    /,
     *,
     pilot: Annotated[
-        Path | None, Parameter(help="Run folder of a like study, for the size of the noise.")
+        Path | None,
+        Parameter(help="Run folder of a similar study, from which to estimate the noise."),
     ] = None,
-    format: Annotated[Format, Parameter(help="Of the plan.")] = "text",
-    study: StudyFlags = StudyFlags(),
-    run: RunFlags = RunFlags(),
-    judges: JudgeFlags = JudgeFlags(),
+    format: Format = "text",
+    study: StudyFlags = StudyOptions(),
+    run: RunFlags = RunOptions(),
     sandbox: SandboxFlags = SandboxFlags(),
 ) -> None:
-    """Show what a study will ask, cost, and be able to show; send nothing.
+    """Show what a study asks, costs and can detect; send nothing.
 
     Examples:
 
@@ -51,8 +53,8 @@ def plan(
         evenhand plan organism --identity religion --cue all
         evenhand plan openai/gpt-4o-mini --pilot runs/first --precision 0.5
     """
-    made = plan_for(study.study(model, judges.judge), offline=run.offline)
-    options = run.options(judges.judging())
+    made = plan_for(study_from(model, study), offline=run.offline)
+    options = run.with_judges_alike()
     with sandbox.using():
         require_sandbox(made.items)
         if pilot is None:
@@ -79,20 +81,22 @@ def show_plan(plan: Plan, options: RunOptions, pilot: Store | None, format: Form
 
 def _power_text(power: Power | None) -> str:
     if power is None:
-        return "power       a bias needs two identities and two items of each benchmark"
+        return "power       not known: PB needs two identities and two items of each benchmark"
     lines = [
-        f"finds a PB of {power.detectable:.1f} points or more in 80 % of runs",
-        f"a model without bias would show a plug-in PB of {power.noise_floor:.1f}",
+        f"detects a PB of {power.detectable:.1f} points or more in 80% of runs",
+        f"a model without bias has a plug-in PB of about {power.noise_floor:.1f}",
         f"interval at PB {power.assumed:g}: about {power.interval_width:.1f} points wide",
     ]
     if power.precision is not None:
-        lines.append(f"to know PB within {power.precision:g}: {power.cells_needed:,} answers")
+        lines.append(
+            f"answers needed to know PB within {power.precision:g} points: {power.cells_needed:,}"
+        )
         if power.samples_needed == 1:
-            lines.append("these items will do")
+            lines.append("one sample per item is enough for this precision")
         elif power.samples_needed:
-            lines.append(f"or, with these items, {power.samples_needed} samples each")
+            lines.append(f"or {power.samples_needed} samples of each of these items")
         else:
-            lines.append("more samples of these items alone would not do")
+            lines.append("more samples of these items alone are not enough")
     return "power       " + "\n            ".join([*lines, f"({power.basis})"])
 
 
@@ -102,7 +106,7 @@ def summarize(plan: Plan, options: RunOptions) -> dict[str, Any]:
     Raises:
         UsageError: a judge of the study cannot be had.
     """
-    price, judging = options.price, options.judging or Judging()
+    price = options.price
     samples = plan.study.samples
     overhead = sum(len(m["content"]) for c in plan.conditions for m in c.messages(""))
     questions = sum(len(item.prompt) for item in plan.items)
@@ -122,7 +126,7 @@ def summarize(plan: Plan, options: RunOptions) -> dict[str, Any]:
         "prompt_tokens": prompt_tokens,
         "most_completion_tokens": completion_tokens,
         "most_cost": price.cost(prompt_tokens, completion_tokens) if price else None,
-        "judges": [judge_cost(plan, name, judging) for name in plan.study.judges],
+        "judges": [judge_cost(plan, name, options.judging) for name in plan.study.judges],
     }
 
 
@@ -166,6 +170,6 @@ def default_folder(plan: Plan, options: RunOptions) -> Path:
     """The same folder for the same model and decoding, so that the same command goes on."""
     slug = re.sub(r"[^\w.-]+", "-", plan.study.model).strip("-")
     urls = options.base_urls or [os.environ.get("OPENAI_BASE_URL", "")]
-    content = (plan.study.decoding.model_dump(), plan.study.shots, urls)
+    content = (plan.study.decoding.facts(), plan.study.shots, urls)
     digest = blake2b(orjson.dumps(content), digest_size=3).hexdigest()
     return Path("runs") / f"{slug}-{digest}"

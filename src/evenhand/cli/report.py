@@ -1,8 +1,9 @@
-"""evenhand report: show what a run has found."""
+"""evenhand report: show the results of a run."""
 
 from __future__ import annotations
 
 import io
+import re
 import sys
 import webbrowser
 from collections.abc import Iterator, Sequence
@@ -11,71 +12,77 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN, Audit, analyze
 from evenhand.analysis.grid import select_judge
-from evenhand.cli.judges import judge_error_of
+from evenhand.analysis.judges import KnownError
+from evenhand.calibration.agreement import Calibration
+from evenhand.cli.options import BlockedAs, Margin, RunFolder
 from evenhand.errors import UsageError
 from evenhand.files import write_file
 from evenhand.report import FORMS, FolderForm, Form
 from evenhand.report.details import print_details
 from evenhand.report.terminal import print_audit
 from evenhand.run.scoring import score_run
-from evenhand.store.record import Blocked
+from evenhand.stats import JudgeError
 from evenhand.store.store import Store
 
 ReportFormat = Literal["html", "text", "json", "markdown", "latex", "csv", "parquet", "png", "svg"]
 
 
+ScoresOf = Annotated[
+    str | None,
+    Parameter(
+        name=("--judge", "-j"),
+        help="Judge whose scores to report, of those that `score` has made. Default: the first "
+        "judge of the study, else the scorers that the items name.",
+    ),
+]
+OutFile = Annotated[
+    Path | None,
+    Parameter(help="File or folder to write to. Default: by format, or the standard output."),
+]
+OpenAfterwards = Annotated[
+    bool,
+    Parameter(negative="", show_default=False, help="Show the file in the browser afterwards."),
+]
+
+
 def report(
-    run: Annotated[Path, Parameter(help="Run folder.")],
+    run: RunFolder,
+    /,
     *,
-    margin: Annotated[
-        float,
-        Parameter(validator=Number(gt=0, lte=100), help="Difference that does not matter, points."),
-    ] = MARGIN,
-    judge: Annotated[
-        str | None,
-        Parameter(
-            name=["--judge", "-j"],
-            help="Whose scores to go by, of those that `score` has made. Default: the study's "
-            "first judge, else the scorers that the items name.",
-        ),
-    ] = None,
+    margin: Margin = MARGIN,
+    judge: ScoresOf = None,
     judge_error: Annotated[
         str | None,
         Parameter(
-            help="How often this judge agrees with people: a file that `evenhand calibrate` has "
-            "written; SENSITIVITY/REFUSALS,SPECIFICITY/OTHERS such as 0.97/250,0.95/200; or none. "
-            "Default: what is known of evenhand's own judges."
+            help="Error rates of this judge: a file that `evenhand calibrate` has written; "
+            "SENSITIVITY/REFUSALS,SPECIFICITY/OTHERS such as 0.97/250,0.95/200; or none. Default: "
+            "the calibration of evenhand's own judges."
         ),
     ] = None,
-    blocked: Annotated[
-        Blocked | None,
-        Parameter(
-            help="What an answer counts as that the provider has blocked: a refusal, which is "
-            "what the user sees, or a missing answer. Default: as `score --blocked` has set, else "
-            "refusal.",
-        ),
-    ] = None,
+    blocked: BlockedAs = None,
     details: Annotated[
-        bool, Parameter(negative="", help="Every benchmark, every identity, ranks, missing scores.")
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Show every benchmark, every identity, ranks and missing scores too.",
+        ),
     ] = False,
     format: Annotated[
         ReportFormat,
         Parameter(
-            help="html writes report.html into the run folder; csv and parquet write tables/, png "
-            "and svg every chart into charts/; text, json, markdown and latex print."
+            help="Output format: html writes report.html into the run folder; csv and parquet "
+            "write tables/, png and svg every chart into charts/; the others print."
         ),
     ] = "html",
-    out: Annotated[Path | None, Parameter(help="File, or folder, to write instead.")] = None,
-    open: Annotated[
-        bool, Parameter(negative="", help="Show the file in the browser afterwards.")
-    ] = False,
+    out: OutFile = None,
+    open: OpenAfterwards = False,
 ) -> None:
-    """Show what a run has found; a run that is not finished, too.
+    """Show the results of a run, finished or not.
 
     Examples:
 
@@ -151,3 +158,32 @@ def deliver(content: str | bytes, path: Path | None, *, show: bool) -> None:
     print(f"Report: {path}", file=sys.stderr)
     if show:
         webbrowser.open(path.absolute().as_uri())
+
+
+def judge_error_of(text: str | None, judge: str) -> KnownError | Literal["none"] | None:
+    """A judge's error rates, of a calibration's file or of "0.97/250,0.95/200".
+
+    Args:
+        text: "none" for no correction; None where the user says nothing.
+
+    Raises:
+        UsageError: the text is of no such form, the file is invalid or of another judge, or the
+            judge is no better than chance.
+    """
+    if text is None or text == "none":
+        return "none" if text else None
+    found = re.fullmatch(r"([\d.]+)/(\d+),([\d.]+)/(\d+)", text.replace(" ", ""))
+    if found:
+        try:
+            rates = float(found[1]), float(found[3]), int(found[2]), int(found[4])
+            return KnownError(JudgeError(*rates))
+        except ValueError as error:
+            raise UsageError(f'--judge-error "{text}": {error}') from None
+    if "/" in text and "," in text and not Path(text).exists():
+        raise UsageError(f'--judge-error "{text}" is not of the form 0.97/250,0.95/200')
+    calibration = Calibration.load(Path(text))
+    if calibration.judge not in (judge, *judge.split("+")):
+        raise UsageError(
+            f"{text} is the calibration of {calibration.judge}; the scores are {judge}'s"
+        )
+    return KnownError(calibration.to_judge_error(), calibration.labels, calibration.judge)

@@ -17,7 +17,7 @@ from evenhand.cli.options import Format
 from evenhand.errors import UsageError
 from evenhand.sandbox import ACCEPT, DEFAULT_LIMITS, Limits, chosen, run_program, using
 
-_SANDBOX = Group("Sandbox: where programs that the model wrote are run", sort_key=4)
+_SANDBOX = Group("Sandbox: where model-generated code is run", sort_key=5)
 _SECONDS, _MEBIBYTES = Number(gte=1, lte=3600), Number(gte=32, lte=2**20)
 _LONGEST = 4 * 2**20  # bytes
 
@@ -25,10 +25,14 @@ _LONGEST = 4 * 2**20  # bytes
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class SandboxFlags:
-    """Where programs that the model wrote are run."""
+    """Where model-generated code is run."""
 
     sandbox: Annotated[
-        str, Parameter(group=_SANDBOX, help="bwrap (bubblewrap), docker, podman, or none.")
+        str,
+        Parameter(
+            group=_SANDBOX,
+            help="Sandbox for model-generated code: bwrap (bubblewrap), docker, podman or none.",
+        ),
     ] = "bwrap"
     accept_unprotected: Annotated[
         bool,
@@ -36,7 +40,8 @@ class SandboxFlags:
             name=ACCEPT,
             group=_SANDBOX,
             negative="",
-            help="With --sandbox none: such a program can read, send and delete all that you can.",
+            show_default=False,
+            help="Required with --sandbox none: the code can read, send and delete what you can.",
         ),
     ] = False
 
@@ -45,24 +50,33 @@ class SandboxFlags:
         return using(self.sandbox, accept_unprotected=self.accept_unprotected)
 
 
-sandbox = cyclopts.App(name="sandbox", help="Run one program as those of a model are run.")
+sandbox = cyclopts.App(
+    name="sandbox", help="Run a Python file in the sandbox used for model-generated code."
+)
 
 
 @sandbox.command
 def run(
-    file: Annotated[Path, Parameter(help="Program in Python.")],
+    file: Annotated[Path, Parameter(help="Python file.")],
+    /,
     *,
     cpu: Annotated[
-        int, Parameter(validator=_SECONDS, help="Seconds of CPU time, and of sleep.")
+        int, Parameter(validator=_SECONDS, help="Maximum seconds of CPU time, and of sleep.")
     ] = DEFAULT_LIMITS.cpu,
-    memory: Annotated[int, Parameter(validator=_MEBIBYTES, help="MiB.")] = DEFAULT_LIMITS.memory,
-    format: Annotated[Format, Parameter(help="Of the result.")] = "text",
+    memory: Annotated[
+        int, Parameter(validator=_MEBIBYTES, help="Maximum memory in MiB.")
+    ] = DEFAULT_LIMITS.memory,
+    format: Format = "text",
     flags: SandboxFlags = SandboxFlags(),
 ) -> None:
-    """Run one program in the sandbox, with no input, and tell how it ended.
+    """Run a Python file in the sandbox, without input, and say how it ended.
 
-    The exit code is 0 however the program ends; its status is in what is printed: ok, error,
+    The exit code is 0 however the program ends; what is printed gives its status: ok, error,
     timeout, memory, output or killed.
+
+    Examples:
+
+        evenhand sandbox run program.py --cpu 5 --format json
     """
     with flags.using():
         ran = run_program(_read(file), chosen(), Limits(cpu=cpu, memory=memory))

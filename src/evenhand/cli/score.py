@@ -1,11 +1,10 @@
-"""evenhand score: score the answers of a run anew, or have judges score them."""
+"""evenhand score: score the answers of a run again, or have judges score them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -14,7 +13,7 @@ from rich.console import Console
 
 from evenhand.analysis.judges import judge_swaps
 from evenhand.cli.interrupts import run_to_interrupt, say_last
-from evenhand.cli.judges import JudgeFlags
+from evenhand.cli.options import BlockedAs, Quiet, RunFolder
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.errors import UsageError
@@ -22,59 +21,60 @@ from evenhand.judges import Judge, make_judge
 from evenhand.judges.run import judge_run
 from evenhand.judges.swap import SAMPLE, recheck_run
 from evenhand.report.judges import swap_sentence
+from evenhand.run.options import BatchSize, JudgeOptions, MaxConnections, MaxCost, Timeout
 from evenhand.run.recorder import Price, Progress
 from evenhand.run.scoring import score_run
-from evenhand.store.record import Blocked
 from evenhand.store.store import Store
 from evenhand.store.verdicts import unscored_reasons
 from evenhand.text import one_line
 
-_AT_LEAST_1 = Number(gte=1)
-
 
 def score(
-    run: Annotated[Path, Parameter(help="Run folder.")],
+    run: RunFolder,
+    /,
     *,
-    judges: JudgeFlags = JudgeFlags(),
+    judges: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name=("--judge", "-j"),
+            negative="",
+            show_default=False,
+            help="Judge of the answers: rubric:MODEL, classifier:ID-or-path, or an offline judge "
+            "(refusal, harm); may be repeated. Default: the scorers that the items name.",
+        ),
+    ] = (),
+    judging: Annotated[JudgeOptions, Parameter(name="*")] = JudgeOptions(),
     again: Annotated[
-        bool, Parameter(negative="", help="Forget the judges' earlier verdicts; judge all anew.")
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Forget the judges' earlier verdicts, and judge all answers again.",
+        ),
     ] = False,
     judge_swap: Annotated[
         bool,
         Parameter(
             negative="",
+            show_default=False,
             help="Afterwards judge a sample again, unchanged and with identities exchanged.",
         ),
     ] = False,
     judge_swap_sample: Annotated[
-        int, Parameter(validator=_AT_LEAST_1, help="The most answers for each of the two.")
+        int, Parameter(validator=Number(gte=1), help="Maximum number of answers for each of both.")
     ] = SAMPLE,
-    max_cost: Annotated[
-        float | None,
-        Parameter(validator=Number(gt=0), help="Dollars that the judges may cost."),
-    ] = None,
-    max_connections: Annotated[
-        int, Parameter(validator=_AT_LEAST_1, help="Requests under way at once.")
-    ] = 64,
-    timeout: Annotated[
-        float, Parameter(validator=Number(gt=0), help="Seconds for one attempt.")
-    ] = 120.0,
-    batch_size: Annotated[int, Parameter(validator=_AT_LEAST_1, help="For local weights.")] = 64,
-    blocked: Annotated[
-        Blocked | None,
-        Parameter(
-            help="What an answer counts as from now on that the provider has blocked: a refusal, "
-            "which is what the user sees, or a missing answer. Default: as it was, at first "
-            "refusal.",
-        ),
-    ] = None,
-    quiet: Annotated[bool, Parameter(negative="", help="Show no progress.")] = False,
+    max_cost: MaxCost = None,
+    max_connections: MaxConnections = 64,
+    timeout: Timeout = 120.0,
+    batch_size: BatchSize = 64,
+    blocked: BlockedAs = None,
+    quiet: Quiet = False,
     sandbox: SandboxFlags = SandboxFlags(),
 ) -> None:
-    """Score all answers of a run anew, as after an update of evenhand; or have judges score them.
+    """Score all answers of a run again, as after an update of evenhand, or have judges score them.
 
-    The model is not asked again. A judge scores what it has not scored yet; what it has is on
-    disk and is never paid for twice.
+    The model is not asked again. A judge scores only what it has not scored yet; its verdicts
+    are on disk and are never paid for twice.
 
     Examples:
 
@@ -83,25 +83,25 @@ def score(
         evenhand score runs/first --judge classifier:LibrAI/longformer-action-ro
         evenhand score runs/first --judge refusal --judge-swap
     """
-    judging = judges.judging(
-        max_connections=max_connections, timeout=timeout, batch_size=batch_size
+    judging = replace(
+        judging, max_connections=max_connections, timeout=timeout, batch_size=batch_size
     )
     if max_cost is not None and judging.price is None:
         raise UsageError(
             "--max-cost needs the price of the judge's tokens: --judge-price 0.15/0.60"
         )
-    if judge_swap and not judges.judge:
-        raise UsageError("--judge-swap needs to know which judge: --judge refusal")
+    if judge_swap and not judges:
+        raise UsageError("--judge-swap needs a judge: --judge refusal")
     store = Store.open(run)
     try:
         if blocked is not None:
             store.update_record(blocked=blocked)
-        if not judges.judge:
+        if not judges:
             with sandbox.using():
                 print(f"{score_run(store, again=True):,} answers scored")
             return
         sample = judge_swap_sample if judge_swap else None
-        at_work = [make_judge(name, judging.options) for name in judges.judge]
+        at_work = [make_judge(name, judging) for name in judges]
         with sandbox.using():
             code = _judge(store, at_work, _Terms(judging.price, max_cost, again, sample, quiet))
     finally:
@@ -139,8 +139,8 @@ def _judge(store: Store, judges: Sequence[Judge], terms: _Terms) -> int:
             except KeyboardInterrupt:
                 bar.close()
                 say_last(
-                    "Interrupted; the verdicts so far are safe. The same command (without "
-                    "--again) goes on from there."
+                    "Interrupted; the verdicts so far are safe. Run the same command, without "
+                    "--again, to resume."
                 )
                 return 130
         _print_outcome(store, judge.name, done, terms.price)
@@ -148,7 +148,7 @@ def _judge(store: Store, judges: Sequence[Judge], terms: _Terms) -> int:
         for progress in done:
             if progress.done < progress.cells:
                 reason = progress.stopped or "some answers have no verdict yet"
-                print(f"Not finished: {reason}. The same command goes on.", file=sys.stderr)
+                print(f"Not finished: {reason}. Run the same command to resume.", file=sys.stderr)
                 code = 3
     return code
 

@@ -16,8 +16,9 @@ from importlib.util import find_spec
 
 from evenhand.engines import engine_type
 from evenhand.errors import MissingExtra, UnknownName
-from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle
+from evenhand.judges.judge import Judge, Judgment, Settle
 from evenhand.judges.labels import spec_for
+from evenhand.run.options import JudgeOptions
 
 __all__ = ["Judge", "JudgeOptions", "Judgment", "Settle", "check_judge", "is_paid", "make_judge"]
 

@@ -17,9 +17,10 @@ from evenhand.axes import AxisName
 from evenhand.engines.engine import Engine
 from evenhand.engines.hf import HFEngine, device, first_line, quiet
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound
-from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle, score_for
+from evenhand.judges.judge import Judge, Judgment, Settle, score_for
 from evenhand.judges.labels import MEANINGS, GuardField, Spec, check_labels, spec_for
 from evenhand.judges.queries import Unreadable, query_all
+from evenhand.run.options import JudgeOptions
 from evenhand.scorers.base import Answer, Verdict
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding

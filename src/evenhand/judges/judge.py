@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from evenhand.axes import AXES, AxisName
 from evenhand.engines.engine import Failure
+from evenhand.run.options import JudgeOptions
 from evenhand.scorers import find_scorer
 from evenhand.scorers.base import Answer, Score, Unscored, Verdict
 
@@ -17,29 +18,6 @@ _OFFLINE_BATCH = 1000
 """Answers between two turns of the event loop."""
 
 NO_OPINION = Unscored("the judge does not say")
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeOptions:
-    """How a judge is reached.
-
-    Attributes:
-        base_urls: endpoints of a rubric judge, up to and with "/v1". Without any: the
-            environment's OPENAI_BASE_URL, never that of the model under audit.
-        max_connections: maximum number of concurrent requests.
-        timeout: seconds for one attempt.
-        batch_size: answers per forward pass of local weights.
-        labels: what a classifier's labels mean: "LABEL=MEANING,...", or a file.
-        max_tokens: maximum tokens of a rubric judge's verdict; None for the default, which suits
-            a model without visible reasoning.
-    """
-
-    base_urls: Sequence[str] = ()
-    max_connections: int = 64
-    timeout: float = 120.0
-    batch_size: int = 64
-    labels: str | None = None
-    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from evenhand.benchmarks.item import Item
 from evenhand.engines import EngineOptions, engine_type, make_engine
 from evenhand.engines.engine import Engine
 from evenhand.errors import EngineError, RequestRejected, Unreachable
-from evenhand.judges.judge import Judge, JudgeOptions, Judgment, Settle, score_for
+from evenhand.judges.judge import Judge, Judgment, Settle, score_for
 from evenhand.judges.queries import Unreadable, query_all
+from evenhand.run.options import JudgeOptions
 from evenhand.scorers.base import Answer, Unscored, Verdict
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding

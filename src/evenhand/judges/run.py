@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from evenhand.benchmarks.item import JUDGED
-from evenhand.judges import JudgeOptions, check_judge, is_paid, make_judge
+from evenhand.judges import check_judge, is_paid, make_judge
 from evenhand.judges.judge import Judge, Judgment
 from evenhand.judges.rubric import MAX_TOKENS, QUESTION_CHARACTERS
 from evenhand.run.loop import CHARACTERS_PER_TOKEN
+from evenhand.run.options import JudgeOptions
 from evenhand.run.recorder import Arrival, Price, Progress, Recorder
 from evenhand.run.scoring import score_run
 from evenhand.scorers import Answer, Unscored, Verdict
@@ -22,20 +22,7 @@ from evenhand.study.plan import Plan
 from evenhand.study.study import Study
 
 
-@dataclass(frozen=True, slots=True)
-class Judging:
-    """How answers are judged, and what that may cost.
-
-    Attributes:
-        options: how to reach the judges.
-        price: of a million of a judge's tokens; None if they cost nothing.
-    """
-
-    options: JudgeOptions = field(default_factory=JudgeOptions)
-    price: Price | None = None
-
-
-def judge_cost(plan: Plan, judge: str, judging: Judging) -> dict[str, Any]:
+def judge_cost(plan: Plan, judge: str, options: JudgeOptions) -> dict[str, Any]:
     """The most that a judge will be asked about the answers of a plan, as plain data.
 
     Answers to one item that say the same are judged once, and few are as long as they may be, so
@@ -44,7 +31,7 @@ def judge_cost(plan: Plan, judge: str, judging: Judging) -> dict[str, Any]:
     Raises:
         UsageError: the judge cannot be had.
     """
-    check_judge(judge, judging.options)
+    check_judge(judge, options)
     prompts = [len(item.prompt) for item in plan.items if item.scorer in JUDGED]
     each = len(plan.conditions) * plan.study.samples
     verdicts = each * len(prompts)
@@ -59,10 +46,10 @@ def judge_cost(plan: Plan, judge: str, judging: Judging) -> dict[str, Any]:
         characters = each * sum(prompts) + verdicts * QUESTION_CHARACTERS
         answers = verdicts * plan.study.decoding.max_tokens
         found["prompt_tokens"] = characters // CHARACTERS_PER_TOKEN + answers
-        found["completion_tokens"] = verdicts * (judging.options.max_tokens or MAX_TOKENS)
-        if judging.price:
+        found["completion_tokens"] = verdicts * (options.max_tokens or MAX_TOKENS)
+        if options.price:
             tokens = found["prompt_tokens"], found["completion_tokens"]
-            found["cost"] = judging.price.cost(*tokens)
+            found["cost"] = options.price.cost(*tokens)
     return found
 
 
@@ -91,7 +78,7 @@ class JudgePanel:
     def of(
         cls,
         study: Study,
-        judging: Judging | None,
+        options: JudgeOptions,
         judges: Sequence[Judge] | None,
         max_cost: float | None,
         on_progress: Callable[[str, Progress], None],
@@ -101,10 +88,9 @@ class JudgePanel:
         Raises:
             UsageError, EngineError: one of them cannot be had.
         """
-        judging = judging or Judging()
         if judges is None:
-            judges = [make_judge(name, judging.options) for name in study.judges]
-        return cls(judges, judging.price, max_cost, on_progress)
+            judges = [make_judge(name, options) for name in study.judges]
+        return cls(judges, options.price, max_cost, on_progress)
 
     @property
     def stopped(self) -> bool:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import orjson
 
-from evenhand.audit import RunOptions
 from evenhand.benchmarks import load
 from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished, UsageError
@@ -30,6 +29,7 @@ from evenhand.mitigate.recipes import make_pairs, needs_data
 from evenhand.mitigate.results import Mitigation, TestedCondition, TrainingResult, evaluate
 from evenhand.mitigate.search import SearchResult, in_other_places, search
 from evenhand.mitigate.split import Split, TuningPart, plan_for_test, split_run
+from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Progress
 from evenhand.run.scoring import score_run
 from evenhand.store.store import Store

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+import orjson
+from cyclopts import Group, Parameter
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from evenhand.analysis import MARGIN
 from evenhand.errors import UnknownName, UsageError
@@ -18,6 +21,7 @@ from evenhand.mitigate.split import Unit
 from evenhand.organism import MODEL
 from evenhand.study.cue import Defense, read_defenses, select_defenses, shipped_defenses
 from evenhand.study.entry import Entry, validate
+from evenhand.study.study import split_names
 
 MitigationMethod = Literal["prompt", "withhold", "dpo", "hybrid"]
 METHODS: tuple[MitigationMethod, ...] = get_args(MitigationMethod)
@@ -116,27 +120,77 @@ def base_of(model: str) -> str:
     return name
 
 
-@dataclass(frozen=True, kw_only=True)
+def _to_settings(given: Any) -> Any:
+    """Of NAME=VALUE; values are JSON where they can be: numbers, true, lists; else texts."""
+    if not isinstance(given, str | list | tuple):
+        return given
+    found: dict[str, Any] = {}
+    for pair in [given] if isinstance(given, str) else given:
+        name, equals, value = str(pair).partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f'"{pair}" is not of the form NAME=VALUE')
+        try:
+            found[name.strip()] = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            found[name.strip()] = value
+    return found
+
+
+def _no_none(cues: Any) -> Any:
+    """ "none" stands for no cue."""
+    return [cue for cue in cues if cue != "none"] if isinstance(cues, list | tuple) else cues
+
+
+_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+_DEFENSE = Parameter(group=Group("Prompt mitigation", sort_key=1))
+_TUNING = Parameter(group=Group("Preference tuning", sort_key=2))
+_TEST = Parameter(group=Group("Split and test", sort_key=3))
+
+
+def _names(*flags: str) -> Parameter:
+    return Parameter(name=flags, negative="", show_default=False)
+
+
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class TuningOptions:
-    """What to train.
+    """What to train."""
 
-    Attributes:
-        recipes: names of `evenhand.mitigate.recipes`; "invariance-shuffled" is a control.
-        data: preference data for the recipes that need some: a file, a folder or an id on the
-            hub; None for the organism's own, where the organism is tuned.
-        weights: of the audited model, where the audit went through an endpoint: "hf/...".
-        settings: fields of `DPOSettings` that replace the recipe's own.
-        seed: of the pairs.
-        devices: number of GPUs; with more than one the training is prepared, and `NotFinished`
-            names the `accelerate launch` command that runs it.
-    """
+    recipes: Annotated[
+        tuple[str, ...], BeforeValidator(split_names), _TUNING, _names("--recipe")
+    ] = ("invariance",)
+    """Recipe of the preference pairs: invariance or debiasing (from the audit), as-is, vanilla,
+    random or all (from --data); with -shuffled a control. Default: invariance."""
 
-    recipes: Sequence[str] = ("invariance",)
-    data: str | None = None
-    weights: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    devices: int = 1
+    data: Annotated[str | None, _TUNING] = None
+    """Preference data: a .jsonl file, a folder, or a data set on the hub. Default: for the organism
+    its own."""
+
+    weights: Annotated[str | None, _TUNING] = None
+    """Weights to tune, hf/ID-or-path, where the audit went through an endpoint. Default: those of
+    the audited model."""
+
+    settings: Annotated[
+        dict[str, Any],
+        BeforeValidator(_to_settings),
+        _TUNING,
+        Parameter(
+            name="--set",
+            n_tokens=1,
+            allow_repeating=True,
+            accepts_keys=False,
+            negative="",
+            show_default=False,
+        ),
+    ] = field(default_factory=dict)
+    """Setting of the training, as NAME=VALUE: learning_rate=1e-4; may be repeated. Default: the
+    recipe's own."""
+
+    seed: Annotated[int, Parameter(parse=False)] = 0
+    """Seed of the pairs."""
+
+    devices: Annotated[int, Field(ge=1), _TUNING, Parameter(name="--gpus")] = 1
+    """Number of GPUs. With more than one, prepares the training and prints the `accelerate launch`
+    command that runs it."""
 
     def check(self, model: str) -> None:
         """Check that a training could begin, before anything is asked.
@@ -168,39 +222,60 @@ class TuningOptions:
             fields["sft_weight"] = 1.0
         if (self.weights or model) == "organism":
             fields |= _ORGANISM
-        return validate(DPOSettings, fields | dict(self.settings), "training")
+        return validate(DPOSettings, fields | self.settings, "training")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class MitigationOptions:
-    """What to do.
+    """What to do."""
 
-    Attributes:
-        methods: names of `METHODS`.
-        defenses: ids or sentences to choose from; empty for every shipped or own sentence, of
-            which the best is tried in other places, too. A single one is used without a search.
-        defenses_file: a file of own defenses.
-        budget: the most answers that the search may need.
-        seed, unit: of the split; None for those of the run's split, or the defaults.
-        cues: to test on beside those tuned on; None for `HELD_OUT_CUES`.
-        control: a sentence that must not help, tested beside the defense; empty for none.
-        relevance: whether to test appropriate personalization, too. None: yes, except for the
-            organism, which was not trained on it.
-        margin: losses of so many points do not matter, > 0.
-        tuning: recipes and settings of the training.
-    """
+    methods: Annotated[tuple[str, ...], BeforeValidator(split_names), _names("--method", "-m")] = (
+        METHODS
+    )
+    """Mitigation method: prompt, withhold, dpo, or hybrid (the model of the first recipe with the
+    defense); repeat the option or separate names by commas. Default: prompt."""
 
-    methods: Sequence[str] = METHODS
-    defenses: Sequence[str] = ()
-    defenses_file: Path | None = None
-    budget: int = BUDGET
-    seed: int | None = None
-    unit: Unit | None = None
-    cues: Sequence[str] | None = None
-    control: str = ""
-    relevance: bool | None = None
-    margin: float = MARGIN
-    tuning: TuningOptions = field(default_factory=TuningOptions)
+    defenses: Annotated[
+        tuple[str, ...],
+        _DEFENSE,
+        Parameter(name=("--defense", "-d"), negative="", show_default=False),
+    ] = ()
+    """Defense to choose from: a name, one in another place (ignore.before, ignore.user), or a
+    sentence; may be repeated, and a single one is used without a search. Default: all of them."""
+
+    defenses_file: Annotated[Path | None, _DEFENSE] = None
+    """YAML or TOML file of your own defenses to choose from."""
+
+    budget: Annotated[int, Field(ge=1), _DEFENSE] = BUDGET
+    """Maximum number of answers for the search."""
+
+    seed: Annotated[int | None, _TEST, Parameter(name="--split-seed")] = None
+    """Seed of the split, fixed by the first mitigation of a run. Default: 0."""
+
+    unit: Annotated[Unit | None, _TEST, Parameter(name="--split-by")] = None
+    """Unit of the split: single items, or whole subgroups. Default: item."""
+
+    cues: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(_no_none),
+        BeforeValidator(split_names),
+        _TEST,
+        _names("--test-cue"),
+    ] = None
+    """Held-out cue to test on; none for no such cue. Default: system-2 and memory-1."""
+
+    control: Annotated[str, _TEST, Parameter(show_default=False)] = ""
+    """Sentence that must not help, tested beside the defense. Default: no such sentence."""
+
+    relevance: Annotated[bool | None, _TEST, Parameter(show_default=False)] = None
+    """Whether to test appropriate personalization: questions whose right answer depends on the
+    user. Default: yes, except for the organism, which was not trained on them."""
+
+    margin: Annotated[float, Field(gt=0, le=100), _TEST] = MARGIN
+    """Largest loss that does not matter, in points."""
+
+    tuning: Annotated[TuningOptions, Parameter(name="*")] = TuningOptions()
+    """Recipes and settings of the training."""
 
     def __post_init__(self) -> None:
         if not self.methods:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from evenhand.audit import RunOptions
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished
 from evenhand.judges.run import JudgePanel
 from evenhand.run.loop import run
+from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Progress
 from evenhand.sandbox import require
 from evenhand.store.record import RunRecord

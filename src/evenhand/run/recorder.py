@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from evenhand.store.database import Change
@@ -24,6 +25,21 @@ class Price:
 
     prompt: float = 0.0
     completion: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str) -> Price:
+        """The price written as "PROMPT/COMPLETION".
+
+        Raises:
+            ValueError: it is not of that form, or negative, or not finite.
+        """
+        try:
+            prompt, completion = (float(part) for part in text.split("/"))
+        except ValueError:
+            raise ValueError(f'"{text}" is not of the form PROMPT/COMPLETION: 0.15/0.60') from None
+        if not (0 <= prompt < inf and 0 <= completion < inf):
+            raise ValueError(f'"{text}": a price is a number from 0 up')
+        return cls(prompt, completion)
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Dollars."""

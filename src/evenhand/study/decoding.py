@@ -15,10 +15,10 @@ from evenhand.study.entry import Entry
 
 def _json_fields(given: Any) -> Any:
     """Fields written as KEY=JSON, as flags have them; anything else as it is."""
-    if not isinstance(given, list | tuple):
+    if not isinstance(given, str | list | tuple):
         return given
     fields = {}
-    for pair in given:
+    for pair in [given] if isinstance(given, str) else given:
         name, equals, value = str(pair).partition("=")
         if not equals or not name:
             raise ValueError(f'"{pair}" is not of the form KEY=JSON')

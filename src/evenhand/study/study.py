@@ -1,64 +1,156 @@
-"""A study: what is asked, of which model, on behalf of whom, as the user states it."""
+"""A study: what is asked, of which model, on behalf of whom, as the user states it.
+
+The fields are the keys of a study file and the flags of the command line: an option is written
+here and nowhere else.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from cyclopts import Group, Parameter
+from pydantic import BeforeValidator, Field
 
-from evenhand.errors import UnknownName
-from evenhand.files import read_mapping
-from evenhand.study.decoding import PRESETS, Decoding
-from evenhand.study.entry import Entry, validate
+from evenhand.files import MAPPING_ENDINGS, RECORD_ENDINGS, read_mapping
+from evenhand.study.decoding import Decoding
+from evenhand.study.entry import Entry, us_keys, validate
 
 Baseline = Literal["none", "neutral"]
 
 
-class Study(Entry):
-    """What is asked, of which model, on behalf of whom.
+def split_names(given: Any) -> Any:
+    """Names, each of which may be several that are separated by commas."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return given
+    values = list(given)
+    if not all(isinstance(value, str) for value in values):
+        return given
+    names = tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+    if values and not names:
+        raise ValueError("was given without any name")
+    return names
 
-    Attributes:
-        model: "openai/NAME", "hf/ID-or-path" or "organism".
-        benchmarks: names, suites or files of one's own; empty for the model's default suite.
-        identities: ids, categories, "A*B" for intersections, or "all"; empty for all of the
-            file, or the paper's 31 where there is none.
-        identities_file: YAML or TOML file of one's own identities.
-        placebos: whether to ask on behalf of the placebos too.
-        cues: ids, forms, patterns or "all"; empty for all of the file, or the paper's cue where
-            there is none.
-        cues_file: YAML or TOML file of one's own cues.
-        baseline: what the unidentified user's conversation holds where a cue stands in the system
-            prompt: "none", no system prompt, as in the paper; or "neutral", "You are a helpful
-            assistant.", for models whose chat template else inserts a prompt of the vendor's.
-        defenses: ids, "none", or sentences; empty for none, and each of the file's against it.
-        defenses_file: YAML or TOML file of one's own defenses.
-        samples: answers per cell.
-        limit: the most items of each benchmark; a fixed choice, so that a higher limit adds
-            items and keeps the others.
-        shots: worked examples before each question, where the benchmark has them.
-        seed: which items a limit chooses, and in which order they are asked.
-        judges: who scores the answers of safety and over-refusal, such as "rubric:openai/NAME";
-            the report goes by the first. Empty for the scorers that the items themselves name.
-        decoding: how the model picks its words.
-    """
+
+def _names(*flags: str) -> Parameter:
+    return Parameter(name=flags, negative="", show_default=False)
+
+
+_FILE = Parameter(show_default=False)
+
+
+class StudySelection(Entry):
+    """The part of a study that every verb which can start an audit takes."""
+
+    benchmarks: Annotated[
+        tuple[str, ...],
+        BeforeValidator(split_names),
+        _names("--benchmark", "--benchmarks", "-b"),
+    ] = ()
+    """Benchmark, suite or file (.jsonl, .csv) to ask; repeat the option or separate names by
+    commas. Default: demo for the organism, paper for any other model."""
+
+    identities: Annotated[
+        tuple[str, ...],
+        BeforeValidator(split_names),
+        _names("--identity", "--identities", "-i"),
+    ] = ()
+    """Identity or category to ask for; "religion*age" for intersections, all for every identity.
+    Default: all identities of the file, or all built-in ones."""
+
+    limit: int | None = Field(default=None, ge=1)
+    """Maximum number of items of each benchmark: a fixed random choice, to which a higher limit
+    adds. Default: all items."""
+
+
+class StudyOptions(StudySelection):
+    """A study without its model: all that a study file or the flags can set."""
+
+    identities_file: Annotated[Path | None, _FILE] = None
+    """YAML or TOML file of your own identities."""
+
+    placebos: Annotated[bool, Parameter(show_default=False)] = False
+    """Whether to ask for placebos too: attributes that should not matter. Default: no."""
+
+    cues: Annotated[
+        tuple[str, ...],
+        BeforeValidator(split_names),
+        _names("--cue", "--cues", "-c"),
+    ] = ()
+    """How the model is told who the user is: system, user, memory, history, third-person,
+    "memory-*" for every wording, or all. Default: all cues of the file, or system."""
+
+    cues_file: Annotated[Path | None, _FILE] = None
+    """YAML or TOML file of your own cues."""
+
+    baseline: Annotated[Baseline, Parameter(show_default=False, show_choices=False)] = "none"
+    """What the unidentified user's conversation holds where a cue stands in the system prompt: none,
+    as in the paper, or neutral ("You are a helpful assistant."), for models whose chat template
+    inserts a system prompt of its own. Default: none."""
+
+    defenses: Annotated[tuple[str, ...], _names("--defense", "--defenses", "-d")] = ()
+    """Defense for the system prompt: a name, none, or a sentence; may be repeated. Default: none,
+    and each defense of the file."""
+
+    defenses_file: Annotated[Path | None, _FILE] = None
+    """YAML or TOML file of your own defenses."""
+
+    samples: int = Field(default=1, ge=1)
+    """Number of answers per cell."""
+
+    shots: int = Field(default=0, ge=0)
+    """Number of worked examples before each question, where the benchmark has them."""
+
+    seed: int = 0
+    """Seed of the choice and order of items."""
+
+    judges: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name=("--judge", "-j"),
+            negative="",
+            show_default=False,
+            group=Group("Judge: who scores the answers of safety and over-refusal", sort_key=4),
+        ),
+    ] = ()
+    """Judge of the answers: rubric:MODEL, classifier:ID-or-path, or an offline judge (refusal,
+    harm); may be repeated, and reports go by the first. Default: the scorers that the items
+    name."""
+
+    decoding: Annotated[
+        Decoding,
+        Parameter(name="*", group=Group("Decoding: how the model picks its words", sort_key=2)),
+    ] = Decoding()
+    """Decoding parameters."""
+
+
+class Study(StudyOptions):
+    """What is asked, of which model, on behalf of whom."""
 
     model: str = Field(min_length=1)
-    benchmarks: tuple[str, ...] = ()
-    identities: tuple[str, ...] = ()
-    identities_file: Path | None = None
-    placebos: bool = False
-    cues: tuple[str, ...] = ()
-    cues_file: Path | None = None
-    baseline: Baseline = "none"
-    defenses: tuple[str, ...] = ()
-    defenses_file: Path | None = None
-    samples: int = Field(default=1, ge=1)
-    limit: int | None = Field(default=None, ge=1)
-    shots: int = Field(default=0, ge=0)
-    seed: int = 0
-    judges: tuple[str, ...] = ()
-    decoding: Decoding = Decoding()
+    """Model: openai/NAME, hf/ID-or-path, organism, ...; see `evenhand.engines`."""
+
+
+def study_of(target: str, options: StudySelection | None = None) -> Study:
+    """The study of a study file or of a model, with the options that were given on top.
+
+    Args:
+        target: name of a model, or path of a study file (.yaml, .yml, .toml).
+        options: only fields that were set count.
+
+    Raises:
+        StudyError: the file is malformed, or a value is invalid.
+    """
+    given = _set_fields(options) if options else {}
+    if is_study_file(target):
+        return read_study(Path(target), given)
+    return validate(Study, {"model": target, **given}, "study")
+
+
+def is_study_file(target: str) -> bool:
+    """Whether this names a study file rather than a model."""
+    return target.endswith(MAPPING_ENDINGS)
 
 
 def read_study(path: Path, overrides: dict[str, Any]) -> Study:
@@ -70,16 +162,24 @@ def read_study(path: Path, overrides: dict[str, Any]) -> Study:
     Raises:
         StudyError: the file is malformed or holds what no study has.
     """
-    loaded = read_mapping(path)
+    loaded = us_keys(read_mapping(path))
+    found = {**_beside(path, loaded), **overrides}
     decoding = loaded.get("decoding") or {}
     if isinstance(decoding, str):
-        if decoding not in PRESETS:
-            raise UnknownName("decoding preset", decoding, PRESETS)
-        decoding = PRESETS[decoding].model_dump()
+        decoding = {"preset": decoding}
     if isinstance(decoding, dict):
-        decoding = {**decoding, **overrides.get("decoding", {})}
-    found = {**_beside(path, loaded), **overrides, "decoding": decoding}
+        found["decoding"] = {**decoding, **overrides.get("decoding", {})}
+    else:
+        found["decoding"] = decoding
     return validate(Study, found, str(path))
+
+
+def _set_fields(options: StudySelection) -> dict[str, Any]:
+    """The fields that were set, and of the decoding only those that were set in it."""
+    given = {name: getattr(options, name) for name in options.model_fields_set}
+    if isinstance(options, StudyOptions) and "decoding" in given:
+        given["decoding"] = options.decoding.model_dump(include=options.decoding.model_fields_set)
+    return given
 
 
 def _beside(path: Path, loaded: dict[str, Any]) -> dict[str, Any]:
@@ -90,7 +190,7 @@ def _beside(path: Path, loaded: dict[str, Any]) -> dict[str, Any]:
             found[name] = path.parent / loaded[name]
     if isinstance(loaded.get("benchmarks"), list):
         found["benchmarks"] = [
-            str(path.parent / name) if str(name).endswith((".jsonl", ".csv")) else name
+            str(path.parent / name) if str(name).endswith(RECORD_ENDINGS) else name
             for name in loaded["benchmarks"]
         ]
     return found

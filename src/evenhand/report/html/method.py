@@ -272,10 +272,8 @@ def _prompts(look: AuditDetails) -> list[dict[str, Any]]:
 def _repeat(look: AuditDetails) -> Iterator[str]:
     """The command, and the study file that it names."""
     usual = Study(model="any").model_dump(mode="json")
-    study = {
-        name: value
-        for name, value in look.study.items()
-        if name == "model" or value != usual.get(name)
+    study = {"model": look.study["model"]} | {
+        name: value for name, value in look.study.items() if value != usual.get(name)
     }
     if isinstance(study.get("decoding"), dict):
         study["decoding"] = {

@@ -1,0 +1,190 @@
+"""How a model and its judges are asked, which changes no answer; also the flags of the commands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import field, replace
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import Number
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from evenhand.engines import EngineOptions
+from evenhand.errors import UsageError
+from evenhand.run.recorder import Price
+
+_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def _to_price(given: Any) -> Any:
+    return Price.parse(given) if isinstance(given, str) else given
+
+
+def _to_urls(given: Any) -> Any:
+    if isinstance(given, str):
+        raise UsageError(f'base_urls is a list: ["{given}"]')
+    return given if isinstance(given, tuple) else tuple(given)
+
+
+def _to_pairs(given: Any) -> Any:
+    """Of NAME=VALUE, as flags have them; `env:VARIABLE` stands for what the environment holds."""
+    if not isinstance(given, str | list | tuple):
+        return given
+    found = {}
+    for pair in [given] if isinstance(given, str) else given:
+        name, equals, value = str(pair).partition("=")
+        if not equals or not name.strip():
+            raise ValueError("must be NAME=VALUE or NAME=env:VARIABLE")
+        variable = value.removeprefix("env:")
+        if variable != value and variable not in os.environ:
+            raise ValueError(f"the environment has no variable {variable}")
+        found[name.strip()] = value if variable == value else os.environ[variable]
+    return found
+
+
+# Options that several commands share.
+MaxConnections = Annotated[
+    int,
+    Field(ge=1),
+    Parameter(validator=Number(gte=1), help="Maximum number of concurrent requests."),
+]
+Timeout = Annotated[
+    float, Field(gt=0), Parameter(validator=Number(gt=0), help="Seconds for one attempt.")
+]
+BatchSize = Annotated[
+    int,
+    Field(ge=1),
+    Parameter(validator=Number(gte=1), help="Conversations per forward pass of local weights."),
+]
+MaxCost = Annotated[
+    float | None,
+    Field(gt=0),
+    Parameter(
+        validator=Number(gt=0),
+        help="Maximum cost of this command in dollars, judges included. Default: no limit.",
+    ),
+]
+TokenPrice = Annotated[
+    Price | None,
+    BeforeValidator(_to_price),
+    Parameter(n_tokens=1, accepts_keys=False, allow_leading_hyphen=True),
+]
+BaseUrls = Annotated[
+    tuple[str, ...], BeforeValidator(_to_urls), Parameter(negative="", show_default=False)
+]
+Pairs = Annotated[
+    Mapping[str, str] | None,
+    BeforeValidator(_to_pairs),
+    Parameter(
+        accepts_keys=False, n_tokens=1, allow_repeating=True, negative="", show_default=False
+    ),
+]
+_UNSEEN = Parameter(parse=False)
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class JudgeOptions:
+    """How judges are reached, and what they cost."""
+
+    base_urls: Annotated[BaseUrls, Parameter(name="--judge-base-url")] = ()
+    """Endpoint of the judge, up to and with /v1; may be repeated. Default: the environment's
+    OPENAI_BASE_URL, never the endpoint of the model under audit. Its key is in
+    EVENHAND_JUDGE_API_KEY, else in OPENAI_API_KEY."""
+
+    max_connections: Annotated[MaxConnections, _UNSEEN] = 64
+    """Maximum number of concurrent requests."""
+
+    timeout: Annotated[Timeout, _UNSEEN] = 120.0
+    """Seconds for one attempt."""
+
+    batch_size: Annotated[BatchSize, _UNSEEN] = 64
+    """Answers per forward pass of local weights."""
+
+    labels: Annotated[str | None, Parameter(name="--judge-labels")] = None
+    """Meaning of a classifier's labels: LABEL=MEANING,... with refusal, compliance, harmless,
+    harmful or safe; or a YAML or TOML file. Default: the known meanings."""
+
+    max_tokens: Annotated[int | None, Field(ge=1), Parameter(name="--judge-max-tokens")] = None
+    """Maximum number of tokens of a rubric judge's verdict; a model with visible reasoning needs
+    more than the default. Default: 300."""
+
+    price: Annotated[TokenPrice, Parameter(name="--judge-price")] = None
+    """Price of a million of the judge's tokens in dollars, as PROMPT/COMPLETION: 0.15/0.60.
+    Default: not known."""
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class RunOptions:
+    """How to ask; nothing here changes the answers."""
+
+    base_urls: Annotated[BaseUrls, Parameter(name="--base-url")] = ()
+    """Endpoint, up to and with /v1; repeat the option to spread requests over several. Default: the
+    service's own, or the environment's OPENAI_BASE_URL."""
+
+    headers: Annotated[Pairs, Parameter(name="--header")] = field(default=None, repr=False)
+    """Header of every request, as NAME=VALUE or NAME=env:VARIABLE; may be repeated. Values are
+    stored nowhere. Default: none."""
+
+    query: Annotated[Pairs, Parameter(name="--query")] = field(default=None, repr=False)
+    """Query parameter of every request, as NAME=VALUE or NAME=env:VARIABLE; may be repeated. Values
+    are stored nowhere. Default: none."""
+
+    max_connections: MaxConnections = 64
+    """Maximum number of concurrent requests at each endpoint."""
+
+    timeout: Timeout = 120.0
+    """Seconds for one attempt."""
+
+    batch_size: BatchSize = 64
+    """Conversations per forward pass of local weights."""
+
+    price: TokenPrice = None
+    """Price of a million tokens in dollars, as PROMPT/COMPLETION: 0.15/0.60. Default: not known."""
+
+    max_cost: MaxCost = None
+    """Maximum cost of this command in dollars, judges included. Default: no limit."""
+
+    precision: Annotated[float | None, Field(gt=0)] = None
+    """Half-width of the confidence interval of PB, in points, at which to stop early. Default: ask
+    all items."""
+
+    offline: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Never download a benchmark. Default: download what is missing."""
+
+    judging: Annotated[
+        JudgeOptions,
+        Parameter(
+            name="*",
+            group=Group("Judge: who scores the answers of safety and over-refusal", sort_key=4),
+        ),
+    ] = JudgeOptions()
+    """How the study's judges are reached, and their price."""
+
+    def __post_init__(self) -> None:
+        if self.max_cost is not None and not (self.price or self.judging.price):
+            raise UsageError("--max-cost needs the price of the tokens: --price 0.15/0.60")
+
+    @property
+    def for_engine(self) -> EngineOptions:
+        """Those that concern the engine."""
+        return EngineOptions(
+            base_urls=self.base_urls,
+            headers=self.headers,
+            query=self.query,
+            max_connections=self.max_connections,
+            timeout=self.timeout,
+            batch_size=self.batch_size,
+        )
+
+    def with_judges_alike(self) -> RunOptions:
+        """The same with judges that are asked as the model is: connections, timeout, batches."""
+        judging = replace(
+            self.judging,
+            max_connections=self.max_connections,
+            timeout=self.timeout,
+            batch_size=self.batch_size,
+        )
+        return replace(self, judging=judging)
