@@ -230,7 +230,7 @@ class MitigationOptions:
     """What to do."""
 
     methods: Annotated[tuple[str, ...], BeforeValidator(split_names), _names("--method", "-m")] = (
-        METHODS
+        "prompt",
     )
     """Mitigation method: prompt, withhold, dpo, or hybrid (the model of the first recipe with the
     defense); repeat the option or separate names by commas. Default: prompt."""

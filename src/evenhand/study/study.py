@@ -85,9 +85,9 @@ class StudyOptions(StudySelection):
     """YAML or TOML file of your own cues."""
 
     baseline: Annotated[Baseline, Parameter(show_default=False, show_choices=False)] = "none"
-    """What the unidentified user's conversation holds where a cue stands in the system prompt: none,
-    as in the paper, or neutral ("You are a helpful assistant."), for models whose chat template
-    inserts a system prompt of its own. Default: none."""
+    """System prompt of the unidentified user where a cue stands in the system prompt: none, as in
+    the paper, or neutral ("You are a helpful assistant."), for models whose chat template inserts a
+    system prompt of its own. Default: none."""
 
     defenses: Annotated[tuple[str, ...], _names("--defense", "--defenses", "-d")] = ()
     """Defense for the system prompt: a name, none, or a sentence; may be repeated. Default: none,
