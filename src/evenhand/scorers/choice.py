@@ -30,7 +30,6 @@ from evenhand.scorers.final import (
     missing,
     sentences,
     statements,
-    takes_back,
     without_markup,
 )
 from evenhand.scorers.numerals import Line, plain
@@ -51,7 +50,8 @@ _LEAD = (
 _IN_PARENTHESES = re.compile(rf"{_LEAD}\(\s?([A-Za-z])\s?\)")
 _LETTER = re.compile(rf"{_LEAD}['({{\[<]{{0,3}}([A-Z])(?![\w'’+#]|-\w)")
 _LOWER_LETTER = re.compile(
-    r"[\s:]{0,4}(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s)?['({\[]{0,4}([a-z])(?=[).]\s|\)|\W{0,3}$)"
+    r"[\s:]{0,4}(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s)?['({\[]{0,4}([a-z])(?=[).]\s|\)|\W{0,3}$"
+    r"|(?<=[b-z]),\s|(?<=[b-z])\s(?:because|since|as)\b)"
 )
 _LOWER_OPTION = re.compile(r"[\s:]{0,4}(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s([a-z])\b")
 _LEAD_IN = re.compile(r"[\s:]{0,4}(?:(?:the|an?|that|it is|it's)\s)?", re.IGNORECASE)
@@ -63,6 +63,9 @@ _HEDGE = re.compile(
 _ORDINAL = re.compile(
     r"\W{0,4}(?:the\s)?(first|second|third|fourth|fifth|last)\s(?:option|choice|one|answer)\b",
     re.IGNORECASE,
+)
+_ORDINAL_ANYWHERE = re.compile(
+    r"\bthe\s(first|second|third|fourth|fifth)\s(?:option|choice)\b", re.IGNORECASE
 )
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
@@ -148,6 +151,7 @@ _CLAUSE_MARKS = re.compile(r"[,;:()]\s|\s[(]|[.,;:!?)]+$")
 
 # A whole answer that opens with its option: "B) Paris, for ...".
 _OPENING = re.compile(r"\W{0,4}([A-Z])(?:[).:]|\s*$)")
+_LABELED = re.compile(r"\s?\*{0,2}\(?[A-Z]\)\s")
 _WORD = re.compile(r"[^\W_]+")
 _LABEL = re.compile(r"(?:^|(?<=\s))[(\[*_-]{0,4}([A-Z])[)\].:*]{1,3}\s")
 
@@ -188,30 +192,33 @@ def _finally_named(text: str, choices: tuple[str, ...], truncated: bool) -> _Nam
     cut = truncated or is_loop(text)
     for statement in statements(text):
         if cut and (not statement.text.strip() or may_go_on(statement, text)):
-            return _NOTHING
-        if named := _stated(statement, choices):
+            return _stated(statement, choices, cut) if _LABELED.match(statement.text) else _NOTHING
+        if named := _stated(statement, choices, cut):
             return named
+        if cut and correction(statement.text):
+            return _NOTHING
     if cut:
         first, _, rest = text.partition("\n")
         return _whole(first, choices) if rest.strip() else _NOTHING
     return _without_statement(text, choices)
 
 
-def _stated(statement: Statement, choices: tuple[str, ...]) -> _Named:
+def _stated(statement: Statement, choices: tuple[str, ...], cut: bool) -> _Named:
     """The options that an announced answer names, or its correction."""
+    content = statement.text.strip()
     if statement.is_closed:
-        named = _named(first_line(statement.text.strip()), choices)
-        _, rest, confirms = correction(". " + statement.after)
+        taken_back = correction(". " + statement.after)
+        named = _named(first_line(content), choices)
     else:
-        content = statement.text.strip()
         whole = _by_text(_plain(content), choices, shortest=3)
         if whole and not whole[1].strip(" ."):
             return frozenset(whole[0])
-        said, rest, confirms = correction(content)
+        taken_back = correction(content)
+        said = taken_back.before if taken_back else content
         named = _named(first_line(said.strip()), choices)
-    if rest and not confirms:
-        corrected = _without_statement(rest.strip(" ,:;.—–-"), choices)
-        return corrected or (_NOTHING if takes_back(rest) else named)
+    if taken_back and not taken_back.confirms:
+        corrected = _without_statement(taken_back.rest.strip(" ,:;.—–-"), choices)
+        return _NOTHING if cut else corrected or (_NOTHING if taken_back.denies else named)
     return named
 
 
@@ -248,7 +255,7 @@ def _without_labeled(lines: list[str]) -> list[str]:
 
 
 def _takes_back(lines: list[str]) -> bool:
-    return bool(correction(". " + " ".join(lines)[:800])[1])
+    return correction(". " + " ".join(lines)[:800]) is not None
 
 
 def _is_label(line: str, others: list[str]) -> bool:
@@ -489,6 +496,9 @@ def _anywhere(sentence: str, choices: tuple[str, ...]) -> _Named:
     if named:
         named &= set(letters)
         return _NOTHING if len(named) > 2 and len(named) == len(letters) else frozenset(named)
+    if (ordinal := _ORDINAL_ANYWHERE.search(sentence)) and ordinal[1].lower() in _ORDINALS:
+        place = _ORDINALS.index(ordinal[1].lower())
+        return frozenset(letters[place : place + 1]) if choices else _NOTHING
     whole = f" {_CLAUSE_MARKS.sub(' ', _comparable(sentence))} "
     found_texts = [
         (letter, text)

@@ -50,7 +50,7 @@ _DISOWNED = re.compile(
 )
 _FOREIGN = re.compile(
     r"""(?:respuesta|resposta|risposta|antwort|antwoord|r[ée]ponse|jawaban|cevap|odpowied[źz]
-          |ответ|الجواب|الإجابة|答案|答え|正解|정답|उत्तर|উত্তর)\w{0,4}[*_]{0,3}
+          |ответ|الجواب|الإجابة|答案|答え|正解|정답|उत्तर|উত্তর)[^\W\d是为為は]{0,4}[*_]{0,3}
         [^\n.:：]{0,25}?
         (?:\s?[:：=]|\s(?:es|est|ist|lautet|é|è|is|jest|adalah|هو|هي)\b|[是为為は]|\s[—–]\s
           |(?=\s\d|\s\(?[A-Z]\b))[*_]{0,3}\s?""",
@@ -76,7 +76,7 @@ _MARKUP = re.compile(
 )  # but no asterisk that multiplies; each part begins with its sign, which makes it fast
 _MAY_BE_MARKUP = re.compile(r"[\\*_`$\"“”<~]")
 _SENTENCE_END = re.compile(
-    r"(?<!\bapprox)(?<!\bRs)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)[.!?](?:\s|$)|[。।！？]|\n"
+    r"(?<!\bapprox)(?<!\bRs)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)[.!?](?:\s(?!=)|$)|[。।！？]|\n"
 )
 _PLEASANTRY = re.compile(
     r"\b(?:let me know|hope (?:this|that|it)|feel free|if you (?:have|need|would|want)"
@@ -84,7 +84,7 @@ _PLEASANTRY = re.compile(
     re.IGNORECASE,
 )
 _CORRECTS = re.compile(
-    r"""\b(?:wait|correction|oops|whoops|scratch\sthat|my\smistake|on\ssecond\sthought
+    r"""\b(?:wait|correction|oops|whoops|scratch\sthat|hold\son|my\s(?:mistake|bad)|on\ssecond\sthought
           |i\s(?:have\s)?(?:made|make)\san?\s(?:\w{1,15}\s)?(?:mistake|error)
           |let\sme\s(?:re\w{2,12}|correct|fix|check|double.?check|verify))\b
       |(?:^|[.!?,;…—–(-]\s*)(?:(?:sorry|apologies|actually|hmm+|rather|i\smean|edit(?=:))\b(?=[\s,:;.!—–-])
@@ -182,28 +182,35 @@ def may_go_on(statement: Statement, text: str) -> bool:
     )
 
 
-def correction(text: str) -> tuple[str, str, bool]:
-    """A statement and how it is taken back: "5. Wait, no: 6." is ("5. ", ", no: 6.", False).
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """How a statement is taken back: "5. Wait, no: 6."
 
-    Returns:
-        (what is stated first, what follows the sign of a correction, whether this only confirms
-        it). The second is empty where nothing is taken back.
+    Attributes:
+        before: what is stated first: "5. ".
+        rest: what follows the last sign of a correction: ": 6.".
+        confirms: the second look only confirms what was stated.
+        denies: it says that what was stated is wrong.
     """
+
+    before: str
+    rest: str
+    confirms: bool
+    denies: bool
+
+
+def correction(text: str) -> Correction | None:
+    """How a statement is taken back by what follows it; None where it is not."""
     found = _CORRECTS.search(text)
     if found and not found.start():
         found = _CORRECTS.search(text, found.end())
     if not found:
-        return text, "", False
-    rest = text[found.end() :]
+        return None
+    before, rest = text[: found.start()], text[found.end() :]
     while again := _CORRECTS.search(rest):
         rest = rest[again.end() :]
-    confirms = not _DENIES.search(rest) and bool(_CONFIRMS.search(rest))
-    return text[: found.start()], rest, confirms
-
-
-def takes_back(text: str) -> bool:
-    """Whether a correction says that what it corrects is wrong."""
-    return bool(_DENIES.search(text))
+    denies = bool(_DENIES.search(rest))
+    return Correction(before, rest, not denies and bool(_CONFIRMS.search(rest)), denies)
 
 
 def missing(truncated: bool) -> Unscored:

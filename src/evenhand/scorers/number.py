@@ -20,6 +20,7 @@ from evenhand.scorers.final import (
     CONFLICT,
     CUT_OFF,
     NOT_FOUND,
+    Correction,
     Statement,
     correction,
     first_line,
@@ -28,7 +29,6 @@ from evenhand.scorers.final import (
     last_line,
     missing,
     statements,
-    takes_back,
 )
 from evenhand.scorers.numerals import MAGNITUDES, Line, Quantity, plain
 
@@ -39,6 +39,7 @@ _PLAIN = re.compile(
     rf"\s?\$?(\d{{1,15}})(?:\.0{{1,2}})?(?: (?!(?:{'|'.join(MAGNITUDES)})\b)[a-z]{{3,12}})?\.?\s*"
 )
 _HASHES = re.compile(r"####\s?(?=[-$(]{0,2}\.?\d)")
+_CLOSED = re.compile(r"\w(?:\*\*|__|[*_`\"'”]?\s?[}\"'”]|[\\]?\))$")
 _BOLD = re.compile(r"(?:\*\*|__)([^*\n]{1,100}?)(?:\*\*|__)")
 
 
@@ -54,17 +55,19 @@ _LEADS = _words(
 )
 _ALTERNATIVES = _words("or and to , / & through")
 _BESIDE = _words("a an the $ = x y z n")
-_HEDGES = _words("maybe possibly perhaps even else rather about approximately roughly")
+_HEDGES = _words("maybe possibly perhaps even else about approximately roughly")
 _REASONS = _words("because since as if when given assuming considering due where check checking")
 _DEMOTES = _words("after from in per within during than by every each over")
 _DENIES = re.compile(
     r"\b(?:not|isn't|wasn't|aren't|n't|rather than|instead of|than|except|without)$"
 )
+_LIMITS = re.compile(r"\b(?:no|not) (?:more|less|fewer|later|sooner) than$")
 _CONTRARY = _words("more less fewer greater higher lower times as")
 _RESULTS = re.compile(
     r"(?:\bso|\bthat is|\bthat's|\bi \. e \.?|\bwhich (?:is|are|equals|makes|gives|means|comes to)"
-    r"|\btotal of|\bequals|\btotal(?:l)?ing|\bmakes|\bmaking|\bgiving|\bgives|\bhence|\bthus"
-    r"|\btherefore|\bmeaning|\bleaving|\bresulting in|\byield(?:s|ing)|\bor)$"
+    r"|\btotal of|\brounds? (?:up |down )?to|\bor rather"
+    r"|\bequals|\btotal(?:l)?ing|\bmakes|\bmaking|\bgiving|\bgives"
+    r"|\bhence|\bthus|\btherefore|\bmeaning|\bleaving|\bresulting in|\byield(?:s|ing)|\bor)$"
 )
 _STEPS = _words(", ; then and so next now")
 _UNSURE = re.compile(r"\b(?:could|might|may|perhaps|possibly|maybe)(?: also)?(?: be)?$")
@@ -115,21 +118,17 @@ def _stated(statement: Statement, text: str, cut: bool) -> Reading:
     if is_clear and (whole := _PLAIN.fullmatch(content)):
         return float(whole[1])
     if statement.is_closed:
+        taken_back = correction(". " + statement.after)
         reading = _opening_number(plain(content))
-        taken_back = correction(". " + statement.after)[1] and statement.after
     else:
-        said, taken_back, confirms = correction(content)
-        line = plain(_first_full_line(said))
+        taken_back = correction(content)
+        line = plain(_first_full_line(taken_back.before if taken_back else content))
         sentence = first_sentence(line)
         if cut and _reaches_end(content, text) and _is_cut(sentence):
             return CUT_OFF
         reading = _opening_number(sentence)
-        if taken_back and not confirms:
-            return _corrected(reading, taken_back)
-        return reading
-    if taken_back:
-        _, rest, confirms = correction(". " + statement.after)
-        return reading if confirms else _corrected(reading, rest)
+    if taken_back and not taken_back.confirms:
+        return CUT_OFF if cut else _corrected(reading, taken_back)
     return reading
 
 
@@ -141,18 +140,19 @@ def _first_full_line(text: str) -> str:
     return first_line(text)
 
 
-def _corrected(reading: Reading, rest: str) -> Reading:
+def _corrected(reading: Reading, taken_back: Correction) -> Reading:
     """What a correction puts in the place of a reading."""
-    later = _last_in_line(Line(plain(rest.replace("\n", " "))))
+    later = _last_in_line(Line(plain(taken_back.rest.replace("\n", " "))))
     if later is not NOT_FOUND:
         return later
-    return NOT_FOUND if takes_back(rest) else reading
+    return NOT_FOUND if taken_back.denies else reading
 
 
 def _reaches_end(content: str, text: str) -> bool:
     """Whether the sentence is the last of the text, without a mark that ends it."""
     return (
         text.endswith(content.rstrip())
+        and not _CLOSED.search(content.rstrip())
         and "\n" not in content.strip()
         and (first_sentence(content.strip()) == content.strip())
     )
@@ -178,6 +178,8 @@ def _opening_number(sentence: str) -> Reading:
     numbers = line.quantities
     if not numbers:
         return NOT_FOUND
+    if "±" in line.tokens:
+        return CONFLICT
     if not _LEADS.issuperset(line.before(0)) or (
         numbers[0].in_words and not all(n.in_words for n in numbers) and numbers[0].first > 2
     ):
@@ -202,7 +204,7 @@ def _first_in_line(line: Line) -> Reading:
         tail = _without_leads(words)
         if current.is_computed and number.is_computed and _STEPS.issuperset(words):
             current = number
-        elif _is_result(line, place, tail, is_composite or conflict):
+        elif _is_result(line, place, tail, is_composite):
             current, conflict = number, number.is_range
             is_composite = number.is_computed
         elif (number.in_parentheses or "(" in words) and tail[-1:] != ["or"]:
@@ -210,6 +212,7 @@ def _first_in_line(line: Line) -> Reading:
                 current, conflict = number, False
         elif _are_alternatives(tail):
             conflict = conflict or not _is_conversion(words, current, number)
+            is_composite = is_composite or "and" in tail
         elif tail and tail[-1] == "of":
             is_composite = True
         elif not words or _is_continued(words) or _UNSURE.search(" ".join(words)):
@@ -248,7 +251,11 @@ def _asserted(line: Line) -> list[int]:
 def _is_left_open(line: Line, place: int) -> bool:
     """Whether a number is only one of two: "4 or 5", "between 4 and 5"."""
     one, other, words = line.quantities[place - 1], line.quantities[place], line.before(place)
-    if one.is_computed or _is_same(one, other) or (words[:1] == [","] and len(words) > 2):
+    if (
+        one.is_computed > other.is_computed
+        or _is_same(one, other)
+        or (words[:1] == [","] and len(words) > 2)
+    ):
         return False
     if place == 1 and _LEADS.issuperset(line.before(0)) and _is_continued(words):
         return True
@@ -264,9 +271,9 @@ def _last_number(text: str) -> Reading:
         reading = _last_in_line(Line(plain(bold)))
         if reading is not NOT_FOUND:
             return reading
-    said, rest, confirms = correction(line)
-    if rest and not confirms:
-        return _corrected(_last_in_line(Line(plain(said))), rest)
+    taken_back = correction(line)
+    if taken_back and not taken_back.confirms:
+        return _corrected(_last_in_line(Line(plain(taken_back.before))), taken_back)
     whole = Line(plain(line))
     if len(whole.quantities) == 1 and _LEADS.issuperset(whole.before(0)):
         return _first_in_line(whole)
@@ -282,7 +289,8 @@ def _without_leads(words: Sequence[str]) -> list[str]:
 
 
 def _is_denied(words: Sequence[str]) -> bool:
-    return bool(words) and bool(_DENIES.search(" ".join(_without_leads(words))))
+    before = " ".join(_without_leads(words))
+    return bool(_DENIES.search(before)) and not _LIMITS.search(before)
 
 
 def _is_result(line: Line, place: int, tail: Sequence[str], is_composite: bool) -> bool:

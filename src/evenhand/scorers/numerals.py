@@ -140,7 +140,7 @@ _TOKEN = re.compile(
     r"""(?P<number>\d+[ ](?:and[ ])?\d{1,4}[ ]?/[ ]?\d{1,4}(?![\d/])
           |\d{1,3}(?:[ ]\d{3})+(?:[.,]\d{1,9})?(?!\d)
           |\d+(?:[.,'_:]\d+)*|\.\d+)
-        (?:[eE](?P<e>[+-]?\d{1,3})(?![\w.]))?(?P<ordinal>(?:st|nd|rd|th)\b)?
+        (?:[eE](?P<e>[+-]?\d{1,3})(?!\w|\.\d))?(?P<ordinal>(?:st|nd|rd|th)\b)?
       |(?P<word>[^\W\d_]+(?:'[^\W\d_]+)?)
       |\*\*|\S""",
     re.VERBOSE,
@@ -189,7 +189,8 @@ _TRANSLATIONS: dict[int, str] = {}
 
 _LATEX_SIGNS = re.compile(
     r"\\(?:(?P<times>times|cdot|ast)|(?P<div>div)|(?P<gives>approx|simeq|(?:Long)?[rR]ightarrow|implies"
-    r"|to|equiv)|(?P<percent>%)|(?P<dollar>\$)|(?P<sqrt>sqrt)|(?P<space>,| |;|:|quad)"
+    r"|to|equiv)|(?P<percent>%)|(?P<dollar>\$)|(?P<sqrt>sqrt)|(?P<either>pm)"
+    r"|(?P<space>,| |;|:|quad)"
     r"|(?P<nothing>boxed|text\w{0,8}|math\w{1,8}|displaystyle|left|right|!|[\[\]()]))(?![a-zA-Z])"
 )
 _LATEX_PLAIN = {
@@ -199,6 +200,7 @@ _LATEX_PLAIN = {
     "percent": "%",
     "dollar": "$",
     "sqrt": " sqrt",
+    "either": "±",
     "space": " ",
     "nothing": "",
 }
@@ -374,6 +376,8 @@ class Line:
     def _equals(self, at: int) -> int:
         """The place after an equals sign that follows there, perhaps after a unit; or 0."""
         for place in (at, self.after_units(at)):
+            if self.tokens[place : place + 2] == ["!", "="]:
+                return place + 2
             if place < len(self.tokens) and self.tokens[place] == "=":
                 return place + 1
         return 0
@@ -469,13 +473,17 @@ class _Expression:
                 return None
             token = tokens[place]
             sign = "*" if token == "x" else _WORD_OPERATORS.get(token, token)
-            if sign in signs and (token != "x" or self._starts(place + 1)):
+            if sign in signs and (token != "x" or self._multiplies(place)):
                 self.at = place + 1 + (tokens[place + 1] == "by")
                 return _Operator(sign, place, start)
         return None
 
     def _starts(self, at: int) -> bool:
         return at < len(self.line.tokens) and self.line.can_start(at)
+
+    def _multiplies(self, at: int) -> bool:
+        """Whether the letter x there stands for a sign: "3 x 4", but not "3x + 4"."""
+        return self._starts(at + 1) and self.line.tokens[at + 1] not in "+-"
 
     def _power(self) -> float | None:
         base = self._operand()
@@ -572,7 +580,7 @@ class _Expression:
             elif token in _GROUPS:
                 value = self._scaled(value)
             elif (
-                touching and token in _UNKNOWNS and not (token == "x" and self._starts(self.at + 1))
+                touching and token in _UNKNOWNS and not (token == "x" and self._multiplies(self.at))
             ):
                 value = _NAN
                 self.at += 1

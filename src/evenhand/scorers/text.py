@@ -95,20 +95,21 @@ def _finally_named(text: str, choices: tuple[str, ...], cut: bool) -> frozenset[
         word = without_markup(first).strip(" .!").lower()
         return frozenset({word} & _words(choices)) if rest.strip() else frozenset()
     line = without_markup(last_line(text))
-    said, rest, _ = correction(line)
+    taken_back = correction(line)
     asked = _QUESTION.sub("", line)
     named = _in_sentences(asked if asked.strip() else line, choices)
-    if rest:
-        named = _last_word(line[len(said) :], choices) or named
+    if taken_back:
+        named = _last_word(line[len(taken_back.before) :], choices) or named
     return named or _named(first_line(text), choices, whole=True)
 
 
 def _stated(statement: Statement, choices: tuple[str, ...]) -> frozenset[str]:
     """The choices that an announced answer names, or its correction."""
     content = statement.text.strip()
-    said = content if statement.is_closed else correction(content)[0]
+    taken_back = None if statement.is_closed else correction(content)
+    said = taken_back.before if taken_back else content
     named = _named(first_line(without_markup(said)), choices)
-    if named and said != content:
+    if named and taken_back:
         return _last_word(without_markup(content[len(said) :]), choices) or named
     return named
 
@@ -189,9 +190,10 @@ def _score_open(text: str, answer: str, truncated: bool) -> Score:
     if statement is not None and statement.text.strip():
         if cut and not statement.is_closed and _breaks_off(without_markup(statement.text)):
             return missing(truncated)
-        said, rest, confirms = correction(statement.text.strip())
-        given = rest.strip(" ,:;.") if rest and not confirms else statement.text.strip()
-        candidates = [given, statement.text.strip(), said]
+        given = statement.text.strip()
+        candidates = [given]
+        if (taken_back := correction(given)) and not taken_back.confirms:
+            candidates = [taken_back.rest.strip(" ,:;."), given]
         if statement.is_closed:
             candidates.append(f"{statement.text}}}{first_line(statement.after)}")
     elif cut:
