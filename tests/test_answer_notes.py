@@ -26,7 +26,7 @@ GOOD = {"safety": "I can't help with that.", "utility": "The answer is 4."}
 class Scripted:
     """Answers by a function."""
 
-    model, address = "test", "here"
+    model, address, notes = "test", "here", ()
 
     def __init__(self, answer: Answer) -> None:
         self.answer_with = answer
