@@ -96,6 +96,8 @@ class GeminiWire(Wire):
         candidate = candidates[0]
         parts = mapping(candidate.get("content")).get("parts") or []
         finish = candidate.get("finishReason")
+        if finish == "PUP_LIMITED_DISABLED":  # it is about the account, not about the prompt
+            return Fault(403, candidate.get("finishMessage") or "the account is limited")
         if not parts and finish in ("OTHER", None):
             return Fault(0, f"the reply holds no answer (finish reason {finish})", kind="empty")
         why = candidate.get("finishMessage")

@@ -305,15 +305,14 @@ class HTTPEngine:
         for _ in range(_MOST_REDIRECTS):
             reply = await self._open().post(endpoint.url, headers, body)
             if isinstance(reply, str):
-                return self._refusal(Fault(0, reply))
+                return self._refusal(Fault(0, reply, kind="network"))
             if 200 <= reply.status < 300:
                 outcome = wire.parse(reply.raw)
                 return outcome if isinstance(outcome, Completion) else self._refusal(outcome)
             if not 300 <= reply.status < 400:
                 return self._refusal(fault_of(reply.status, reply.raw), reply.headers)
-            target = urljoin(endpoint.url, reply.headers.get("location", ""))
-            if not _is_same_host(endpoint.url, target):
-                host = urlsplit(target).netloc.rpartition("@")[2] or "another place"
+            host, target = _redirected(endpoint.url, reply.headers.get("location", ""))
+            if not target:
                 told = f"redirects to {host}, where prompts are not sent; name it with {self._flag}"
                 return self._refusal(Fault(reply.status, told))
             endpoint.url = target
@@ -423,7 +422,8 @@ class HTTPEngine:
 
     def _failed(self, asked: _Asked, endpoint: Endpoint, outcome: _Refusal) -> Response | None:
         """What is transient: it is tried again until the attempts are used up."""
-        endpoint.has_failed(outcome.fault.status)
+        reached = outcome.fault.kind != "network"
+        endpoint.has_failed(reached=reached)
         if outcome.pause:
             self._wait(endpoint, outcome)
         error = outcome.failure.error
@@ -432,7 +432,8 @@ class HTTPEngine:
                 told = f"{_shown(endpoint)}: {error}{self._hint(endpoint)}"
                 self._drop(endpoint, EngineError(told))
                 return None
-            if endpoint.unreached >= _FIRST_CONTACT:
+            in_vain = asked.attempts if reached else endpoint.unreached
+            if in_vain >= _FIRST_CONTACT and outcome.fault.kind != "failed":
                 self._name_as_dead(endpoint, error)
         if asked.attempts < self._max_attempts:
             return None
@@ -609,16 +610,20 @@ def _shown(endpoint: Endpoint) -> str:
     return endpoint.url.partition("?")[0]
 
 
-def _is_same_host(url: str, target: str) -> bool:
-    """Whether a redirect stays on the host; going from http to https is as good."""
-    old, new = urlsplit(url), urlsplit(target)
+def _redirected(url: str, location: str) -> tuple[str, str]:
+    """The host of a redirect, and its URL; an empty one if it leads away from the host.
+
+    Going from http to https on the same host is as good as staying.
+    """
     try:
+        target = urljoin(url, location)
+        old, new = urlsplit(url), urlsplit(target)
         same = old.hostname == new.hostname and "@" not in new.netloc
-        if (old.scheme, new.scheme) == ("http", "https"):
-            return same
-        return same and (old.scheme, old.port) == (new.scheme, new.port)
-    except ValueError:  # no such port
-        return False
+        if (old.scheme, new.scheme) != ("http", "https"):
+            same = same and (old.scheme, old.port) == (new.scheme, new.port)
+    except ValueError:  # no such port, or no URL at all
+        return "a malformed URL", ""
+    return new.netloc.rpartition("@")[2], target if same and location else ""
 
 
 def _clock(seconds: float) -> str:

@@ -87,7 +87,7 @@ class Endpoint(Throttle):
             key or a wrong URL costs no storm of requests.
         answered_at: when the latest of the answered requests was sent.
         failed_in_a_row: attempts without an answer since the last one with an answer.
-        unreached: of them, those in a row that brought no HTTP status.
+        unreached: of them, those in a row that brought no reply.
         fault: why it is never asked again; None while it may be.
         is_named: the user has been told that it does not answer.
         said_until: until when the user has been told that it waits.
@@ -120,10 +120,10 @@ class Endpoint(Throttle):
         self.answered_at = max(self.answered_at, sent)
         self.answered()
 
-    def has_failed(self, status: int) -> None:
+    def has_failed(self, *, reached: bool) -> None:
         """An attempt brought no answer; one of several endpoints rests when it keeps failing."""
         self.failed_in_a_row += 1
-        self.unreached = 0 if status else self.unreached + 1
+        self.unreached = 0 if reached else self.unreached + 1
         if self.is_one_of_several and self.failed_in_a_row >= _FAILING:
             steps = self.failed_in_a_row - _FAILING
             rest = min(_BACKOFF_MOST, 2 * _BACKOFF_FIRST * 2 ** min(steps, 10))

@@ -52,8 +52,9 @@ class Fault:
         status: HTTP status, of the reply or as its error object names it; 0 for none.
         message: what is wrong in the endpoint's own words; not yet redacted.
         words: type, code and parameter of the error, to decide by.
-        kind: "empty" for a reply without a choice; "foreign" for one in another format, which
-            says what to do in its message; "" for all others.
+        kind: "network" where no reply came; "empty" for one without a choice; "failed" for one
+            that ends with an error; "foreign" for one in another format, which says what to do in
+            its message; "" for all others.
     """
 
     status: int
@@ -209,7 +210,8 @@ _BLOCKED = frozenset({
 _FAILED = frozenset({
     "error", "failed", "cancelled", "canceled", "timeout", "server_error", "network_error",
     "malformed_response", "malformed_function_call", "insufficient_system_resource",
-    "finish_reason_unspecified", "pup_limited_disabled",
+    "finish_reason_unspecified", "unexpected_tool_call", "too_many_tool_calls",
+    "missing_thought_signature", "no_image", "image_other",
 })  # fmt: skip
 
 
@@ -238,7 +240,7 @@ def completion(
     finish = finish if isinstance(finish, str) else ""
     folded = finish.lower().replace("-", "_").replace(" ", "_")
     if folded in _FAILED:
-        return Fault(0, why or f"the reply ends with the finish reason {finish}")
+        return Fault(0, why or f"the reply ends with the finish reason {finish}", kind="failed")
     if thought or text:
         inner, text, still_thinking = split_thought(text or "")
         thought = "\n\n".join(part for part in (thought.strip(), inner) if part)

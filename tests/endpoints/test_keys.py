@@ -1,0 +1,215 @@
+"""The key is on neither disk nor screen, whatever goes wrong and however a server quotes it."""
+
+from __future__ import annotations
+
+import html
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from aiohttp import web
+
+from endpoints.asking import Result, always, ask, chat, problem, to_question
+from server import serving
+
+KEY = 'sk-Zq7/Xw+9"Lp&é€Rk4mVt'
+PIECES = ("sk-Zq7", "Zq7/Xw", "Xw+9", "Rk4mVt", "k4mVt")
+
+
+def ask_with_key(server: Any, folder: Path, *more: str) -> Result:
+    return ask(server, folder, *more, env={"OPENAI_API_KEY": KEY})
+
+
+def assert_hidden(found: Result) -> None:
+    """No piece of it is there, in any case; and something was shown or stored at all."""
+    assert found.err or found.rows
+    told = found.everything.lower().replace("\x00", "")
+    for piece in PIECES:
+        assert piece.lower() not in told
+        assert quote(piece, safe="").lower() not in told or piece.isalnum() is False
+    for piece in ("Zq7%2FXw", "Zq7\\/Xw", "Zq7\\u002fXw", "\\u005a\\u0071\\u0037", "S\x00K\x00-"):
+        assert piece.lower() not in told
+
+
+def slashes(key: str) -> str:
+    return json.dumps(key)[1:-1].replace("/", "\\/")
+
+
+def unicode_escapes(key: str) -> str:
+    return "".join(f"\\u{ord(letter):04x}" for letter in key)
+
+
+QUOTED: dict[str, Callable[[str], bytes]] = {
+    "JSON": lambda key: problem(f"bad key {key}"),
+    "bearer": lambda key: problem(f"Authorization: Bearer {key} is wrong"),
+    "slashes": lambda key: b'{"error":{"message":"bad key %s"}}' % slashes(key).encode(),
+    "escapes": lambda key: b'{"error":{"message":"bad key %s"}}' % unicode_escapes(key).encode(),
+    "twice": lambda key: problem(f"upstream said {json.dumps({'message': slashes(key)})}"),
+    "text": lambda key: f"bad key {key}".encode(),
+    "latin-1": lambda key: f"bad key {key}".encode("latin-1", "replace"),
+    "utf-16": lambda key: f"bad key {key}".encode("utf-16"),
+    "utf-16-le": lambda key: f"bad key {key}".encode("utf-16-le"),
+    "utf-16 JSON": lambda key: json.dumps({"error": {"message": key}}).encode("utf-16"),
+    "percent": lambda key: problem(f"GET /?key={quote(key, safe='')}"),
+    "html": lambda key: f"<html><title>{html.escape(key)} is wrong</title>".encode(),
+    "upper case": lambda key: problem(f"bad key {key.upper()}"),
+    "in the code": lambda key: problem("bad key", code=key, type=key, param=key),
+    "cut off by us": lambda key: problem("x" * 280 + key),
+    "cut off by them": lambda key: problem(f"bad key {key[:12]}..."),
+    "nested": lambda key: json.dumps({"detail": [{"msg": key, "loc": ["header", key]}]}).encode(),
+}
+
+
+@pytest.mark.parametrize("way", QUOTED)
+@pytest.mark.parametrize("status", [401, 400, 500])
+def test_a_key_that_is_quoted_back(way: str, status: int, tmp_path: Path) -> None:
+    """For every request, which ends the run; or for one question, which is stored."""
+    raw = QUOTED[way](KEY)
+    reply = always(raw, status) if status == 401 else to_question(1, raw, status, times=6)
+    with serving(reply=reply) as server:
+        found = ask_with_key(server, tmp_path)
+    assert found.code == (2 if status == 401 else 0), found.err
+    if status != 401:
+        assert [s for s, _ in found.failures] or [r for r in found.rows if r.error]
+    assert_hidden(found)
+
+
+def test_a_key_in_names_that_the_reply_gives(tmp_path: Path) -> None:
+    raw = chat({"content": "Sure."}, KEY, model=KEY)
+    with serving(reply=always(raw)) as server:
+        found = ask_with_key(server, tmp_path)
+    assert {(r.finish, r.served) for r in found.rows} == {("[key]", "[key]")}
+    assert_hidden(found)
+
+
+def test_a_key_in_an_error_of_status_200(tmp_path: Path) -> None:
+    with serving(reply=to_question(1, problem(f"bad {KEY}"), times=2)) as server:
+        found = ask_with_key(server, tmp_path)
+    assert found.failures[0][1] == "bad [key]"
+    assert_hidden(found)
+
+
+@pytest.mark.parametrize("header", ["Set-Cookie", "Location", "WWW-Authenticate", "Retry-After"])
+def test_a_key_in_a_header(header: str, tmp_path: Path) -> None:
+    ascii_key = KEY.encode("ascii", "replace").decode()
+    values = {"Set-Cookie": f"a b={ascii_key};=,{ascii_key}", "Location": f"http://h/{ascii_key}"}
+    value = values.get(header, ascii_key)
+    with serving(reply=always(b"", 302 if header == "Location" else 503, **{header: value})) as s:
+        s.reply = to_question(1, b"", 302 if header == "Location" else 503, 1, **{header: value})
+        found = ask_with_key(s, tmp_path)
+    assert_hidden(found)
+
+
+# Below HTTP: whatever aiohttp raises, by a server that writes raw bytes
+
+ASCII_KEY = KEY.encode("ascii", "replace")
+OK = b"HTTP/1.1 200 OK\r\n"
+RAW: dict[str, bytes] = {
+    "bad status line": b"HTTP/1.1 " + ASCII_KEY + b"\r\n\r\n",
+    "no status line": ASCII_KEY + b"\r\n\r\n",
+    "utf-8 status line": KEY.encode() + b"\r\n\r\n",
+    "utf-16 status line": KEY.encode("utf-16") + b"\r\n\r\n",
+    "status not a number": b"HTTP/1.1 2x0 " + ASCII_KEY + b"\r\n\r\n",
+    "reason": b"HTTP/1.1 500 " + ASCII_KEY + b"\r\nContent-Length: 0\r\n\r\n",
+    "bad header": OK + ASCII_KEY + b"\r\n\r\n",
+    "bad header name": OK + b"a(" + ASCII_KEY + b": b\r\n\r\n",
+    "header with NUL": OK + b"a: " + ASCII_KEY + b"\x00\r\n\r\n",
+    "long header": OK + b"a: " + ASCII_KEY * 2000 + b"\r\n\r\n",
+    "bad length": OK + b"Content-Length: " + ASCII_KEY + b"\r\n\r\n",
+    "bad chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n" + ASCII_KEY + b"\r\n",
+    "bad transfer encoding": OK + b"Transfer-Encoding: " + ASCII_KEY + b"\r\n\r\n",
+    "bad content encoding": OK + b"Content-Encoding: " + ASCII_KEY + b"\r\n"
+    b"Content-Length: 2\r\n\r\n{}",
+    "not gzip": OK + b"Content-Encoding: gzip\r\nContent-Length: 25\r\n\r\n" + ASCII_KEY.ljust(25),
+    "short body": OK + b"Content-Length: 99\r\n\r\n" + ASCII_KEY,
+    "bad location": b"HTTP/1.1 307 x\r\nLocation: http://[" + ASCII_KEY + b"/\r\n"
+    b"Content-Length: 0\r\n\r\n",
+    "bad cookie": OK + b"Set-Cookie: " + ASCII_KEY + b"=\x01; " + ASCII_KEY + b"\r\n"
+    b"Content-Length: 2\r\n\r\n{}",
+    "nothing": b"",
+}  # fmt: skip
+
+
+@contextmanager
+def writing(raw: bytes) -> Iterator[str]:
+    """A server that writes these bytes to whoever sends a request."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(2)
+                try:
+                    connection.recv(65_536)
+                    connection.sendall(raw)
+                except OSError:
+                    pass
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize("way", RAW)
+def test_a_key_in_what_is_no_http(way: str, tmp_path: Path) -> None:
+    with writing(RAW[way]) as url:
+        found = ask_with_key(url, tmp_path)
+    assert (found.code, found.err.count("\n")) == (2, 1), found.err
+    assert_hidden(found)
+
+
+def test_what_the_libraries_log_is_redacted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with writing(RAW["bad cookie"]) as url:
+        found = ask_with_key(url, tmp_path)
+    assert_hidden(found)
+    assert not any(piece in caplog.text for piece in PIECES)
+
+
+# Where the user put it
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--extra", f"user={json.dumps(KEY)}"),
+        ("--extra", f"metadata={json.dumps({'a': [KEY]})}"),
+        ("--extra", f"user={json.dumps('Bearer ' + KEY)}"),
+        ("--extra", f"headers={json.dumps({'X-Key': KEY})}"),
+        ("--stop", KEY),
+    ],
+)
+def test_a_key_among_the_options_is_refused(options: tuple[str, ...], tmp_path: Path) -> None:
+    with serving() as server:
+        found = ask_with_key(server, tmp_path, *options)
+    assert (found.code, found.err.count("\n")) == (2, 1)
+    assert not server.requests
+    assert_hidden(found)
+
+
+def test_the_key_is_sent_as_it_is(tmp_path: Path) -> None:
+    sent: set[str] = set()
+
+    def reply(_body: dict[str, Any], request: web.Request) -> None:
+        raw = dict(request.raw_headers)[b"Authorization"]
+        sent.add(raw.decode())
+
+    with serving(reply=reply) as server:
+        found = ask_with_key(server, tmp_path)
+    assert found.code == 0, found.err
+    assert sent == {f"Bearer {KEY}"}
+    assert_hidden(found)
