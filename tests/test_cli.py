@@ -14,7 +14,10 @@ from evenhand import __version__
 from runs import command, finish, run_main, stored, write_benchmark
 from server import serving
 
-VERBS = ["audit", "plan", "report", "score", "fetch", "identities", "benchmarks", "demo"]
+VERBS = [
+    *("audit", "plan", "report", "compare", "mitigate", "score", "calibrate"),
+    *("fetch", "identities", "cues", "benchmarks", "demo", "runs", "completion"),
+]
 
 
 @pytest.fixture
@@ -244,3 +247,53 @@ def test_output_onto_a_full_disk_is_told_in_one_line() -> None:
     result = subprocess.run(["bash", "-c", run], capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr == "evenhand: the disk is full; free some space and run again\n"
+
+
+def test_runs_are_listed_with_state_model_and_pb(
+    audited: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = audited[0].parent
+    broken = root / "deep" / "broken"
+    broken.mkdir(parents=True)
+    (broken / "run.db").write_text("no database")
+    listed = json.loads(printed(["runs", str(root), "--format", "json"], capsys))
+    by_name = {Path(run["folder"]).name: run for run in listed}
+    assert set(by_name) == {"run", "broken"}
+    found = by_name["run"]
+    assert (found["state"], found["model"]) == ("finished", "openai/m")
+    assert found["done"] == found["cells"] == (32 + 14) * 12
+    assert found["pb"] == json.loads(audited[1])["pb"]["estimate"]
+    assert by_name["broken"]["state"].startswith("unreadable: ")
+    text = printed(["runs", str(root)], capsys)
+    assert "openai/m" in text
+    assert f"{found['pb']:.1f}" in text
+    assert "No runs in" in printed(["runs", str(tmp_path)], capsys)
+
+
+def test_an_unfinished_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark = write_benchmark(tmp_path / "own.jsonl", 4)
+    with serving() as server:
+        arguments = ["audit", "openai/m", "-b", str(benchmark), "--base-url", server.url]
+        arguments += ["--out", str(tmp_path / "run"), "-i", "religion"]
+        run_main([*arguments, "--price", "1000000/1000000", "--max-cost", "1"])
+    capsys.readouterr()
+    listed = json.loads(printed(["runs", str(tmp_path), "--format", "json"], capsys))
+    assert [run["state"].split(",")[0] for run in listed] == ["unfinished"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    script = printed(["completion", shell], capsys)
+    assert "mitigate" in script
+    assert "identities-file" in script
+
+
+def test_every_option_says_what_it_sets() -> None:
+    """No option without help, in any command."""
+    from evenhand.cli import app
+
+    for verb in VERBS:
+        arguments = app[verb].assemble_argument_collection(parse_docstring=True)
+        shown = [each for each in arguments if each.show and each.parse and each.name != "*"]
+        without = [each.name for each in shown if not (each.parameter.help or "").strip()]
+        assert without == [], verb

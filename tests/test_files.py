@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from evenhand.errors import StoreError, StudyError, UsageError
-from evenhand.files import Columns, read_json, read_mapping, read_records, replacing, write_file
+from evenhand.files import CsvColumns, read_json, read_mapping, read_records, replacing, write_file
 
-ANY = Columns()
+ANY = CsvColumns()
 
 
-def records(path: Path, columns: Columns = ANY) -> list[tuple[int, dict[str, object]]]:
+def records(path: Path, columns: CsvColumns = ANY) -> list[tuple[int, dict[str, object]]]:
     return list(read_records(path, UsageError, columns))
 
 
@@ -34,11 +34,11 @@ def test_records_of_jsonl(tmp_path: Path) -> None:
 def test_what_a_header_has_to_be(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("ID,Text\n1,a\n")
-    assert records(path, Columns(("id",), fold_case=True)) == [(2, {"id": "1", "text": "a"})]
+    assert records(path, CsvColumns(("id",), fold_case=True)) == [(2, {"id": "1", "text": "a"})]
     with pytest.raises(UsageError, match=r':1: column "id" is missing; needed are id$'):
-        records(path, Columns(("id",)))
+        records(path, CsvColumns(("id",)))
     with pytest.raises(UsageError, match='unknown column "Text"; there are: ID'):
-        records(path, Columns(known=("ID",)))
+        records(path, CsvColumns(known=("ID",)))
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def _yaml(path: Path, text: str, error: type[EvenhandError]) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class CsvColumns:
     """What the header of a CSV file has to be; JSON Lines have no header.
 
     Attributes:
@@ -100,7 +100,7 @@ class Columns:
 
 
 def read_records(
-    path: Path, error: type[EvenhandError], columns: Columns = Columns()
+    path: Path, error: type[EvenhandError], columns: CsvColumns = CsvColumns()
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, record) for each record of a .jsonl or else a CSV file; blank lines are skipped.
 
@@ -146,7 +146,7 @@ def _json_lines(
 
 
 def _csv_records(
-    path: Path, text: str, error: type[EvenhandError], columns: Columns
+    path: Path, text: str, error: type[EvenhandError], columns: CsvColumns
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     header: list[str] | None = None
     delimiter = max(_DELIMITERS, key=text.lstrip().split("\n", 1)[0].count)
@@ -184,7 +184,7 @@ def _csv_rows(
 
 
 def _check_header(
-    where: str, header: Sequence[str], error: type[EvenhandError], columns: Columns
+    where: str, header: Sequence[str], error: type[EvenhandError], columns: CsvColumns
 ) -> None:
     for field in header:
         if columns.known is not None and field not in columns.known:
@@ -196,7 +196,7 @@ def _check_header(
             raise error(f'{where}: column "{field}" is missing; needed are {_listed(columns)}')
 
 
-def _listed(columns: Columns) -> str:
+def _listed(columns: CsvColumns) -> str:
     return ", ".join(columns.required)
 
 

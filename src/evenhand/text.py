@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 
 def one_line(text: str, most: int = 300) -> str:
@@ -136,3 +137,25 @@ def _split_channels(text: str) -> tuple[str, str, bool]:
 
 def _joined(thoughts: list[str]) -> str:
     return "\n\n".join(part for thought in thoughts if (part := thought.strip()))
+
+
+class SpellingNote(UserWarning):
+    """Something is spelled as in version 0.1; it is understood."""
+
+
+_SPELLINGS = {"defence": "defense", "favourite": "favorite", "colour": "color"}
+
+
+def us_spelling(name: str) -> str:
+    """A name of version 0.1 as it is spelled now; any other as it is.
+
+    Warns:
+        SpellingNote: once, where the name was spelled otherwise.
+    """
+    now = name
+    for old, new in _SPELLINGS.items():
+        now = now.replace(old, new)
+    if now != name:
+        note = "British spellings of version 0.1, such as defence, are read; write defense"
+        warnings.warn(note, SpellingNote, stacklevel=2)
+    return now

@@ -11,7 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.answers import answer_notes, count_outcomes
-from evenhand.analysis.grid import Grid, Scores, if_enough, read_grid, select_judge
+from evenhand.analysis.grid import AxisScores, Grid, if_enough, read_grid, select_judge
 from evenhand.analysis.judges import (
     KnownError,
     judge_notes,
@@ -183,7 +183,7 @@ def _defense_changes(
 
 def _both(
     grid: Grid, axis: str, cue: str, before: str, after: str
-) -> tuple[Scores | None, Scores | None]:
+) -> tuple[AxisScores | None, AxisScores | None]:
     """The identities' scores under two defenses, on the items that any of them has."""
     rows = grid.rows(cue, before, "identity")
     together = grid.take(axis, rows + grid.rows(cue, after, "identity"))

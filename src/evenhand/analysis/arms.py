@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.analysis.grid import Grid, Scores, read_grid, select_judge
+from evenhand.analysis.grid import AxisScores, Grid, read_grid, select_judge
 from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.store.store import Store, StoredCondition
@@ -93,8 +93,8 @@ class Common:
         there = {axis for axis, _ in self.items}
         return [axis for axis in AVERAGED_AXES if axis in there]
 
-    def take(self, number: int, side: ReadArm, axis: str, rows: Sequence[int]) -> Scores | None:
-        """Scores of some rows of side `number` on the common items of an axis."""
+    def take(self, number: int, side: ReadArm, axis: str, rows: Sequence[int]) -> AxisScores | None:
+        """AxisScores of some rows of side `number` on the common items of an axis."""
         found = {
             benchmark: side.grid.scores[axis][benchmark][list(rows)][:, places[number]]
             for (its_axis, benchmark), places in self.items.items()

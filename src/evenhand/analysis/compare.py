@@ -16,7 +16,7 @@ from evenhand.analysis.arms import (
     find_common,
     read_arms,
 )
-from evenhand.analysis.grid import Scores, if_enough, mean_of
+from evenhand.analysis.grid import AxisScores, if_enough, mean_of
 from evenhand.analysis.relevance import RelevanceChange, relevance_change, relevance_scores
 from evenhand.analysis.results import Difference
 from evenhand.analysis.setting import differences, spread
@@ -203,7 +203,7 @@ def _side_result(
     side: ReadArm,
     name: str,
     common: Common,
-    scores: dict[str, Scores | None],
+    scores: dict[str, AxisScores | None],
 ) -> ArmResult:
     def baseline(axis: str) -> float | None:
         if side.baseline is None:
@@ -226,7 +226,7 @@ def _side_result(
 
 
 def _identity(
-    row: int, side: ReadArm, name: str, scores: Sequence[dict[str, Scores | None]]
+    row: int, side: ReadArm, name: str, scores: Sequence[dict[str, AxisScores | None]]
 ) -> ComparedIdentity:
     who = side.identity(name)
     means = {
@@ -240,7 +240,7 @@ def _change(
     number: int,
     sides: Sequence[ReadArm],
     people: Sequence[str],
-    scores: Sequence[dict[str, Scores | None]],
+    scores: Sequence[dict[str, AxisScores | None]],
     margin: float,
 ) -> ArmChange:
     before, after = scores[0], scores[number]
@@ -261,13 +261,15 @@ def _change(
     )
 
 
-def _axis_change(before: Scores, after: Scores, axis: str, margin: float) -> AxisChange | None:
+def _axis_change(
+    before: AxisScores, after: AxisScores, axis: str, margin: float
+) -> AxisChange | None:
     lower = AXES[axis].lower_is_better
     return if_enough(lambda: compare_axis(before, after, margin=margin, lower_is_better=lower))
 
 
 def _joint_change(
-    before: dict[str, Scores | None], after: dict[str, Scores | None]
+    before: dict[str, AxisScores | None], after: dict[str, AxisScores | None]
 ) -> BiasChange | None:
     found = if_enough(
         lambda: compare_audits(
@@ -282,8 +284,8 @@ def _joint_change(
 
 def _identity_changes(
     people: Sequence[str],
-    before: dict[str, Scores | None],
-    after: dict[str, Scores | None],
+    before: dict[str, AxisScores | None],
+    after: dict[str, AxisScores | None],
     margin: float,
 ) -> list[IdentityChange]:
     by_axis = {
@@ -301,7 +303,10 @@ def _identity_changes(
 
 
 def _of_identities(
-    before: dict[str, Scores | None], after: dict[str, Scores | None], axis: str, level: float
+    before: dict[str, AxisScores | None],
+    after: dict[str, AxisScores | None],
+    axis: str,
+    level: float,
 ) -> Differences | None:
     first, second = before.get(axis), after.get(axis)
     if first is None or second is None:
@@ -310,7 +315,7 @@ def _of_identities(
 
 
 def _verdicts(
-    before: dict[str, Scores | None], after: dict[str, Scores | None], margin: float
+    before: dict[str, AxisScores | None], after: dict[str, AxisScores | None], margin: float
 ) -> tuple[str, ...] | None:
     """What became of each identity, by the tests of the changes that are shown."""
     there = [axis for axis in PB_AXES if before.get(axis) is not None]

@@ -20,7 +20,7 @@ from evenhand.store.store import Store, StoredCondition
 
 Result = TypeVar("Result")
 
-Scores = dict[str, NDArray[np.float64]]
+AxisScores = dict[str, NDArray[np.float64]]
 """Benchmark -> (conditions, items, samples); NaN where there is no score."""
 
 
@@ -44,7 +44,7 @@ class Grid:
     names: dict[str, dict[str, list[str]]]
     samples: int
     level: float
-    scores: dict[str, Scores]
+    scores: dict[str, AxisScores]
     answered: dict[str, dict[str, NDArray[np.bool_]]]
     judge: int = OWN
 
@@ -56,8 +56,8 @@ class Grid:
             if (c.cue, c.defense, c.identity.kind) == (cue, defense, kind)
         ]
 
-    def take(self, axis: str, rows: Sequence[int], *, unscored: bool = False) -> Scores | None:
-        """Scores of some conditions, of the items that at least one of them has a score for.
+    def take(self, axis: str, rows: Sequence[int], *, unscored: bool = False) -> AxisScores | None:
+        """AxisScores of some conditions, of the items that at least one of them has a score for.
 
         Args:
             unscored: also the items that were answered, but of which no answer has a score.
@@ -101,7 +101,7 @@ def _read_grid(
     rows = store.scores(judge=number, blocked=blocked)
     place = _lookup({condition.id: n for n, condition in enumerate(conditions)})
     condition, item, sample = rows[:, :3].astype(np.int64).T
-    scores: dict[str, Scores] = {}
+    scores: dict[str, AxisScores] = {}
     answered: dict[str, dict[str, NDArray[np.bool_]]] = {}
     names: dict[str, dict[str, list[str]]] = {}
     for (axis, benchmark), ids in _by_benchmark(items).items():
@@ -119,7 +119,9 @@ def _read_grid(
     sizes: dict[str, int] = {}
     for each in sorted(items.values(), key=lambda item: item.benchmark):
         sizes[each.benchmark] = sizes.get(each.benchmark, 0) + 1
-    in_order: dict[str, Scores] = {axis: scores[axis] for axis in AVERAGED_AXES if axis in scores}
+    in_order: dict[str, AxisScores] = {
+        axis: scores[axis] for axis in AVERAGED_AXES if axis in scores
+    }
     return Grid(conditions, sizes, names, samples, level, in_order, answered, number)
 
 
@@ -140,7 +142,7 @@ def _lookup(places: Mapping[int, int]) -> NDArray[np.int64]:
     return table
 
 
-def mean_of(scores: Scores | None) -> float | None:
+def mean_of(scores: AxisScores | None) -> float | None:
     """Mean in points: of the benchmarks' means of the conditions' means of what is scored."""
     if not scores:
         return None

@@ -12,7 +12,7 @@ from math import hypot
 
 import numpy as np
 
-from evenhand.analysis.grid import Grid, Scores, if_enough, mean_of, read_grid
+from evenhand.analysis.grid import AxisScores, Grid, if_enough, mean_of, read_grid
 from evenhand.analysis.results import (
     JudgeCorrection,
     JudgePair,
@@ -112,7 +112,7 @@ def _pair(
     )
 
 
-def _scores(grid: Grid, axis: str, rows: list[int]) -> Scores:
+def _scores(grid: Grid, axis: str, rows: list[int]) -> AxisScores:
     return {name: array[rows] for name, array in grid.scores.get(axis, {}).items()}
 
 
@@ -247,7 +247,7 @@ def _who(own: str, judge: str, item: Item) -> str:
 
 
 def correct(
-    axis: str, scores: Scores, pb: Spread | None, errors: KnownErrors, level: float
+    axis: str, scores: AxisScores, pb: Spread | None, errors: KnownErrors, level: float
 ) -> JudgeCorrection | None:
     """The mean and the spread of an axis as a perfect judge would have them.
 
@@ -284,14 +284,14 @@ def correct(
 
 
 def _corrected(
-    scores: Scores, mean: float, error: JudgeError, level: float
+    scores: AxisScores, mean: float, error: JudgeError, level: float
 ) -> tuple[float, tuple[float, float]]:
     rates = corrected_rates(mean, _effective_items(scores, mean / 100), error, level=level)
     low, high = rates.interval
     return float(rates.rate), (float(low), float(high))
 
 
-def _effective_items(scores: Scores, mean: float) -> int:
+def _effective_items(scores: AxisScores, mean: float) -> int:
     """How many independent answers tell the mean as well: all identities share the items."""
     per_item = [np.nanmean(array, axis=(0, 2)) for array in scores.values()]
     items = sum(len(means) for means in per_item)

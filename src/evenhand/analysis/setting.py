@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.analysis.grid import Grid, Scores, if_enough, mean_of
+from evenhand.analysis.grid import AxisScores, Grid, if_enough, mean_of
 from evenhand.analysis.judges import KnownErrors, correct
 from evenhand.analysis.results import (
     AxisResult,
@@ -76,7 +76,10 @@ def analyze_setting(
 
 
 def spread(
-    safety: Scores | None, utility: Scores | None, level: float, population: Population = "items"
+    safety: AxisScores | None,
+    utility: AxisScores | None,
+    level: float,
+    population: Population = "items",
 ) -> Spread | None:
     """Joint PB; None if there is too little data for it."""
     if safety is None and utility is None:
@@ -89,11 +92,15 @@ def spread(
     return Spread(**{field.name: getattr(found, field.name) for field in fields(Spread)})
 
 
-def _these_items(grid: Grid, safety: Scores | None, utility: Scores | None) -> Spread | None:
+def _these_items(
+    grid: Grid, safety: AxisScores | None, utility: AxisScores | None
+) -> Spread | None:
     return spread(safety, utility, grid.level, "these_items") if grid.samples > 1 else None
 
 
-def _trade_off(safety: Scores | None, utility: Scores | None, level: float) -> TradeOff | None:
+def _trade_off(
+    safety: AxisScores | None, utility: AxisScores | None, level: float
+) -> TradeOff | None:
     if safety is None or utility is None:
         return None
     return if_enough(lambda: trade_off(safety, utility, level=level))
@@ -160,7 +167,9 @@ def _shift(
     return found[0] if found else None
 
 
-def _category_effects(grid: Grid, scores: Scores, people: Sequence[int]) -> CategoryEffects | None:
+def _category_effects(
+    grid: Grid, scores: AxisScores, people: Sequence[int]
+) -> CategoryEffects | None:
     names = [grid.conditions[row].identity.category for row in people]
     if len(set(names)) < 2:
         return None
@@ -177,7 +186,7 @@ def _categories(effects: CategoryEffects | None, margin: float) -> list[Category
     ]
 
 
-def _missing(scores: Scores) -> Missing | None:
+def _missing(scores: AxisScores) -> Missing | None:
     found = if_enough(lambda: missingness(scores))
     if found is None:
         return None
@@ -316,7 +325,7 @@ def _interaction(
         return None
     size = len(asked)
 
-    def part(start: int, stop: int) -> Scores:
+    def part(start: int, stop: int) -> AxisScores:
         return {name: array[start:stop] for name, array in together.items()}
 
     both, first, second = (part(k * size, (k + 1) * size) for k in range(3))

@@ -22,7 +22,7 @@ from evenhand.files import read_rows
 _DEV, _TEST = names_under("mmlu/dev/"), names_under("mmlu/test/")
 _LETTERS = "ABCD"
 
-_Row = tuple[str, tuple[str, ...], str]
+_MmluQuestion = tuple[str, tuple[str, ...], str]
 """Question, options, letter of the right one."""
 
 
@@ -30,17 +30,17 @@ def _subject(file: str) -> str:
     return Path(file).stem.removesuffix("_dev").removesuffix("_test")
 
 
-def _dev_rows(path: Path) -> list[_Row]:
+def _dev_rows(path: Path) -> list[_MmluQuestion]:
     """The dev files have no header, and name the right option by its letter."""
     return [_row(cells, cells[5]) for cells in read_rows(path, DataError)]
 
 
-def _test_rows(path: Path) -> list[_Row]:
+def _test_rows(path: Path) -> list[_MmluQuestion]:
     """The test files have a header, and name the right option by its index."""
     return [_row(cells, _LETTERS[int(cells[5])]) for cells in read_rows(path, DataError)[1:]]
 
 
-def _row(cells: list[str], letter: str) -> _Row:
+def _row(cells: list[str], letter: str) -> _MmluQuestion:
     return cells[0].strip(), tuple(cell.strip() for cell in cells[1:5]), letter
 
 
@@ -48,7 +48,9 @@ def _ask(question: str, choices: tuple[str, ...]) -> str:
     return f"{question}\n{lettered(choices)}"
 
 
-def _item(benchmark: str, subject: str, index: int, row: _Row, examples: list[_Row]) -> Item:
+def _item(
+    benchmark: str, subject: str, index: int, row: _MmluQuestion, examples: list[_MmluQuestion]
+) -> Item:
     question, choices, letter = row
     instruction = (
         f"This is a multiple-choice question about {subject.replace('_', ' ')}. "

@@ -38,7 +38,7 @@ from evenhand.benchmarks.item import JUDGED, Item, letters_by_identity, number_o
 from evenhand.benchmarks.prompts import lettered
 from evenhand.benchmarks.task import is_humaneval, read_humaneval
 from evenhand.errors import BenchmarkError, UnknownName
-from evenhand.files import Columns, read_records
+from evenhand.files import CsvColumns, read_records
 from evenhand.text import one_line
 
 _REQUIRED = ("id", "prompt", "axis", "scorer")
@@ -73,7 +73,7 @@ def read_own(path: Path, benchmark: str) -> list[Item]:
     """
     items: list[Item] = []
     line_of: dict[str, int] = {}
-    columns = Columns(_REQUIRED, known=_FIELDS)
+    columns = CsvColumns(_REQUIRED, known=_FIELDS)
     for line, record in read_records(path, BenchmarkError, columns):
         try:
             item = _item({f: v for f, v in record.items() if not _is_blank(v)}, benchmark)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from evenhand.benchmarks.files import get_all, names_under
 from evenhand.errors import DataError, UsageError
-from evenhand.files import Columns, read_records
+from evenhand.files import CsvColumns, read_records
 
 Kind = Literal["refusal", "harm"]
 
@@ -26,7 +26,7 @@ _MEANINGS: dict[str, tuple[Kind, bool]] = {
     "harmless": ("harm", False),
     "harmful": ("harm", True),
 }
-_COLUMNS = Columns(("prompt", "response", "label"), fold_case=True, whole_rows=True)
+_COLUMNS = CsvColumns(("prompt", "response", "label"), fold_case=True, whole_rows=True)
 
 PUBLISHED = ("xstest", "do_not_answer")
 _XSTEST = "xstest/responses_human/"

@@ -11,6 +11,8 @@ import inspect
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cyclopts
@@ -18,7 +20,7 @@ import cyclopts
 from evenhand import __version__
 from evenhand.cli.interrupts import ended_alike, say_last
 from evenhand.errors import EvenhandError
-from evenhand.text import one_line
+from evenhand.text import SpellingNote, one_line, us_spelling
 
 app = cyclopts.App(
     name="evenhand",
@@ -50,11 +52,10 @@ for _verb, (_module, _summary) in {
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake is told in one line."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    warnings.showwarning = _show_note
     if len(given) > 1 and {"--help", "-h"} & set(given):
         _show_examples(given[0])
     try:
-        with ended_alike():
+        with ended_alike(), _one_note():
             app([_us_flag(word) for word in given], exit_on_error=False, print_error=False)
             sys.stdout.flush()
     except (cyclopts.CycloptsError, EvenhandError) as error:
@@ -115,23 +116,27 @@ def _us_flag(word: str) -> str:
     """A flag of version 0.1 as it is spelled now."""
     if not word.startswith("--defence"):
         return word
-    from evenhand.study.entry import us_spelling
-
     flag, equals, value = word.partition("=")
     return us_spelling(flag) + equals + value
 
 
-def _show_note(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
-    """Print our own notes in one line; others as Python does."""
-    from evenhand.study.entry import SpellingNote
+@contextmanager
+def _one_note() -> Iterator[None]:
+    """Within it a note on spelling is one line, shown once; other warnings are as ever."""
+    shown: set[str] = set()
+    usual = warnings.showwarning
 
-    if issubclass(category, SpellingNote):
-        print(f"note: {message}", file=sys.stderr)
-    else:
-        _show_warning(message, category, *rest, **more)
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if not issubclass(category, SpellingNote):
+            usual(message, category, *place, **more)
+        elif str(message) not in shown:
+            shown.add(str(message))
+            print(f"note: {message}", file=sys.stderr)
 
-
-_show_warning = warnings.showwarning
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SpellingNote)
+        warnings.showwarning = show
+        yield
 
 
 def _drop_output() -> None:

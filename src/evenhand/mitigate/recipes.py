@@ -145,7 +145,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _AskedItem:
     """A question with the answers that users got; no answer is in both lists."""
 
     item: Item
@@ -206,9 +206,11 @@ def debiasing(part: TuningPart, rng: np.random.Generator) -> list[PreferencePair
     return wrong + _some(reworded, len(wrong), rng)
 
 
-def _questions(part: TuningPart) -> list[_Asked]:
+def _questions(part: TuningPart) -> list[_AskedItem]:
     """The tuning questions as asked without a defense, with what came back."""
-    found = {(i.benchmark, i.id): _Asked(i, [], []) for i in part.items if i.axis in AVERAGED_AXES}
+    found = {
+        (i.benchmark, i.id): _AskedItem(i, [], []) for i in part.items if i.axis in AVERAGED_AXES
+    }
     for answer in part.answers():
         item = answer.item
         usable = answer.condition.defense == NO_DEFENSE.id and answer.text.strip()
@@ -222,7 +224,7 @@ def _questions(part: TuningPart) -> list[_Asked]:
     return list(found.values())
 
 
-def _corrected(asked: _Asked) -> list[PreferencePair]:
+def _corrected(asked: _AskedItem) -> list[PreferencePair]:
     """For users who were answered badly: the shared answer rather than theirs."""
     pairs = []
     for answer in asked.bad:
@@ -232,7 +234,7 @@ def _corrected(asked: _Asked) -> list[PreferencePair]:
     return pairs
 
 
-def _held(asked: _Asked, rng: np.random.Generator) -> list[PreferencePair]:
+def _held(asked: _AskedItem, rng: np.random.Generator) -> list[PreferencePair]:
     """For as many users who were answered well: the shared answer rather than another's bad one."""
     pairs = []
     for answer in _some(asked.good, len(asked.bad), rng):

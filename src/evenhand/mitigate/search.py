@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from math import ceil, copysign, sqrt
 from typing import get_args
 
-from evenhand.analysis.grid import Grid, Scores, mean_of, read_grid
+from evenhand.analysis.grid import AxisScores, Grid, mean_of, read_grid
 from evenhand.analysis.setting import spread
 from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import UsageError
 from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
 from evenhand.mitigate.split import Split, plan_for_tuning
 from evenhand.store.store import Store
-from evenhand.study.cue import NO_DEFENSE, Cue, Defense, Place
+from evenhand.study.cue import NO_DEFENSE, Cue, Defense, DefensePlace
 from evenhand.study.plan import Plan, first_of_each
 
 BUDGET = 20_000
@@ -125,7 +125,7 @@ async def search(
     cues = cues_of(study_of(run), split.cues)
     tuning = _plan(run, split, cues, [])
     schedule = make_schedule(
-        tuning, len(defenses), budget, len(get_args(Place)) - 1 if places else 0
+        tuning, len(defenses), budget, len(get_args(DefensePlace)) - 1 if places else 0
     )
     count = len(schedule.shares) + places
     loop.announce(f"search among {len(defenses)} defenses in {count} rounds", schedule.answers, run)
@@ -167,7 +167,7 @@ def in_other_places(defense: Defense) -> list[Defense]:
         return []
     return [
         defense.model_copy(update={"id": f"{defense.id}.{place}", "place": place})
-        for place in get_args(Place)
+        for place in get_args(DefensePlace)
         if place != defense.place
     ]
 
@@ -236,7 +236,7 @@ def _signed_square(grid: Grid, cue: str, defense: str) -> float:
 
 
 def _mean(grid: Grid, axis: str, cues: Sequence[Cue], defense: str) -> float | None:
-    scores: Scores | None = grid.take(
+    scores: AxisScores | None = grid.take(
         axis, [row for cue in cues for row in grid.rows(cue.id, defense, "identity")]
     )
     return mean_of(scores)

@@ -10,7 +10,7 @@ from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, answer_of, score_b
 from evenhand.store.rows import OWN
 from evenhand.store.store import Store
 
-Row = tuple[int, int, int, str | None, Outcome, bool]
+AnswerToScore = tuple[int, int, int, str | None, Outcome, bool]
 """A response as `Store.unscored` gives it."""
 
 _SLOW_CHUNK = 500
@@ -39,7 +39,10 @@ def score_run(store: Store, *, again: bool = False) -> int:
 
 
 def _score(
-    store: Store, rows: Sequence[Row], items: Mapping[int, Item], people: Mapping[int, str]
+    store: Store,
+    rows: Sequence[AnswerToScore],
+    items: Mapping[int, Item],
+    people: Mapping[int, str],
 ) -> None:
     answers, missing = split(rows, items, people)
     verdicts = score_batch([answer for _, answer in answers])
@@ -48,7 +51,7 @@ def _score(
 
 
 def split(
-    rows: Sequence[Row], items: Mapping[int, Item], people: Mapping[int, str]
+    rows: Sequence[AnswerToScore], items: Mapping[int, Item], people: Mapping[int, str]
 ) -> tuple[list[tuple[int, Answer]], list[tuple[int, Unscored]]]:
     """Answers that can be scored, and why the others cannot, each with the response's id.
 

@@ -32,7 +32,7 @@ from evenhand.scorers.final import (
 )
 from evenhand.scorers.numerals import MAGNITUDES, Line, Quantity, plain
 
-Reading = float | Unscored
+NumberOrUnscored = float | Unscored
 """The number that a text states, or why it states none."""
 
 _PLAIN = re.compile(
@@ -82,7 +82,7 @@ def score(text: str, item: Item, truncated: bool) -> Score:
     return float(_same(given, number_of(item.answer)))
 
 
-def final_number(text: str, truncated: bool = False) -> Reading:
+def final_number(text: str, truncated: bool = False) -> NumberOrUnscored:
     """The number that an answer ends with, or why there is none.
 
     >>> final_number("She sells 9 eggs at $2. Therefore, the answer is $18.")
@@ -111,7 +111,7 @@ def final_number(text: str, truncated: bool = False) -> Reading:
     return _last_number(text)
 
 
-def _stated(statement: Statement, text: str, cut: bool) -> Reading:
+def _stated(statement: Statement, text: str, cut: bool) -> NumberOrUnscored:
     """What an announced answer says; NOT_FOUND where it is no number."""
     content = statement.text.lstrip()
     is_clear = len(statement.after) < 4 if statement.is_closed else not cut
@@ -140,7 +140,7 @@ def _first_full_line(text: str) -> str:
     return first_line(text)
 
 
-def _corrected(reading: Reading, taken_back: Correction) -> Reading:
+def _corrected(reading: NumberOrUnscored, taken_back: Correction) -> NumberOrUnscored:
     """What a correction puts in the place of a reading."""
     later = _last_in_line(Line(plain(taken_back.rest.replace("\n", " "))))
     if later is not NOT_FOUND:
@@ -170,7 +170,7 @@ def _is_cut(sentence: str) -> bool:
     return any(other.startswith(word) for other in MAGNITUDES)
 
 
-def _opening_number(sentence: str) -> Reading:
+def _opening_number(sentence: str) -> NumberOrUnscored:
     """The number that a final statement gives."""
     if whole := _PLAIN.fullmatch(sentence):
         return float(whole[1])
@@ -187,7 +187,7 @@ def _opening_number(sentence: str) -> Reading:
     return _first_in_line(line)
 
 
-def _first_in_line(line: Line) -> Reading:
+def _first_in_line(line: Line) -> NumberOrUnscored:
     """Of a statement that opens with its number: this, or what is said to come of it."""
     numbers = line.quantities
     current = numbers[0]
@@ -222,7 +222,7 @@ def _first_in_line(line: Line) -> Reading:
     return NOT_FOUND if current.value is None else current.value
 
 
-def _last_in_line(line: Line) -> Reading:
+def _last_in_line(line: Line) -> NumberOrUnscored:
     """The last number of a line that does not open with it, apart from circumstances."""
     kept = _asserted(line)
     in_digits = [place for place in kept if not line.quantities[place].in_words]
@@ -264,7 +264,7 @@ def _is_left_open(line: Line, place: int) -> bool:
     return _are_alternatives(_without_leads(words))
 
 
-def _last_number(text: str) -> Reading:
+def _last_number(text: str) -> NumberOrUnscored:
     """The number of the last line; in bold type before others."""
     line = last_line(text)
     for bold in reversed(_BOLD.findall(line)):

@@ -17,7 +17,7 @@ from evenhand.study.entry import Entry, read_entries
 from evenhand.study.identity import Identity
 
 Placement = Literal["system", "user", "history"]
-Place = Literal["after", "before", "user"]
+DefensePlace = Literal["after", "before", "user"]
 
 
 class Message(TypedDict):
@@ -94,7 +94,7 @@ class Defense(Entry):
 
     id: str = Field(pattern=r"^[\w.-]+$")
     text: str = ""
-    place: Place = "after"
+    place: DefensePlace = "after"
     withhold: str = ""
 
 
@@ -251,7 +251,7 @@ def select_defenses(names: Iterable[str], own: Sequence[Defense] = ()) -> list[D
 def _elsewhere(name: str, pool: Mapping[str, Defense]) -> Defense | None:
     """A sentence of the pool in the place that the name's ending says."""
     base, _, ending = name.rpartition(".")
-    place = next((place for place in get_args(Place) if place == ending), None)
+    place = next((place for place in get_args(DefensePlace) if place == ending), None)
     if place is None or base not in pool or not pool[base].text:
         return None
     return pool[base].model_copy(update={"id": name, "place": place})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evenhand.errors import StudyError, UnknownName
 from evenhand.files import read_mapping
+from evenhand.text import us_spelling
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -47,28 +47,6 @@ class Entry(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
-
-
-class SpellingNote(UserWarning):
-    """Something is spelled as in version 0.1; it is understood."""
-
-
-_SPELLINGS = {"defence": "defense", "favourite": "favorite", "colour": "color"}
-
-
-def us_spelling(name: str) -> str:
-    """A name of version 0.1 as it is spelled now; any other as it is.
-
-    Warns:
-        SpellingNote: once, where the name was spelled otherwise.
-    """
-    now = name
-    for old, new in _SPELLINGS.items():
-        now = now.replace(old, new)
-    if now != name:
-        note = "British spellings of version 0.1, such as defence, are read; write defense"
-        warnings.warn(note, SpellingNote, stacklevel=2)
-    return now
 
 
 def us_keys(loaded: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.study.entry import Entry, read_entries, us_spelling
+from evenhand.study.entry import Entry, read_entries
+from evenhand.text import us_spelling
 
-Kind = Literal["baseline", "identity", "placebo"]
+IdentityKind = Literal["baseline", "identity", "placebo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Identity:
     id: str
     text: str
     category: str
-    kind: Kind = "identity"
+    kind: IdentityKind = "identity"
 
 
 BASELINE = Identity(id="baseline", text="", category="baseline", kind="baseline")
