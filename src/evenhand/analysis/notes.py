@@ -46,7 +46,7 @@ def _on_what_was_asked(record: RunRecord) -> list[str]:
     if study.limit:
         notes.append(f"limited to {study.limit} items of each benchmark")
     if study.samples > 1 and study.decoding.temperature == 0:
-        notes.append("samples at temperature 0 may all be the same, and tell nothing more")
+        notes.append("samples at temperature 0 may all be identical and then add no information")
     notes += dict.fromkeys(note for session in record.sessions for note in session.notes)
     if len(record.addresses) > 1:
         notes.append(f"the answers come from more than one place: {', '.join(record.addresses)}")
@@ -96,7 +96,7 @@ def _on_scores(missing: int, grid: Grid) -> list[str]:
                 silent.append(f"{benchmark}: only one item on {axis}; a bias needs two")
     notes = []
     if missing:
-        notes.append(f"{missing:,} cells have no answer yet; the same command goes on")
+        notes.append(f"{missing:,} cells have no answer yet; run the same command to resume")
     if answers and scores < (1 - _MANY_UNSCORED) * answers:
         notes.append(f"{1 - scores / answers:.0%} of the answers could not be scored")
     return notes + silent
