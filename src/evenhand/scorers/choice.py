@@ -12,7 +12,6 @@ contradicts itself and is unscored.
 from __future__ import annotations
 
 import re
-import unicodedata
 from functools import lru_cache
 from string import ascii_uppercase
 
@@ -24,6 +23,7 @@ from evenhand.scorers.final import (
     correction,
     first_line,
     first_sentence,
+    half_width,
     is_loop,
     last_line,
     may_go_on,
@@ -48,7 +48,7 @@ _LEAD = (
     r"(?:[Oo]ption|[Oo]pci[oó]n|[Oo]pção|[Cc]hoice|[Ll]etter|[Aa]nswer)\s)?[\s:]{0,3}"
 )
 _IN_PARENTHESES = re.compile(rf"{_LEAD}\(\s?([A-Za-z])\s?\)")
-_LETTER = re.compile(rf"{_LEAD}['({{\[<]{{0,3}}([A-Z])(?![\w'’+#]|-\w)")
+_LETTER = re.compile(rf"{_LEAD}['({{\[<]{{0,3}}([A-Z])(?![\w'’#]|\+\+|-\w)")
 _LOWER_LETTER = re.compile(
     r"[\s:]{0,4}(?:(?:[Oo]ption|[Cc]hoice|[Ll]etter)\s)?['({\[]{0,4}([a-z])(?=[).]\s|\)|\W{0,3}$"
     r"|(?<=[b-z]),\s|(?<=[b-z])\s(?:because|since|as)\b)"
@@ -72,7 +72,7 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 # What may follow the option named: "A city", where A is no option; "B or C"; "4.5" after "4".
 _ONLY_ARTICLE = re.compile(r"\s(?!because|since|as\b|is\b|or\b|and\b|rather\b|instead\b|but\b)\w")
 _ALTERNATIVE = re.compile(
-    r"\W{0,3}\s?(?:\b(?:or|and)\b|&|/|,(?=\s?(?:\(|[A-Z]\b)))\W{0,3}?(?=[\w(])"
+    r"\W{0,3}\s?(?:\b(?:or|and)\b|&|/|\+|,(?=\s?(?:\(|[A-Z]\b)))\W{0,3}?(?=[\w(])"
 )
 _WRONG = re.compile(r"\W{0,3}\s(?:is|was)(?:n['’]t|\s(?:not|wrong|incorrect|false|out))\b")
 _LETTER_AFTER = re.compile(r"\s?\((?:option\s|choice\s)?([a-z])\)")
@@ -101,7 +101,7 @@ _DENIED = re.compile(
     rf"|{_SEVERAL}\W{{0,3}}(?i:isn['’]t|aren['’]t|does\s?n['’]t|doesn['’]t|fails?|does\snot)\b"
 )
 _VERDICT = re.compile(
-    r"(?:^|(?<=\s))(?:[-*•]\s?)?(?:[Oo]ption\s|[Cc]hoice\s)?\(?([A-Z])\b\)?[):.,\s–—-]{1,4}"
+    r"(?:^|(?<=\s))(?:[-*•]\s?)?(?:[Oo]ption\s|[Cc]hoice\s)?\(?([A-Z])\b\)?[):.,?\s–—-]{1,4}"
     r"[^A-Za-z✓✔✅✗✘❌\n]{0,3}"
     r"((?i:is\s)?(?i:true|correct|right|yes)\b|[✓✔✅]"
     r"|(?i:is\s)?(?i:not\b|false|incorrect|wrong|no\b)|[✗✘❌])",
@@ -109,7 +109,7 @@ _VERDICT = re.compile(
 )
 _VERDICT_AT_END = re.compile(
     r"^(?:[-*•]\s?)?(?:[Oo]ption\s|[Cc]hoice\s)?\(?([A-Z])\b\)?[):.,–—-][^\n]{0,200}"
-    r"\b((?i:true|correct|right|yes|not\scorrect|false|incorrect|wrong|no))[.!]?$",
+    r"((?i:\b(?:true|correct|right|yes|not\scorrect|false|incorrect|wrong|no))|[✓✔✅✗✘❌])[.!]?$",
     re.MULTILINE,
 )
 _MARK_FIRST = re.compile(r"^(?:[-*•] )?([✓✔✅✗✘❌]) ?\(?([A-Z])\b", re.MULTILINE)
@@ -121,17 +121,18 @@ _STATED = re.compile(
           \W{0,3}\s?(?i:is|would\sbe|must\sbe|should\sbe|has\sto\sbe|:|=|→)?
          |\b(?i:it)(?i:['’]s|\sis|\smust\sbe|\sshould\sbe|\shas\sto\sbe|\swould\sbe|\scan\sonly\sbe)
          |\b(?i:i)(?i:['’]d|['’]ll|\swould|\swill)?\s(?i:choose|pick|select|go\swith|going\swith|say
-            |vote\sfor|opt\sfor|guess|answer|pick)(?i:\sthat|\sit['’]s|\sit\sis)?
+            |vote\sfor|opt\sfor|guess|answer|meant|mean|make\s(?:it|that))(?i:\sthat|\sit['’]s|\sit\sis)?
          |\b(?i:leaves?|leaving|left\swith|must\sbe|should\sbe|has\sto\sbe|going\swith|go\swith)
          |^\W{0,4}(?i:(?:so|thus|hence|therefore|then|and|ok|okay|no|yes|final|solution
-            |correction|actually|ans|a(?=:)|answer)\b[\s,:→=>–—-]{1,4}){1,2}
+            |correction|actually|wait|oops|sorry|hmm|ans|a(?=:)|answer)\b[\s,:→=>–—-]{1,4}){1,2}
+         |\b(?i:so|hence|thus|therefore)\b[\s,]{1,3}(?=\(?[A-Z]\)?\W{0,4}$)
          |^\W{0,4}(?=(?:(?i:option|choice|letter)\s)?\(?[A-Z]\)?
             (?:\W{0,4}$|[).:,]{1,2}\s|\s[–—-]\s|\s(?i:because|since|as)\b))
         )
         [\s:]{0,3}(?i:(?:clearly|definitely|likely|probably|therefore|thus|still|actually|only
             |indeed|in\sfact|simply|either|with|for)\s){0,2}
         [\s'"({\[<]{0,3}(?:(?i:the|option|choice|letter|answer)\s){0,2}
-        (?:\(\s?(?P<p>[A-Za-z])\s?\)|(?P<u>[A-Z])(?![\w'’+#]|-\w)|(?P<l>[b-z])(?=\W{0,3}$))
+        (?:\(\s?(?P<p>[A-Za-z])\s?\)|(?P<u>(?!I\s[a-z])[A-Z])(?![\w'’#]|\+\+|-\w)|(?P<l>[b-z])(?=\W{0,3}$))
       |(?:\((?P<p2>[A-Za-z])\)|\b(?P<u2>[A-Z])|^(?P<l2>[b-z])(?=\s))\)?\W{0,3}\s?
          (?i:is|was|seems|would\sbe|must\sbe|has\sto\sbe|looks|it\sis)\s?
          (?i:the\s|also\s|clearly\s|obviously\s|indeed\s|definitely\s|therefore\s|only\s|most\s){0,3}
@@ -145,13 +146,14 @@ _MAY_NAME = re.compile(
 _NAMED = re.compile(
     r"\(([A-Z])\)|\b[Oo]ption ([A-Z])\b|\b[Cc]hoice ([A-Z])\b|\b([A-Z])\)|\b[Oo]ption ([a-z])\b"
 )
-_NAMED_AT_END = re.compile(r"\b([A-Z])(?![+#])\W{0,3}$")
+_NAMED_AT_END = re.compile(r"\b([A-Z])(?!\+\+|#)\W{0,3}$")
 _REASON = re.compile(r"\b(?:because|since|as|for|given)\b", re.IGNORECASE)
 _CLAUSE_MARKS = re.compile(r"[,;:()]\s|\s[(]|[.,;:!?)]+$")
 
 # A whole answer that opens with its option: "B) Paris, for ...".
 _OPENING = re.compile(r"\W{0,4}([A-Z])(?:[).:]|\s*$)")
 _LABELED = re.compile(r"\s?\*{0,2}\(?[A-Z]\)\s")
+_NOT_BEFORE = re.compile(r"(?:\bnot|n['’]t|\bneither|\bnor|\bnever)(?:\s(?:the|an?))?$")
 _WORD = re.compile(r"[^\W_]+")
 _LABEL = re.compile(r"(?:^|(?<=\s))[(\[*_-]{0,4}([A-Z])[)\].:*]{1,3}\s")
 
@@ -177,14 +179,7 @@ def _readable(text: str) -> str:
         return text
     text = _BESIDE_CJK.sub(lambda found: f" {found[1] or found[2]} ", text)
     text = _CYRILLIC_LETTER.sub(lambda found: found[0].translate(_LOOK_ALIKES), text)
-    if any("\u2460" <= letter <= "\u24ff" or letter > "\uff00" for letter in text):
-        text = "".join(
-            unicodedata.normalize("NFKC", letter)
-            if "\u249c" <= letter <= "\u24e9" or "\uff01" <= letter <= "\uff5e"
-            else letter
-            for letter in text
-        )
-    return text
+    return half_width(text)
 
 
 def _finally_named(text: str, choices: tuple[str, ...], truncated: bool) -> _Named:
@@ -207,7 +202,7 @@ def _stated(statement: Statement, choices: tuple[str, ...], cut: bool) -> _Named
     """The options that an announced answer names, or its correction."""
     content = statement.text.strip()
     if statement.is_closed:
-        taken_back = correction(". " + statement.after)
+        taken_back = correction(statement.after, follows=True)
         named = _named(first_line(content), choices)
     else:
         whole = _by_text(_plain(content), choices, shortest=3)
@@ -255,7 +250,7 @@ def _without_labeled(lines: list[str]) -> list[str]:
 
 
 def _takes_back(lines: list[str]) -> bool:
-    return correction(". " + " ".join(lines)[:800]) is not None
+    return correction(" ".join(lines)[:800], follows=True) is not None
 
 
 def _is_label(line: str, others: list[str]) -> bool:
@@ -505,7 +500,7 @@ def _anywhere(sentence: str, choices: tuple[str, ...]) -> _Named:
         for letter, text in _texts(choices)
         if len(text) > 2
         and f" {text} " in whole
-        and f" not {text} " not in whole
+        and not _NOT_BEFORE.search(whole.partition(f" {text} ")[0])
         and not _WRONG.match(whole.partition(f" {text}")[2])
     ]
     return frozenset(

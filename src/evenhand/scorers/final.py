@@ -7,6 +7,7 @@ text is slow.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,6 +76,7 @@ _MARKUP = re.compile(
     r"|\*{2,}|\*(?![\s\d])|\*(?<![\s\d]\*)|_(?<!\w_)_{0,2}(?=\w)|_(?<=\w_)_{0,2}(?!\w)|[`$\"“”]"
 )  # but no asterisk that multiplies; each part begins with its sign, which makes it fast
 _MAY_BE_MARKUP = re.compile(r"[\\*_`$\"“”<~]")
+_WIDE = re.compile("[\u249c-\u24e9\uff01-\uff5e]")
 _SENTENCE_END = re.compile(
     r"(?<!\bapprox)(?<!\bRs)(?<!\bi\.e)(?<!\be\.g)(?<!\bvs)[.!?](?:\s(?!=)|$)|[。।！？]|\n"
 )
@@ -87,7 +89,7 @@ _CORRECTS = re.compile(
     r"""\b(?:wait|correction|oops|whoops|scratch\sthat|hold\son|my\s(?:mistake|bad)|on\ssecond\sthought
           |i\s(?:have\s)?(?:made|make)\san?\s(?:\w{1,15}\s)?(?:mistake|error)
           |let\sme\s(?:re\w{2,12}|correct|fix|check|double.?check|verify))\b
-      |(?:^|[.!?,;…—–(-]\s*)(?:(?:sorry|apologies|actually|hmm+|rather|i\smean|edit(?=:))\b(?=[\s,:;.!—–-])
+      |(?:^|[.!?,;…—–(-])\s*(?:(?:sorry|apologies|actually|hmm+|rather|i\smean|edit(?=:))\b(?=[\s,:;.!—–-])
           |no\b(?=[,:;.!—–-]|\s(?:wait|it|the\sanswer|that|sorry|actually|make)\b))
       |(?<=\?)\s*no\b""",
     re.VERBOSE | re.IGNORECASE,
@@ -199,10 +201,14 @@ class Correction:
     denies: bool
 
 
-def correction(text: str) -> Correction | None:
-    """How a statement is taken back by what follows it; None where it is not."""
+def correction(text: str, *, follows: bool = False) -> Correction | None:
+    """How a statement is taken back by what follows it; None where it is not.
+
+    Args:
+        text: the statement and what follows it; with `follows`, only the latter.
+    """
     found = _CORRECTS.search(text)
-    if found and not found.start():
+    if found and not found.start() and not follows:
         found = _CORRECTS.search(text, found.end())
     if not found:
         return None
@@ -228,6 +234,11 @@ def is_loop(text: str) -> bool:
     ):
         return False
     return any(tail.startswith(tail[period:]) for period in range(1, size // 6))
+
+
+def half_width(text: str) -> str:
+    """The text with letters of other widths and in circles as those that they stand for."""
+    return _WIDE.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
 
 
 def without_markup(text: str) -> str:

@@ -118,7 +118,7 @@ def _stated(statement: Statement, text: str, cut: bool) -> NumberOrUnscored:
     if is_clear and (whole := _PLAIN.fullmatch(content)):
         return float(whole[1])
     if statement.is_closed:
-        taken_back = correction(". " + statement.after)
+        taken_back = correction(statement.after, follows=True)
         reading = _opening_number(plain(content))
     else:
         taken_back = correction(content)

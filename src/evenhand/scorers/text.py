@@ -21,6 +21,7 @@ from evenhand.scorers.final import (
     correction,
     first_line,
     first_sentence,
+    half_width,
     is_loop,
     last_line,
     may_go_on,
@@ -46,12 +47,18 @@ _SYNONYMS = {
     frozenset(("true", "false")): {"yes": "true", "no": "false"},
 }
 
-_LIST_NUMBER = re.compile(r"^\s*(?:(?:\d{1,3}|[a-h])[.)]|[-•*])\s+", re.MULTILINE)
+_SHORT = {
+    frozenset(("yes", "no")): {"y": "yes", "n": "no"},
+    frozenset(("true", "false")): {"t": "true", "f": "false"},
+}
+_LIST_NUMBER = re.compile(
+    r"^\s*(?:(?:\d{1,3}|[a-h])[.)]\s+|\d{1,3}[.)](?=[^\W\d])|[-–•*]\s+)", re.MULTILINE
+)
 _INLINE_NUMBER = re.compile(r"(?:^|(?<=\s))\(?(?:\d{1,3}|[a-h])[.)]\s")
-_BETWEEN_WORDS = re.compile(r"(?:[\s,;|→<>]|->|=>)+")
-_AND = re.compile(r",\s?and\s|\sand\s")
+_BETWEEN_WORDS = re.compile(r"(?:[\s,;|/→<>]|->|=>)+")
+_AND = re.compile(r",?\s(?:and|&)\s|,\s?and\s")
 _ARTICLE = re.compile(r"^(?:the|an?)\s", re.IGNORECASE)
-_QUOTES = re.compile(r"[\"“”„`*(){}\[\]]|(?<!\w)['‘’]|['‘’](?!\w)")
+_QUOTES = re.compile(r"[\"“”„«»`*(){}\[\]]|(?<!\w)['‘’]|['‘’](?!\w)")
 _LABELED = re.compile(r"[^:\n]{1,60}:\W{0,3}\s\W{0,3}\w")
 _LEADS = re.compile(r".*(?:\b(?:is|are|was|were|be)\b|['’]s\b|:)\s", re.DOTALL)
 _APPOSITION = re.compile(
@@ -71,6 +78,8 @@ _OR = re.compile(r"\bor\b|/", re.IGNORECASE)
 
 def score(text: str, item: Item, truncated: bool) -> Score:
     """1.0 where the final answer is the right one, 0.0 where it is another."""
+    if not text.isascii():
+        text = half_width(text)
     if item.choices:
         return _score_closed(text, item, truncated)
     return _score_open(text, item.answer, truncated)
@@ -136,6 +145,8 @@ def _named(line: str, choices: tuple[str, ...], *, whole: bool = False) -> froze
         sentence = _BECOMES.split(sentence)[-1]
     if _UNSURE.search(sentence):
         return frozenset(word for word in re.findall(r"\w+", sentence) if word in _words(choices))
+    if letter := _SHORT.get(_words(choices), {}).get(sentence.strip(" .!'()")):
+        return frozenset((letter,))
     for words, opening, ending in _patterns(choices):
         if first := opening.match(sentence):
             if whole and sentence[first.end() :].strip(" .!"):
@@ -153,7 +164,21 @@ def _named(line: str, choices: tuple[str, ...], *, whole: bool = False) -> froze
                 return frozenset({words[last[1]]})
             if last:
                 return frozenset()
-    return frozenset()
+    return frozenset() if whole else _within(sentence, choices)
+
+
+def _within(sentence: str, choices: tuple[str, ...]) -> frozenset[str]:
+    """The only choice that a sentence holds: "It is an invalid argument"; never Yes or No."""
+    if _words(choices) in _SHORT:
+        return frozenset()
+    _, opening, _ = _patterns(choices)[0]
+    found = set()
+    for word in re.finditer(r"\w+", sentence):
+        if (named := opening.match(sentence, word.start())) and not _NEGATED.search(
+            sentence[: word.start()]
+        ):
+            found.add(named[1])
+    return frozenset(found) if len(found) == 1 else frozenset()
 
 
 @lru_cache(maxsize=256)
@@ -192,15 +217,19 @@ def _score_open(text: str, answer: str, truncated: bool) -> Score:
             return missing(truncated)
         given = statement.text.strip()
         candidates = [given]
-        if (taken_back := correction(given)) and not taken_back.confirms:
-            candidates = [taken_back.rest.strip(" ,:;."), given]
+        taken_back = correction(given)
+        if taken_back and not taken_back.confirms and _normal(first_line(given)) != _normal(answer):
+            later = taken_back.rest.strip(" ,:;.")
+            candidates = [later] if later else []
         if statement.is_closed:
             candidates.append(f"{statement.text}}}{first_line(statement.after)}")
     elif cut:
         return missing(truncated)
     else:
         candidates = list(_in_place_of_statement(text))
-        if not candidates and _compared([last_line(text)], answer) == 1.0:
+        if not candidates and 1.0 in (
+            _compared([line], answer) for line in (last_line(text), first_line(text))
+        ):
             return 1.0
     if not candidates:
         return missing(truncated)
