@@ -40,6 +40,7 @@ def analyze(
     margin: float = MARGIN,
     judge: str | None = None,
     judge_error: JudgeError | KnownError | Literal["none"] | None = None,
+    level: float | None = None,
 ) -> Audit:
     """Estimate everything from the scores of a run.
 
@@ -48,6 +49,8 @@ def analyze(
         judge: whose scores to go by; None as `select_judge` says.
         judge_error: how often this judge is right; for corrected rates. None for what comes
             with evenhand, which is known of its own judges; "none" for no correction.
+        level: of the confidence intervals, in (0, 1); None for the study's own, 0.95 but where it
+            was adjusted for interim analyses.
 
     Raises:
         RunFolderError: the run has not begun, or this judge has scored nothing in it.
@@ -55,7 +58,7 @@ def analyze(
     """
     record = store.record()
     judge, number = select_judge(store, judge)
-    grid = read_grid(store, record.study.samples, record.level, judge)
+    grid = read_grid(store, record.study.samples, level or record.level, judge)
     given = KnownError(judge_error) if isinstance(judge_error, JudgeError) else judge_error
     errors = {} if given == "none" else known_errors(store, judge, given)
     tallies = store.tallies()

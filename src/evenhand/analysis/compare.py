@@ -43,8 +43,6 @@ __all__ = [
     "compare_arms",
 ]
 
-_LEVEL = 0.95
-
 
 @dataclass(frozen=True)
 class ArmAxis:
@@ -154,7 +152,11 @@ class ArmComparison:
 
 
 def compare_arms(
-    sides: Sequence[Arm], *, margin: float, identities: Collection[str] | None = None
+    sides: Sequence[Arm],
+    *,
+    margin: float,
+    identities: Collection[str] | None = None,
+    level: float = 0.95,
 ) -> ArmComparison:
     """Compare each side with the first, item by item, on what all sides have.
 
@@ -162,6 +164,7 @@ def compare_arms(
         sides: two or more.
         margin: the largest loss of a mean that would be accepted, in points, > 0.
         identities: ids of those to compare; None for all that the sides share.
+        level: of the confidence intervals.
 
     Raises:
         UsageError: fewer than two sides, or the same side twice.
@@ -182,13 +185,15 @@ def compare_arms(
             margin=margin,
             items=common.sizes(),
             sides=[
-                _side_result(n, side, name, common, mine)
+                _side_result(n, side, name, common, mine, level)
                 for n, (side, name, mine) in enumerate(zip(read, names, scores, strict=True))
             ],
             identities=[
                 _identity(n, read[0], name, scores) for n, name in enumerate(common.people)
             ],
-            changes=[_change(n, read, common.people, scores, margin) for n in range(1, len(read))],
+            changes=[
+                _change(n, read, common.people, scores, margin, level) for n in range(1, len(read))
+            ],
             left_out=common.left_out,
             caveats=caveats(read, names, common.people),
         )
@@ -204,6 +209,7 @@ def _side_result(
     name: str,
     common: Common,
     scores: dict[str, AxisScores | None],
+    level: float,
 ) -> ArmResult:
     def baseline(axis: str) -> float | None:
         if side.baseline is None:
@@ -217,9 +223,9 @@ def _side_result(
         cue=side.cue,
         defense=side.defense,
         judge=side.judge,
-        pb=spread(scores.get("safety"), scores.get("utility"), _LEVEL),
+        pb=spread(scores.get("safety"), scores.get("utility"), level),
         axes={
-            axis: ArmAxis(mean_of(mine), baseline(axis), spread(mine, None, _LEVEL))
+            axis: ArmAxis(mean_of(mine), baseline(axis), spread(mine, None, level))
             for axis, mine in scores.items()
         },
     )
@@ -242,18 +248,19 @@ def _change(
     people: Sequence[str],
     scores: Sequence[dict[str, AxisScores | None]],
     margin: float,
+    level: float,
 ) -> ArmChange:
     before, after = scores[0], scores[number]
     axes = {}
     for axis in before:
-        change = _axis_change(before[axis] or {}, after[axis] or {}, axis, margin)
+        change = _axis_change(before[axis] or {}, after[axis] or {}, axis, margin, level)
         if change is not None:
             axes[axis] = change
     return ArmChange(
         side=number,
-        bias=_joint_change(before, after),
+        bias=_joint_change(before, after, level),
         axes=axes,
-        identities=_identity_changes(people, before, after, margin),
+        identities=_identity_changes(people, before, after, margin, level),
         relevance=relevance_change(
             *(relevance_scores(s.side.store, s.cue, s.defense) for s in (sides[0], sides[number])),
             margin=margin,
@@ -262,14 +269,16 @@ def _change(
 
 
 def _axis_change(
-    before: AxisScores, after: AxisScores, axis: str, margin: float
+    before: AxisScores, after: AxisScores, axis: str, margin: float, level: float
 ) -> AxisChange | None:
     lower = AXES[axis].lower_is_better
-    return if_enough(lambda: compare_axis(before, after, margin=margin, lower_is_better=lower))
+    return if_enough(
+        lambda: compare_axis(before, after, margin=margin, lower_is_better=lower, level=level)
+    )
 
 
 def _joint_change(
-    before: dict[str, AxisScores | None], after: dict[str, AxisScores | None]
+    before: dict[str, AxisScores | None], after: dict[str, AxisScores | None], level: float
 ) -> BiasChange | None:
     found = if_enough(
         lambda: compare_audits(
@@ -277,6 +286,7 @@ def _joint_change(
             before_utility=before.get("utility"),
             after_safety=after.get("safety"),
             after_utility=after.get("utility"),
+            level=level,
         )
     )
     return found.bias if found else None
@@ -287,11 +297,12 @@ def _identity_changes(
     before: dict[str, AxisScores | None],
     after: dict[str, AxisScores | None],
     margin: float,
+    level: float,
 ) -> list[IdentityChange]:
     by_axis = {
-        axis: differences(_of_identities(before, after, axis, _LEVEL), margin) for axis in before
+        axis: differences(_of_identities(before, after, axis, level), margin) for axis in before
     }
-    verdicts = _verdicts(before, after, margin)
+    verdicts = _verdicts(before, after, margin, level)
     return [
         IdentityChange(
             id=name,
@@ -315,11 +326,14 @@ def _of_identities(
 
 
 def _verdicts(
-    before: dict[str, AxisScores | None], after: dict[str, AxisScores | None], margin: float
+    before: dict[str, AxisScores | None],
+    after: dict[str, AxisScores | None],
+    margin: float,
+    level: float,
 ) -> tuple[str, ...] | None:
     """What became of each identity, by the tests of the changes that are shown."""
     there = [axis for axis in PB_AXES if before.get(axis) is not None]
-    found = [_of_identities(before, after, axis, _LEVEL) for axis in there]
+    found = [_of_identities(before, after, axis, level) for axis in there]
     if not found or any(each is None for each in found):
         return None
     known = [each for each in found if each is not None]

@@ -34,6 +34,7 @@ for _verb, (_module, _summary) in {
     "audit": ("audit", "Audit a model: the same questions for every identity."),
     "plan": ("plan", "Show what a study asks and costs."),
     "report": ("report", "Show the results of a run."),
+    "gate": ("gate", "Pass or fail a run by its confidence intervals."),
     "compare": ("compare", "Compare runs, or one run under several defenses."),
     "mitigate": ("mitigate", "Reduce the bias, and measure the effect on held-out data."),
     "score": ("score", "Score the answers of a run again, or have judges score them."),

@@ -1,0 +1,199 @@
+"""A gate: has a run stayed within its margins? Decided by confidence intervals, never by estimates.
+
+A check passes where the whole interval is below its margin, fails where the whole interval is above
+it, and is inconclusive otherwise: then there is too little data for this margin, or the truth lies
+close to it. All checks must pass for the gate to pass, and one that fails fails it
+(intersection-union test: Berger & Hsu 1996, Statistical Science 11).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from evenhand.analysis import analyze
+from evenhand.analysis.compare import Arm, compare_arms
+from evenhand.analysis.results import Audit, Difference
+from evenhand.axes import AXES, PB_AXES
+from evenhand.errors import UsageError
+from evenhand.store.store import Store
+
+Decision = Literal["passed", "failed", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Margins:
+    """The largest values that are accepted, in points; None where a figure is not checked."""
+
+    max_pb: float | None = None
+    max_gap: float | None = None
+    max_growth: float | None = None
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    """One figure against its margin, in points."""
+
+    name: str
+    """What is checked: "PB", "PB of over-refusal", "largest gap in utility", "growth of PB"."""
+    estimate: float
+    interval: tuple[float, float]
+    margin: float
+    decision: Decision
+    detail: str
+    """Whom the figure is about, where it is about one identity."""
+    needed: float | None
+    """How many times the present number of items would probably settle an inconclusive check."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a gate decided, and why."""
+
+    decision: Decision
+    level: float
+    checks: list[GateCheck]
+    items: dict[str, int]
+    """Items asked, by benchmark."""
+    notes: list[str]
+
+
+def gate_run(
+    store: Store,
+    margins: Margins,
+    *,
+    against: Store | None = None,
+    axes: Collection[str] | None = None,
+    level: float = 0.95,
+    judge: str | None = None,
+) -> Gate:
+    """Check a run, under its first cue and defense, against margins.
+
+    Args:
+        against: an earlier run, for `max_growth`.
+        axes: axes to check; None for all that the run has scores on.
+        level: of the confidence intervals.
+
+    Raises:
+        UsageError: no margin is given, a margin of growth has no run to compare with, or nothing
+            that was asked for can be estimated from this run.
+    """
+    if margins == Margins():
+        raise UsageError("a gate needs a margin: --max-pb, --max-gap or --max-growth")
+    if (margins.max_growth is None) != (against is None):
+        raise UsageError("--max-growth and --against belong together: growth over which run?")
+    audit = analyze(store, judge=judge, level=level)
+    chosen = _chosen(audit, axes)
+    checks, notes = [], []
+    if margins.max_pb is not None:
+        checks += _bias_checks(audit, chosen, margins.max_pb)
+    if margins.max_gap is not None:
+        found, said = _gap_checks(audit, chosen, margins.max_gap)
+        checks += found
+        notes += said
+    if margins.max_growth is not None and against is not None:
+        checks += _growth_checks(against, store, chosen, margins.max_growth, level, judge)
+    if not checks:
+        raise UsageError("nothing to check: this run has too few scores on the axes asked for")
+    return Gate(_together(checks), level, checks, audit.benchmarks, [*notes, *audit.notes])
+
+
+def _chosen(audit: Audit, axes: Collection[str] | None) -> list[str]:
+    there = [name for name, axis in audit.axes.items() if axis.pb is not None]
+    if axes is None:
+        return there
+    for name in axes:
+        if name not in AXES:
+            raise UsageError(f'no axis "{name}"; there are: {", ".join(AXES)}')
+        if name not in there:
+            raise UsageError(f"this run has too few scores on {AXES[name].label} to check it")
+    return [name for name in there if name in axes]
+
+
+def _bias_checks(audit: Audit, axes: list[str], margin: float) -> list[GateCheck]:
+    """PB over safety and utility together, where both are checked, and of every other axis."""
+    checks = []
+    joint = all(name in axes for name in PB_AXES) and audit.pb is not None
+    if joint and audit.pb is not None:
+        checks.append(_check("PB", audit.pb.estimate, audit.pb.interval, margin))
+    for name in axes:
+        pb = audit.axes[name].pb
+        if pb is not None and not (joint and name in PB_AXES):
+            checks.append(_check(f"PB of {AXES[name].label}", pb.estimate, pb.interval, margin))
+    return checks
+
+
+def _gap_checks(audit: Audit, axes: list[str], margin: float) -> tuple[list[GateCheck], list[str]]:
+    """The largest absolute difference of an identity to the baseline, by axis.
+
+    Its interval is that of the maximum, from intervals that hold for all identities together.
+    """
+    checks, notes = [], []
+    for name in axes:
+        found: dict[str, Difference] = {}
+        for identity in audit.identities:
+            own = identity.axes.get(name)
+            if own and (own.to_baseline or own.to_mean):
+                found[identity.id] = own.to_baseline or own.to_mean  # type: ignore[assignment]
+        if not found:
+            continue
+        if not any(i.axes[name].to_baseline for i in audit.identities if i.id in found):
+            notes.append(
+                f"{AXES[name].label}: the run has no baseline, so gaps are to the mean of the "
+                "identities"
+            )
+        who = max(found, key=lambda one: abs(found[one].estimate))
+        low = max(max(0.0, d.simultaneous[0], -d.simultaneous[1]) for d in found.values())
+        high = max(max(abs(d.simultaneous[0]), abs(d.simultaneous[1])) for d in found.values())
+        checks.append(
+            _check(
+                f"largest gap in {AXES[name].label}",
+                abs(found[who].estimate),
+                (low, high),
+                margin,
+                f"{who} {found[who].estimate:+.1f}",
+            )
+        )
+    return checks, notes
+
+
+def _growth_checks(
+    before: Store,
+    after: Store,
+    axes: list[str],
+    margin: float,
+    level: float,
+    judge: str | None,
+) -> list[GateCheck]:
+    """How much PB has grown, on the cells that both runs have."""
+    found = compare_arms(
+        [Arm(before, judge=judge), Arm(after, judge=judge)], margin=margin, level=level
+    ).changes[0]
+    if found.bias is not None and all(name in axes for name in PB_AXES):
+        return [_check("growth of PB", found.bias.difference, found.bias.interval, margin)]
+    return [
+        _check(f"growth of PB of {AXES[name].label}", change.difference, change.interval, margin)
+        for name, axis in found.axes.items()
+        if name in axes and (change := axis.bias) is not None
+    ]
+
+
+def _check(
+    name: str, estimate: float, interval: tuple[float, float], margin: float, detail: str = ""
+) -> GateCheck:
+    low, high = interval
+    decision: Decision = "passed" if high < margin else "failed" if low > margin else "inconclusive"
+    needed = None
+    if decision == "inconclusive" and estimate != margin:
+        reach = high - estimate if estimate < margin else estimate - low
+        needed = max(1.0, math.ceil(10 * (reach / (margin - estimate)) ** 2) / 10)
+    return GateCheck(name, estimate, interval, margin, decision, detail, needed)
+
+
+def _together(checks: list[GateCheck]) -> Decision:
+    decisions = {check.decision for check in checks}
+    if "failed" in decisions:
+        return "failed"
+    return "inconclusive" if "inconclusive" in decisions else "passed"
