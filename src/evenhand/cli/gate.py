@@ -13,7 +13,7 @@ from cyclopts.validators import Number
 from evenhand.analysis.gate import Margins, gate_run
 from evenhand.errors import UsageError
 from evenhand.files import write_file
-from evenhand.report.gate import gate_junit, gate_markdown, gate_sarif, gate_text
+from evenhand.report.gate_formats import gate_junit, gate_markdown, gate_sarif, gate_text
 from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.text import one_line
