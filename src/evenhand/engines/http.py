@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -125,6 +126,9 @@ class HTTPEngine:
                 f"no API key{' for the judge' if judge else ''}: set {self._key_name}, or name a "
                 f"local endpoint with {self._flag}"
             )
+        for header, value in (headers or {}).items():
+            if not _HEADER_NAME.fullmatch(header) or not value.isprintable():
+                raise UsageError(f"--header {one_line(header)}: no such header can be sent")
         self.model = model
         self._key = key
         self._headers = dict(headers or {})
@@ -532,6 +536,7 @@ class OtherFormat(HTTPEngine):
     takes_response_format = False
 
 
+_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _MOST_REDIRECTS = 5
 _MOST_OF_A_MESSAGE = 65_536
 _OF_THE_QUESTION = frozenset({403, 451})

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import field, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from evenhand.engines import EngineOptions
@@ -32,7 +32,7 @@ def _to_urls(given: Any) -> Any:
 def _to_pairs(given: Any) -> Any:
     """Of NAME=VALUE, as flags have them; `env:VARIABLE` stands for what the environment holds."""
     if not isinstance(given, str | list | tuple):
-        return given
+        return None if given is None else _PAIRS.validate_python(given)
     found = {}
     for pair in [given] if isinstance(given, str) else given:
         name, equals, value = str(pair).partition("=")
@@ -75,13 +75,16 @@ TokenPrice = Annotated[
 BaseUrls = Annotated[
     tuple[str, ...], BeforeValidator(_to_urls), Parameter(negative="", show_default=False)
 ]
-Pairs = Annotated[
-    Mapping[str, str] | None,
-    BeforeValidator(_to_pairs),
-    Parameter(
-        accepts_keys=False, n_tokens=1, allow_repeating=True, negative="", show_default=False
-    ),
-]
+_PAIRS = TypeAdapter(dict[str, str])
+if TYPE_CHECKING:
+    Pairs = Mapping[str, str] | None
+else:
+    # A list to cyclopts, which of any other type keeps the last flag alone.
+    Pairs = Annotated[
+        list[str] | None,
+        PlainValidator(_to_pairs),
+        Parameter(negative="", show_default=False),
+    ]
 _UNSEEN = Parameter(parse=False)
 
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from cyclopts import Parameter
-from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from evenhand.errors import UnknownName
 from evenhand.study.entry import Entry
 
 
 def _json_fields(given: Any) -> Any:
-    """Fields written as KEY=JSON, as flags have them; anything else as it is."""
+    """Fields written as KEY=JSON, as flags have them, or as a mapping."""
     if not isinstance(given, str | list | tuple):
-        return given
+        return _FIELDS.validate_python(given)
     fields = {}
     for pair in [given] if isinstance(given, str) else given:
         name, equals, value = str(pair).partition("=")
@@ -27,6 +37,19 @@ def _json_fields(given: Any) -> Any:
         except orjson.JSONDecodeError:
             raise ValueError(f'{name}: "{value}" is not JSON (quote strings)') from None
     return fields
+
+
+_FIELDS: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
+if TYPE_CHECKING:
+    ExtraFields = dict[str, JsonValue]
+else:
+    # A list to cyclopts, which of any other type keeps the last flag alone.
+    ExtraFields = Annotated[
+        list[str],
+        PlainValidator(_json_fields),
+        PlainSerializer(lambda fields: fields, return_type=dict[str, JsonValue]),
+        WithJsonSchema({"type": "object"}),
+    ]
 
 
 def _none_for_default(given: Any) -> Any:
@@ -64,13 +87,9 @@ class Decoding(Entry):
     stop: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """String that ends an answer; may be repeated. Default: none."""
 
-    extra: Annotated[
-        dict[str, JsonValue],
-        BeforeValidator(_json_fields),
-        Parameter(
-            accepts_keys=False, n_tokens=1, allow_repeating=True, negative="", show_default=False
-        ),
-    ] = Field(default_factory=dict)
+    extra: Annotated[ExtraFields, Parameter(negative="", show_default=False)] = Field(
+        default_factory=dict
+    )
     """Further field of the request body of an endpoint, as KEY=JSON; may be repeated."""
 
     @model_validator(mode="before")
