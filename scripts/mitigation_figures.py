@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from evenhand.report.sentences import signed
+from evenhand.report.document import signed
 
 DOCUMENTS = ("docs/mitigation.md",)
 BEGIN, END = "<!-- mitigation: begin -->", "<!-- mitigation: end -->"

@@ -16,7 +16,7 @@ from evenhand.analysis import analyze
 from evenhand.axes import AxisName
 from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError
-from evenhand.report.as_json import to_json
+from evenhand.report.data import to_json
 from evenhand.scorers import Unscored
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan

@@ -175,8 +175,8 @@ def test_by_model_where_the_file_tells(tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "refusal.json"
     main(["calibrate", "refusal", "--labels", str(labels), "--out", str(out)])
     printed = capsys.readouterr().out
-    assert "people's class" in printed
-    assert "judge: positive" in printed
+    assert "Class of the label" in printed
+    assert "positive  negative  unscored" in printed
     assert {name: part.n for name, part in Calibration.load(out).by_model.items()} == {
         "a": 2,
         "b": 3,

@@ -10,7 +10,7 @@ import pytest
 
 import evenhand
 from evenhand.engines.mock import MockEngine
-from evenhand.report.sentences import shift_sentence, verdict
+from evenhand.report.wording import shift_sentence, verdict
 from evenhand.stats import Spread
 from evenhand.study.cue import Message
 
@@ -39,7 +39,10 @@ def spread(estimate: float, low: float, high: float, p_value: float) -> Spread:
         (spread(5, 3, 7, 0.001), "The model does not treat all users alike"),
         (spread(2, 0, 4, 0.03), "There are signs of bias"),
         (spread(0.5, 0, 1.8, 0.4), "The model treats users alike within 1.8 points"),
-        (spread(0.5, 0, 6, 0.4), "No difference between users was found, but one of 6.0"),
+        (
+            spread(0.5, 0, 6, 0.4),
+            "No significant difference between users was found, but a diff",
+        ),
         (spread(40, 0, 50, 0.2), "Too few answers to tell"),
     ],
 )
@@ -69,5 +72,5 @@ def test_what_all_identities_lose_is_told(tmp_path: Path) -> None:
     )
     shift = audit.axes["safety"].to_baseline
     assert shift.interval[0] <= -20.0 <= shift.interval[1] < 0
-    assert "moves safety by -" in shift_sentence("safety", shift)
+    assert "changes safety by -" in shift_sentence("safety", shift)
     assert audit.pb.p_value > 0.01

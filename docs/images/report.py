@@ -15,9 +15,9 @@ from PIL import Image
 from evenhand.analysis import analyze
 from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.analysis.evidence import read_details
-from evenhand.report.html import sections
-from evenhand.report.html.compare import comparison_sections
-from evenhand.report.images import draw, figures_of
+from evenhand.report.audit import audit_document
+from evenhand.report.comparison import comparison_document
+from evenhand.report.images import draw
 from evenhand.store.store import Store
 
 HERE = Path(__file__).parent
@@ -32,10 +32,10 @@ def main() -> None:
     audit = analyze(store)
     compared = compare_arms([Arm(store), Arm(store, defense="ignore")], margin=audit.margin)
     for made, names in (
-        (sections(audit, read_details(store, audit)), OF_THE_RUN),
-        (comparison_sections(compared), OF_THE_COMPARISON),
+        (audit_document(audit, read_details(store, audit)), OF_THE_RUN),
+        (comparison_document(compared), OF_THE_COMPARISON),
     ):
-        for figure in figures_of(made):
+        for figure in made.figures():
             if figure.name in names:
                 image = Image.open(io.BytesIO(draw(figure, "png"))).convert("RGB")
                 path = HERE / f"{names[figure.name]}.png"

@@ -86,10 +86,11 @@ def test_a_judge_that_is_hard_on_one_identity_is_told(
     assert run_main(["report", str(run), "--format", "text", "--details"]) == 0
     out = capsys.readouterr().out
     assert "judge: refusal" in out
-    assert "Judges; the figures go by refusal" in out
+    assert "Judges; the figures use the scores of refusal" in out
     assert "coin-5 and hard on safety, least agreement first" in out
     rows = out.split("coin-5 and hard on safety")[1].splitlines()
-    assert rows[2].split()[0] == "muslim"
+    head = next(n for n, row in enumerate(rows) if row.startswith("Identity"))
+    assert rows[head + 1].split()[0] == "muslim"
 
 
 def test_one_judge_has_no_pair(tmp_path: Path) -> None:

@@ -190,12 +190,12 @@ def test_the_offline_judge_through_the_command_line(
         assert run_main(["score", str(run), "--judge", "refusal", "--judge-swap"]) == 0
         out = capsys.readouterr().out
         assert "refusal: 30 of 30 answers have a verdict" in out
-        assert "refusal, asked again: 0.0 % of 30 verdicts change sides" in out
-        assert "0.0 % of 25 change" in out
+        assert "Judge `refusal`, asked again: 0.0% of 30 verdicts change" in out
+        assert "0.0% of 25 verdicts change" in out
     assert run_main(["score", str(run), "--judge-swap"]) == 2
     assert "--judge refusal" in capsys.readouterr().err
     assert run_main(["report", str(run), "--format", "text", "--details"]) == 0
-    assert "refusal, asked again" in " ".join(capsys.readouterr().out.split())
+    assert "Judge `refusal`, asked again" in " ".join(capsys.readouterr().out.split())
     assert run_main(["report", str(run), "--format", "json"]) == 0
     (swap,) = orjson.loads(capsys.readouterr().out)["judge_swaps"]
     assert swap["judge"] == make_judge("refusal").name

@@ -19,9 +19,10 @@ from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, PairsError, UnknownName, Unreachable, UsageError
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import MitigationOptions, TuningOptions
-from evenhand.mitigate.results import Mitigation, to_json, write_results
+from evenhand.mitigate.reporting import card_tables, to_json, write_results
+from evenhand.mitigate.results import Mitigation
 from evenhand.mitigate.split import split_run
-from evenhand.report.mitigation import losses, markdown
+from evenhand.report.wording import arm_change_sentences
 from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Price
 from evenhand.store.store import Store
@@ -138,7 +139,8 @@ def test_a_defense_that_blinds_the_model_shows_as_such(audited: Path, tmp_path: 
     assert result.search is None
     assert result.relevance[name].is_blind
     assert not result.relevance["none"].is_blind
-    assert any("depends on the user" in sentence for sentence in losses(result.head))
+    sentences = arm_change_sentences(result.head.changes[0], result.head.margin)
+    assert any("depends on the user" in sentence for sentence in sentences)
 
 
 def test_withholding_is_tested_with_what_it_costs(audited: Path, tmp_path: Path) -> None:
@@ -221,10 +223,10 @@ def test_the_outcome_is_written(found: Mitigation) -> None:
     assert summary["format"] == "evenhand mitigation 1"
     assert summary["groups"][0]["comparison"]["changes"][0]["bias"]["difference"] < 0
     text = page.read_text()
-    assert "Was the bias of openai/any brought down?" in text
+    assert "Was the bias of openai/any reduced?" in text
     assert "Does it carry over?" in text
     assert to_json(found) == (out / "summary.json").read_text()
-    assert "| none |" in markdown(found)
+    assert "| none |" in card_tables(found, ["none"])
 
 
 def test_few_identities_are_not_held_out_and_it_is_said(tmp_path: Path) -> None:

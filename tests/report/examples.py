@@ -11,7 +11,8 @@ from zlib import crc32
 import evenhand
 from evenhand.analysis import analyze
 from evenhand.engines.mock import MockEngine
-from evenhand.report.html import to_html
+from evenhand.report import ReportInput
+from evenhand.report.formats import HTML
 from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
@@ -88,7 +89,7 @@ def html_of(folder: Path) -> str:
     store = Store.open(folder)
     try:
         score_run(store)
-        return to_html(analyze(store), store)
+        return str(HTML.write(ReportInput(analyze(store), store)))
     finally:
         store.close()
 

@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 from audits import biased, run
 from evenhand.analysis.compare import Arm, IdentityChange, compare_arms
 from evenhand.analysis.relevance import RelevanceChange
-from evenhand.report.changes import (
+from evenhand.report.wording import (
+    arm_change_sentences,
     bias_change_sentence,
     direction,
     identity_change_sentences,
     mean_change_sentences,
     relevance_change_sentence,
-    side_change_sentences,
 )
 from evenhand.stats import BiasChange, MeanChange, Spread
 
 POINTS = st.floats(-60, 60)
+INCONCLUSIVE = "The data are inconclusive about a change of the bias: PB changed"
+PERSONALIZATION = "Non-inferiority of appropriate personalization (margin 2 points)"
 
 
 def bias(low: float, high: float, p_value: float) -> BiasChange:
@@ -32,7 +34,8 @@ def bias(low: float, high: float, p_value: float) -> BiasChange:
 
 def mean(low: float, high: float, non_inferiority_p: float, margin: float = 2.0) -> MeanChange:
     """A change of a mean with those figures."""
-    return MeanChange((low + high) / 2, 1.0, (low, high), 0.5, margin, non_inferiority_p, 0.95)
+    p_value = 0.5 if low <= 0 <= high else 0.001
+    return MeanChange((low + high) / 2, 1.0, (low, high), p_value, margin, non_inferiority_p, 0.95)
 
 
 @pytest.mark.parametrize(
@@ -42,10 +45,19 @@ def mean(low: float, high: float, non_inferiority_p: float, margin: float = 2.0)
         (bias(-8, -3, 0.001), "The bias came down: PB changed by -5.5 points"),
         (bias(3, 8, 0.001), "The bias went up: PB changed by +5.5 points"),
         (bias(-1.5, 0.5, 0.3), "The bias is the same within 1.5 points"),
-        (bias(-9, 1, 0.2), "No change of the bias is shown, but one of 9.0 points is not excluded"),
-        (bias(-9, -1, 0.2), "The bias may have come down, but the test does not bear its interval"),
-        (bias(1, 9, 0.2), "The bias may have gone up, but the test does not bear its interval out"),
-        (bias(-9, 1, 0.01), "No change of the bias is shown, but one of 9.0 points"),
+        (
+            bias(-9, 1, 0.2),
+            "The bias did not change significantly, but a change of 9.0 points",
+        ),
+        (
+            bias(-9, -1, 0.2),
+            INCONCLUSIVE,
+        ),
+        (
+            bias(1, 9, 0.2),
+            INCONCLUSIVE,
+        ),
+        (bias(-9, 1, 0.01), INCONCLUSIVE),
         (bias(-0.04, 0.04, 1.0), "The bias is the same within 0.0 points: PB changed by +0.0"),
     ],
 )
@@ -61,8 +73,11 @@ def test_what_is_said_of_the_bias_is_what_the_interval_says(
     sentence = bias_change_sentence(bias(low, high, p_value), margin)
     assert ("came down" in sentence) == (high < 0 and p_value < 0.05)
     assert ("went up" in sentence) == (low > 0 and p_value < 0.05)
-    if "No change" in sentence:
+    if "not change significantly" in sentence:
         assert low <= 0 <= high
+        assert p_value >= 0.05
+    if "disagree" in sentence:
+        assert (p_value < 0.05) == (low <= 0 <= high)
     if "the same" in sentence:
         assert -margin <= low <= high <= margin
     if "not excluded" in sentence:
@@ -72,15 +87,23 @@ def test_what_is_said_of_the_bias_is_what_the_interval_says(
 @pytest.mark.parametrize(
     ("axis", "change", "sentence"),
     [
-        ("safety", mean(-1, 1, 0.01), "Mean safety held up within 2 points (one-sided test)."),
-        ("utility", mean(-9, -5, 1.0), "Mean utility fell: by -7.0 points (-9.0 to -5.0)."),
-        ("over_refusal", mean(5, 9, 1.0), "Mean over-refusal rose: by +7.0 points (+5.0 to +9.0)."),
-        ("over_refusal", mean(-9, -5, 0.0), "Mean over-refusal held up within 2 points"),
-        ("safety", mean(-4, 1, 0.3), "That mean safety held up within 2 points is not shown: -1.5"),
+        (
+            "safety",
+            mean(-1, 1, 0.01),
+            "Non-inferiority of mean safety (margin 2 points) established.",
+        ),
+        ("utility", mean(-9, -5, 1.0), "Mean utility fell: -7.0 points (-9.0 to -5.0)."),
+        ("over_refusal", mean(5, 9, 1.0), "Mean over-refusal rose: +7.0 points (+5.0 to +9.0)."),
+        ("over_refusal", mean(-9, -5, 0.0), "Non-inferiority of mean over-refusal (margin 2"),
+        (
+            "safety",
+            mean(-4, 1, 0.3),
+            "Non-inferiority of mean safety (margin 2 points) not est",
+        ),
         (
             "over_refusal",
             mean(-1, 4, 0.3),
-            "That mean over-refusal held up within 2 points is not shown: +1.5",
+            "Non-inferiority of mean over-refusal (margin 2 points) not established: +1.5",
         ),
     ],
 )
@@ -95,17 +118,32 @@ def test_several_means_are_told_together() -> None:
         {"safety": held, "utility": mean(-9, -5, 1.0), "over_refusal": held}
     )
     assert found == [
-        "Mean safety and over-refusal held up within 2 points (one-sided test).",
-        "Mean utility fell: by -7.0 points (-9.0 to -5.0).",
+        "Non-inferiority of mean safety and over-refusal (margin 2 points) established.",
+        "Mean utility fell: -7.0 points (-9.0 to -5.0).",
     ]
 
 
 @pytest.mark.parametrize(
     ("low", "high", "p_value", "opening"),
     [
-        (-1, 1, 0.01, "Where the answer depends on the user, it held up within 2 points."),
-        (-30, -20, 1.0, "Where the answer depends on the user, it is right less often: by -25.0"),
-        (-9, 3, 0.5, "That answers which depend on the user held up within 2 points is not shown"),
+        (
+            -1,
+            1,
+            0.01,
+            f"{PERSONALIZATION} established.",
+        ),
+        (
+            -30,
+            -20,
+            1.0,
+            "Questions whose right answer depends on the user are right less often:",
+        ),
+        (
+            -9,
+            3,
+            0.5,
+            f"{PERSONALIZATION} not established",
+        ),
     ],
 )
 def test_change_of_wanted_personalization(
@@ -120,7 +158,7 @@ def test_who_gained_and_who_lost() -> None:
     people = [IdentityChange(str(n), {}, v) for n, v in enumerate([*verdicts, "undecided", None])]
     assert identity_change_sentences(people, 2.0) == [
         "Of 6 identities, 2 gained, 1 lost (2), 1 gained on one axis and lost on the other (3), "
-        "1 stayed the same within 2 points and for 1 it cannot be told."
+        "1 stayed the same within 2 points and the data are inconclusive for 1."
     ]
     many = [IdentityChange(str(n), {}, "loses both") for n in range(9)]
     (sentence,) = identity_change_sentences(many, 2.0)
@@ -135,7 +173,7 @@ def test_the_words_of_real_changes(tmp_path: Path) -> None:
     def words(name: str, **options: float) -> str:
         after = run(tmp_path / name, biased(seed=2, **options), items=400)
         found = compare_arms([Arm(before), Arm(after)], margin=2.0)
-        return " ".join(side_change_sentences(found.changes[0], 2.0))
+        return " ".join(arm_change_sentences(found.changes[0], 2.0))
 
     before = run(tmp_path / "before", biased(safety=0.4, seed=1), items=400)
     assert "The bias came down" in words("mended")
@@ -144,13 +182,13 @@ def test_the_words_of_real_changes(tmp_path: Path) -> None:
     assert "Mean safety fell" in lost
     assert "Mean over-refusal rose" in lost
     assert "5 lost" in lost
-    assert "No change of the bias is shown" in words("again", safety=0.4)
+    assert "The bias did not change significantly" in words("again", safety=0.4)
 
 
 def test_a_change_of_few_answers_is_not_told(tmp_path: Path) -> None:
     before = run(tmp_path / "before", biased(seed=1), items=1)
     after = run(tmp_path / "after", biased(seed=2), items=1)
     found = compare_arms([Arm(before), Arm(after)], margin=2.0)
-    assert side_change_sentences(found.changes[0], 2.0) == [
+    assert arm_change_sentences(found.changes[0], 2.0) == [
         "Too few scored answers in common to tell whether the bias changed."
     ]

@@ -16,9 +16,9 @@ from playwright.sync_api import Browser, sync_playwright
 from audits import HOSTILE, audit, biased, run
 from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.cli import main
-from evenhand.report.html.compare import comparison_sections, comparison_to_html
-from evenhand.report.html.training import read_training
-from evenhand.report.images import draw, figures_of
+from evenhand.report.comparison import comparison_document, comparison_sections, read_training
+from evenhand.report.html import to_html
+from evenhand.report.images import draw
 from report.test_browser import CHROMIUM, WIDTHS, Opened
 
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; apt-get install chromium")
@@ -90,7 +90,7 @@ def pages(found: ArmComparison, tmp_path_factory: pytest.TempPathFactory) -> dic
     paths = {}
     for name, content in contents.items():
         paths[name] = folder / f"{name}.html"
-        paths[name].write_text(comparison_to_html(content))
+        paths[name].write_text(to_html(comparison_document(content)))
     return paths
 
 
@@ -186,12 +186,12 @@ def test_what_the_page_says(found: ArmComparison) -> None:
         "The training",
         "What is compared, and what is not",
     ]
-    assert "Every identity and question of every side is compared." in text
+    assert "Every identity and question of every arm is compared." in text
 
 
 def test_the_arrows_begin_and_end_where_the_identities_stand(found: ArmComparison) -> None:
-    figure = next(f for f in figures_of(comparison_sections(found)) if f.name == "arrows-3")
-    chart = figure.chart.to_dict()
+    figure = next(f for f in comparison_document(found).figures() if f.name == "arrows-3")
+    chart = figure.chart().to_dict()
     rows = [row for rows in chart["datasets"].values() for row in rows if "when" in row]
     for who in found.identities:
         mine = {(r["when"], r["safety"], r["utility"]) for r in rows if r["text"] == who.text}
@@ -204,7 +204,7 @@ def test_the_arrows_begin_and_end_where_the_identities_stand(found: ArmCompariso
 def test_every_chart_is_drawn_without_a_browser(
     found: ArmComparison, kind: str, tmp_path: Path
 ) -> None:
-    for figure in figures_of(comparison_sections(found)):
+    for figure in comparison_document(found).figures():
         image = draw(figure, kind)
         if kind == "svg":
             assert image.count(b"<path") > 3
@@ -218,7 +218,7 @@ def test_every_chart_is_drawn_without_a_browser(
 
 
 def test_hostile_text_is_inert_in_the_images(found: ArmComparison) -> None:
-    for figure in figures_of(comparison_sections(hostile(found))):
+    for figure in comparison_document(hostile(found)).figures():
         image = draw(figure, "svg").decode()
         assert not re.search(r"<(script|img|svg onload|image|a) ", image)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from audits import HOSTILE, audit, biased, run, saying
-from evenhand.report import FORMS, FolderForm
+from evenhand.plugins import load_plugin
+from evenhand.report import FORMATS, FolderFormat
 from evenhand.store.store import Store
 from runs import run_main
 
-ALL = ["text", *FORMS]
+ALL = ["text", *FORMATS]
 
 
 def made(folder: Path, form: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -20,7 +21,11 @@ def made(folder: Path, form: str, capsys: pytest.CaptureFixture[str]) -> list[st
     out = folder.parent / f"out-{form}"
     assert run_main(["report", str(folder), "--format", form, "--out", str(out)]) == 0
     capsys.readouterr()
-    paths = sorted(out.iterdir()) if isinstance(FORMS.get(form), FolderForm) else [out]
+    paths = (
+        sorted(out.iterdir())
+        if form != "text" and isinstance(load_plugin("format", form, FORMATS), FolderFormat)
+        else [out]
+    )
     assert paths
     return [path.read_bytes().decode(errors="ignore") for path in paths]
 
@@ -66,7 +71,7 @@ def test_no_run_is_one_line(form: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert "the run has no answers yet" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_what_cannot_be_written_is_one_line(
     form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

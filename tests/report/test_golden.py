@@ -20,9 +20,10 @@ from rich.console import Console
 from evenhand.analysis.compare import compare_arms
 from evenhand.cli import app
 from evenhand.cli.compare import open_arms
+from evenhand.mitigate.reporting import card_tables, mitigation_document
 from evenhand.mitigate.results import IdentityGroup, Mitigation, SplitSizes, TrainingResult
-from evenhand.report.html.mitigation import mitigation_to_html
-from evenhand.report.mitigation import markdown, print_mitigation
+from evenhand.report.formats import render
+from evenhand.report.terminal import print_document
 from evenhand.study.cue import Message
 
 from .examples import HELP, biased, make_run, write_items
@@ -115,12 +116,12 @@ def test_a_mitigation_says_what_it_said(runs: Path, form: str) -> None:
         notes=["The organism is no real model."],
     )
     if form == "html":
-        text = mitigation_to_html(mitigation)
+        text = render(mitigation_document(mitigation), "html")
     elif form == "markdown":
-        text = markdown(mitigation)
+        text = card_tables(mitigation, ["plain", "tuned"])
     else:
         console = Console(file=io.StringIO(), width=int(WIDTH))
-        print_mitigation(mitigation, console)
+        print_document(mitigation_document(mitigation), console)
         text = console.file.getvalue()  # type: ignore[attr-defined]
     _check(f"mitigation.{form}", text.replace(str(runs), "RUNS"))
 
@@ -138,6 +139,7 @@ def _constant(text: str) -> str:
     """Without what differs from day to day, and to the digits that every machine agrees on."""
     text = re.sub(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?[.\d]*( UTC)?", "TIME", text)
     text = re.sub(r"(evenhand|python|numpy|scipy|torch|transformers) [\d.]+\d\S*", r"\1 N", text)
+    text = re.sub(r"Versions\n.*", "Versions", text)
     text = re.sub(r"version = \{[\d.]+\}", "version = {N}", text)
     text = re.sub(r'"evenhand": "[^"]+"', '"evenhand": "N"', text)
     text = re.sub(r"\[Pair 4\]\n.*(?=\nShow more\n)", "...", text, flags=re.DOTALL)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,9 +11,9 @@ import evenhand
 from evenhand.analysis import analyze
 from evenhand.analysis.evidence import read_details
 from evenhand.engines.mock import MockEngine
-from evenhand.report.html import sections
-from evenhand.report.html.answers import differing, visible
-from evenhand.report.html.parts import Figure, minus, script_json
+from evenhand.report.audit import audit_document
+from evenhand.report.document import minus
+from evenhand.report.html import differing, script_json, visible
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
 from report.examples import (
@@ -57,7 +55,7 @@ def test_each_section_begins_with_what_was_found(full: str) -> None:
     openings = re.findall(r'<p class="finding">(.*?)</p>', full)
     assert len(openings) == len(SECTIONS)
     assert openings[0].startswith("The model does not treat all users alike: PB ")
-    assert "identities differ from the no-identity baseline" in section(full, "identities")
+    assert "significantly from the no-identity baseline" in section(full, "identities")
     assert "differences exceed noise" in section(full, "where")
 
 
@@ -76,7 +74,7 @@ def test_what_was_run_is_told(full: str) -> None:
 
 def test_cues_defenses_and_intersections_are_told(full: str) -> None:
     text = section(full, "cues")
-    assert "Over 4 combinations of cue and defense PB runs from" in text
+    assert "Over 4 combinations of cue and defense, PB ranges from" in text
     assert "Between cues, safety:" in text
     assert "Defense ignore against none, cue system-1" in text
     assert "effects of two identities in one user" in text
@@ -172,7 +170,7 @@ def test_a_half_finished_run_tells_what_is_missing(tmp_path: Path) -> None:
             tmp_path / "run", [write_items(tmp_path / "own.jsonl", 20)], reply, identities=["age"]
         )
     text = section(html_of(tmp_path / "run"), "headline")
-    assert "60 of 360 answers are there" in text
+    assert "60 of 360 answers have been collected" in text
     assert "The run is not finished" in text
     assert "300 cells have no answer yet" in text
 
@@ -191,7 +189,7 @@ def test_answers_without_any_score_still_make_a_report(tmp_path: Path) -> None:
     items = write_items(tmp_path / "own.jsonl", 4)
     html = html_of(make_run(tmp_path / "run", [items], lambda _: "", identities=["age"]))
     assert "Too few scored answers" in section(html, "headline")
-    assert "No question has two users" in section(html, "evidence")
+    assert "On no question did two users" in section(html, "evidence")
 
 
 def test_one_identity_and_equal_answers(tmp_path: Path) -> None:
@@ -199,7 +197,7 @@ def test_one_identity_and_equal_answers(tmp_path: Path) -> None:
     html = html_of(make_run(tmp_path / "one", [items], identities=["jewish"]))
     assert "fewer than two identities" in section(html, "headline")
     html = html_of(make_run(tmp_path / "alike", [items], lambda _: REFUSAL, identities=["age"]))
-    assert "No question has two users" in section(html, "evidence")
+    assert "On no question did two users" in section(html, "evidence")
 
 
 def test_the_command_writes_beside_the_run(
@@ -213,7 +211,8 @@ def test_the_command_writes_beside_the_run(
     assert err == f"Report: {run / 'report.html'}\n"
     assert (run / "report.html").read_text().startswith("<!doctype html>")
     assert not (run / "report.html.part").exists()
-    assert run_main(["report", str(run), "--out", str(tmp_path / "no" / "x.html")]) == 2
+    (tmp_path / "file").write_text("")
+    assert run_main(["report", str(run), "--out", str(tmp_path / "file" / "x.html")]) == 2
     assert run_main(["report", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.count("\n") == 2
 
@@ -229,25 +228,15 @@ def test_open_shows_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not (run / "report.html").exists()
 
 
-def figures_of(block: Any) -> Iterator[Figure]:
-    """The figures in a section's block, however deep."""
-    if isinstance(block, Figure):
-        yield block
-    for name in ("figures", "blocks"):
-        for inner in getattr(block, name, ()):
-            yield from figures_of(inner)
-
-
 def test_every_chart_is_sound_and_has_words(tmp_path: Path) -> None:
     """The page leaves the check against Vega-Lite's schema out; it takes seconds."""
     store = Store.open(full_run(tmp_path))
     audit = analyze(store)
-    found = sections(audit, read_details(store, audit))
+    figures = list(audit_document(audit, read_details(store, audit)).figures())
     store.close()
-    figures = [f for section in found for block in section.blocks for f in figures_of(block)]
     assert len(figures) >= 12
     for figure in figures:
-        figure.chart.to_dict(validate=True)
+        figure.chart().to_dict(validate=True)
         assert len(figure.alt) > 20, figure.name
         assert figure.table or figure.name.startswith(("forest-", "beyond-")), figure.name
 

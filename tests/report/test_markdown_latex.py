@@ -14,6 +14,8 @@ from evenhand.analysis import Audit
 from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.cli import main
 from evenhand.report import latex, markdown
+from evenhand.report.audit import audit_document
+from evenhand.report.comparison import comparison_document
 
 AS_ON_GITHUB = MarkdownIt("gfm-like", {"html": True, "linkify": False})
 
@@ -61,27 +63,43 @@ def hostile_comparison(found: ArmComparison, text: str) -> ArmComparison:
     )
 
 
+def audit_markdown(found: Audit) -> str:
+    return markdown.to_markdown(audit_document(found))
+
+
+def compared_markdown(found: ArmComparison) -> str:
+    return markdown.to_markdown(comparison_document(found))
+
+
+def audit_latex(found: Audit) -> str:
+    return latex.to_latex(audit_document(found))
+
+
+def compared_latex(found: ArmComparison) -> str:
+    return latex.to_latex(comparison_document(found))
+
+
 # Markdown
 
 
 def test_the_table_has_the_figures_of_the_audit(found: Audit) -> None:
-    text = markdown.to_markdown(found)
+    text = audit_markdown(found)
     pb = found.pb
     cells = f"| both axes | {pb.estimate:.1f} | {pb.interval[0]:.1f} to {pb.interval[1]:.1f} |"
     assert cells in text
     assert text.count("<details>") == text.count("</details>") == 3
-    assert AS_ON_GITHUB.render(text).count("<table>") == 3
+    assert AS_ON_GITHUB.render(text).count("<table>") == 5
 
 
 def test_it_begins_with_the_verdict_and_is_short(found: Audit) -> None:
-    above = markdown.to_markdown(found).partition("<details>")[0]
-    assert above.startswith("### evenhand: audit of openai/made-up\n\n**The model does not treat")
+    above = audit_markdown(found).partition("<details>")[0]
+    assert above.startswith("### evenhand audit of openai/made-up\n\n**The model does not treat")
     assert len(above.splitlines()) < 30
 
 
 def test_a_comparison_names_what_changed(compared: ArmComparison) -> None:
-    text = markdown.comparison_to_markdown(compared)
-    assert "**mended.** The bias came down: PB changed by -" in text
+    text = compared_markdown(compared)
+    assert "**The bias came down: PB changed by -" in text
     assert "| mean safety |" in text
 
 
@@ -93,10 +111,10 @@ def test_hostile_text_makes_no_markup(found: Audit, compared: ArmComparison, kin
         assert all(c.isprintable() or c == "\n" for c in text.replace("\u2060", ""))
         return re.findall(r"</?\w+", AS_ON_GITHUB.render(text))
 
-    harmless = elements(markdown.to_markdown(hostile(found, "harmless")))
-    assert elements(markdown.to_markdown(hostile(found, HOSTILE[kind]))) == harmless
-    harmless = elements(markdown.comparison_to_markdown(hostile_comparison(compared, "harmless")))
-    made = markdown.comparison_to_markdown(hostile_comparison(compared, HOSTILE[kind]))
+    harmless = elements(audit_markdown(hostile(found, "harmless")))
+    assert elements(audit_markdown(hostile(found, HOSTILE[kind]))) == harmless
+    harmless = elements(compared_markdown(hostile_comparison(compared, "harmless")))
+    made = compared_markdown(hostile_comparison(compared, HOSTILE[kind]))
     assert elements(made) == harmless
 
 
@@ -124,19 +142,25 @@ def columns(row: str) -> int:
 
 
 def test_every_row_fills_the_columns(found: Audit, compared: ArmComparison) -> None:
-    for text in (latex.to_latex(found), latex.comparison_to_latex(compared)):
-        wanted = len(re.search(r"\\begin\{tabular\}\{(l[r]+)\}", text)[1])
-        assert {columns(row) for row in rows(text)} == {wanted}
+    for text in (
+        audit_latex(found),
+        compared_latex(compared),
+    ):
+        tables = text.split("\\begin{table}")[1:]
+        assert len(tables) >= 3
+        for table in tables:
+            wanted = len(re.search(r"\\begin\{tabular\}\{(l[r]+)\}", table)[1])
+            assert {columns(row) for row in rows(table)} == {wanted}
         assert text.count("\\begin{") == text.count("\\end{")
 
 
 def test_the_figures_are_those_of_the_audit(found: Audit) -> None:
-    text = latex.to_latex(found)
+    text = audit_latex(found)
     person = next(p for p in found.identities if p.id == "christian")
     delta = person.axes["safety"].to_baseline
     assert delta.p_holm < 0.05
     bold = rf"\textbf{{${delta.estimate:+.1f}$}}"
-    assert f"a Christian person & {person.axes['safety'].mean:.1f} & {bold} &" in text
+    assert f"a Christian person & {person.axes['safety'].mean:.1f} & {bold} [" in text
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -152,11 +176,11 @@ def test_hostile_text_is_no_command(found: Audit, compared: ArmComparison, kind:
         return [name for name in known if not name.startswith("\\text") or name == "\\textbf"]
 
     text = HOSTILE[kind]
-    assert commands(latex.to_latex(hostile(found, text))) == commands(
-        latex.to_latex(hostile(found, "harmless"))
+    assert commands(audit_latex(hostile(found, text))) == commands(
+        audit_latex(hostile(found, "harmless"))
     )
-    assert commands(latex.comparison_to_latex(hostile_comparison(compared, text))) == commands(
-        latex.comparison_to_latex(hostile_comparison(compared, "harmless"))
+    assert commands(compared_latex(hostile_comparison(compared, text))) == commands(
+        compared_latex(hostile_comparison(compared, "harmless"))
     )
 
 

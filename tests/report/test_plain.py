@@ -13,14 +13,13 @@ from evenhand.analysis.evidence import Evidence
 from evenhand.analysis.results import AxisResult, Difference, IdentityResult, Interaction, Missing
 from evenhand.analysis.subgroups import GroupResult, Where
 from evenhand.calibration.agreement import Agreement, Calibration
-from evenhand.report.plain import (
+from evenhand.report.wording import (
     calibration_sentence,
     check_sentence,
     difference_sentence,
     evidence_sentences,
     extent_sentence,
     interaction_sentence,
-    mean_sentence,
     missing_sentence,
     settings_sentence,
     standing_sentence,
@@ -39,19 +38,20 @@ ALIKE = Difference(0.1, (-0.5, 0.7), (-0.9, 1.1), 0.7, 1.0, 0.001)
         ([], "Safety: too few scored answers to compare identities."),
         (
             [("a man", SURE), ("a woman", UNSURE)],
-            "Safety: 1 of 2 identities differs from the no-identity baseline beyond chance: a man, "
-            "by -20.0 points (-28.0 to -12.0).",
+            "Safety: 1 of 2 identities differs significantly from the no-identity baseline: a man, "
+            "-20.0 points (-28.0 to -12.0, 95% simultaneous).",
         ),
         (
             [("a man", SURE), ("a woman", replace(SURE, estimate=-21.0))],
-            "Safety: 2 of 2 identities differ from the no-identity baseline beyond chance; most of "
-            "all a woman, by -21.0 points (-28.0 to -12.0).",
+            "Safety: 2 of 2 identities differ significantly from the no-identity baseline; the "
+            "largest difference is that of a woman, -21.0 points (-28.0 to -12.0, 95% "
+            "simultaneous).",
         ),
         (
             [("a man", BARELY), ("a woman", UNSURE)],
-            "Safety: 1 of 2 identities differs from the no-identity baseline beyond chance: a man, "
-            "by -20.0 points (p = 0.010 after Holm, though the interval that holds for all "
-            "together, -41.0 to +1.0, includes 0).",
+            "Safety: 1 of 2 identities differs significantly from the no-identity baseline: a man, "
+            "-20.0 points (-41.0 to +1.0, 95% simultaneous; the p-value and the interval disagree "
+            "(p = 0.010)).",
         ),
         (
             [("a man", ALIKE), ("a woman", ALIKE)],
@@ -59,7 +59,7 @@ ALIKE = Difference(0.1, (-0.5, 0.7), (-0.9, 1.1), 0.7, 1.0, 0.001)
         ),
         (
             [("a man", ALIKE), ("a woman", UNSURE)],
-            "Safety: no identity is shown to differ from the no-identity baseline, but "
+            "Safety: no identity differs significantly from the no-identity baseline, but "
             "differences of up to 12.0 points are not excluded.",
         ),
     ],
@@ -72,16 +72,6 @@ def axis(mean: float | None, baseline: float | None, found: Difference | None) -
     return AxisResult(mean, baseline, found, None, None, {}, [], None, None, None, None)
 
 
-def test_means() -> None:
-    told = mean_sentence("utility", axis(60.0, 80.0, SURE))
-    assert told == (
-        "Mean utility is 60.0 over the identities and 80.0 without one: -20.0 points "
-        "(-25.0 to -15.0)."
-    )
-    assert mean_sentence("utility", axis(77.0, 80.0, UNSURE)).endswith(", which may be chance.")
-    assert mean_sentence("utility", axis(None, 80.0, None)) == ""
-
-
 def test_standing() -> None:
     def person(verdict: str | None) -> IdentityResult:
         return IdentityResult("x", "x", "k", {}, verdict, 1, 0, {}, 0)
@@ -90,9 +80,9 @@ def test_standing() -> None:
     people = [person(verdict) for verdict in [*verdicts, "untouched", "undecided", "undecided"]]
     text = standing_sentence(people, 2.0)
     assert text == (
-        "Against a user of whom nothing is said: 2 lose safety, 1 loses safety and utility, "
-        "1 gives safety for utility, 1 gains utility, 1 stays within 2 points on both axes, "
-        "for 2 the answers do not suffice to tell."
+        "Compared with the no-identity baseline, 2 lose safety, 1 loses safety and utility, "
+        "1 loses safety and gains utility, 1 gains utility, 1 stays within 2 points on both axes "
+        "and the data are inconclusive for 2."
     )
     assert standing_sentence([person(None)], 2.0) == ""
 
@@ -110,14 +100,14 @@ def where(difference: list[float], told: list[bool]) -> Where:
         (
             [-30.0, 31.0],
             [True, False],
-            "By subgroup: 1 of 2 differences exceeds noise; the largest is a man on own, group, "
-            "-30 points.",
+            "By subgroup: 1 of 2 differences exceeds noise; the largest is that of a man on own, "
+            "group, -30 points.",
         ),
         (
             [-30.0, 31.0],
             [True, True],
-            "By subgroup: 2 of 2 differences exceed noise; the largest is a woman on own, group, "
-            "+31 points.",
+            "By subgroup: 2 of 2 differences exceed noise; the largest is that of a woman on own, "
+            "group, +31 points.",
         ),
     ],
 )
@@ -139,23 +129,23 @@ def test_settings() -> None:
         return SimpleNamespace(cue=cue, defense="none", pb=spread)
 
     text = settings_sentence([setting("a", 3.0), setting("b", None), setting("c", 1.0)])
-    assert "runs from 1.0 (c / none) to 3.0 (a / none)" in text
+    assert "ranges from 1.0 (c / none) to 3.0 (a / none)" in text
     assert settings_sentence([setting("a", None)]).startswith("Too few")
 
 
 def test_evidence() -> None:
     none = Evidence([], {"own": 0}, {"own": 0}, 0)
     assert evidence_sentences(none) == [
-        "No question has two users whose answers fared differently."
+        "On no question did two users receive answers that were scored differently."
     ]
     some = Evidence([None] * 3, {"own": 3}, {"own": 2}, 0)  # type: ignore[list-item]
     assert evidence_sentences(some) == [
-        "On 2 questions two users got answers that fared differently.",
+        "On 2 questions, two users received answers that were scored differently.",
         "All 3 pairs of such answers are shown.",
     ]
     many = Evidence([None] * 3, {"own": 3000}, {"own": 70}, 5)  # type: ignore[list-item]
     _, chosen = evidence_sentences(many)
-    assert chosen.startswith("There are 3,000 pairs of such answers. 3 are shown, drawn by lot")
+    assert chosen.startswith("There are 3,000 pairs of such answers. 3 are shown, a stratified")
     assert "seed 5" in chosen
 
 
@@ -164,11 +154,13 @@ def run(done: int, unscored: int = 0, failed: int = 0) -> Any:
 
 
 def test_extent() -> None:
-    assert extent_sentence(run(100)) == "All 100 answers are there, all scored."
-    assert extent_sentence(run(100, 4)) == "All 100 answers are there; 4 could not be scored."
+    assert extent_sentence(run(100)) == "All 100 answers have been collected; all are scored."
+    assert extent_sentence(run(100, 4)) == (
+        "All 100 answers have been collected; 4 could not be scored."
+    )
     assert extent_sentence(run(30, 4)) == (
-        "30 of 100 answers are there; 4 could not be scored. The run is not finished; figures may "
-        "change."
+        "30 of 100 answers have been collected; 4 could not be scored. The run is not finished; "
+        "figures may change."
     )
 
 
@@ -177,9 +169,12 @@ def test_extent() -> None:
     [
         (
             {"system_role": True, "evidence": "seen"},
-            "The cue was checked to reach the model (seen)",
+            "The cue was verified to reach the model (seen)",
         ),
-        ({"system_role": True, "evidence": "unverified: x"}, "Whether the cue reached the model c"),
+        (
+            {"system_role": True, "evidence": "unverified: x"},
+            "It could not be verified that",
+        ),
         ({"system_role": False, "evidence": "dropped"}, "The cue was sent in front of the user's"),
     ],
 )
@@ -190,14 +185,12 @@ def test_checks(placement: dict[str, Any], expected: str) -> None:
 
 
 def test_calibration() -> None:
-    assert calibration_sentence("other", None) == (
-        "How often other agrees with people is not known to this report."
-    )
+    assert calibration_sentence("other", None) == ("No calibration available for judge `other`.")
     agreement = Agreement(45, 5, 4, 46)
     found = Calibration("mine", "labels.csv", "refusal", 1, agreement, {}, {})
     assert calibration_sentence("mine", found).startswith(
-        "The judge mine agreed with people on 91.0% of 100 answers (83.8% to 95.2%; kappa 0.82, "
-        "sensitivity 0.90, specificity 0.92), labels of labels.csv."
+        "Judge `mine` agreed with human labels on 91.0% of 100 answers (83.8% to 95.2%; kappa "
+        "0.82, sensitivity 0.90, specificity 0.92); labels from labels.csv."
     )
 
 
@@ -205,8 +198,12 @@ def test_calibration() -> None:
     ("count", "p_value", "expected"),
     [
         (0, 1.0, "No score of an identity is missing."),
-        (9, 0.4, "9 scores of identities are missing, not shown to be more for some than for oth"),
-        (9, 0.01, "9 scores of identities are missing, and on safety more often for some than fo"),
+        (9, 0.4, "9 scores of identities are missing; their share does not differ signif"),
+        (
+            9,
+            0.01,
+            "9 scores of identities are missing; on safety their share differs signi",
+        ),
     ],
 )
 def test_missing(count: int, p_value: float, expected: str) -> None:
@@ -223,5 +220,5 @@ def test_what_only_placebos_miss_is_told() -> None:
         axes={"safety": missing}, baseline=nobody, placebos=[placebo, placebo]
     )
     assert missing_sentence(setting) == (
-        "No score of an identity is missing; 4 of the baseline and the placebos are."
+        "No score of an identity is missing; 4 scores of the baseline and the placebos are."
     )

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 
 from evenhand.analysis.relevance import Relevance
 from evenhand.analysis.results import CategoryResult, Difference
-from evenhand.report.sentences import (
+from evenhand.report.document import p_text, signed
+from evenhand.report.wording import (
     category_sentence,
     cue_sentence,
-    p_text,
     placebo_sentence,
     relevance_sentence,
     shift_sentence,
-    signed,
     trade_off_sentence,
     verdict,
 )
@@ -71,7 +70,7 @@ def test_a_shift_is_told_where_there_is_one(estimate: float, p_value: float) -> 
     assert bool(text) == (p_value < 0.05)
     if text:
         size = f"{estimate:+.1f} ".replace("-0.0 ", "+0.0 ")
-        assert f"moves utility by {size}points" in text
+        assert f"changes utility by {size}points" in text
 
 
 def test_placebos() -> None:
@@ -80,16 +79,18 @@ def test_placebos() -> None:
     assert placebo_sentence(sure) == (
         "Identity adds 4.9 points (3.9 to 5.9) to what placebos do (p = 0.001)."
     )
-    assert "were not shown to move" in placebo_sentence(unsure)
+    assert "do not change the answers significantly" in placebo_sentence(unsure)
 
 
 @pytest.mark.parametrize(
     ("correlation", "interval", "expected"),
     [
-        (0.6, (0.2, 0.9), "Who loses safety tends to lose utility, too"),
-        (-0.6, (-0.9, -0.2), "Who loses safety tends to gain utility"),
-        (0.1, (-0.2, 0.4), "are not shown to go together or apart"),
-        (math.nan, (-1.0, 1.0), "too little spread beyond noise"),
+        (0.6, (0.2, 0.9), "Identities with lower safety tend to have lower utility"),
+        (-0.6, (-0.9, -0.2), "Identities with lower safety tend to have higher utility"),
+        (0.1, (-0.2, 0.4), "are not significantly correlated"),
+        (0.9, (-1.0, 1.0), "is not estimable: 95% interval -1.00 to +1.00"),
+        (0.9, (-0.97, 0.99), "is not estimable"),
+        (math.nan, (-1.0, 1.0), "is not estimable: the identities do not differ beyond noise"),
     ],
 )
 def test_trade_off(correlation: float, interval: tuple[float, float], expected: str) -> None:
@@ -105,12 +106,13 @@ def components(
 def test_cues() -> None:
     assert "60% (55% to 90%) of what one cue shows" in cue_sentence("safety", components(0.6, 0.5))
     assert cue_sentence("safety", components(1.0, 0.5, (0.0, 1.0))) == (
-        "Between cues, safety: whether one cue shows more of the identity than of the wording "
-        "cannot be told; the identity's share is 100% (0% to 100%); rank agreement +0.50."
+        "Between cues, safety: the data are inconclusive about whether a difference under one cue "
+        "comes from the identity or from the wording; the identity's share is 100% (0% to 100%); "
+        "rank agreement +0.50."
     )
     assert "rank agreement +0.50." in cue_sentence("safety", components(0.6, 0.5))
     assert "nan" not in cue_sentence("safety", components(0.6, math.nan))
-    assert "no spread of identities beyond noise" in cue_sentence(
+    assert "the identities do not differ beyond noise" in cue_sentence(
         "safety", components(math.nan, math.nan)
     )
 
@@ -120,7 +122,9 @@ def test_categories() -> None:
         CategoryResult("age", 5, difference(-4.0, 0.01), None),
         CategoryResult("race", 6, difference(3.0, 0.3), None),
     ]
-    assert category_sentence("safety", found) == "Categories apart from the mean, safety: age -4.0."
+    assert category_sentence("safety", found) == (
+        "Categories that differ from the overall mean in safety: age -4.0."
+    )
     assert category_sentence("safety", found[1:]) == ""
 
 
@@ -128,8 +132,8 @@ def test_categories() -> None:
 def test_wanted_personalization(low: float, blind: bool) -> None:
     found = Relevance("system-1", "none", 70.0, (low, 80.0), 50.0, 20, 200, 0)
     text = relevance_sentence(found)
-    assert ("not shown to use who asks" in text) == blind
-    assert ("use who asks where it matters" in text) == (not blind)
+    assert ("does not significantly use the identity" in text) == blind
+    assert ("uses the identity where it should" in text) == (not blind)
 
 
 def test_figures() -> None:

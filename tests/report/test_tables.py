@@ -15,7 +15,7 @@ from audits import HOSTILE, audit, biased, run, saying
 from evenhand.analysis import analyze
 from evenhand.cli import main
 from evenhand.errors import MissingExtra, StoreError
-from evenhand.report.tables import (
+from evenhand.report.data import (
     SCORE_COLUMNS,
     identity_columns,
     safe_cell,

@@ -16,7 +16,9 @@ from evenhand.cli.plan import default_folder, show_plan
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import check_judge
-from evenhand.report import write_audit
+from evenhand.report.audit import audit_document
+from evenhand.report.data import to_json
+from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
 from evenhand.study.study import StudyOptions
 from evenhand.text import one_line
@@ -82,7 +84,10 @@ def audit(
                 f"Interrupted; {done} answers are safe in {folder}. Run the same command to resume."
             )
             sys.exit(130)
-    write_audit(result, format, Console())
+    if format == "json":
+        print(to_json(result))
+    else:
+        print_document(audit_document(result), Console())
     asked = [bar.progress] if bar.progress else []
     everything = [*asked, *bar.judging.values()]
     if options.price or options.judging.price:

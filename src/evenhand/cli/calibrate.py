@@ -15,7 +15,8 @@ from evenhand.calibration.labels import PUBLISHED, read_labels
 from evenhand.calibration.measure import calibrate as calibrate_judge
 from evenhand.cli.options import Format
 from evenhand.judges import make_judge
-from evenhand.report.calibration import print_calibration
+from evenhand.report.calibration import calibration_document
+from evenhand.report.terminal import print_document
 from evenhand.run.options import JudgeOptions
 
 _IN_SAMPLE = (
@@ -68,6 +69,6 @@ def calibrate(
     if format == "json":
         print(found.to_json())
     else:
-        print_calibration(found, Console())
+        print_document(calibration_document(found), Console())
     if judge in JUDGED and labels in PUBLISHED:
         print(_IN_SAMPLE, file=sys.stderr)

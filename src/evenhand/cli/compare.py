@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from evenhand.analysis import MARGIN
-from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
+from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.cli.options import BlockedAs, Margin
 from evenhand.cli.report import (
     OpenAfterwards,
@@ -20,30 +20,16 @@ from evenhand.cli.report import (
     summary_to,
     tell_paths,
 )
-from evenhand.report.as_json import comparison_to_json
-from evenhand.report.comparison import print_comparison
-from evenhand.report.latex import comparison_to_latex
-from evenhand.report.markdown import comparison_to_markdown
+from evenhand.report.comparison import comparison_document
+from evenhand.report.data import comparison_to_json
+from evenhand.report.formats import render
+from evenhand.report.terminal import print_document
 from evenhand.run.scoring import score_run
 from evenhand.store.record import Blocked
 from evenhand.store.store import Store
 from evenhand.study.study import split_names
 
 CompareFormat = Literal["text", "html", "json", "markdown", "latex", "png", "svg"]
-
-
-def _html(found: ArmComparison) -> str:
-    from evenhand.report.html.compare import comparison_to_html
-
-    return comparison_to_html(found)
-
-
-_FORMS: dict[str, Callable[[ArmComparison], str]] = {
-    "html": _html,
-    "json": comparison_to_json,
-    "markdown": comparison_to_markdown,
-    "latex": comparison_to_latex,
-}
 
 
 def compare(
@@ -90,25 +76,21 @@ def compare(
             margin=margin,
             identities=split_names(identity) or None,
         )
+    document = comparison_document(found)
     try:
         if format in ("html", "text"):
             with summary_to(out if format == "text" else None) as console:
-                print_comparison(found, console)
+                print_document(document, console)
     finally:  # whoever reads the summary may leave before its end
-        _write(found, format, out, open)
+        if format == "png" or format == "svg":
+            from evenhand.report.images import write_images  # takes the charts along
 
-
-def _write(found: ArmComparison, format: CompareFormat, out: Path | None, show: bool) -> None:
-    """Write a comparison where it belongs, or into the file or folder that was named."""
-    if format == "png" or format == "svg":
-        from evenhand.report.html.compare import comparison_sections
-        from evenhand.report.images import write_images
-
-        folder = out or Path("comparison-charts")
-        tell_paths(write_images(comparison_sections(found), folder, format))
-    elif format != "text":
-        file = Path("comparison.html") if format == "html" else None
-        deliver(_FORMS[format](found), out or file, show=show)
+            tell_paths(write_images(document, out or Path("comparison-charts"), format))
+        elif format == "json":
+            deliver(comparison_to_json(found), out, show=open)
+        elif format != "text":
+            file = Path("comparison.html") if format == "html" else None
+            deliver(render(document, format), out or file, show=open)
 
 
 def open_arms(

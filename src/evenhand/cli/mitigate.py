@@ -18,8 +18,9 @@ from evenhand.engines import engine_names
 from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import MitigationOptions
-from evenhand.mitigate.results import Mitigation, to_json, write_results
-from evenhand.report.mitigation import print_mitigation
+from evenhand.mitigate.reporting import mitigation_document, to_json, write_results
+from evenhand.mitigate.results import Mitigation
+from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
 from evenhand.study.study import StudySelection, is_study_file
 
@@ -131,7 +132,7 @@ def _print(found: Mitigation, page: Path, format: Format) -> None:
     if format == "json":
         print(to_json(found))
         return
-    print_mitigation(found, Console())
+    print_document(mitigation_document(found), Console())
     if found.cost is not None:
         print(f"Cost of this command: about ${found.cost:,.2f}", file=sys.stderr)
     print(f"Report: {page}", file=sys.stderr)

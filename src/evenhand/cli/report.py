@@ -14,22 +14,20 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from evenhand.analysis import MARGIN, Audit, analyze
+from evenhand.analysis import MARGIN, analyze
 from evenhand.analysis.grid import select_judge
 from evenhand.analysis.judges import KnownError
 from evenhand.calibration.agreement import Calibration
 from evenhand.cli.options import BlockedAs, Margin, RunFolder
 from evenhand.errors import UsageError
-from evenhand.files import write_file
-from evenhand.report import FORMS, FolderForm, Form
-from evenhand.report.details import print_details
-from evenhand.report.terminal import print_audit
+from evenhand.files import replacing, write_file
+from evenhand.plugins import load_plugin
+from evenhand.report import FORMATS, FileFormat, FolderFormat, ReportInput
+from evenhand.report.audit import audit_document
+from evenhand.report.terminal import print_document
 from evenhand.run.scoring import score_run
 from evenhand.stats import JudgeError
 from evenhand.store.store import Store
-
-ReportFormat = Literal["html", "text", "json", "markdown", "latex", "csv", "parquet", "png", "svg"]
-
 
 ScoresOf = Annotated[
     str | None,
@@ -73,12 +71,22 @@ def report(
         ),
     ] = False,
     format: Annotated[
-        ReportFormat,
+        str,
         Parameter(
             help="Output format: html writes report.html into the run folder; csv and parquet "
-            "write tables/, png and svg every chart into charts/; the others print."
+            "write tables/, png and svg write every chart into charts/; text, json, markdown and "
+            "latex print the results, and jsonl prints every answer, one a line. Other packages "
+            "can add formats."
         ),
     ] = "html",
+    redact: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Leave the texts of questions and answers out of html and jsonl.",
+        ),
+    ] = False,
     out: OutFile = None,
     open: OpenAfterwards = False,
 ) -> None:
@@ -90,9 +98,11 @@ def report(
         evenhand report runs/first --format text --details
         evenhand report runs/first --format json
         evenhand report runs/first --format markdown --out comment.md
+        evenhand report runs/first --format jsonl --redact --out answers.jsonl
         evenhand report runs/first --format png --out charts
         evenhand report runs/first --judge rubric:openai/gpt-4o-mini --judge-error rubric.json
     """
+    chosen = None if format == "text" else load_plugin("format", format, FORMATS)
     store = Store.open(run)
     try:
         if blocked is not None:
@@ -103,12 +113,10 @@ def report(
         try:
             if format in ("html", "text"):
                 with summary_to(out if format == "text" else None) as console:
-                    print_audit(audit, console)
-                    if details:
-                        print_details(audit, console)
+                    print_document(audit_document(audit), console, details=details)
         finally:  # whoever reads the summary, `head` for one, may leave before its end
-            if format != "text":
-                _write(FORMS[format], audit, store, out, open)
+            if chosen:
+                _write(chosen, ReportInput(audit, store, redact), out, open)
     finally:
         store.close()
 
@@ -125,14 +133,15 @@ def summary_to(path: Path | None) -> Iterator[Console]:
 
 
 def _write(
-    form: Form | FolderForm, audit: Audit, store: Store, out: Path | None, show: bool
+    format: FileFormat | FolderFormat, report: ReportInput, out: Path | None, show: bool
 ) -> None:
     """Write a report where it belongs, or into the file or folder that was named."""
-    if isinstance(form, FolderForm):
-        tell_paths(form.write(audit, store, out or store.folder / form.folder))
-        return
-    file = store.folder / form.file if form.file else None
-    deliver(form.write(audit, store), out or file, show=show)
+    run = report.store.folder
+    if isinstance(format, FolderFormat):
+        tell_paths(format.write(report, out or run / format.folder))
+    else:
+        file = run / format.file if format.file else None
+        deliver(format.write(report), out or file, show=show)
 
 
 def tell_paths(paths: Sequence[Path]) -> None:
@@ -143,8 +152,8 @@ def tell_paths(paths: Sequence[Path]) -> None:
         print("Nothing to draw: too few scored answers.", file=sys.stderr)
 
 
-def deliver(content: str | bytes, path: Path | None, *, show: bool) -> None:
-    """To the file, or to the standard output where there is none.
+def deliver(content: str | bytes | Iterator[str], path: Path | None, *, show: bool) -> None:
+    """To the file, or to the standard output where there is none; parts as they come.
 
     Raises:
         UsageError: there is no file to show.
@@ -152,9 +161,16 @@ def deliver(content: str | bytes, path: Path | None, *, show: bool) -> None:
     if path is None and show:
         raise UsageError("--open shows a file: name one with --out")
     if path is None:
-        print(content if isinstance(content, str) else content.decode())
+        if isinstance(content, str | bytes):
+            print(content if isinstance(content, str) else content.decode())
+        else:
+            sys.stdout.writelines(content)
         return
-    write_file(path, content)
+    if isinstance(content, str | bytes):
+        write_file(path, content)
+    else:
+        with replacing(path) as file:
+            file.writelines(content)
     print(f"Report: {path}", file=sys.stderr)
     if show:
         webbrowser.open(path.absolute().as_uri())

@@ -20,7 +20,7 @@ from evenhand.errors import UsageError
 from evenhand.judges import Judge, make_judge
 from evenhand.judges.run import judge_run
 from evenhand.judges.swap import SAMPLE, recheck_run
-from evenhand.report.judges import swap_sentence
+from evenhand.report.wording import swap_sentence
 from evenhand.run.options import BatchSize, JudgeOptions, MaxConnections, MaxCost, Timeout
 from evenhand.run.recorder import Price, Progress
 from evenhand.run.scoring import score_run

@@ -1,22 +1,16 @@
-"""The result of a mitigation on the test part: measured, noted, and written down."""
+"""The result of a mitigation on the test part: measured and noted; reporting.py writes it down."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
-
-import orjson
 
 from evenhand.analysis.compare import Arm, ArmComparison, ArmResult, compare_arms
 from evenhand.analysis.relevance import Relevance, relevance_of
 from evenhand.axes import AXES
-from evenhand.errors import StoreError
-from evenhand.files import write_file
 from evenhand.mitigate.search import SearchResult
 from evenhand.mitigate.split import Part, Split, Unit
-from evenhand.report.mitigation import markdown
 from evenhand.run.withholding import withholding_notes
 from evenhand.store.store import Store
 from evenhand.study.cue import Cue, Defense
@@ -237,41 +231,3 @@ def _notes(
 def _at_ceiling(side: ArmResult) -> bool:
     means = [axis.mean for name, axis in side.axes.items() if AXES[name].in_pb]
     return all(mean is not None and mean >= _CEILING for mean in means)
-
-
-FORMAT = "evenhand mitigation 1"
-
-
-def to_json(found: Mitigation) -> str:
-    """The whole result; `format` names its form."""
-    options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
-    fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
-    return orjson.dumps({"format": FORMAT, **fields}, option=options).decode()
-
-
-def write_results(found: Mitigation, out: Path) -> Path:
-    """Write OUT/summary.json, OUT/report.html and the cards of the tuned models.
-
-    Returns:
-        The page.
-
-    Raises:
-        StoreError: the folder cannot be written.
-    """
-    try:
-        write_file(out / "summary.json", to_json(found))
-        if found.trainings:
-            from evenhand.mitigate.job import write_card
-
-            for training in found.trainings:
-                names = {training.name, "none"} | {
-                    side.name for side in found.head.sides if training.recipe in side.name
-                }
-                write_card(Path(training.model.removeprefix("hf/")), markdown(found, sorted(names)))
-    except OSError as error:
-        raise StoreError(f"cannot write to {out}: {error.strerror}") from None
-    from evenhand.report.html.mitigation import mitigation_to_html  # takes the charts along
-
-    page = out / "report.html"
-    write_file(page, mitigation_to_html(found))
-    return page

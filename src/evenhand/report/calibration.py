@@ -1,83 +1,79 @@
-"""How often a judge agrees with people, on a terminal."""
+"""The report of a calibration: how often a judge agrees with human labels."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from evenhand.calibration.agreement import Agreement, Calibration
+from evenhand.report.document import (
+    NONE,
+    Block,
+    Column,
+    Document,
+    Section,
+    Table,
+    TableCell,
+    TableRow,
+    count,
+    decimals,
+)
 from evenhand.text import one_line
 
 _FIGURES = ("accuracy", "kappa", "sensitivity", "specificity")
 
 
-def print_calibration(found: Calibration, console: Console) -> None:
-    """Print a calibration: the figures, the confusion, by model and by people's class."""
-    console.print(Text(f"{one_line(found.judge)} on {one_line(found.labels)}", style="bold"))
-    console.print(f"positive: {found.positive}; {found.overall.n:,} labeled answers\n")
-    console.print(_figures(found.overall))
-    console.print()
-    console.print(_confusion(found.overall))
-    if found.by_model:
-        console.print()
-        console.print(_by_model(found))
-    console.print()
-    console.print(_by_class(found))
+def calibration_document(calibration: Calibration) -> Document:
+    """The figures, the confusion, by model and by the labels' class."""
+    overall = calibration.overall
+    blocks: list[Block] = [_figures(overall), _confusion(overall)]
+    if calibration.by_model:
+        blocks.append(_by_model(calibration))
+    blocks.append(_by_class(calibration))
+    title = f"{one_line(calibration.judge)} on {one_line(calibration.labels)}"
+    return Document(
+        title=title,
+        question="How often does the judge agree with human labels?",
+        subtitle=f"positive: {calibration.positive}; {overall.n:,} labeled answers",
+        source=title,
+        sections=[Section("agreement", "Agreement", [], blocks)],
+    )
 
 
 def _figures(part: Agreement) -> Table:
-    table = _table("", "value", "95 % interval")
     intervals = part.intervals()
+    rows = []
     for name in _FIGURES:
-        interval = intervals[name]
-        reach = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
-        table.add_row(name, _number(getattr(part, name)), reach)
-    table.add_row("unscored", f"{part.unscored:,}", "")
-    return table
+        limits = intervals[name]
+        reach = TableCell(f"{limits[0]:.3f} to {limits[1]:.3f}" if limits else NONE)
+        rows.append(TableRow(name, [decimals(getattr(part, name), 3), reach]))
+    rows.append(TableRow("unscored", [count(part.unscored), TableCell(NONE)]))
+    columns = [Column(""), Column("value"), Column("95% interval")]
+    return Table("Agreement with human labels", columns, rows)
 
 
 def _confusion(part: Agreement) -> Table:
-    table = _table("people say", "judge: positive", "judge: negative", "unscored")
-    table.add_row(
-        "positive",
-        f"{part.true_positives:,}",
-        f"{part.false_negatives:,}",
-        f"{part.unscored_positives:,}",
-    )
-    table.add_row(
-        "negative",
-        f"{part.false_positives:,}",
-        f"{part.true_negatives:,}",
-        f"{part.unscored_negatives:,}",
-    )
-    return table
+    counts = {
+        "positive": (part.true_positives, part.false_negatives, part.unscored_positives),
+        "negative": (part.false_positives, part.true_negatives, part.unscored_negatives),
+    }
+    rows = [TableRow(name, list(map(count, cells))) for name, cells in counts.items()]
+    columns = ["Human label", "judge: positive", "judge: negative", "unscored"]
+    return Table("Human labels and the judge's verdicts", list(map(Column, columns)), rows)
 
 
-def _by_model(found: Calibration) -> Table:
-    table = _table("model", "n", *_FIGURES, "unscored")
-    for name, part in found.by_model.items():
-        figures = [_number(getattr(part, figure)) for figure in _FIGURES]
-        table.add_row(one_line(name), f"{part.n:,}", *figures, f"{part.unscored:,}")
-    return table
+def _by_model(calibration: Calibration) -> Table:
+    rows = []
+    for name, part in calibration.by_model.items():
+        figures = [decimals(getattr(part, figure), 3) for figure in _FIGURES]
+        rows.append(TableRow(name, [count(part.n), *figures, count(part.unscored)]))
+    columns = map(Column, ["Model", "n", *_FIGURES, "unscored"])
+    return Table("By model", list(columns), rows)
 
 
-def _by_class(found: Calibration) -> Table:
-    """What the judge makes of each of people's classes."""
-    table = _table("people's class", "n", "judge: positive", "unscored")
-    for name, part in found.by_class.items():
-        said = part.true_positives + part.false_positives
-        share = f"{100 * said / part.judged:.1f} %" if part.judged else ""
-        table.add_row(one_line(name), f"{part.n:,}", share, f"{part.unscored:,}")
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left")
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _by_class(calibration: Calibration) -> Table:
+    """What the judge makes of each class of the labels."""
+    rows = []
+    for name, part in calibration.by_class.items():
+        positive = part.true_positives + part.false_positives
+        share = TableCell(f"{100 * positive / part.judged:.1f}%" if part.judged else NONE)
+        rows.append(TableRow(name, [count(part.n), share, count(part.unscored)]))
+    columns = map(Column, ["Class of the label", "n", "judge: positive", "unscored"])
+    return Table("By class of the human labels", list(columns), rows)

@@ -1,58 +1,433 @@
-"""Runs compared, on a terminal: who the sides are, what changed, and for whom."""
+"""The report of a comparison: what changed from the first arm to each of the others."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.text import Text
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
 
 from evenhand.analysis.compare import ArmChange, ArmComparison
-from evenhand.axes import AXES
-from evenhand.report.changes import side_change_sentences
-from evenhand.report.rows import change_rows, changed_rows, side_rows
-from evenhand.report.terminal import ROOM_FOR_INTERVALS, print_table
+from evenhand.axes import AXES, PB_AXES
+from evenhand.report import charts
+from evenhand.report.audit import forest_figure
+from evenhand.report.document import (
+    NONE,
+    PAGE,
+    Block,
+    Column,
+    Columns,
+    Document,
+    Facts,
+    Figure,
+    Filter,
+    Paragraphs,
+    Section,
+    Table,
+    TableCell,
+    TableRow,
+    change,
+    distinct,
+    interval,
+    points,
+)
+from evenhand.report.tables import (
+    axis_biases,
+    axis_drop,
+    change_table,
+    difference_cell,
+    difference_column,
+    mean_columns,
+    pb_table,
+)
+from evenhand.report.wording import (
+    STRONG,
+    and_list,
+    arm_change_sentences,
+    direction,
+    identity_change_sentences,
+    interval_text,
+    mean_change_sentences,
+    relevance_change_sentence,
+    standing,
+)
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
+_CURVES = {
+    "loss": "loss",
+    "accuracy": "share of preferences right",
+    "margin": "margin of the chosen answer",
+}
+_METHOD = (
+    "Only identities and questions that every arm has are compared, item by item, so that the "
+    "difficulty of the questions cancels. The test of a change of PB uses the exact variance of "
+    "the difference of two correlated quadratic forms; its interval combines those of the two arms "
+    "and their correlation (MOVER). Non-inferiority of a mean is established where a one-sided "
+    "t-test rejects a loss of the margin. Changes of identities have sign-flip p-values, adjusted "
+    "by Holm over the identities of an axis, and intervals that hold simultaneously for all of "
+    "them."
+)
 
 
-def print_comparison(found: ArmComparison, console: Console) -> None:
-    """Print what changed from the first side to each of the others; 80 columns suffice."""
-    names = [one_line(side.name) for side in found.sides]
-    console.print(Text(f"evenhand compare: {names[0]} with {', '.join(names[1:])}", style="bold"))
-    sizes = ", ".join(f"{one_line(name)} {n:,}" for name, n in found.items.items())
-    many = len(found.identities)
-    console.print(Text(f"{many} {'identity' if many == 1 else 'identities'} on {sizes}"))
-    for line in found.left_out:
-        console.print(Text(f"! left out: {one_line(line, 600)}", style="yellow"))
-    for line in found.caveats:
-        console.print(Text(f"! {one_line(line, 600)}", style="yellow"))
-    console.print()
-    print_table(
-        console,
-        "Each side, on what all of them have",
-        side_rows(found),
-        drop=("noise floor", "plug-in", AXES["over_refusal"].label),
+def comparison_document(comparison: ArmComparison) -> Document:
+    """The whole report."""
+    names = arm_names(comparison)
+    sizes = ", ".join(f"{one_line(name)} {n:,}" for name, n in comparison.items.items())
+    number = len(comparison.identities)
+    people = f"{number} {'identity' if number == 1 else 'identities'}"
+    return Document(
+        title=f"evenhand compare: {names[0]} with {', '.join(names[1:])}",
+        question=f"What changed from {names[0]} to {and_list(names[1:])}?",
+        subtitle=f"{people} on {sizes}; each arm was asked the same questions",
+        source=f"{people}; {sizes}",
+        sections=comparison_sections(comparison),
     )
-    for change in found.changes:
-        _print_change(found, change, console)
 
 
-def _print_change(found: ArmComparison, change: ArmChange, console: Console) -> None:
-    name = one_line(found.sides[change.side].name)
-    console.print()
-    if len(found.changes) > 1:
-        console.print(Text(name, style="bold underline"))
-    sentences = side_change_sentences(change, found.margin)
-    console.print(Text(" ".join(sentences), style="bold"))
-    if change.bias or change.axes:
-        console.print()
-        print_table(console, "", change_rows(found, change), drop=("before", "after", "p"))
-    intervals = console.width >= ROOM_FOR_INTERVALS
-    rows = changed_rows(found, change, _MOST_SHOWN, intervals=intervals)
-    if any(each.axes for each in change.identities):
-        console.print()
-        title = (
-            f"Changed most: {len(rows) - 1} of {len(found.identities)}; after less before "
-            "(* p < 0.05 after Holm; in all: by intervals that hold for all together)"
+def comparison_sections(comparison: ArmComparison) -> list[Section]:
+    """The sections in their order."""
+    sections = [_answer(comparison), _map(comparison), _changes(comparison)]
+    sections += [_identities(comparison, each) for each in comparison.changes]
+    if training := _training(comparison):
+        sections.append(training)
+    return [*sections, _limits(comparison)]
+
+
+def arm_names(comparison: ArmComparison) -> list[str]:
+    """Names of the arms, all different."""
+    return distinct([arm.name for arm in comparison.sides])
+
+
+def _prefix(comparison: ArmComparison, each: ArmChange) -> str:
+    """Which arm is meant, where there are several."""
+    return f"{arm_names(comparison)[each.side]}: " if len(comparison.changes) > 1 else ""
+
+
+def _answer(comparison: ArmComparison) -> Section:
+    sentences = []
+    for each in comparison.changes:
+        words = arm_change_sentences(each, comparison.margin)
+        prefix = _prefix(comparison, each)
+        sentences += [f"{prefix}{' '.join(words)}"] if prefix else words
+    names = arm_names(comparison)
+    spreads = {n: arm.pb for n, arm in zip(names, comparison.sides, strict=True) if arm.pb}
+    table = arms_table(comparison)
+    blocks: list[Block] = [table]
+    if spreads:
+        shown = "; ".join(
+            f"{name} {s.estimate:.1f} ({s.interval[0]:.1f} to {s.interval[1]:.1f})"
+            for name, s in spreads.items()
         )
-        print_table(console, title, rows, drop=("in all", AXES["over_refusal"].label))
+        blocks = [
+            Figure(
+                "sides",
+                "Personalization bias (PB) of every arm",
+                f"PB with 95% intervals: {shown}.",
+                lambda: charts.bias_chart(spreads),
+                table,
+                note="All arms have the same identities and questions. Intervals of single arms "
+                "may overlap although their difference is significant: see the changes below.",
+            )
+        ]
+    blocks += [_change_table(comparison, each) for each in comparison.changes]
+    warnings = [f"left out: {line}" for line in comparison.left_out] + comparison.caveats
+    return Section("answer", "The answer", sentences, blocks, warnings=warnings)
+
+
+def arms_table(comparison: ArmComparison) -> Table:
+    """PB and means of every arm."""
+    axes = list(comparison.sides[0].axes)
+    rows = []
+    for name, arm in zip(arm_names(comparison), comparison.sides, strict=True):
+        pairs = [(arm.axes[axis].mean, arm.axes[axis].baseline) for axis in axes]
+        rows.append((name, arm.pb, [points(value) for pair in pairs for value in pair]))
+    caption = "Every arm, on what all of them have, in points"
+    return pb_table(caption, "Arm", rows, mean_columns(axes))
+
+
+def _change_table(comparison: ArmComparison, each: ArmChange) -> Table:
+    arms = comparison.sides[0], comparison.sides[each.side]
+    means = {
+        axis: (arms[0].axes[axis].mean, arms[1].axes[axis].mean, c.mean)
+        for axis, c in each.axes.items()
+    }
+    further = []
+    if relevance := each.relevance:
+        cells = [points(relevance.before), points(relevance.after), change(relevance.difference)]
+        cells += [interval(relevance.interval), TableCell(NONE)]
+        further.append(TableRow("appropriate personalization", cells))
+    names = arm_names(comparison)
+    caption = f"From {names[0]} to {names[each.side]}: after less before, in points"
+    return change_table(caption, axis_biases(each.bias, each.axes), means, further)
+
+
+def _map(comparison: ArmComparison) -> Section:
+    title = "From before to after"
+    if not set(PB_AXES) <= set(comparison.sides[0].axes):
+        sentence = "No map: the arms do not have both safety and utility in common."
+        return Section("map", title, [sentence], depth=PAGE)
+    sentence = (
+        "Each line leads from where an identity stood before, thin and open, to where it stands "
+        "after, thick and filled. Up and to the right is better; the closer together the "
+        "identities are, the less bias."
+    )
+    figures = [_arrow_figure(comparison, each) for each in comparison.changes]
+    return Section("map", title, [sentence], figures, depth=PAGE)
+
+
+def _arrow_figure(comparison: ArmComparison, each: ArmChange) -> Figure:
+    people = []
+    for who in comparison.identities:
+        before, after = (_place(who.means, n) for n in (0, each.side))
+        if before is not None and after is not None:
+            people.append((one_line(who.text), one_line(who.category), before, after))
+    arms = comparison.sides[0], comparison.sides[each.side]
+    means = [(a.axes["safety"].mean or 0.0, a.axes["utility"].mean or 0.0) for a in arms]
+    bases = [(a.axes["safety"].baseline, a.axes["utility"].baseline) for a in arms]
+    known = [(s, u) for s, u in bases if s is not None and u is not None]
+    rows = [
+        TableRow(text, [TableCell(group), *map(points, (before[0], after[0], before[1], after[1]))])
+        for text, group, before, after in people
+    ]
+    columns = ["I am ...", "category", "safety before", "after", "utility before", "after"]
+    names = arm_names(comparison)
+    title = f"{names[0]} to {names[each.side]}"
+    moved = " and ".join(
+        f"mean {axis} {means[0][n]:.1f} to {means[1][n]:.1f}" for n, axis in enumerate(PB_AXES)
+    )
+    return Figure(
+        f"arrows-{each.side}",
+        title,
+        f"Lines from before to after for {len(people)} identities: {moved}.",
+        partial(
+            _arrow_map, people, (means[0], means[1]), (known[0], known[1]) if known[1:] else None
+        ),
+        Table(
+            f"Places on the map, {title}, in points", list(map(Column, columns)), rows, depth=PAGE
+        ),
+        zoom=True,
+        depth=PAGE,
+    )
+
+
+def _arrow_map(*arguments: Any) -> Any:
+    return charts.arrow_map(*arguments)
+
+
+def _place(means: Mapping[str, Sequence[float | None]], arm: int) -> tuple[float, float] | None:
+    safety, utility = means["safety"][arm], means["utility"][arm]
+    return None if safety is None or utility is None else (safety, utility)
+
+
+def _changes(comparison: ArmComparison) -> Section:
+    sentences = []
+    for each in comparison.changes:
+        words = mean_change_sentences({axis: c.mean for axis, c in each.axes.items()})
+        if each.relevance:
+            words.append(relevance_change_sentence(each.relevance))
+        prefix = _prefix(comparison, each)
+        sentences.append(prefix + (" ".join(words) or "too few scored answers in common."))
+    figures = [f for f in (_bias_figure(comparison), _mean_figure(comparison)) if f]
+    title = "How much, and what it cost"
+    return Section("changes", title, sentences, [Columns(figures, depth=PAGE)], depth=PAGE)
+
+
+ChangeFigures = tuple[str, float, tuple[float, float], str, float | None]
+"""Name, difference, interval, standing, largest acceptable loss."""
+
+
+def _bias_figure(comparison: ArmComparison) -> Figure | None:
+    rows: list[ChangeFigures] = []
+    for each in comparison.changes:
+        parts = {"both axes": each.bias}
+        parts |= {AXES[axis].label: c.bias for axis, c in each.axes.items()}
+        prefix = _prefix(comparison, each).replace(": ", ", ")
+        rows += [
+            (f"{prefix}{part}", bias.difference, bias.interval, standing("", bias), None)
+            for part, bias in parts.items()
+            if bias is not None
+        ]
+    note = "Left of the line there is less bias than before."
+    return _change_figure("bias-changes", "Change of PB", rows, "change of PB, points", note)
+
+
+def _mean_figure(comparison: ArmComparison) -> Figure | None:
+    margin = comparison.margin
+    rows: list[ChangeFigures] = []
+    for each in comparison.changes:
+        prefix = _prefix(comparison, each).replace(": ", ", ")
+        for axis, c in each.axes.items():
+            limit = margin if AXES[axis].lower_is_better else -margin
+            label = f"{prefix}{AXES[axis].label}"
+            row = (label, c.mean.difference, c.mean.interval, standing(axis, c.mean), limit)
+            rows.append(row)
+    note = (
+        f"The short upright mark is the non-inferiority margin, {margin:g} points. Of "
+        "over-refusal, less is better."
+    )
+    title = "change of the mean, points"
+    return _change_figure("mean-changes", "Change of the means", rows, title, note)
+
+
+def _change_figure(
+    name: str, title: str, rows: list[ChangeFigures], axis_title: str, note: str
+) -> Figure | None:
+    if not rows:
+        return None
+    words = "; ".join(f"{row[0]} {row[1]:+.1f} ({interval_text(row[2])})" for row in rows)
+    return Figure(
+        name,
+        title,
+        f"Changes in points: {words}.",
+        lambda: charts.change_chart([charts.ChangeRow(*row) for row in rows], axis_title),
+        note=note,
+        depth=PAGE,
+    )
+
+
+def _identities(comparison: ArmComparison, each: ArmChange) -> Section:
+    axes = [axis for axis in each.axes if any(axis in who.axes for who in each.identities)]
+    name, title = f"identities-{each.side}", "Who gained and who lost"
+    if len(comparison.changes) > 1:
+        title += f": {arm_names(comparison)[each.side]}"
+    if not axes:
+        return Section(name, title, ["Too few scored answers in common to compare identities."])
+    groups = list(dict.fromkeys(one_line(who.category) for who in comparison.identities))
+    forests = [_forest(comparison, each, axis, groups) for axis in axes]
+    blocks: list[Block] = [
+        Filter("Category", groups),
+        Columns(forests, depth=PAGE),
+        _people_table(comparison, each, axes),
+    ]
+    sentences = identity_change_sentences(each.identities, comparison.margin)
+    return Section(name, title, sentences, blocks)
+
+
+def _people_table(comparison: ArmComparison, each: ArmChange, axes: Sequence[str]) -> Table:
+    def size(n: int) -> tuple[bool, float]:
+        deltas = [d for a, d in each.identities[n].axes.items() if a in axes]
+        return any(d.is_significant for d in deltas), sum(d.estimate**2 for d in deltas)
+
+    columns = [Column("I am ..."), Column("category", drop=10)]
+    for axis in axes:
+        label = AXES[axis].label
+        columns += [Column(f"{label} before", 9), Column(f"{label} after", 9)]
+        columns.append(difference_column(f"change of {label}", axis_drop(axis, 0)))
+    rows = []
+    for n in sorted(range(len(comparison.identities)), key=size, reverse=True):
+        who, changed = comparison.identities[n], each.identities[n]
+        cells = [TableCell(who.category)]
+        for axis in axes:
+            means = who.means[axis]
+            cells += [points(means[0]), points(means[each.side])]
+            cells.append(difference_cell(changed.axes.get(axis)))
+        cells.append(TableCell(direction(changed.verdict) if changed.verdict else NONE))
+        rows.append(TableRow(who.text, cells, who.category))
+    return Table(
+        "Change of each identity in points, the largest first",
+        [*columns, Column("in all", drop=7)],
+        rows,
+        strong=STRONG,
+        most=_MOST_SHOWN,
+    )
+
+
+def _forest(comparison: ArmComparison, each: ArmChange, axis: str, groups: Sequence[str]) -> Figure:
+    rows = [
+        (one_line(who.text), one_line(who.category), changed.axes[axis])
+        for who, changed in zip(comparison.identities, each.identities, strict=True)
+        if axis in changed.axes
+    ]
+    rows.sort(key=lambda row: row[2].estimate)
+    name = f"changed-{each.side}-{axis.replace('_', '-')}"
+    return forest_figure(name, f"Change of {AXES[axis].label}", axis, rows, groups)
+
+
+def _limits(comparison: ArmComparison) -> Section:
+    left_out = [f"Not compared: {one_line(line, 600)}." for line in comparison.left_out]
+    sentences = [
+        *(left_out or ["Every identity and question of every arm is compared."]),
+        *(f"{one_line(line, 600)}." for line in comparison.caveats),
+    ]
+    sizes = ", ".join(f"{one_line(name)} ({n:,})" for name, n in comparison.items.items())
+    facts = [
+        (name, f"{arm.model}, cue {arm.cue}, defense {arm.defense}, judge {arm.judge}")
+        for name, arm in zip(arm_names(comparison), comparison.sides, strict=True)
+    ]
+    facts += [("Questions", sizes), ("Margin", f"{comparison.margin:g} points")]
+    runs = " ".join(one_line(f"{arm.run}@{arm.cue}/{arm.defense}") for arm in comparison.sides)
+    command = f"evenhand compare {runs} --margin {comparison.margin:g} --format html"
+    blocks: list[Block] = [Facts(facts), Paragraphs([_METHOD]), Paragraphs([command], code=True)]
+    title = "What is compared, and what is not"
+    return Section("limits", title, sentences, blocks, depth=PAGE)
+
+
+# Trainings behind the arms
+
+
+def _training(comparison: ArmComparison) -> Section | None:
+    """Loss, preferences right and margin of every arm that was tuned; None where none was."""
+    sentences: list[str] = []
+    figures: list[Figure] = []
+    for n, model in enumerate(dict.fromkeys(arm.model for arm in comparison.sides)):
+        training = read_training(model)
+        if training is None:
+            continue
+        steps, name = training["steps"], one_line(model, 80)
+        first, last = steps[0], steps[-1]
+        recipe = one_line(str(training.get("recipe", "")), 60)
+        sentences.append(
+            f"{name} was tuned on {training.get('pairs', 0):,} pairs ({recipe}) in "
+            f"{len(steps):,} steps: the loss went from {first['loss']:.3f} to {last['loss']:.3f}, "
+            f"preferences right from {first['accuracy']:.0%} to {last['accuracy']:.0%}."
+        )
+        figures += _curve_figures(n, name, steps)
+    if not figures:
+        return None
+    return Section(
+        "training", "The training", sentences, [Columns(figures, depth=PAGE)], depth=PAGE
+    )
+
+
+def read_training(model: str) -> dict[str, Any] | None:
+    """What a training left beside the weights of a model; None where it is not to be read."""
+    if not model.startswith("hf/"):
+        return None
+    path = Path(model.removeprefix("hf/")) / "training" / "training.json"
+    try:
+        content = orjson.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    steps = content.get("steps") if isinstance(content, dict) else None
+    if not isinstance(steps, list) or not isinstance(content.get("pairs", 0), int):
+        return None
+    known = [step for step in steps if _is_step(step)]
+    return content | {"steps": known} if known else None
+
+
+def _is_step(step: Any) -> bool:
+    names = ("step", *_CURVES)
+    return isinstance(step, dict) and all(isinstance(step.get(n), int | float) for n in names)
+
+
+def _curve_figures(
+    number: int, model: str, steps: Sequence[Mapping[str, float]]
+) -> Iterator[Figure]:
+    where = [step["step"] for step in steps]
+    for name, title in _CURVES.items():
+        values = [step[name] for step in steps]
+        yield Figure(
+            f"training-{number}-{name}",
+            f"{title.capitalize()}: {model}",
+            f"From {values[0]:.3f} at step {where[0]:g} to {values[-1]:.3f} at step "
+            f"{where[-1]:g}; least {min(values):.3f}, most {max(values):.3f}.",
+            partial(_curve, where, values, title),
+            depth=PAGE,
+        )
+
+
+def _curve(steps: Sequence[float], values: Sequence[float], title: str) -> Any:
+    return charts.curve_chart(steps, values, title)

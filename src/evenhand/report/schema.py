@@ -10,13 +10,14 @@ from pydantic import TypeAdapter
 from evenhand import stats
 from evenhand.analysis import compare, relevance, results
 from evenhand.axes import AVERAGED_AXES
-from evenhand.report.as_json import SCHEMA
+from evenhand.report.data import SCHEMA
 
 _FLAT = {
     "": "mean of the axis, in points",
     "_delta": "difference to the baseline, in points; absent where there is none",
-    "_delta_interval": "of the difference, at 95 %",
-    "_delta_p_holm": "of no difference, after Holm's adjustment",
+    "_delta_interval": "95% interval of the difference, for this identity alone",
+    "_delta_simultaneous": "95% interval that holds simultaneously for all identities of the axis",
+    "_delta_p_holm": "p-value of no difference, adjusted by Holm over the identities",
 }
 _NUMBER_OR_NULL: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "null"}]}
 
@@ -100,7 +101,7 @@ def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
 def _add_flat_fields(identity: dict[str, Any]) -> None:
     """The fields of the axes that stand flat beside them."""
     interval = {"type": "array", "prefixItems": [{"type": "number"}] * 2, "minItems": 2}
-    kinds = {"": _NUMBER_OR_NULL, "_delta_interval": interval}
+    kinds = {"": _NUMBER_OR_NULL, "_delta_interval": interval, "_delta_simultaneous": interval}
     for axis in AVERAGED_AXES:
         for suffix, what in _FLAT.items():
             kind = kinds.get(suffix, {"type": "number"})

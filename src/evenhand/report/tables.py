@@ -1,215 +1,289 @@
-"""Tables for other programs: a row a score and a row an identity, as CSV or as Parquet.
-
-The answers' texts are in neither: they stay in the run's store.
-"""
+"""The tables that reports share: PB, means, differences, changes; each is built here once."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from evenhand.analysis.results import Audit, Difference, IdentityAxis, IdentityResult, SettingResult
-from evenhand.errors import MissingExtra, StoreError
-from evenhand.files import replacing
-from evenhand.store.store import Store
-from evenhand.text import one_line
+from evenhand.analysis.results import (
+    AxisResult,
+    Difference,
+    IdentityAxis,
+    IdentityResult,
+    SettingResult,
+)
+from evenhand.axes import AXES
+from evenhand.report.document import (
+    DETAILS,
+    NONE,
+    SUMMARY,
+    Column,
+    Table,
+    TableCell,
+    TableRow,
+    change,
+    interval,
+    p_value,
+    points,
+    signed,
+)
+from evenhand.report.wording import STRONG
+from evenhand.stats import AxisChange, BiasChange, MeanChange, Spread
 
-Row = Sequence[Any]
-
-SCORE_COLUMNS: dict[str, type] = {
-    "benchmark": str,
-    "axis": str,
-    "item": str,
-    "subgroup": str,
-    "identity": str,
-    "category": str,
-    "kind": str,
-    "cue": str,
-    "defense": str,
-    "sample": int,
-    "judge": str,
-    "score": float,
-    "unscored": str,
-    "finish": str,
-    "attempts": int,
-    "completion_tokens": int,
+_SIMULTANEOUS = "95% simultaneous"
+"""An interval that holds for all rows of the column together."""
+_VERDICTS = {
+    "untouched": "within margin",
+    "undecided": "inconclusive",
+    "safety for utility": "loses safety, gains utility",
+    "utility for safety": "gains safety, loses utility",
 }
-"""Columns of a row a score. `judge` is the item's own scorer where no other judge is named."""
-
-_IDENTITY_COLUMNS: dict[str, type] = {
-    "cue": str,
-    "defense": str,
-    "identity": str,
-    "text": str,
-    "category": str,
-    "kind": str,
-    "verdict": str,
-    "answers": int,
-    "unscored": int,
-    "failed_attempts": int,
-}
-_DIFFERENCE = ("", "low", "high", "simultaneous_low", "simultaneous_high", "p", "p_holm",
-               "equivalence_p")  # fmt: skip
-_PLAIN = ("", "least", "most", "shrunken", "rank", "rank_low", "rank_high")
-_BATCH = 50_000
-_FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-"""What a spreadsheet takes for the beginning of a formula."""
+PB_COLUMNS = (
+    Column("PB"),
+    Column("95% interval"),
+    Column("p of no bias", drop=5),
+    Column("plug-in", drop=6),
+    Column("noise floor", drop=7),
+)
 
 
-def score_rows(store: Store) -> Iterator[Row]:
-    """One row for every score of an active cell, in the order of `SCORE_COLUMNS`."""
-    conditions = {c.id: c for c in store.conditions()}
-    items = store.items()
-    for row in store.every_score():
-        condition, item, sample, judge, value, reason, finish, attempts, tokens = row
-        who, what = conditions[condition], items[item]
-        yield (
-            what.benchmark,
-            what.axis,
-            what.id,
-            what.subgroup,
-            who.identity.id,
-            who.identity.category,
-            who.identity.kind,
-            who.cue,
-            who.defense,
-            sample,
-            judge or what.scorer,
-            value,
-            reason or None,
-            finish,
-            attempts,
-            tokens,
-        )
+def axis_label(axis: str) -> str:
+    """An axis as a row's name; which way is better where that is not plain."""
+    return AXES[axis].label + (" (lower is better)" if AXES[axis].lower_is_better else "")
 
 
-def identity_columns(audit: Audit) -> dict[str, type]:
-    """Columns of a row an identity; those of an axis begin with its name.
-
-    For the axis safety: `safety` (mean), `safety_least` and `safety_most` (were all missing
-    scores 0, or 1), `safety_shrunken`, `safety_rank`, ..., `safety_delta` (to the baseline) and
-    `safety_to_mean` with intervals and p-values.
-    """
-    columns = dict(_IDENTITY_COLUMNS)
-    for axis in audit.axes:
-        names = [
-            *_PLAIN,
-            *(f"{kind}_{part}" for kind in ("delta", "to_mean") for part in _DIFFERENCE),
-        ]
-        columns |= {f"{axis}_{name}".rstrip("_"): float for name in names}
-    return columns
+def axis_drop(axis: str, drop: int) -> int:
+    """What is dropped first: the axes that do not count in PB."""
+    return drop if AXES[axis].in_pb else max(drop, 8)
 
 
-def identity_rows(audit: Audit) -> Iterator[Row]:
-    """One row for every identity, placebo and baseline under every cue and defense."""
-    for setting in audit.settings:
-        people = [("baseline", setting.baseline)]
-        people += [("identity", person) for person in setting.identities]
-        people += [("placebo", person) for person in setting.placebos]
-        for kind, person in people:
-            yield _identity_row(setting, kind, person, list(audit.axes))
-
-
-def _identity_row(
-    setting: SettingResult, kind: str, person: IdentityResult, axes: Sequence[str]
-) -> Row:
-    row: list[Any] = [
-        setting.cue,
-        setting.defense,
-        person.id,
-        person.text,
-        person.category,
-        kind,
-        person.verdict,
-        person.done,
-        person.unscored,
-        person.failed_attempts,
-    ]
-    for name in axes:
-        axis = person.axes.get(name) or IdentityAxis(None)
-        row += [axis.mean, *(axis.bounds or (None, None)), axis.shrunken, axis.rank]
-        row += [*(axis.rank_interval or (None, None))]
-        row += [*_difference(axis.to_baseline), *_difference(axis.to_mean)]
-    return row
-
-
-def _difference(found: Difference | None) -> Row:
-    if found is None:
-        return [None] * len(_DIFFERENCE)
+def pb_cells(pb: Spread | None) -> list[TableCell]:
+    """A spread in the order of `PB_COLUMNS`."""
+    if pb is None:
+        return [TableCell(NONE)] * len(PB_COLUMNS)
     return [
-        found.estimate,
-        *found.interval,
-        *found.simultaneous,
-        found.p_value,
-        found.p_holm,
-        found.equivalence_p,
+        points(pb.estimate),
+        interval(pb.interval, sign=False),
+        p_value(pb.p_value),
+        points(pb.plugin),
+        points(pb.noise_floor),
     ]
 
 
-def write_csv_tables(audit: Audit, store: Store, folder: Path) -> list[Path]:
-    """Write `scores.csv` and `identities.csv` into a folder.
+def pb_table(
+    caption: str,
+    head: str,
+    rows: Iterable[tuple[str, Spread | None, Sequence[TableCell]]],
+    further: Sequence[Column] = (),
+    *,
+    depth: int = SUMMARY,
+) -> Table:
+    """PB of several things, one row each.
 
-    Raises:
-        StoreError: the files cannot be written.
+    Args:
+        head: what the rows are.
+        rows: name, spread, and the cells of the further columns.
     """
-    paths = [folder / "scores.csv", folder / "identities.csv"]
-    _write_csv(paths[0], SCORE_COLUMNS, score_rows(store))
-    _write_csv(paths[1], identity_columns(audit), identity_rows(audit))
-    return paths
+    made = [TableRow(name, [*pb_cells(pb), *cells]) for name, pb, cells in rows]
+    return Table(caption, [Column(head), *PB_COLUMNS, *further], made, depth=depth)
 
 
-def _write_csv(path: Path, columns: Iterable[str], rows: Iterable[Row]) -> None:
-    with replacing(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([safe_cell(cell) for cell in row] for row in rows)
+def named_spreads(setting: SettingResult) -> dict[str, Spread]:
+    """What the headline shows, from top to bottom."""
+    spreads = {
+        "both axes": setting.pb,
+        **{AXES[name].label: axis.pb for name, axis in setting.axes.items()},
+        "placebos": setting.placebo_pb,
+    }
+    return {name: spread for name, spread in spreads.items() if spread}
 
 
-def safe_cell(cell: Any) -> Any:
-    """A cell that no spreadsheet runs as a formula; numbers stay numbers, None is empty."""
-    return _safe_text(cell) if isinstance(cell, str) else cell
+def mean_columns(axes: Iterable[str]) -> list[Column]:
+    """Mean over the identities, and the baseline's, of each axis."""
+    return [
+        column
+        for axis in axes
+        for column in (
+            Column(f"mean {AXES[axis].label}", axis_drop(axis, 3)),
+            Column(f"{AXES[axis].label}, no identity", axis_drop(axis, 9)),
+        )
+    ]
 
 
-@lru_cache(maxsize=100_000)  # the same few names stand in hundreds of thousands of rows
-def _safe_text(text: str) -> str:
-    text = one_line(text)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+def means_table(setting: SettingResult, *, depth: int = SUMMARY) -> Table:
+    """Mean of each axis over the identities, beside the baseline's."""
+    rows = [
+        TableRow(
+            axis_label(name),
+            [
+                points(axis.mean),
+                points(axis.baseline),
+                change(axis.to_baseline.estimate if axis.to_baseline else None),
+                interval(axis.to_baseline.interval if axis.to_baseline else None),
+                p_value(axis.to_baseline.p_value if axis.to_baseline else None),
+            ],
+        )
+        for name, axis in setting.axes.items()
+    ]
+    columns = [
+        Column("Mean of"),
+        Column("identities"),
+        Column("no identity", drop=1),
+        Column("difference"),
+        Column("95% interval", drop=2),
+        Column("p", drop=3),
+    ]
+    caption = "Means of the identities and of the no-identity baseline, in points"
+    return Table(caption, columns, rows, depth=depth)
 
 
-def write_parquet_tables(audit: Audit, store: Store, folder: Path) -> list[Path]:
-    """Write `scores.parquet` and `identities.parquet` into a folder.
+def benchmarks_table(axes: Mapping[str, AxisResult]) -> Table:
+    """PB on every benchmark, and on exactly these items where there are samples."""
+    rows = []
+    for axis, result in axes.items():
+        for name, benchmark in result.benchmarks.items():
+            means = [points(benchmark.mean), points(benchmark.baseline)]
+            rows.append((f"{name}, {AXES[axis].label}", benchmark.pb, means))
+        if result.pb_these_items:
+            empty = [TableCell(NONE)] * 2
+            rows.append((f"{AXES[axis].label}, exactly these items", result.pb_these_items, empty))
+    further = [Column("mean", drop=3), Column("no identity", drop=4)]
+    caption = "PB of each benchmark, in points"
+    return pb_table(caption, "Benchmark", rows, further, depth=DETAILS)
 
-    Raises:
-        MissingExtra: pyarrow is not installed.
-        StoreError: the files cannot be written.
+
+def difference_column(what: str, drop: int = 0) -> Column:
+    """The column of `difference_cell`."""
+    return Column(f"{what}, {_SIMULTANEOUS}", drop, short=what)
+
+
+def difference_cell(difference: Difference | None) -> TableCell:
+    """A difference, strong where it is significant, with its simultaneous interval."""
+    if difference is None:
+        return TableCell(NONE)
+    low, high = (signed(limit, 0) for limit in difference.simultaneous)
+    cell = change(difference.estimate, strong=difference.is_significant)
+    return replace(cell, limits=f"[{low}, {high}]")
+
+
+def verdict_cell(verdict: str | None) -> TableCell:
+    """What becomes of an identity, in words."""
+    return TableCell(_VERDICTS.get(verdict, verdict) if verdict else NONE)
+
+
+def people_table(
+    people: Sequence[IdentityResult], axes: Sequence[str], most: int, *, depth: int = SUMMARY
+) -> Table:
+    """Each identity: its mean on each axis, and its difference to the baseline."""
+    columns = [Column("I am ..."), Column("category", drop=10)]
+    for axis in axes:
+        columns.append(Column(AXES[axis].label, axis_drop(axis, 3)))
+        columns.append(difference_column(f"{AXES[axis].label} difference", axis_drop(axis, 0)))
+    rows = []
+    for person in people:
+        cells = [TableCell(person.category)]
+        for axis in axes:
+            result = person.axes[axis]
+            cells += [points(result.mean), difference_cell(result.to_baseline)]
+        rows.append(TableRow(person.text, [*cells, verdict_cell(person.verdict)], person.category))
+    return Table(
+        "Differences to the no-identity baseline in points, the largest first",
+        [*columns, Column("verdict", drop=9)],
+        rows,
+        strong=STRONG,
+        most=most,
+        depth=depth,
+    )
+
+
+def most_different(people: Iterable[IdentityResult]) -> list[IdentityResult]:
+    """Those first that differ from the baseline significantly, and most."""
+
+    def standing(person: IdentityResult) -> tuple[bool, float]:
+        deltas = [axis.to_baseline for axis in person.axes.values() if axis.to_baseline]
+        return any(d.is_significant for d in deltas), sum(d.estimate**2 for d in deltas)
+
+    return sorted(people, key=standing, reverse=True)
+
+
+def rank_table(people: Sequence[IdentityResult], axis: str, *, depth: int) -> Table:
+    """Each identity beside the mean of all, the worst off first, whichever way the axis points."""
+    last = sum(person.axes[axis].rank is not None for person in people) + 1
+    rows = []
+    for person in people:
+        result = person.axes[axis]
+        rank, limits = _rank(result, last if AXES[axis].lower_is_better else 0)
+        cells = [
+            points(result.mean),
+            difference_cell(result.to_mean),
+            change(result.shrunken),
+            TableCell(NONE) if rank is None else TableCell(f"{rank:.0f}", rank),
+            interval(limits, sign=False, digits=0),
+        ]
+        rows.append(TableRow(person.text, cells, person.category))
+    rows.sort(key=lambda row: (row.cells[3].key is None, row.cells[3].key or 0.0))
+    columns = [
+        Column("I am ..."),
+        Column("mean", drop=5),
+        difference_column("difference to the mean"),
+        Column("shrunken", drop=4),
+        Column("rank"),
+        Column("95% of the rank", drop=2),
+    ]
+    caption = (
+        f"{AXES[axis].label.capitalize()} by identity: rank 1 is the worst off; the shrunken "
+        "difference is the best estimate once noise is taken into account"
+    )
+    return Table(caption, columns, rows, strong=STRONG, depth=depth)
+
+
+def _rank(result: IdentityAxis, turn: int) -> tuple[float | None, tuple[float, float] | None]:
+    """Args: turn: what ranks are taken from, to begin at the other end; 0 to leave them."""
+    rank, limits = result.rank, result.rank_interval
+    if rank is None or limits is None or not turn:
+        return rank, limits
+    return turn - rank, (turn - limits[1], turn - limits[0])
+
+
+def change_table(
+    caption: str,
+    biases: Mapping[str, BiasChange | None],
+    means: Mapping[str, tuple[float | None, float | None, MeanChange]],
+    further: Iterable[TableRow] = (),
+) -> Table:
+    """What changed: PB, PB of each axis, the means.
+
+    Args:
+        biases: by name.
+        means: before, after and change, by axis.
+        further: rows of the same columns.
     """
-    paths = [folder / "scores.parquet", folder / "identities.parquet"]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_parquet(paths[0], SCORE_COLUMNS, score_rows(store))
-        _write_parquet(paths[1], identity_columns(audit), identity_rows(audit))
-    except OSError as error:
-        raise StoreError(f"cannot write into {folder}: {error.strerror or error}") from None
-    return paths
+    rows = [
+        TableRow(name, [points(b.before.estimate), points(b.after.estimate), *_change_cells(b)])
+        for name, b in biases.items()
+        if b is not None
+    ]
+    rows += [
+        TableRow(f"mean {axis_label(axis)}", [points(before), points(after), *_change_cells(mean)])
+        for axis, (before, after, mean) in means.items()
+    ]
+    columns = [
+        Column("Change of"),
+        Column("before", drop=3),
+        Column("after", drop=3),
+        Column("change"),
+        Column("95% interval"),
+        Column("p", drop=2),
+    ]
+    return Table(caption, columns, [*rows, *further])
 
 
-def _write_parquet(path: Path, columns: dict[str, type], rows: Iterator[Row]) -> None:
-    try:
-        import pyarrow as arrow
-        from pyarrow.parquet import ParquetWriter
-    except ImportError:
-        raise MissingExtra("Parquet files", "tables") from None
-    types = {str: arrow.dictionary(arrow.int32(), arrow.string()), int: arrow.int64()}
-    types[float] = arrow.float64()
-    schema = arrow.schema([(name, types[kind]) for name, kind in columns.items()])
-    with ParquetWriter(path, schema) as writer:
-        while batch := list(islice(rows, _BATCH)):
-            arrays = [
-                arrow.array(column, type=field.type)
-                for column, field in zip(zip(*batch, strict=True), schema, strict=True)
-            ]
-            writer.write_batch(arrow.RecordBatch.from_arrays(arrays, schema=schema))
+def axis_biases(
+    bias: BiasChange | None, axes: Mapping[str, AxisChange]
+) -> dict[str, BiasChange | None]:
+    """Change of the joint PB and of that of each axis, by name."""
+    return {"PB": bias} | {f"PB of {AXES[axis].label}": each.bias for axis, each in axes.items()}
+
+
+def _change_cells(each: BiasChange | MeanChange) -> list[TableCell]:
+    return [change(each.difference), interval(each.interval), p_value(each.p_value)]

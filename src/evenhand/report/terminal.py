@@ -1,206 +1,106 @@
-"""The audit on a terminal: the headline, the axes, who differs most, and the trade-off."""
+"""A document on a terminal of any width: sentences, tables without the columns that do not fit."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Grid
 from rich.text import Text
 
-from evenhand.analysis.results import Audit, Interaction, SettingResult
-from evenhand.axes import AVERAGED_AXES, AXES
-from evenhand.report.changes import comparison_sentences
-from evenhand.report.map_text import trade_off_text
-from evenhand.report.plain import standing_sentence
-from evenhand.report.rows import (
-    Rows,
-    axis_name,
-    bias_rows,
-    defense_rows,
-    difference_cell,
-    most_different,
-    narrow_people_rows,
-    people_rows,
-    setting_rows,
-)
-from evenhand.report.sentences import (
-    category_sentence,
-    cue_sentence,
-    judge_sentence,
-    placebo_sentence,
-    relevance_sentence,
-    shift_sentence,
-    trade_off_sentence,
-    verdict,
+from evenhand.report.document import (
+    DETAILS,
+    SUMMARY,
+    Block,
+    Column,
+    Columns,
+    Document,
+    Figure,
+    Folded,
+    Paragraphs,
+    Section,
+    Table,
 )
 from evenhand.text import one_line
 
-_MOST_SHOWN = 8
-_GAP = 2
-"""Blanks between two columns."""
-ROOM_FOR_INTERVALS = 56
-"""Columns of a terminal on which two differences have room for their intervals."""
+_MOST = 2000
+"""Characters of a sentence; what others name in it is cut before."""
 
 
-def print_audit(audit: Audit, console: Console) -> None:
-    """Print an audit; 80 columns suffice, and with fewer what matters less is left out."""
-    console.print(Text(f"evenhand audit of {one_line(audit.model)}", style="bold"))
-    console.print(Text(_extent(audit)))
-    if len(audit.judges) > 1:
-        console.print(Text(f"judge: {one_line(audit.judge)}"))
-    if audit.unscored_reasons:
-        parts = [f"{one_line(why)} {count:,}" for why, count in audit.unscored_reasons.items()]
-        console.print(Text(f"unscored: {', '.join(parts)}"))
-    for note in audit.notes:
-        console.print(Text(f"! {one_line(note, 600)}", style="yellow"))
-    console.print()
-    if len(audit.settings) > 1:
-        print_table(
-            console,
-            f"All {len(audit.settings)} combinations of cue and defense; below, the first",
-            setting_rows(audit.settings),
-            drop=(
-                "plug-in",
-                "noise floor",
-                *(AXES[name].label for name in reversed(AVERAGED_AXES)),
-            ),
-        )
-        console.print()
-    print_setting(audit.head, audit.margin, console)
-    for axis, components in audit.cues.items():
-        console.print()
-        console.print(Text(cue_sentence(axis_name(axis), components)))
-    for found in audit.relevance:
-        console.print()
-        console.print(Text(relevance_sentence(found)))
-    for change in audit.defenses:
-        console.print()
-        sentences = comparison_sentences(change.change, audit.margin)
-        console.print(Text(" ".join(sentences), style="bold"))
-        title = f"Defense {change.after} against {change.before}, cue {change.cue}"
-        print_table(console, title, defense_rows(change.change), drop=("before", "after", "p"))
-
-
-def _extent(audit: Audit) -> str:
-    benchmarks = ", ".join(f"{one_line(name)} {n:,}" for name, n in audit.benchmarks.items())
-    return (
-        f"{audit.done:,} of {audit.cells:,} answers: {len(audit.identities)} identities on "
-        f"{benchmarks}; {audit.unscored:,} unscored, {audit.failed_attempts:,} failed attempts"
-    )
-
-
-def print_setting(setting: SettingResult, margin: float, console: Console) -> None:
-    """Print what was found under one cue and defense."""
-    console.print(Text(" ".join(headline(setting, margin)), style="bold"))
-    console.print()
-    print_table(
-        console,
-        "",
-        bias_rows(setting),
-        drop=("noise floor", "plug-in", "no identity", "mean"),
-        styles={"both axes": "bold", "placebos": "dim"},
-    )
-    if any(axis.mean is not None for who in setting.identities for axis in who.axes.values()):
-        console.print()
-        _print_people(setting, console)
-    for axis, result in setting.axes.items():
-        if sentence := category_sentence(axis_name(axis), result.categories):
-            console.print(Text(one_line(sentence, 600)))
-    if summary := standing_sentence(setting.identities, margin):
-        console.print(Text(summary))
-    for axis, result in setting.axes.items():
-        if result.judge:
-            console.print(Text(judge_sentence(axis_name(axis), result.judge)))
-    if setting.trade_off:
-        console.print(Text(trade_off_sentence(setting.trade_off)))
-    if (drawn := trade_off_text(setting, console.width)) is not None:
-        console.print()
-        console.print(drawn)
-    if not setting.interactions and any("+" in person.id for person in setting.identities):
-        console.print("To see what two identities do beyond the sum, ask each alone, too.")
-    if setting.interactions:
-        console.print()
-        _print_interactions(setting.interactions, console)
-
-
-def headline(setting: SettingResult, margin: float) -> list[str]:
-    """The sentences above all others."""
-    sentences = [verdict(setting.pb, margin)]
-    for axis, result in setting.axes.items():
-        if result.to_baseline:
-            sentences.append(shift_sentence(axis_name(axis), result.to_baseline))
-    if setting.beyond_placebo and setting.placebo_pb:
-        sentences.append(placebo_sentence(setting.beyond_placebo))
-    return [sentence for sentence in sentences if sentence]
-
-
-def print_table(
-    console: Console,
-    title: str,
-    rows: Rows,
-    *,
-    drop: Sequence[str] = (),
-    styles: dict[str, str] | None = None,
-) -> None:
-    """Print rows under a title, the first column as text and the others as figures.
+def print_document(document: Document, console: Console, *, details: bool = False) -> None:
+    """Print a document; 80 columns suffice, and with fewer what matters less is left out.
 
     Args:
-        drop: names of the columns to leave out, in this order, where the terminal is too narrow.
-        styles: of rows, by their first cell.
+        details: all tables and all their rows.
     """
-    rows = _fitting(rows, console.width, drop)
-    table = Table(box=None, padding=(0, _GAP, 0, 0))
-    for n, name in enumerate(rows[0]):
-        table.add_column(Text(name), justify="right" if n else "left", no_wrap=n > 0)
-    for row in rows[1:]:
-        table.add_row(*(Text(one_line(c)) for c in row), style=(styles or {}).get(row[0], ""))
-    if title:
-        console.print(Text(title, style="italic"))
-    console.print(table)
+    depth = DETAILS if details else SUMMARY
+    console.print(Text(one_line(document.title, _MOST), style="bold"))
+    console.print(Text(one_line(document.subtitle, _MOST)))
+    for n, section in enumerate(document.sections):
+        _print_section(section, console, depth, first=not n)
 
 
-def _fitting(rows: Rows, width: int, drop: Sequence[str]) -> Rows:
-    """The rows without as many of the columns as the width demands; texts may be broken."""
-    for name in drop:
-        widest = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-        if min(widest[0], 20) + sum(widest[1:]) + _GAP * len(widest) <= width:
-            break
-        left = [n for n, head in enumerate(rows[0]) if head != name]
-        rows = [[row[n] for n in left] for row in rows]
-    return rows
+def _print_section(section: Section, console: Console, depth: int, *, first: bool) -> None:
+    if section.depth > depth:
+        return
+    sentences = [one_line(sentence, _MOST) for sentence in section.sentences if sentence]
+    if sentences or section.warnings:
+        console.print()
+    for n, sentence in enumerate(sentences):
+        console.print(Text(sentence, style="bold" if first and not n else ""))
+    for line in section.warnings:
+        console.print(Text(f"! {one_line(line, 600)}", style="yellow"))
+    print_blocks(section.blocks, console, depth)
 
 
-def _print_people(setting: SettingResult, console: Console) -> None:
-    shown = most_different(setting.identities, _MOST_SHOWN)
-    title = (
-        f"Farthest from the no-identity baseline: {len(shown)} of {len(setting.identities)} "
-        "(* p < 0.05 after Holm)"
-    )
-    axes = [name for name in setting.axes if AXES[name].in_pb] or list(setting.axes)
-    if console.width >= 76:
-        print_table(console, title, people_rows(shown, axes))
-    else:
-        print_table(
-            console,
-            title,
-            narrow_people_rows(shown, axes, intervals=console.width >= ROOM_FOR_INTERVALS),
-        )
+def print_blocks(blocks: Sequence[Block], console: Console, depth: int) -> None:
+    """Print those that are not too deep, a blank line before each."""
+    for block in blocks:
+        if block.depth > depth:
+            continue
+        if isinstance(block, Table) and block.rows:
+            console.print()
+            print_table(block if depth else block.shortened(), console)
+        elif isinstance(block, Paragraphs):
+            console.print()
+            for text in block.texts:
+                console.print(Text(one_line(text, _MOST)))
+        elif isinstance(block, Figure):
+            _print_figure(block, console, depth)
+        elif isinstance(block, Columns):
+            print_blocks(block.blocks, console, depth)
+        elif isinstance(block, Folded):
+            console.print()
+            console.print(Text(one_line(block.title), style="bold underline"))
+            print_blocks(block.blocks, console, depth)
 
 
-def _print_interactions(found: Sequence[Interaction], console: Console) -> None:
-    def interest(interaction: Interaction) -> tuple[float, float, float]:
-        return min(
-            ((d.p_holm, d.p_value, -abs(d.estimate)) for d in interaction.axes.values()),
-            default=(1.0, 1.0, 0.0),
-        )
+def _print_figure(figure: Figure, console: Console, depth: int) -> None:
+    """Its table, and its drawing in characters."""
+    if figure.table:
+        print_blocks([figure.table], console, depth)
+    if figure.drawing and (drawn := figure.drawing(console.width)) is not None:
+        console.print()
+        console.print(drawn)
 
-    shown = sorted(found, key=interest)[:_MOST_SHOWN]
-    axes = [name for name in shown[0].axes if AXES[name].in_pb] or list(shown[0].axes)
-    intervals = console.width >= ROOM_FOR_INTERVALS
-    rows = [["I am ...", *(axis_name(axis) for axis in axes)]]
-    for each in shown:
-        cells = [difference_cell(each.axes.get(axis), intervals=intervals) for axis in axes]
-        rows.append([each.text, *cells])
-    title = f"Two identities in one user, beyond the sum of the two: {len(shown)} of {len(found)}"
-    print_table(console, title, rows)
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table under its caption, the first column as text and the others as figures."""
+    table = table.fitting(console.width)
+    grid = Grid(box=None, padding=(0, 2, 0, 0))
+    for n, column in enumerate(table.columns):
+        widest = [len(row.cells[n - 1].marked()) for row in table.rows if n]
+        head = Text(_wrapped(column, max(widest, default=console.width)))
+        grid.add_column(head, justify="right" if n else "left", no_wrap=n > 0)
+    for row in table.rows:
+        texts = [row.head, *(cell.marked() for cell in row.cells)]
+        grid.add_row(*(Text(one_line(text)) for text in texts))
+    console.print(Text(one_line(table.legend, _MOST), style="italic"))
+    console.print(grid)
+
+
+def _wrapped(column: Column, widest: int) -> str:
+    """The head in lines as wide as the figures below it."""
+    name = one_line(column.name)
+    return "\n".join(textwrap.wrap(name, max(widest, column.width), break_long_words=False))

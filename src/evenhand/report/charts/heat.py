@@ -18,7 +18,7 @@ class HeatCell:
     Attributes:
         row, column: names.
         difference: in points; None where there is no data.
-        beyond_noise: whether it is told from chance; else it is drawn in gray.
+        beyond_noise: whether it is significant; else it is drawn in gray.
         lower_is_better: on an axis such as over-refusal.
         group: columns of a group stand together under its name.
     """
@@ -36,7 +36,7 @@ def heat_map(
 ) -> Any:
     """Differences as colors, orange for worse and blue for better, gray where noise may do it.
 
-    A sign, or in wide cells the figure itself, tells the same without the color.
+    A sign, or in wide cells the figure itself, says the same without the color.
 
     Args:
         rows, columns: in the order to draw them.
@@ -46,10 +46,10 @@ def heat_map(
     groups = list(dict.fromkeys(c.group for c in cells))
     parts: list[Any] = []
     for group in groups:
-        mine = [c for c in cells if c.group == group]
-        there = {c.column for c in mine}
-        names = [name for name in columns if name in there]
-        part = _part(mine, rows, names, most, cell, labeled=not parts)
+        members = [c for c in cells if c.group == group]
+        present = {c.column for c in members}
+        names = [name for name in columns if name in present]
+        part = _part(members, rows, names, most, cell, labeled=not parts)
         parts.append(part.properties(title=group) if len(groups) > 1 else part)
     return themed(alt.hconcat(*parts, spacing=14) if len(parts) > 1 else parts[0])
 
@@ -71,7 +71,7 @@ def _part(
             "column": c.column,
             "difference": c.difference,
             "gain": (-c.difference if c.lower_is_better else c.difference) if c.beyond_noise else 0,
-            "told": "yes" if c.beyond_noise else "no",
+            "significant": "yes" if c.beyond_noise else "no",
             "sign": _sign(c.difference, wide=wide) if wide or c.beyond_noise else "",
         }
         for c in cells
@@ -94,7 +94,7 @@ def _part(
             axis=alt.Axis(ticks=False, domain=False, grid=False, labelLimit=190, labels=labeled),
         ),
     )
-    told = alt.datum.told == "yes"
+    significant = alt.datum.significant == "yes"
     gain = alt.Color(
         "gain:Q",
         scale=alt.Scale(
@@ -103,12 +103,12 @@ def _part(
         legend=None,
     )
     squares = base.mark_rect(stroke="white", strokeWidth=1).encode(
-        color=alt.condition(told, gain, alt.value(QUIET)),
+        color=alt.condition(significant, gain, alt.value(QUIET)),
         tooltip=[
             alt.Tooltip("row:N", title="I am"),
             alt.Tooltip("column:N", title="on"),
             alt.Tooltip("difference:Q", title="difference to the mean", format="+.1f"),
-            alt.Tooltip("told:N", title="beyond noise"),
+            alt.Tooltip("significant:N", title="beyond noise"),
         ],
     )
     dark = (alt.datum.gain > 0.6 * most) | (alt.datum.gain < -0.6 * most)

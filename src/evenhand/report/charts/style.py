@@ -14,16 +14,7 @@ from evenhand.text import one_line
 INK, MUTED, RULE = "#1c2430", "#5a6472", "#d5dae1"
 ACCENT = "#1b5e9e"
 WORSE, BETTER, QUIET = "#a63d00", "#1b5e9e", "#eceef1"
-_COLORS = (
-    "#1b5e9e",
-    "#a63d00",
-    "#1a7a4c",
-    "#7b3fa0",
-    "#7d5a00",
-    "#a8286b",
-    "#0b7285",
-    "#495057",
-)
+_COLORS = ("#1b5e9e", "#a63d00", "#1a7a4c", "#7b3fa0", "#7d5a00", "#a8286b", "#0b7285", "#495057")
 _SHAPES = (
     "circle",
     "square",

@@ -1,36 +1,163 @@
-"""The report of one run as one HTML file that works offline."""
+"""A document as a page: one file with its script and style inside, which makes no network requests.
+
+The page's policy forbids every request, and every script but the two whose hashes it names; so
+nothing that a model wrote can run, even if it were not escaped.
+"""
 
 from __future__ import annotations
 
-from evenhand.analysis import Audit
-from evenhand.analysis.evidence import AuditDetails, read_details
-from evenhand.report.html.headline import headline
-from evenhand.report.html.identities import identities
-from evenhand.report.html.method import evidence, method
-from evenhand.report.html.page import render_page
-from evenhand.report.html.parts import Section, clean
-from evenhand.report.html.place import trade_off
-from evenhand.report.html.where import cues_and_intersections, where
-from evenhand.store.store import Store
+import base64
+import hashlib
+import re
+from contextlib import suppress
+from difflib import SequenceMatcher
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from evenhand import __version__
+from evenhand.benchmarks.files import cache_folder
+from evenhand.errors import StoreError
+from evenhand.files import write_file
+from evenhand.report.document import NONE, Document, Figure, minus
+from evenhand.text import one_line
+
+_HERE = Path(__file__).parent
+VEGA_LITE = "6.4"
+"""Version of the grammar in which the charts are drawn, on the page and as images."""
+HEAD, TAIL = 900, 500
+"""Characters shown of a longer answer's beginning, and of its end, where its result stands."""
+
+_WORDS = re.compile(r"\s*\S+|\s+$")
+_UNSEEN = {
+    **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"},
+    0x7F: "␡",
+    **{code: f"⟨U+{code:04X}⟩" for code in range(0x80, 0xA0)},
+    # Marks that turn the direction of what follows, and others that cannot be seen.
+    **{
+        code: f"⟨U+{code:04X}⟩"
+        for code in (0x061C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070))
+    },
+    0xFEFF: "⟨U+FEFF⟩",
+}
 
 
-def to_html(audit: Audit, store: Store) -> str:
-    """The whole report."""
-    look = read_details(store, audit)
-    head = audit.head
-    subtitle = f"Cue {head.cue}, defense {head.defense}; {len(head.identities)} identities"
-    title = f"Does {clean(audit.model)} treat all users alike?"
-    return render_page(title, subtitle, sections(audit, look))
+def to_html(document: Document) -> str:
+    """The page as HTML."""
+    library, script = _library(), _read("report.js")
+    environment = Environment(
+        loader=PackageLoader("evenhand.report.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "line": lambda text: minus(one_line(text, 2000)),
+        "name": lambda text: one_line(text, 200),
+        "cell": lambda text: "–" if text == NONE else minus(one_line(text, 200)),
+        "visible": visible,
+    }
+    environment.globals |= {"differing": differing, "spec": chart_json}
+    return environment.get_template("page.html.j2").render(
+        document=document,
+        version=__version__,
+        hashes=f"{_hash(library)} {_hash(script)}",
+        # Ours, and the only text on the page that is not escaped.
+        library=Markup(library),
+        script=Markup(script),
+        style=Markup(_read("report.css")),
+    )
 
 
-def sections(audit: Audit, look: AuditDetails) -> list[Section]:
-    """The report's sections, in their order."""
-    return [
-        headline(audit, look),
-        trade_off(audit, look),
-        identities(audit),
-        where(look),
-        cues_and_intersections(audit),
-        evidence(look),
-        method(audit, look),
-    ]
+def chart_json(figure: Figure) -> Markup:
+    """The chart's specification, with nothing in it that could end a script element."""
+    return Markup(script_json(figure.chart().to_dict(validate=False)))
+
+
+def script_json(value: Any) -> str:
+    """JSON that is safe inside a script element, whatever strings are in it."""
+    text = orjson.dumps(value).decode()
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+# Answers
+
+
+def visible(text: str) -> str:
+    """The text with control characters and marks of direction as signs that can be seen."""
+    return text.translate(_UNSEEN).encode("utf-8", "replace").decode()
+
+
+def differing(text: str, other: str) -> Markup:
+    """The first of two answers with the words marked that the other does not have there."""
+    head, left_out, tail = _cut(text)
+    other_head, _, other_tail = _cut(other)
+    shown = _marked(head, other_head)
+    if left_out:
+        note = Markup('<span class="cut">[{:,} characters not shown]</span>').format(left_out)
+        shown += Markup("\n") + note + Markup("\n") + _marked(tail, other_tail or other_head)
+    return shown
+
+
+def _cut(text: str) -> tuple[str, int, str]:
+    """Beginning, number of characters left out, and end."""
+    if len(text) <= HEAD + TAIL + 100:
+        return text, 0, ""
+    return text[:HEAD], len(text) - HEAD - TAIL, text[-TAIL:]
+
+
+def _marked(text: str, other: str) -> Markup:
+    words, others = _WORDS.findall(text), [word.strip() for word in _WORDS.findall(other)]
+    matcher = SequenceMatcher(None, [word.strip() for word in words], others, autojunk=False)
+    parts = []
+    for kind, start, end, _, _ in matcher.get_opcodes():
+        part = "".join(words[start:end])
+        bare = part.lstrip()
+        blank = part[: len(part) - len(bare)]
+        mark = "{}{}" if kind == "equal" or not bare else "{}<mark>{}</mark>"
+        parts.append(Markup(mark).format(visible(blank), visible(bare)))
+    return Markup("").join(parts)
+
+
+# What is ours on the page
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed in one script, as vl-convert carries them.
+
+    To bundle them takes two seconds, so the bundle is kept in the user's cache. One that was
+    changed there is not used: its checksum stands in front of it.
+    """
+    name = f"vega-{VEGA_LITE}-vl-convert-{version('vl-convert-python')}.js"
+    kept = cache_folder().with_name("pages") / name
+    try:
+        checksum, _, bundle = kept.read_bytes().decode().partition("\n")
+        if checksum == _hash(bundle):
+            return bundle
+    except (OSError, ValueError):
+        pass
+    import vl_convert  # loads for a tenth of a second
+
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
+    with suppress(StoreError):  # a cache that cannot be written saves no time, and no more
+        write_file(kept, f"{_hash(bundle)}\n{bundle}")
+    return bundle
+
+
+@cache
+def _read(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -115,7 +115,7 @@
     for (const pair of pairs) pair.hidden = !shown.has(pair);
     more.hidden = fitting.length <= most;
     document.getElementById("evidence-count").textContent =
-      `${shown.size} of ${fitting.length} pairs that fit are shown.`;
+      `${shown.size} of ${fitting.length} matching pairs are shown.`;
   }
 
   if (pairs.length) {

@@ -1,0 +1,641 @@
+"""The report of one audit; its last sections, evidence and method, are in method.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from evenhand.analysis.evidence import AuditDetails
+from evenhand.analysis.results import Audit, Difference, IdentityResult, Interaction, SettingResult
+from evenhand.analysis.subgroups import GroupResult, Where
+from evenhand.axes import AXES, PB_AXES
+from evenhand.report import charts
+from evenhand.report.document import (
+    DETAILS,
+    NONE,
+    PAGE,
+    Block,
+    Column,
+    Columns,
+    Document,
+    Facts,
+    Figure,
+    Filter,
+    Folded,
+    Paragraphs,
+    Section,
+    Table,
+    TableCell,
+    TableRow,
+    change,
+    decimals,
+    distinct,
+    interval,
+    points,
+    signed,
+)
+from evenhand.report.map_text import trade_off_text
+from evenhand.report.method import details_section, evidence_section, method_section
+from evenhand.report.tables import (
+    change_table,
+    difference_cell,
+    difference_column,
+    mean_columns,
+    means_table,
+    most_different,
+    named_spreads,
+    pb_table,
+    people_table,
+    rank_table,
+)
+from evenhand.report.wording import (
+    NOISE_RULE,
+    STRONG,
+    category_sentence,
+    comparison_sentences,
+    cue_sentence,
+    difference_sentence,
+    extent_sentence,
+    interaction_sentence,
+    is_estimable,
+    judge_sentence,
+    placebo_sentence,
+    relevance_sentence,
+    settings_sentence,
+    shift_sentence,
+    standing_sentence,
+    trade_off_sentence,
+    verdict,
+    where_sentence,
+)
+from evenhand.stats import CueComponents, Regions
+from evenhand.text import one_line
+
+_MOST_SHOWN = 8
+_WIDE, _NARROW = 62, 20
+"""Pixels of a cell of a heat map with few columns, and with many."""
+_COMPONENTS = ("identity", "cue", "identity_cue", "item", "identity_item", "cue_item", "residual")
+
+
+def audit_document(
+    audit: Audit, details: AuditDetails | None = None, *, redact: bool = False
+) -> Document:
+    """The whole report.
+
+    Args:
+        details: what the page shows beyond the audit's figures; None leaves the sections out that
+            are made of nothing else.
+        redact: leave out the texts of questions and answers.
+    """
+    head, model = audit.head, one_line(audit.model, 200)
+    sections = [
+        _headline(audit, details),
+        _trade_off(audit, details.regions if details else None),
+        _identities(audit),
+        *([_where(details.where)] if details else []),
+        _cues(audit),
+        *([evidence_section(details, redact=redact)] if details else []),
+        method_section(audit, details, redact=redact) if details else details_section(audit),
+    ]
+    sizes = ", ".join(f"{one_line(name)} {n:,}" for name, n in audit.benchmarks.items())
+    return Document(
+        title=f"evenhand audit of {model}",
+        question=f"Does {model} treat all users alike?",
+        subtitle=(
+            f"{audit.done:,} of {audit.cells:,} answers: {len(audit.identities)} identities on "
+            f"{sizes}; {audit.unscored:,} unscored, {audit.failed_attempts:,} failed attempts"
+        ),
+        source=f"{model}; cue {head.cue}, defense {head.defense}; {sizes}",
+        sections=sections,
+    )
+
+
+def _headline(audit: Audit, details: AuditDetails | None) -> Section:
+    """The verdict, PB beside its noise floor, the means, and the facts of the run."""
+    head = audit.head
+    return Section(
+        "headline",
+        "The answer",
+        [
+            *headline_sentences(head, audit.margin),
+            *(judge_sentence(n, axis.judge) for n, axis in head.axes.items() if axis.judge),
+            *map(relevance_sentence, audit.relevance),
+            extent_sentence(audit),
+            _unscored(audit),
+            f"The scores are those of judge: {one_line(audit.judge)}."
+            if len(audit.judges) > 1
+            else "",
+        ],
+        [*_setting_tables(head), Facts(list(_facts(audit, details)))],
+        warnings=audit.notes,
+    )
+
+
+def headline_sentences(setting: SettingResult, margin: float) -> list[str]:
+    """The sentences above all others."""
+    sentences = [verdict(setting.pb, margin)]
+    if setting.beyond_placebo and setting.placebo_pb:
+        sentences.append(placebo_sentence(setting.beyond_placebo))
+    for axis, result in setting.axes.items():
+        if result.to_baseline:
+            sentences.append(shift_sentence(AXES[axis].label, result.to_baseline))
+    return [sentence for sentence in sentences if sentence]
+
+
+def _unscored(audit: Audit) -> str:
+    reasons = audit.unscored_reasons.items()
+    parts = ", ".join(f"{one_line(reason)} {number:,}" for reason, number in reasons)
+    return f"Unscored: {parts}." if parts else ""
+
+
+def _setting_tables(setting: SettingResult, prefix: str = "") -> Iterator[Block]:
+    """PB with its chart, and the means; a further setting has the tables alone."""
+    spreads = named_spreads(setting)
+    rows = [(name, spread, ()) for name, spread in spreads.items()]
+    table = pb_table("Personalization bias (PB), in points of 0 to 100", "PB of", rows)
+    words = "; ".join(
+        f"{name} {s.estimate:.1f} ({s.interval[0]:.1f} to {s.interval[1]:.1f})"
+        for name, s in spreads.items()
+    )
+    if prefix:
+        yield table
+    elif spreads:
+        yield Figure(
+            "bias",
+            "Personalization bias (PB): how far the identities spread",
+            f"PB with 95% intervals: {words}.",
+            lambda: charts.bias_chart(spreads),
+            table,
+            note="PB is the spread of the identities' means with sampling noise removed. The "
+            "plug-in value, the paper's own number, counts noise as bias; the noise floor is the "
+            "plug-in value expected of a model without any bias. Placebos are control attributes "
+            "that should not matter.",
+        )
+    yield means_table(setting)
+
+
+def _facts(audit: Audit, details: AuditDetails | None) -> Iterator[tuple[str, str]]:
+    """What was run; what is not known is left out."""
+    yield "Model", audit.model
+    yield "Cues", ", ".join(dict.fromkeys(setting.cue for setting in audit.settings))
+    yield "Defenses", ", ".join(dict.fromkeys(setting.defense for setting in audit.settings))
+    yield (
+        "Users",
+        f"{len(audit.identities)} identities, {len(audit.head.placebos)} placebos, and the "
+        "no-identity baseline",
+    )
+    yield (
+        "Benchmarks",
+        ", ".join(f"{one_line(n)} ({size:,})" for n, size in audit.benchmarks.items()),
+    )
+    yield "Samples", f"{audit.samples} for each question and user"
+    yield "Answers", f"{audit.done:,} of {audit.cells:,}"
+    yield "Unscored", f"{audit.unscored:,}"
+    yield "Failed attempts", f"{audit.failed_attempts:,}"
+    if audit.prompt_tokens:
+        yield (
+            "Tokens",
+            f"{audit.prompt_tokens:,} in prompts, {audit.completion_tokens:,} in answers",
+        )
+    sessions = details.sessions if details else []
+    costs = [session["cost"] for session in sessions if session.get("cost") is not None]
+    if costs:
+        yield "Cost", f"about ${sum(costs):,.2f}"
+    if sessions:
+        first, last = sessions[0]["began"], sessions[-1]["ended"] or "not ended"
+        yield "Asked", f"{_date(first)} to {_date(last)}"
+        versions = {
+            f"{name} {number}": None
+            for session in sessions
+            for name, number in session["versions"].items()
+        }
+        yield "Versions", ", ".join(versions)
+
+
+def _date(text: str) -> str:
+    return text.replace("T", " ").replace("+00:00", " UTC")
+
+
+# Safety and utility
+
+
+def _trade_off(audit: Audit, regions: Regions | None) -> Section:
+    """Every identity's safety and utility; a sentence where the run has only one of them."""
+    head, title = audit.head, "Safety and utility"
+    standing = standing_sentence(head.identities, audit.margin)
+    missing = [a for a in PB_AXES if a not in head.axes or head.axes[a].mean is None]
+    if missing:
+        return Section(
+            "trade-off", title, [f"No map: the run has no scores of {' and '.join(missing)}."]
+        )
+    trend = trade_off_sentence(head.trade_off)
+    estimable = head.trade_off is not None and is_estimable(head.trade_off)
+    ellipses = (
+        "An ellipse is a 95% confidence region of the identity's place among the others: all "
+        "answer the same questions, so the questions' difficulty cancels. "
+        if regions
+        else ""
+    )
+    figure = Figure(
+        "map",
+        "Each identity by safety and utility",
+        _map_words(head.identities),
+        lambda: charts.trade_off_map(head, regions),
+        _map_table(head.identities, regions),
+        note=f"{ellipses}Up and to the right is better. Shape and color show the category. Small "
+        "gray circles are placebos, the dashed ellipse two standard deviations around them.",
+        zoom=True,
+        drawing=partial(trade_off_text, head),
+    )
+    sentences = [trend, standing] if estimable or not standing else [standing, trend]
+    return Section("trade-off", title, sentences, [figure])
+
+
+def _map_words(people: Sequence[IdentityResult]) -> str:
+    def extremes(axis: str) -> str:
+        known = [(p.axes[axis].mean, p.text) for p in people]
+        placed = [(mean, one_line(text, 60)) for mean, text in known if mean is not None]
+        (low, least), (high, most) = min(placed), max(placed)
+        return f"{axis} from {low:.1f} ({least}) to {high:.1f} ({most})"
+
+    return f"Scatter plot of {len(people)} identities: {extremes('safety')}; {extremes('utility')}."
+
+
+def _map_table(people: Sequence[IdentityResult], regions: Regions | None) -> Table:
+    rows = []
+    for n, person in enumerate(people):
+        reach = [float(half) for half in regions.reach[n]] if regions else [None, None]
+        cells = [TableCell(person.category)]
+        for axis, half in zip(PB_AXES, reach, strict=True):
+            cells += [points(person.axes[axis].mean), points(half)]
+        rows.append(TableRow(person.text, cells))
+    columns = map(Column, ["I am ...", "category", "safety", "±", "utility", "±"])
+    caption = "Places on the map, with the half axes of the ellipses, in points"
+    return Table(caption, list(columns), rows, depth=PAGE)
+
+
+# Identities
+
+
+def _identities(audit: Audit) -> Section:
+    """Differences that stand out first; shrunken estimates, ranks and categories behind them."""
+    head = audit.head
+    people, axes = most_different(head.identities), list(head.axes)
+    groups = list(dict.fromkeys(one_line(person.category) for person in head.identities))
+    sentences = [difference_sentence(a, _differences(people, a), audit.margin) for a in axes]
+    sentences += [
+        category_sentence(AXES[name].label, axis.categories) for name, axis in head.axes.items()
+    ]
+    blocks: list[Block] = []
+    if any(person.axes[axis].mean is not None for person in people for axis in axes):
+        forests = [_forest(people, axis, groups) for axis in axes if _differences(people, axis)]
+        blocks = [
+            Filter("Category", groups),
+            Columns(forests),
+            people_table(people, axes, _MOST_SHOWN),
+            Folded("Shrunken estimates and ranks", list(_ranks(people, axes)), depth=DETAILS),
+        ]
+    if any(axis.categories for axis in head.axes.values()):
+        blocks.append(Folded("Categories", [_category_table(head)], depth=DETAILS))
+    return Section("identities", "Who is treated differently", sentences, blocks)
+
+
+def _differences(people: Sequence[IdentityResult], axis: str) -> list[tuple[str, Difference]]:
+    deltas = ((person.text, person.axes[axis].to_baseline) for person in people)
+    return [(text, delta) for text, delta in deltas if delta]
+
+
+def _ranks(people: Sequence[IdentityResult], axes: Sequence[str]) -> Iterator[Table]:
+    return (rank_table(people, axis, depth=DETAILS) for axis in axes)
+
+
+def _forest(people: Sequence[IdentityResult], axis: str, groups: Sequence[str]) -> Figure:
+    rows = [
+        (one_line(person.text), one_line(person.category), delta)
+        for person in people
+        if (delta := person.axes[axis].to_baseline)
+    ]
+    rows.sort(key=lambda row: row[2].estimate)
+    return forest_figure(
+        f"forest-{axis.replace('_', '-')}",
+        f"Difference in {AXES[axis].label} to the no-identity baseline",
+        axis,
+        rows,
+        groups,
+    )
+
+
+def forest_figure(
+    name: str,
+    title: str,
+    axis: str,
+    rows: Sequence[tuple[str, str, Difference]],
+    groups: Sequence[str],
+) -> Figure:
+    """Differences with their intervals, a row each; another table has their figures."""
+    significant = [f"{text} {signed(d.estimate, 1)}" for text, _, d in rows if d.is_significant]
+    worse = "right" if AXES[axis].lower_is_better else "left"
+    return Figure(
+        name,
+        title,
+        f"{len(rows)} identities. Significant: {', '.join(significant) or 'none'}.",
+        lambda: charts.forest_chart(rows, groups, "points, with 95% simultaneous intervals"),
+        note=f"Filled marks are significant ({STRONG}); the lines are 95% simultaneous intervals. "
+        f"To the {worse} of the line is worse.",
+        groups=True,
+    )
+
+
+def _category_table(setting: SettingResult) -> Table:
+    rows = [
+        TableRow(
+            f"{category.name} ({category.size})",
+            [
+                TableCell(AXES[name].label),
+                difference_cell(category.difference),
+                points(category.within.estimate if category.within else None),
+                interval(category.within.interval if category.within else None, sign=False),
+            ],
+        )
+        for name, axis in setting.axes.items()
+        for category in axis.categories
+    ]
+    columns = [
+        Column("Category"),
+        Column("axis"),
+        difference_column("difference"),
+        Column("PB within"),
+        Column("95% interval", drop=1),
+    ]
+    caption = "Categories against the mean of all identities, and the spread inside each"
+    return Table(caption, columns, rows, strong=STRONG, depth=DETAILS)
+
+
+# Where
+
+
+def _where(where: Where) -> Section:
+    """Heat maps of identities by benchmark, and by subgroup of each benchmark."""
+    sentences = [where_sentence(where, where.benchmarks, "benchmark")]
+    if where.subgroups:
+        sentences.append(where_sentence(where, where.subgroups, "subgroup"))
+    sentences.append(NOISE_RULE)
+    names = [place.benchmark for place in where.benchmarks]
+    blocks: list[Block] = [
+        _heat_figure("where-benchmarks", "By benchmark", where, where.benchmarks, names)
+    ]
+    by_benchmark: dict[tuple[str, str], list[GroupResult]] = {}
+    for place in where.subgroups:
+        by_benchmark.setdefault((place.axis, place.benchmark), []).append(place)
+    for n, ((axis, benchmark), places) in enumerate(by_benchmark.items()):
+        beyond = sum(int(place.beyond_noise.sum()) for place in places)
+        title = f"{one_line(benchmark, 60)}, {AXES[axis].label}, by subgroup"
+        names = [place.name for place in places]
+        figure = _heat_figure(f"where-{n}", title, where, places, names)
+        extent = f"{len(places)} subgroups, {beyond} differences beyond noise"
+        blocks.append(Folded(f"{title}: {extent}", [figure], depth=PAGE))
+    return Section("where", "Where it happens", sentences, blocks, depth=PAGE)
+
+
+def _heat_figure(
+    name: str, title: str, where: Where, places: Sequence[GroupResult], names: Sequence[str]
+) -> Figure:
+    columns, texts = distinct(names), distinct(where.texts)
+    order = _by_difference(where, places)
+    cells = [
+        [_heat_cell(place.difference[n], place.beyond_noise[n]) for place in places] for n in order
+    ]
+    beyond = sum(cell.strong for row in cells for cell in row)
+    return _heat_map(
+        name,
+        title,
+        f"{beyond} cells are beyond noise",
+        Table(
+            f"{title}: differences to the mean of all identities, in points",
+            [
+                Column("I am ..."),
+                *(
+                    Column(f"{column} ({place.items})")
+                    for column, place in zip(columns, places, strict=True)
+                ),
+            ],
+            [TableRow(texts[n], row) for n, row in zip(order, cells, strict=True)],
+            strong="beyond noise",
+            depth=PAGE,
+        ),
+        columns,
+        [place.axis for place in places],
+        "Orange is worse and blue is better than the mean of the identities; gray does not exceed "
+        "noise.",
+        wide=len(columns) <= 14,
+    )
+
+
+def _heat_cell(value: Any, beyond_noise: Any) -> TableCell:
+    known = float(value) if value == value else None  # NaN is not equal to itself
+    return change(known, strong=bool(beyond_noise))
+
+
+def _heat_map(
+    name: str,
+    title: str,
+    words: str,
+    table: Table,
+    columns: Sequence[str],
+    axes: Sequence[str],
+    note: str,
+    *,
+    wide: bool,
+) -> Figure:
+    """A table of differences as colors.
+
+    Args:
+        columns: their names on the chart.
+        axes: of each column.
+    """
+
+    def chart() -> Any:
+        cells = [
+            charts.HeatCell(
+                row.head,
+                column,
+                cell.key,
+                cell.strong,
+                lower_is_better=AXES[axis].lower_is_better,
+                group=AXES[axis].label if len(set(axes)) > 1 else "",
+            )
+            for row in table.rows
+            for column, axis, cell in zip(columns, axes, row.cells, strict=True)
+        ]
+        rows = [row.head for row in table.rows]
+        return charts.heat_map(cells, rows, columns, cell=_WIDE if wide else _NARROW)
+
+    return Figure(
+        name,
+        title,
+        f"Heat map of {len(table.rows)} identities by {len(columns)} columns; {words}. The table "
+        "below has every figure.",
+        chart,
+        table,
+        note=note,
+        depth=PAGE,
+    )
+
+
+def _by_difference(where: Where, places: Sequence[GroupResult]) -> list[int]:
+    """Identities with most differences beyond noise first."""
+
+    def standing(n: int) -> tuple[int, float]:
+        beyond = [place for place in places if place.beyond_noise[n]]
+        return len(beyond), sum(float(place.difference[n]) ** 2 for place in beyond)
+
+    return sorted(range(len(where.identities)), key=standing, reverse=True)
+
+
+# Cues, defenses and intersections
+
+
+def _cues(audit: Audit) -> Section:
+    """Other cues, defenses and intersections, where they were asked."""
+    head = audit.head
+    sentences: list[str] = []
+    blocks: list[Block] = []
+    if len(audit.settings) > 1:
+        sentences.append(settings_sentence(audit.settings))
+        blocks.append(_settings_table(audit.settings))
+    if audit.cues:
+        sentences += [cue_sentence(axis, components) for axis, components in audit.cues.items()]
+        blocks.append(Columns(list(_cue_maps(audit)), depth=PAGE))
+        components = _components_table(audit.cues)
+        blocks.append(Folded("Variance components over the cues", [components], depth=DETAILS))
+    for each in audit.defenses:
+        title = f"Defense {each.after} against {each.before}, cue {each.cue}"
+        words = comparison_sentences(each.change, audit.margin)
+        blocks.append(Paragraphs([f"{title}: {' '.join(words)}"]))
+        axes = {"safety": each.change.safety_bias, "utility": each.change.utility_bias}
+        means = {"safety": each.change.safety_mean, "utility": each.change.utility_mean}
+        biases = {"PB": each.change.bias} | {f"PB of {axis}": b for axis, b in axes.items()}
+        known = {axis: (None, None, mean) for axis, mean in means.items() if mean}
+        blocks.append(change_table(f"{title}: after less before, in points", biases, known))
+    if head.interactions:
+        sentences.append(interaction_sentence(head.interactions))
+        blocks.append(Columns(list(_interaction_figures(head.interactions)), depth=PAGE))
+        blocks.append(_interaction_table(head.interactions))
+    elif any("+" in person.id for person in head.identities):
+        sentences.append("To measure interactions of two identities, also include each one alone.")
+    blocks += [_further_setting(setting, audit.margin) for setting in audit.settings[1:]]
+    asked = bool(sentences)
+    if not asked:
+        sentences.append("Other cues and intersections were not tested.")
+    title = "Cues and intersections"
+    return Section("cues", title, sentences, blocks, depth=0 if asked else PAGE)
+
+
+def _settings_table(settings: Sequence[SettingResult]) -> Table:
+    axes = list(settings[0].axes)
+    rows = []
+    for setting in settings:
+        means = [(setting.axes[a].mean, setting.axes[a].baseline) for a in axes]
+        cells = [points(value) for pair in means for value in pair]
+        rows.append((f"{setting.cue}, {setting.defense}", setting.pb, cells))
+    caption = "Every cue and defense, in points"
+    return pb_table(caption, "Cue, defense", rows, mean_columns(axes))
+
+
+def _further_setting(setting: SettingResult, margin: float) -> Folded:
+    """All that the first cue and defense has, for another."""
+    people, axes = most_different(setting.identities), list(setting.axes)
+    return Folded(
+        f"Cue {setting.cue}, defense {setting.defense}",
+        [
+            Paragraphs([" ".join(headline_sentences(setting, margin))]),
+            *_setting_tables(setting, "further"),
+            people_table(people, axes, len(people)),
+            *_ranks(people, axes),
+        ],
+        depth=DETAILS,
+    )
+
+
+def _cue_maps(audit: Audit) -> Iterator[Figure]:
+    """One heat map an axis: identities by cue, under the first defense."""
+    settings = [s for s in audit.settings if s.defense == audit.head.defense]
+    cues = [setting.cue for setting in settings]
+    for axis in audit.cues:
+        name = AXES[axis].label
+        people = distinct([person.text for person in settings[0].identities])
+        rows: list[list[TableCell]] = [[] for _ in people]
+        for setting in settings:
+            for row, person in zip(rows, setting.identities, strict=True):
+                delta = person.axes[axis].to_mean
+                row.append(
+                    change(delta.estimate, strong=delta.is_significant)
+                    if delta
+                    else TableCell(NONE)
+                )
+        strong = f"{STRONG} over the identities of a cue"
+        yield _heat_map(
+            f"cues-{axis.replace('_', '-')}",
+            f"{name.capitalize()}: identities by cue",
+            f"{sum(cell.strong for row in rows for cell in row)} cells are significant",
+            Table(
+                f"{name.capitalize()} by cue: differences to the mean of the identities",
+                [Column("I am ..."), *map(Column, cues)],
+                [TableRow(text, row) for text, row in zip(people, rows, strict=True)],
+                strong=strong,
+                depth=PAGE,
+            ),
+            cues,
+            [axis] * len(cues),
+            f"Gray: not significant under that cue ({strong}).",
+            wide=len(cues) <= 10,
+        )
+
+
+def _components_table(cues: dict[str, CueComponents]) -> Table:
+    rows = [
+        TableRow(
+            name.replace("_", " x "),
+            [decimals(getattr(components, name), 2) for components in cues.values()],
+        )
+        for name in _COMPONENTS
+    ]
+    columns = [Column("Source"), *(Column(AXES[axis].label) for axis in cues)]
+    caption = "Variance components over the cues, squared points"
+    return Table(caption, columns, rows, depth=DETAILS)
+
+
+def _interaction_figures(interactions: Sequence[Interaction]) -> Iterator[Figure]:
+    axes = dict.fromkeys(axis for each in interactions for axis in each.axes)
+    for axis in axes:
+        tested = _most_telling([each for each in interactions if axis in each.axes], axis)
+        rows = [(one_line(each.text), "intersection", each.axes[axis]) for each in tested]
+        title = f"{AXES[axis].label.capitalize()}: two identities beyond the sum of the two"
+        yield forest_figure(f"beyond-{axis.replace('_', '-')}", title, axis, rows, ["intersection"])
+
+
+def _most_telling(interactions: Sequence[Interaction], axis: str = "") -> list[Interaction]:
+    """The smallest p-value first, on an axis or on any."""
+
+    def standing(each: Interaction) -> tuple[float, float, float]:
+        deltas = [d for name, d in each.axes.items() if axis in ("", name)]
+        return min(((d.p_holm, d.p_value, -abs(d.estimate)) for d in deltas), default=(1, 1, 0))
+
+    return sorted(interactions, key=standing)
+
+
+def _interaction_table(interactions: Sequence[Interaction]) -> Table:
+    axes = list(dict.fromkeys(axis for each in interactions for axis in each.axes))
+    rows = [
+        TableRow(each.text, [difference_cell(each.axes.get(axis)) for axis in axes])
+        for each in _most_telling(interactions)
+    ]
+    columns = [difference_column(AXES[a].label, 0 if AXES[a].in_pb else 8) for a in axes]
+    return Table(
+        "Two identities in one user, beyond the sum of the two, in points",
+        [Column("I am ..."), *columns],
+        rows,
+        strong=STRONG,
+        most=_MOST_SHOWN,
+    )

@@ -1,0 +1,263 @@
+"""Estimates with their intervals: PB, differences, changes; and the curves of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+from evenhand.analysis.results import Difference
+from evenhand.report.charts.style import (
+    ACCENT,
+    BETTER,
+    FIT_WIDTH,
+    INK,
+    MUTED,
+    WORSE,
+    category_color,
+    category_scale,
+    category_shape,
+    data,
+    themed,
+)
+from evenhand.stats import Spread
+
+_ESTIMATE, _PLUGIN, _FLOOR = (
+    "PB, noise removed, 95% interval",
+    "plug-in, as in the paper",
+    "noise floor: plug-in without any bias",
+)
+
+
+def bias_chart(spreads: dict[str, Spread]) -> Any:
+    """PB with interval, plug-in and noise floor, one row for each spread."""
+    order = list(spreads)
+    rows = [
+        {"row": name, "what": what, "value": value, "low": s.interval[0], "high": s.interval[1]}
+        for name, s in spreads.items()
+        for what, value in ((_ESTIMATE, s.estimate), (_PLUGIN, s.plugin), (_FLOOR, s.noise_floor))
+    ]
+    y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False))
+    base = alt.Chart(data(rows))
+    interval = (
+        base.transform_filter(alt.datum.what == _ESTIMATE)
+        .mark_rule(strokeWidth=5, color=ACCENT, opacity=0.45)
+        .encode(x=alt.X("low:Q", title="points of 0 to 100"), x2="high:Q", y=y)
+    )
+    kinds = [_ESTIMATE, _PLUGIN, _FLOOR]
+    points = base.mark_point(size=90, strokeWidth=2, opacity=1).encode(
+        x=alt.X("value:Q", scale=alt.Scale(domainMin=0), axis=alt.Axis(tickCount=8)),
+        y=y,
+        shape=alt.Shape(
+            "what:N",
+            title=None,
+            scale=alt.Scale(domain=kinds, range=["circle", "diamond", "stroke"]),
+            legend=alt.Legend(columns=1, labelLimit=300),
+        ),
+        color=alt.Color(
+            "what:N", title=None, scale=alt.Scale(domain=kinds, range=[ACCENT, MUTED, INK])
+        ),
+        fill=alt.Fill(
+            "what:N", title=None, scale=alt.Scale(domain=kinds, range=[ACCENT, "white", "white"])
+        ),
+        angle=alt.condition(alt.datum.what == _FLOOR, alt.value(90), alt.value(0)),
+        tooltip=[
+            alt.Tooltip("row:N", title="spread of"),
+            alt.Tooltip("what:N", title="figure"),
+            alt.Tooltip("value:Q", title="points", format=".1f"),
+        ],
+    )
+    layers = interval + points
+    return themed(layers.properties(width="container", autosize=FIT_WIDTH, height=34 * len(order)))
+
+
+# Changes
+
+_TICKS = alt.Axis(tickCount=8)
+_STANDINGS = {
+    "better": (BETTER, "triangle-up"),
+    "worse": (WORSE, "triangle-down"),
+    "not significant": (MUTED, "circle"),
+}
+
+
+@dataclass(frozen=True)
+class ChangeRow:
+    """One row of the chart.
+
+    Attributes:
+        name: what changed, and on which side.
+        difference: after less before, in points.
+        interval: of the difference.
+        standing: "better", "worse" or "not significant".
+        limit: the largest loss that would be accepted, with its sign; None where there is none.
+    """
+
+    name: str
+    difference: float
+    interval: tuple[float, float]
+    standing: str
+    limit: float | None = None
+
+
+def change_chart(rows: Sequence[ChangeRow], title: str) -> Any:
+    """One row for each change; a short line marks the largest loss that would be accepted.
+
+    Args:
+        title: of the axis.
+    """
+    values = [
+        {
+            "name": row.name,
+            "difference": row.difference,
+            "low": row.interval[0],
+            "high": row.interval[1],
+            "standing": row.standing,
+            "limit": row.limit,
+        }
+        for row in rows
+    ]
+    order = [value["name"] for value in data(values).values]
+    y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False))
+    names = list(_STANDINGS)
+    color = alt.Color(
+        "standing:N",
+        title=None,
+        scale=alt.Scale(domain=names, range=[_STANDINGS[name][0] for name in names]),
+        legend=alt.Legend(columns=3),
+    )
+    shape = alt.Shape(
+        "standing:N",
+        title=None,
+        scale=alt.Scale(domain=names, range=[_STANDINGS[name][1] for name in names]),
+    )
+    base = alt.Chart(data(values)).encode(y=y)
+    zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
+    interval = base.mark_rule(strokeWidth=2.5).encode(
+        x=alt.X("low:Q", title=title, scale=_scale(rows), axis=alt.Axis(tickCount=8)),
+        x2="high:Q",
+        color=color,
+    )
+    point = base.mark_point(filled=True, size=90, opacity=1).encode(
+        x="difference:Q",
+        color=color,
+        shape=shape,
+        tooltip=[
+            alt.Tooltip("name:N", title="change of"),
+            alt.Tooltip("difference:Q", title="points", format="+.1f"),
+            alt.Tooltip("low:Q", title="at least", format="+.1f"),
+            alt.Tooltip("high:Q", title="at most", format="+.1f"),
+            alt.Tooltip("standing:N", title="it is"),
+        ],
+    )
+    layers = [zero, interval, point]
+    if any(row.limit is not None for row in rows):
+        limit = base.transform_filter("isValid(datum.limit)").mark_tick(
+            thickness=2, size=16, color=INK
+        )
+        layers.append(limit.encode(x="limit:Q"))
+    return themed(
+        alt.layer(*layers).properties(width="container", autosize=FIT_WIDTH, height=28 * len(rows))
+    )
+
+
+def _scale(rows: Sequence[ChangeRow]) -> alt.Scale:
+    """Room for all intervals, for 0 and for what would be accepted."""
+    ends = [0.0, *(end for row in rows for end in row.interval)]
+    ends += [row.limit for row in rows if row.limit is not None]
+    room = 0.04 * (max(ends) - min(ends)) or 1.0
+    domain = [round(min(ends) - room, 2), round(max(ends) + room, 2)]
+    return alt.Scale(domain=domain, nice=False)
+
+
+# Differences, one row for each identity
+
+_MOST_ROWS = 64
+"""More rows than this make no chart that can be read; the table has them all."""
+_CATEGORY = "category_shown"
+"""Name of the parameter that holds the category to show; empty for all."""
+
+DifferenceRow = tuple[str, str, Difference]
+"""Name, category, difference."""
+
+
+def forest_chart(rows: Sequence[DifferenceRow], categories: Sequence[str], title: str) -> Any:
+    """Differences with their 95% simultaneous intervals.
+
+    Args:
+        rows: in the order to draw them; those after the first `_MOST_ROWS` are left out.
+        categories: all there are, so that each keeps its color and shape in every chart.
+        title: of the axis of the differences.
+    """
+    shown = rows[:_MOST_ROWS]
+    values = [
+        {
+            "name": name,
+            "category": category,
+            "difference": found.estimate,
+            "low": found.simultaneous[0],
+            "high": found.simultaneous[1],
+            "significant": "yes" if found.is_significant else "no",
+        }
+        for name, category, found in shown
+    ]
+    pick = alt.param(name=_CATEGORY, value="")
+    base = alt.Chart(data(values)).transform_filter(
+        f"{_CATEGORY} === '' || datum.category === {_CATEGORY}"
+    )
+    order = [name for name, _, _ in shown]
+    y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False))
+    x = alt.X("low:Q", title=title, scale=alt.Scale(domain=_domain(values), nice=True))
+    zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
+    # One column: beside the names there is hardly room for two, and what is wider is cut.
+    color = category_color(categories).legend(columns=1, labelLimit=90)
+    interval = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=color)
+    point = base.mark_point(size=70, strokeWidth=1.8, opacity=1).encode(
+        x=alt.X("difference:Q"),
+        y=y,
+        color=color,
+        shape=category_shape(categories),
+        fill=alt.condition(alt.datum.significant == "yes", _same(categories), alt.value("white")),
+        tooltip=[
+            alt.Tooltip("name:N", title="I am"),
+            alt.Tooltip("category:N"),
+            alt.Tooltip("difference:Q", format="+.1f"),
+            alt.Tooltip("low:Q", title="at least", format="+.1f"),
+            alt.Tooltip("high:Q", title="at most", format="+.1f"),
+            alt.Tooltip("significant:N", title="significant"),
+        ],
+    )
+    layers = alt.layer(zero, interval, point).add_params(pick)
+    return themed(layers.properties(width="container", autosize=FIT_WIDTH, height=19 * len(shown)))
+
+
+def _same(categories: Sequence[str]) -> Any:
+    """The fill in the color of the outline."""
+    return alt.Fill("category:N", title=None, scale=category_scale(categories))
+
+
+def _domain(values: Sequence[dict[str, Any]]) -> list[float]:
+    low = min([0.0, *(value["low"] for value in values)])
+    high = max([0.0, *(value["high"] for value in values)])
+    return [round(low - 1, 1), round(high + 1, 1)]
+
+
+# Training
+
+
+def curve_chart(steps: Sequence[float], values: Sequence[float], title: str) -> Any:
+    """One figure of a training over its steps.
+
+    Args:
+        title: of the axis of the values.
+    """
+    rows = [{"step": s, "value": v} for s, v in zip(steps, values, strict=True)]
+    line = alt.Chart(data(rows)).mark_line(color=ACCENT, point=len(rows) < 60, strokeWidth=2)
+    encoded = line.encode(
+        x=alt.X("step:Q", title="step"),
+        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False)),
+        tooltip=[alt.Tooltip("step:Q"), alt.Tooltip("value:Q", title=title, format=".3f")],
+    )
+    return themed(encoded.properties(width="container", height=200))

@@ -1,0 +1,399 @@
+"""What a report is made of: sections of sentences, tables and figures, built once for all formats.
+
+`audit.py`, `comparison.py`, `mitigation.py` and `calibration.py` build documents of typed results;
+`terminal.py`, `html/`, `markdown.py` and `latex.py` render them and know nothing of findings.
+
+A document holds text as it came, from models and files too: every renderer makes it inert for its
+own medium. Figures have ASCII signs; a renderer may typeset them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from rich.text import Text
+
+from evenhand.text import one_line
+
+SUMMARY, DETAILS, PAGE = 0, 1, 2
+"""How deep a block lies: in every format; in `--details` and on the page; on the page alone."""
+NONE = "-"
+"""Text of a cell for which there is no data."""
+_GAP = 2
+_HEAD = 20
+"""Columns that a row's name needs at least; a longer one is broken."""
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """A cell of a table.
+
+    Attributes:
+        text: what is shown.
+        key: what the column is sorted by; None sorts by the text.
+        strong: whether it is significant, by the test that `Table.strong` names.
+        limits: its interval in short, shown behind it: "[-84, -35]".
+    """
+
+    text: str
+    key: float | None = None
+    strong: bool = False
+    limits: str = ""
+
+    def marked(self) -> str:
+        """With a star where it is strong, or room for one, and its interval."""
+        star = "*" if self.strong else " " if self.limits else ""
+        return f"{self.text}{star} {self.limits}".rstrip()
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: its head.
+        drop: 0 is always shown; where there is no room, the highest are left out first.
+        short: the head where there is no room for the intervals of its cells.
+    """
+
+    name: str
+    drop: int = 0
+    short: str = ""
+
+    @property
+    def width(self) -> int:
+        """Characters of the head, broken into its words."""
+        return max(map(len, self.name.split()), default=0)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table; `group` is what a `Filter` limits rows to."""
+
+    head: str
+    cells: Sequence[TableCell]
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        caption: what it shows.
+        columns: the first is that of the rows' heads.
+        strong: what a strong cell means: "p < 0.05 after Holm"; empty where none is strong.
+        most: how many rows a summary shows, the first ones; None for all.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[TableRow]
+    strong: str = ""
+    most: int | None = None
+    depth: int = SUMMARY
+
+    @property
+    def legend(self) -> str:
+        """The caption with what a star means."""
+        return f"{self.caption} (* {self.strong})" if self.strong else self.caption
+
+    def shortened(self) -> Table:
+        """The rows of a summary; the caption says how many of all these are."""
+        if self.most is None or len(self.rows) <= self.most:
+            return self
+        caption = f"{self.caption}: {self.most} of {len(self.rows)}"
+        return replace(self, caption=caption, rows=self.rows[: self.most])
+
+    def fitting(self, width: int) -> Table:
+        """Without as many of its columns as the width, in characters, demands."""
+        table = self
+        for drop in sorted({column.drop for column in self.columns} - {0}, reverse=True):
+            if table.width() <= width:
+                return table
+            kept = [n for n, column in enumerate(table.columns) if column.drop != drop]
+            rows = [replace(row, cells=[row.cells[n - 1] for n in kept if n]) for row in table.rows]
+            table = replace(table, columns=[table.columns[n] for n in kept], rows=rows)
+        return table if table.width() <= width else table._without_limits()
+
+    def width(self) -> int:
+        """Characters of the widest line, the rows' heads broken."""
+        widest = [column.width for column in self.columns]
+        for row in self.rows:
+            cells = [len(row.head), *(len(cell.marked()) for cell in row.cells)]
+            widest = [max(pair) for pair in zip(widest, cells, strict=True)]
+        return min(widest[0], _HEAD) + sum(widest[1:]) + _GAP * len(widest)
+
+    def _without_limits(self) -> Table:
+        columns = [replace(each, name=each.short or each.name) for each in self.columns]
+        rows = [
+            replace(row, cells=[replace(cell, limits="") for cell in row.cells])
+            for row in self.rows
+        ]
+        return replace(self, columns=columns, rows=rows)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart, what it shows in words, and its figures as a table.
+
+    Attributes:
+        name: short and unique in the document.
+        title: its heading.
+        alt: the chart in words, for those who do not see it.
+        chart: makes the Altair chart; called only where charts are drawn.
+        table: its figures; None where another table of the document has them.
+        note: how to read it.
+        zoom: whether it has buttons to zoom.
+        groups: whether a `Filter` limits it, too.
+        drawing: the chart in characters for a width; None where it has none.
+    """
+
+    kind: ClassVar[str] = "figure"
+    name: str
+    title: str
+    alt: str
+    chart: Callable[[], Any]
+    table: Table | None = None
+    note: str = ""
+    zoom: bool = False
+    groups: bool = False
+    drawing: Callable[[int], Text | None] | None = None
+    depth: int = SUMMARY
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Figures beside each other where there is room."""
+
+    kind: ClassVar[str] = "columns"
+    blocks: Sequence[Figure]
+    depth: int = SUMMARY
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What the rows and charts of a section can be limited to."""
+
+    kind: ClassVar[str] = "filter"
+    label: str
+    groups: Sequence[str]
+    depth: int = PAGE
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Blocks behind a heading until they are asked for."""
+
+    kind: ClassVar[str] = "folded"
+    title: str
+    blocks: Sequence[Block]
+    open: bool = False
+    depth: int = SUMMARY
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and what they are."""
+
+    kind: ClassVar[str] = "facts"
+    rows: Sequence[tuple[str, str]]
+    depth: int = PAGE
+
+
+@dataclass(frozen=True)
+class Paragraphs:
+    """Paragraphs; as code, they keep their lines."""
+
+    kind: ClassVar[str] = "paragraphs"
+    texts: Sequence[str]
+    code: bool = False
+    depth: int = SUMMARY
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages as they were sent: (role, content)."""
+
+    kind: ClassVar[str] = "conversation"
+    title: str
+    messages: Sequence[tuple[str, str]]
+    open: bool = False
+    depth: int = PAGE
+
+
+@dataclass(frozen=True)
+class ComparedAnswer:
+    """One of two answers to the same question.
+
+    Attributes:
+        identity: id of the user who asked.
+        user: what that user says of themselves.
+        outcome: how the answer was scored.
+        why: what led to the score; may be empty.
+        text: as the model gave it.
+        veiled: whether it is hidden until asked for.
+    """
+
+    identity: str
+    user: str
+    outcome: str
+    why: str
+    text: str
+    veiled: bool
+
+
+@dataclass(frozen=True)
+class ComparedAnswers:
+    """One question and two answers to it, the better one first."""
+
+    benchmark: str
+    source: str
+    question: str
+    answers: tuple[ComparedAnswer, ComparedAnswer]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Pairs of answers, to be chosen by user and benchmark.
+
+    Attributes:
+        users: (id, text) of those who stand in a pair.
+    """
+
+    kind: ClassVar[str] = "answers"
+    pairs: Sequence[ComparedAnswers]
+    users: Sequence[tuple[str, str]]
+    depth: int = PAGE
+
+    @property
+    def benchmarks(self) -> list[str]:
+        """Benchmarks of the pairs."""
+        return list(dict.fromkeys(pair.benchmark for pair in self.pairs))
+
+
+Block = Table | Figure | Columns | Filter | Folded | Facts | Paragraphs | Conversation | Answers
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section.
+
+    Attributes:
+        name: for links to it.
+        title: its heading.
+        sentences: what was found; the first is the most important, empty ones are left out.
+        blocks: what follows.
+        warnings: what a reader must know before believing the figures.
+        depth: of its sentences and warnings; each block has its own.
+    """
+
+    name: str
+    title: str
+    sentences: Sequence[str]
+    blocks: Sequence[Block] = ()
+    warnings: Sequence[str] = ()
+    depth: int = SUMMARY
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole report.
+
+    Attributes:
+        title: what it is: "evenhand audit of openai/gpt-4o".
+        question: what it answers, the heading of the page.
+        subtitle: how much was asked.
+        source: what was asked and how, short enough for a table's caption.
+    """
+
+    title: str
+    question: str
+    subtitle: str
+    source: str
+    sections: Sequence[Section]
+
+    def figures(self) -> Iterator[Figure]:
+        """All figures in their order."""
+        for section in self.sections:
+            yield from _figures(section.blocks)
+
+
+def _figures(blocks: Sequence[Block]) -> Iterator[Figure]:
+    for block in blocks:
+        if isinstance(block, Figure):
+            yield block
+        elif isinstance(block, Columns | Folded):
+            yield from _figures(block.blocks)
+
+
+def tables_of(blocks: Sequence[Block], depth: int) -> Iterator[Table]:
+    """The tables up to a depth, those of figures too."""
+    for block in blocks:
+        if block.depth > depth:
+            continue
+        if isinstance(block, Columns | Folded):
+            yield from tables_of(block.blocks, depth)
+        table = block.table if isinstance(block, Figure) else block
+        if isinstance(table, Table) and table.depth <= depth and table.rows:
+            yield table
+
+
+def points(value: float | None) -> TableCell:
+    """A figure in points."""
+    return TableCell(NONE) if value is None else TableCell(f"{round(value, 1) + 0.0:.1f}", value)
+
+
+def change(value: float | None, *, strong: bool = False) -> TableCell:
+    """A difference in points, with its sign."""
+    return TableCell(NONE) if value is None else TableCell(signed(value, 1), value, strong)
+
+
+def interval(
+    limits: tuple[float, float] | None, *, sign: bool = True, digits: int = 1
+) -> TableCell:
+    """An interval."""
+    if limits is None:
+        return TableCell(NONE)
+    low, high = (signed(v, digits) if sign else f"{v + 0.0:.{digits}f}" for v in limits)
+    return TableCell(f"{low} to {high}", limits[0])
+
+
+def p_value(value: float | None) -> TableCell:
+    """A p-value."""
+    return TableCell(NONE) if value is None else TableCell(p_text(value).removeprefix("= "), value)
+
+
+def count(value: int) -> TableCell:
+    """A number of things."""
+    return TableCell(f"{value:,}", value)
+
+
+def decimals(value: float | None, digits: int) -> TableCell:
+    """A figure that is not in points."""
+    return TableCell(NONE) if value is None else TableCell(f"{value + 0.0:.{digits}f}", value)
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign; nothing is ever minus zero."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def p_text(value: float) -> str:
+    """A p-value after the word p."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names on one line each; those that are equal there get a number."""
+    lines = [one_line(name, 60) for name in names]
+    return [f"{name} ({n})" if name in lines[:n] else name for n, name in enumerate(lines)]
+
+
+def minus(text: str) -> str:
+    """With minus signs, as wide as a plus, before figures; hyphens within words stay."""
+    return re.sub(r"(?<![\w.,-])-(?=\d)", "−", text)

@@ -1,0 +1,344 @@
+"""The last sections of a report: the answers themselves, and how everything was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from evenhand import __version__
+from evenhand.analysis.evidence import AnswerPair, AuditDetails, ShownAnswer
+from evenhand.analysis.results import Audit, JudgePair
+from evenhand.axes import AXES
+from evenhand.benchmarks.item import Item
+from evenhand.calibration.agreement import shipped_calibration
+from evenhand.report.document import (
+    DETAILS,
+    NONE,
+    PAGE,
+    Answers,
+    Block,
+    Column,
+    ComparedAnswer,
+    ComparedAnswers,
+    Conversation,
+    Facts,
+    Folded,
+    Paragraphs,
+    Section,
+    Table,
+    TableCell,
+    TableRow,
+    change,
+    count,
+    decimals,
+    interval,
+    p_value,
+    points,
+)
+from evenhand.report.tables import benchmarks_table
+from evenhand.report.wording import (
+    calibration_sentence,
+    check_sentence,
+    evidence_sentences,
+    missing_sentence,
+    swap_sentence,
+)
+from evenhand.study.study import Study
+from evenhand.text import one_line
+
+NO_IDENTITY = "no identity stated"
+_MOST_OF_A_QUESTION = 1500
+_FIRST_QUESTIONS = "The first question of each benchmark, as sent"
+
+_PAPER = """@inproceedings{vijjini2025exploring,
+  title     = {Exploring Safety-Utility Trade-Offs in Personalized Language Models},
+  author    = {Vijjini, Anvesh Rao and Basu Roy Chowdhury, Somnath and Chaturvedi, Snigdha},
+  booktitle = {Proceedings of NAACL 2025},
+  year      = {2025},
+  url       = {https://arxiv.org/abs/2406.11107}
+}"""
+_TOOL = """@software{evenhand,
+  title   = {evenhand: does a personalized language model treat every user even-handedly?},
+  author  = {{The evenhand developers}},
+  version = {%s}
+}"""
+
+
+# The answers themselves
+
+
+def evidence_section(details: AuditDetails, *, redact: bool = False) -> Section:
+    """Pairs of answers to the same question, and what a reader can choose them by."""
+    title = "The answers themselves"
+    if redact:
+        extent, *_ = evidence_sentences(details.evidence)
+        sentences = [extent, "The texts of questions and answers are left out of this report."]
+        return Section("evidence", title, sentences, depth=PAGE)
+    texts = {
+        c.identity.id: one_line(c.identity.text) or NO_IDENTITY
+        for c in details.conditions
+        if c.identity.kind != "placebo"
+    }
+    pairs = [_pair(pair, texts) for pair in details.evidence.pairs]
+    shown = {answer.identity for pair in pairs for answer in pair.answers}
+    users = [(name, text) for name, text in texts.items() if name in shown]
+    sentences = evidence_sentences(details.evidence)
+    if pairs:
+        sentences.append(
+            "Underlined words are not in the other answer. Answers judged harmful are blurred "
+            "until you choose to show them."
+        )
+    return Section("evidence", title, sentences, [Answers(pairs, users)], depth=PAGE)
+
+
+def _pair(pair: AnswerPair, texts: dict[str, str]) -> ComparedAnswers:
+    parts = [pair.item.benchmark, pair.item.subgroup, f"question {pair.item.id}"]
+    if pair.sample:
+        parts.append(f"sample {pair.sample + 1}")
+    better, worse = (_answer(pair.item, each, texts) for each in (pair.better, pair.worse))
+    return ComparedAnswers(
+        benchmark=one_line(pair.item.benchmark, 200),
+        source=", ".join(one_line(part, 80) for part in parts if part),
+        question=_shortened(pair.item.prompt),
+        answers=(better, worse),
+    )
+
+
+def _answer(item: Item, answer: ShownAnswer, texts: dict[str, str]) -> ComparedAnswer:
+    low, between, high = AXES[item.axis].outcomes
+    outcome = low if answer.score <= 0 else high if answer.score >= 1 else between
+    return ComparedAnswer(
+        identity=answer.identity,
+        user=texts[answer.identity],
+        outcome=f"{outcome}, score {answer.score:g}",
+        why=one_line(answer.why, 400) or _reason(item),
+        text=answer.text,
+        veiled=item.axis == "safety" and answer.score < 1,
+    )
+
+
+def _reason(item: Item) -> str:
+    """What the scorer looked for, where it says nothing of this one answer."""
+    if item.scorer == "code":
+        return "scored by the tests of the task"
+    if item.answer:
+        return f"the right answer is {one_line(item.answer)}"
+    return "scored by the offline refusal judge" if item.scorer == "refusal" else ""
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _MOST_OF_A_QUESTION:
+        return text
+    left_out = len(text) - _MOST_OF_A_QUESTION
+    return f"{text[:_MOST_OF_A_QUESTION]} [{left_out:,} characters not shown]"
+
+
+# How everything was measured
+
+
+def method_section(audit: Audit, details: AuditDetails, *, redact: bool = False) -> Section:
+    """Prompts as sent, decoding, the judge, checks, how to repeat it, citation, limits."""
+    questions = [(item.benchmark, _shortened(item.prompt)) for item in details.examples]
+    return Section(
+        "method",
+        "How it was measured, and its limits",
+        [check_sentence(audit, details.placement), missing_sentence(audit.head), *_limits(audit)],
+        [
+            Facts(list(_decoding(audit, details))),
+            *_detail_blocks(audit),
+            Folded("To repeat it", [Paragraphs(list(_repeat(details)), code=True)], open=True),
+            Folded("To cite it", [Paragraphs([_PAPER, _TOOL % __version__], code=True)]),
+            Folded("Exactly what was sent", list(_prompts(details)), open=True),
+            *([] if redact else [Conversation(_FIRST_QUESTIONS, questions)]),
+        ],
+        depth=PAGE,
+    )
+
+
+def details_section(audit: Audit) -> Section:
+    """What `--details` adds on a terminal."""
+    title = "Benchmarks, missing scores, judges"
+    return Section("method", title, [], list(_detail_blocks(audit)), depth=DETAILS)
+
+
+def _detail_blocks(audit: Audit) -> Iterator[Block]:
+    yield benchmarks_table(audit.axes)
+    yield _missing_table(audit)
+    yield Folded("Missing scores by identity", [_missing_people_table(audit)], depth=DETAILS)
+    if len(audit.judges) > 1:
+        yield _judges_table(audit)
+    if audit.judge_pairs:
+        yield _agreement_table(audit.judge_pairs)
+        tables = [_agreement_by_identity(pair) for pair in audit.judge_pairs]
+        yield Folded("Agreement of judges by identity", tables, depth=DETAILS)
+    if audit.judge_swaps:
+        yield Paragraphs([swap_sentence(check) for check in audit.judge_swaps], depth=DETAILS)
+
+
+def _limits(audit: Audit) -> Iterator[str]:
+    judged = any(AXES[axis].is_judged for axis in audit.axes)
+    for judge in audit.judge.split("+") if judged else []:
+        yield calibration_sentence(judge, shipped_calibration(judge))
+    yield (
+        "The results hold for this model, these wordings and questions like these. Here, users "
+        "state their identity explicitly; real users show who they are in other ways."
+    )
+
+
+def _decoding(audit: Audit, details: AuditDetails) -> Iterator[tuple[str, str]]:
+    known = {name: value for name, value in audit.decoding.items() if value not in (None, [], {})}
+    yield "Decoding", ", ".join(f"{name} {one_line(str(v))}" for name, v in known.items())
+    yield "How the system message is sent", audit.placement
+    yield "Scorers", ", ".join(sorted({item.scorer for item in details.examples}))
+    yield "Judge of safety and over-refusal", f"{audit.judge}; it never sees who asked"
+    yield "Worked examples in each prompt", str(details.study.get("shots", 0))
+    if details.study.get("limit"):
+        yield "Limit", f"{details.study['limit']} questions of each benchmark"
+    yield "Choice and order of questions", f"seed {details.study.get('seed', 0)}"
+
+
+def _missing_table(audit: Audit) -> Table:
+    head = audit.head
+    rows = [
+        TableRow(
+            AXES[name].label,
+            [
+                count(axis.missing.count),
+                TableCell(NONE),
+                p_value(axis.missing.p_value),
+                interval(axis.missing.bias_bounds, sign=False),
+            ],
+        )
+        for name, axis in audit.axes.items()
+        if axis.missing
+    ]
+    for name, people in (
+        ("identities", head.identities),
+        ("placebos", head.placebos),
+        ("no identity", [head.baseline]),
+    ):
+        if people:
+            unscored, done = sum(p.unscored for p in people), sum(p.done for p in people)
+            empty = [TableCell(NONE)] * 2
+            rows.append(TableRow(name, [count(unscored), count(done), *empty]))
+    columns = [
+        Column("Scores of"),
+        Column("missing"),
+        Column("of", drop=1),
+        Column("p of equal shares", drop=2),
+        Column("bounds of the plug-in PB"),
+    ]
+    caption = "Missing scores, and what the plug-in PB could be whatever they were"
+    return Table(caption, columns, rows, depth=DETAILS)
+
+
+def _missing_people_table(audit: Audit) -> Table:
+    head = audit.head
+    rows = [
+        TableRow(
+            person.text or NO_IDENTITY,
+            [count(person.done), count(person.unscored), count(person.failed_attempts)],
+        )
+        for person in (head.baseline, *head.identities, *head.placebos)
+    ]
+    columns = map(Column, ["I am ...", "answers", "unscored", "failed attempts"])
+    caption = "Answers, those without a score, and failed attempts"
+    return Table(caption, list(columns), rows, depth=DETAILS)
+
+
+def _judges_table(audit: Audit) -> Table:
+    rows = [
+        TableRow(
+            judge.judge,
+            [
+                count(judge.verdicts),
+                count(judge.unscored),
+                count(judge.failed_attempts),
+                count(judge.prompt_tokens + judge.completion_tokens),
+            ],
+        )
+        for judge in audit.judges
+    ]
+    columns = map(Column, ["Judge", "verdicts", "unscored", "failed attempts", "tokens"])
+    caption = f"Judges; the figures use the scores of {one_line(audit.judge)}"
+    return Table(caption, list(columns), rows, depth=DETAILS)
+
+
+def _agreement_table(pairs: list[JudgePair]) -> Table:
+    rows = [
+        TableRow(
+            f"{pair.first} / {pair.second}, {AXES[pair.axis].label}",
+            [
+                points(pair.agreement),
+                interval(pair.agreement_interval, sign=False),
+                decimals(pair.kappa, 2),
+                p_value(pair.agreement_p),
+                p_value(pair.difference_p),
+            ],
+        )
+        for pair in pairs
+    ]
+    columns = [
+        Column("Judges"),
+        Column("agree"),
+        Column("95% interval"),
+        Column("kappa", drop=2),
+        Column("p of equal agreement", drop=1),
+        Column("p of equal difference", drop=1),
+    ]
+    caption = "Agreement of judges in percent; p-values of its being equal for every identity"
+    return Table(caption, columns, rows, depth=DETAILS)
+
+
+def _agreement_by_identity(pair: JudgePair) -> Table:
+    rows = [
+        TableRow(identity.id, [points(identity.agreement), change(identity.difference)])
+        for identity in sorted(pair.identities, key=lambda each: each.agreement)
+    ]
+    names = f"{one_line(pair.first)} and {one_line(pair.second)}"
+    caption = f"{names} on {AXES[pair.axis].label}, least agreement first"
+    columns = map(Column, ["Identity", "agree", "difference of scores"])
+    return Table(caption, list(columns), rows, depth=DETAILS)
+
+
+def _prompts(details: AuditDetails) -> Iterator[Block]:
+    """The first condition of each kind under every cue and defense."""
+    yield Paragraphs(
+        [
+            "One conversation of each kind; {question} stands where each question went. The "
+            "questions are the same for every user."
+        ]
+    )
+    kinds = {"baseline": NO_IDENTITY, "identity": "an identity", "placebo": "a placebo"}
+    seen = set()
+    for c in details.conditions:
+        key = (c.cue, c.defense, c.identity.kind)
+        if key not in seen:
+            seen.add(key)
+            title = f"Cue {c.cue}, defense {c.defense}: {kinds[c.identity.kind]}"
+            messages = [(message["role"], message["content"]) for message in c.example]
+            yield Conversation(title, messages, open=c.identity.kind == "identity")
+    for kind, prompt in details.placement.get("prompts", {}).items():
+        title = f"The {kind} as the model read it, chat template included"
+        yield Conversation(title, [("prompt", _shortened(prompt))])
+
+
+def _repeat(details: AuditDetails) -> Iterator[str]:
+    """The command, and the study file that it names."""
+    usual = Study(model="any").model_dump(mode="json")
+    study = {"model": details.study["model"]} | {
+        name: value for name, value in details.study.items() if value != usual.get(name)
+    }
+    if isinstance(study.get("decoding"), dict):
+        study["decoding"] = {
+            name: value
+            for name, value in study["decoding"].items()
+            if value != usual["decoding"].get(name)
+        }
+    yield f"evenhand audit study.yaml --out {Path(details.folder).name}-again"
+    yield (
+        f"# study.yaml, evenhand {__version__}\n"
+        + yaml.safe_dump(study, sort_keys=False, allow_unicode=True).strip()
+    )

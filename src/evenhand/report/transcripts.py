@@ -1,0 +1,65 @@
+"""Every answer of a run as one line of JSON: what was asked, answered and scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from evenhand.analysis.grid import select_judge
+from evenhand.axes import AXES
+from evenhand.store.store import Store, StoredAnswer
+
+
+def transcript_lines(
+    store: Store, judge: str | None = None, *, redact: bool = False
+) -> Iterator[str]:
+    """One line of JSON for each answer, item by item, read as it goes.
+
+    Fields: benchmark, item, subgroup, axis, identity, kind (identity, placebo or baseline), cue,
+    defense, sample, messages (as sent), answer (null where the endpoint rejected the question),
+    thought, outcome and finish (how the answer ended), score (0 to 1, or null), unscored (the
+    reason, or null), judge (whose score) and why (what led to it).
+
+    Args:
+        judge: whose scores; None as `select_judge` says.
+        redact: leaves out all texts: messages, answer, thought and why.
+
+    Raises:
+        RunFolderError: this judge has scored nothing in the run.
+        StoreError: the store cannot be read.
+    """
+    name, number = select_judge(store, judge)
+    own = store.own_judge()
+    for answer in store.stored_answers(judge=number):
+        judged = name != own and AXES[answer.item.axis].is_judged
+        line = json.dumps(_fields(answer, name if judged else answer.item.scorer, redact))
+        # ASCII alone, so that no character of an answer is one that a terminal obeys.
+        yield line.replace("\x7f", "\\u007f") + "\n"
+
+
+def _fields(answer: StoredAnswer, scorer: str, redact: bool) -> dict[str, Any]:
+    condition, item = answer.condition, answer.item
+    texts = {
+        "messages": answer.messages,
+        "answer": answer.text,
+        "thought": answer.thought,
+        "why": answer.why,
+    }
+    return {
+        "benchmark": item.benchmark,
+        "item": item.id,
+        "subgroup": item.subgroup,
+        "axis": item.axis,
+        "identity": condition.identity.id,
+        "kind": condition.identity.kind,
+        "cue": condition.cue,
+        "defense": condition.defense,
+        "sample": answer.sample,
+        "outcome": answer.outcome,
+        "finish": answer.finish,
+        "score": answer.score,
+        "unscored": answer.reason or None,
+        "judge": scorer,
+        **({} if redact else texts),
+    }
