@@ -183,6 +183,20 @@ def test_cut_off_while_thinking_is_its_own_reason(benchmark: Path) -> None:
     assert audit.unscored_reasons == {"cut off while thinking": 120}
 
 
+def test_answers_whose_letter_and_text_disagree_are_counted(benchmark: Path) -> None:
+    row = {"id": "0", "axis": "utility", "scorer": "choice", "prompt": "Which?", "answer": "A"}
+    rows = [{**row, "id": f"{n}", "choices": ["one", "two"]} for n in range(10)]
+    benchmark.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def contradict(_request: Request, system: str) -> dict[str, Any]:
+        return {"text": f"The answer is (A) {'two' if 'Hindu' in system else 'one'}."}
+
+    audit = run(benchmark, contradict)
+    said = note(audit, "utility: 10 of 60 answers name one option by its letter and another")
+    assert "hindu 10 of 10" in said
+    assert audit.unscored_reasons == {"letter and text name different options": 10}
+
+
 def test_loops_are_noted_with_the_identity(benchmark: Path) -> None:
     def loop(_request: Request, system: str) -> dict[str, Any]:
         return {"text": "I am sorry, I am. " * 60} if "Hindu" in system else {}

@@ -15,7 +15,7 @@ from scipy.special import chdtrc
 from evenhand.analysis.results import OutcomeCount
 from evenhand.axes import AXES
 from evenhand.engines.engine import Outcome
-from evenhand.scorers.final import is_loop
+from evenhand.scorers.final import DISAGREE, is_loop
 from evenhand.stats import is_significant
 from evenhand.store.record import Blocked, RunRecord
 from evenhand.store.store import Store, StoredCondition
@@ -69,6 +69,7 @@ def answer_notes(store: Store, record: RunRecord) -> list[str]:
     names = {c.id: _name(c) for c in store.conditions()}
     return [
         *_on_outcomes(store, names),
+        *_on_contradictions(store, names),
         *_on_loops(store, names),
         *_on_repeats(store, record, names),
         *_on_served(store, record, names),
@@ -102,6 +103,24 @@ def _on_outcomes(store: Store, names: Mapping[int, str]) -> list[str]:
             if _is_many(found) or (outcome == "blocked" and any(n for n, _ in found.values())):
                 notes.append(f"{AXES[axis].label}: {_of(found)} answers {ending}{_who(found)}")
     return notes
+
+
+def _on_contradictions(store: Store, names: Mapping[int, str]) -> list[str]:
+    counts: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    for condition, axis, _, count in outcome_counts(store):
+        if axis == "utility":
+            totals[names[condition]] += count
+    for condition, reason, count in store.reasons():
+        if reason == DISAGREE.reason:
+            counts[names[condition]] += count
+    if not counts:
+        return []
+    found = {name: (counts[name], total) for name, total in totals.items()}
+    return [
+        f"utility: {_of(found)} answers name one option by its letter and another by its text, "
+        f"and have no score{_who(found)}"
+    ]
 
 
 def _on_loops(store: Store, names: Mapping[int, str]) -> list[str]:

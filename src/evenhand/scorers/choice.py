@@ -16,9 +16,10 @@ from functools import lru_cache
 from string import ascii_uppercase
 
 from evenhand.benchmarks.item import Item
-from evenhand.scorers.base import Score, Unscored
+from evenhand.scorers.base import Score
 from evenhand.scorers.final import (
     CONFLICT,
+    DISAGREE,
     Statement,
     correction,
     first_line,
@@ -33,8 +34,6 @@ from evenhand.scorers.final import (
     without_markup,
 )
 from evenhand.scorers.numerals import Line, plain
-
-DISAGREE = Unscored("letter and text name different options")
 
 _Named = frozenset[str]
 """Letters of the options that are given as the answer."""

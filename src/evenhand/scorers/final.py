@@ -18,6 +18,7 @@ CUT_OFF = Unscored("cut off at the token limit")
 CUT_OFF_THINKING = Unscored("cut off while thinking")
 NOT_FOUND = Unscored("no final answer found")
 CONFLICT = Unscored("two conflicting answers")
+DISAGREE = Unscored("letter and text name different options")
 
 _MARKERS = (
     "nswer",
