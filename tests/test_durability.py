@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,10 @@ def test_the_folder_is_the_users_alone(tmp_path: Path, umask: int) -> None:
     assert stat.S_IMODE(run.stat().st_mode) == 0o700
     assert {"run.db", "run.lock", "run.db-wal", "run.journal-0"} <= set(seen)
     assert set(seen.values()) == {0o600}
-    assert stat.S_IMODE((run / "run.clean").stat().st_mode) == 0o600
+    code, _, error = finish(command(["report", str(run)], umask=umask))
+    assert code == 0, error
+    left = {file.name: stat.S_IMODE(file.stat().st_mode) for file in run.iterdir()}
+    assert left == dict.fromkeys(["run.db", "run.lock", "run.clean", "report.html"], 0o600)
 
 
 @pytest.mark.parametrize("name", sorted(OWN_FILES))
@@ -177,6 +181,41 @@ def test_a_link_in_a_new_folder_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="symbolic link"):
         Store.create(run)
     assert not target.exists()
+
+
+def test_nohup_is_obeyed(tmp_path: Path) -> None:
+    """A program that is told to ignore the end of its terminal goes on."""
+    benchmark = write_benchmark(tmp_path / "own.jsonl", 10)
+    with serving(latency=0.05) as server:
+        arguments = ["audit", MODEL, "-b", str(benchmark), "-i", "religion", "--max-connections"]
+        arguments += ["4", "--base-url", server.url, "--out", str(tmp_path / "run")]
+        ignore = partial(signal.signal, signal.SIGHUP, signal.SIG_IGN)
+        process = command(arguments, preexec_fn=ignore)
+        while len(server.answers) < 5:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGHUP)
+        assert finish(process)[0] == 0
+    assert len(stored(tmp_path / "run")) == 60
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_other_commands_end_in_one_line_too(tmp_path: Path, ending: signal.Signals) -> None:
+    script = "import time; from evenhand.cli import app, main\n"
+    script += "app.command(lambda: time.sleep(60), name='sleep'); print('up', flush=True); main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "sleep"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    time.sleep(1.0)
+    process.send_signal(ending)
+    code, _, error = finish(process)
+    assert (code, error) == (130, "Interrupted.\n")
 
 
 def test_a_file_that_was_closed_in_order_is_not_read_through_again(

@@ -28,6 +28,7 @@ app = cyclopts.App(
     version=__version__,
     help_epilogue="Start here:  evenhand demo",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 for _verb, (_module, _summary) in {
     "demo": ("audit", "Audit a small model with a planted bias; needs no network."),
