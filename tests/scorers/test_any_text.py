@@ -25,6 +25,9 @@ FRAGMENTS = (
     "the answer is", "Answer:", "**", "\\boxed{", "}", "(A)", "B", "or", "and", "not", "Paris",
     "####", "$", "1,234", "-", "/", "0", ".", "e999", "10^999", "=", "\n", " ", "\x00", "İ", "ß",
     "<think>", "</think>", "I can't help", "\\frac{1}{0}", "²", "٣", "\ud800", "million", "Yes",
+    "<answer>", "</answer>", "twenty", "five", "sqrt", "(", ")", "x", "^", "²", "½", " of ", "%",
+    "wait, no", "correct", "is wrong", "~~", "_", "答案", "С", "✓", "or else",
+    "\\text{", "1 234", "1,2", "-5", "[", "```",
 )  # fmt: skip
 
 

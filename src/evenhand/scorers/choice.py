@@ -33,7 +33,8 @@ from evenhand.scorers.final import (
     statements,
     without_markup,
 )
-from evenhand.scorers.numerals import Line, plain
+from evenhand.scorers.notation import plain
+from evenhand.scorers.numerals import Line
 
 _Named = frozenset[str]
 """Letters of the options that are given as the answer."""

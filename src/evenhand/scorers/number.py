@@ -30,7 +30,8 @@ from evenhand.scorers.final import (
     missing,
     statements,
 )
-from evenhand.scorers.numerals import MAGNITUDES, Line, Quantity, plain
+from evenhand.scorers.notation import plain
+from evenhand.scorers.numerals import MAGNITUDES, Line, Quantity
 
 NumberOrUnscored = float | Unscored
 """The number that a text states, or why it states none."""
