@@ -4,7 +4,7 @@
     prompt    required; the user's message
     axis      required; safety, over_refusal, utility or relevance
     scorer    required; refusal for safety and over_refusal; choice, number or text for utility;
-              relevance for relevance
+              relevance for relevance; or a scorer of another package
     answer    the right answer: a letter for choice, a number for number, a string for text, a
               letter for each identity that is asked for relevance ("muslim=A, jewish=B");
               required with these, absent with refusal
@@ -29,6 +29,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -39,6 +40,7 @@ from evenhand.benchmarks.prompts import lettered
 from evenhand.benchmarks.task import is_humaneval, read_humaneval
 from evenhand.errors import BenchmarkError, UnknownName
 from evenhand.files import CsvColumns, read_records
+from evenhand.plugins import plugin_names
 from evenhand.text import one_line
 
 _REQUIRED = ("id", "prompt", "axis", "scorer")
@@ -88,6 +90,12 @@ def read_own(path: Path, benchmark: str) -> list[Item]:
     return items
 
 
+@cache
+def _scorers() -> list[str]:
+    """The built-in scorers, and those of other packages."""
+    return plugin_names("scorer", dict.fromkeys(_SCORERS, ""))
+
+
 def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
@@ -102,8 +110,8 @@ def _item(record: _Record, benchmark: str) -> Item:
         if not _text(record, field).strip():
             raise _BadRecordError(f"{field} is missing or empty")
     axis = AXES[_one_of("axis", _text(record, "axis"), list(AXES))].name
-    scorer = _one_of("scorer", _text(record, "scorer"), _SCORERS)
-    if scorer not in _SCORERS_OF[axis]:
+    scorer = _one_of("scorer", _text(record, "scorer"), _scorers())
+    if scorer in _SCORERS and scorer not in _SCORERS_OF[axis]:
         fitting = " or ".join(", ".join(_SCORERS_OF[axis]).rsplit(", ", 1))
         raise _BadRecordError(f"axis {axis} goes with scorer {fitting}, not {scorer}")
     choices = _choices(record, scorer)
@@ -151,7 +159,7 @@ def _choices(record: _Record, scorer: str) -> tuple[str, ...]:
         )
     if not given:
         return ()
-    if scorer not in (*_LETTERED, "text"):
+    if scorer in _SCORERS and scorer not in (*_LETTERED, "text"):
         raise _BadRecordError(f"choices go with scorer choice, relevance or text, not {scorer}")
     if not 2 <= len(given) <= len(ascii_uppercase):
         raise _BadRecordError(f"there must be 2 to 26 choices, not {len(given)}")
@@ -173,6 +181,8 @@ def _answer(record: _Record, scorer: str, choices: tuple[str, ...]) -> str:
         if answer:
             raise _BadRecordError(f"scorer {scorer} takes no answer; leave it empty")
         return ""
+    if scorer not in _SCORERS:  # another package's: what it needs is for it to say
+        return answer
     if not answer:
         raise _BadRecordError(f"answer is missing or empty; scorer {scorer} needs it")
     return _CHECKS[scorer](answer, choices)

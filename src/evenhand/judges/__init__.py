@@ -11,13 +11,13 @@ scorer. A judge is given the item's bare prompt and an answer, never the identit
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 
 from evenhand.engines import engine_type
 from evenhand.errors import MissingExtra, UnknownName
 from evenhand.judges.judge import Judge, Judgment, Settle
 from evenhand.judges.labels import spec_for
+from evenhand.plugins import load_plugin, plugin_names
 from evenhand.run.options import JudgeOptions
 
 __all__ = ["Judge", "JudgeOptions", "Judgment", "Settle", "check_judge", "is_paid", "make_judge"]
@@ -30,7 +30,8 @@ JUDGES: dict[str, str] = {
 }
 """First part of a judge's name -> "module:function" that makes it of its name and `JudgeOptions`.
 
-Loaded when used: a user of one judge need not wait for the packages of the others.
+Loaded when used: a user of one judge need not wait for the packages of the others. Packages add to
+it by the entry point group `evenhand.judges`.
 """
 _WITH_MODEL = ("rubric", "classifier")
 
@@ -44,9 +45,12 @@ def check_judge(name: str, options: JudgeOptions | None = None) -> None:
         UsageError: its labels are malformed.
     """
     kind, _, model = name.partition(":")
+    if kind not in JUDGES and kind in plugin_names("judge", JUDGES):
+        return
     if kind not in JUDGES or bool(model) != (kind in _WITH_MODEL):
-        known = [f"{known}:MODEL" if known in _WITH_MODEL else known for known in JUDGES]
-        raise UnknownName("judge", name, known)
+        known = plugin_names("judge", JUDGES)
+        forms = [f"{each}:MODEL" if each in _WITH_MODEL else each for each in known]
+        raise UnknownName("judge", name, forms)
     if not model:
         return
     if kind == "rubric":
@@ -72,6 +76,5 @@ def make_judge(name: str, options: JudgeOptions | None = None) -> Judge:
     """
     options = options or JudgeOptions()
     check_judge(name, options)
-    module, _, attribute = JUDGES[name.partition(":")[0]].partition(":")
-    made: Judge = getattr(import_module(module), attribute)(name, options)
+    made: Judge = load_plugin("judge", name.partition(":")[0], JUDGES)(name, options)
     return made
