@@ -39,7 +39,7 @@ class Reply:
     raw: bytes
 
 
-class Unreadable(Exception):
+class UnreadableBody(Exception):
     """A reply that is too large, or packed in a way that was not asked for."""
 
 
@@ -85,7 +85,13 @@ class Connection:
                 return Reply(reply.status, {k.lower(): v for k, v in reply.headers.items()}, raw)
         except TimeoutError:
             return f"no answer within {self._timeout:g} s"
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, Unreadable) as error:
+        except (
+            aiohttp.ClientError,
+            HttpProcessingError,
+            OSError,
+            ValueError,
+            UnreadableBody,
+        ) as error:
             return network_error(error)
 
     async def close(self) -> None:
@@ -124,10 +130,10 @@ async def _read(reply: aiohttp.ClientResponse) -> bytes:
     """The body, of which no more is taken in than `MOST_BYTES`.
 
     Raises:
-        Unreadable: it is larger, or packed in a way that was not asked for.
+        UnreadableBody: it is larger, or packed in a way that was not asked for.
     """
     if (reply.content_length or 0) > MOST_BYTES:
-        raise Unreadable(f"the reply is larger than {MOST_BYTES // 2**20} MB")
+        raise UnreadableBody(f"the reply is larger than {MOST_BYTES // 2**20} MB")
     if reply.content_length is not None:
         raw = await reply.read()
     else:
@@ -136,7 +142,7 @@ async def _read(reply: aiohttp.ClientResponse) -> bytes:
         async for part in reply.content.iter_any():
             size += len(part)
             if size > MOST_BYTES:
-                raise Unreadable(f"the reply does not end within {MOST_BYTES // 2**20} MB")
+                raise UnreadableBody(f"the reply does not end within {MOST_BYTES // 2**20} MB")
             parts.append(part)
         raw = b"".join(parts)
     packed = reply.headers.get("Content-Encoding", "identity").strip().lower()
@@ -147,10 +153,10 @@ def unpacked(raw: bytes, packed: str) -> bytes:
     """A body without its compression, never taking more memory than `MOST_BYTES`.
 
     Raises:
-        Unreadable: it is larger than that, malformed, or neither gzip nor deflate.
+        UnreadableBody: it is larger than that, malformed, or neither gzip nor deflate.
     """
     if packed not in ("gzip", "x-gzip", "deflate"):
-        raise Unreadable("the reply is compressed in a way that was not asked for")
+        raise UnreadableBody("the reply is compressed in a way that was not asked for")
     for window in (47, -15):  # with the header of gzip or zlib; without any
         unpack = zlib.decompressobj(window)
         try:
@@ -158,6 +164,6 @@ def unpacked(raw: bytes, packed: str) -> bytes:
         except zlib.error:
             continue
         if unpack.unconsumed_tail:
-            raise Unreadable(f"the reply is larger than {MOST_BYTES // 2**20} MB when unpacked")
+            raise UnreadableBody(f"the reply is larger than {MOST_BYTES // 2**20} MB when unpacked")
         return whole
-    raise Unreadable("the reply is not compressed as it says")
+    raise UnreadableBody("the reply is not compressed as it says")
