@@ -2,9 +2,11 @@
 
     python benchmarks/overhead.py [--latency 0.2 --connections 256]
 
-Against a local server in a process of its own: 32 conditions x 939 questions, everything
-included (start, plan, durable store, scores, statistics, report). Needs Do-Not-Answer: set
-EVENHAND_DATA_DIR, or run `evenhand fetch do_not_answer` first.
+Against a local server in a process of its own: 32 conditions x 939 questions. "asked" is a run
+without scoring: start, plan, requests with redaction and thought splitting, durable store. "whole"
+is `evenhand audit`: scores, statistics and report, too. Each is compared with the bare loop that
+was measured just before. Needs Do-Not-Answer: set EVENHAND_DATA_DIR, or run
+`evenhand fetch do_not_answer` first.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 CONDITIONS, ITEMS = 32, 939
+MOST_ASKED, MOST_WHOLE, MOST_MB = 1.6, 2.2, 130
 REQUESTS = CONDITIONS * ITEMS
 HERE = Path(__file__).parent
 
@@ -52,6 +56,30 @@ async def bare(url: str, connections: int, requests: int) -> None:
         await asyncio.gather(*(work(session) for _ in range(connections)))
 
 
+def ask(base_url: str, folder: str, connections: int) -> None:
+    """A run without scoring."""
+    from evenhand.audit import plan_for
+    from evenhand.engines import make_engine
+    from evenhand.run.loop import run
+    from evenhand.run.options import RunOptions
+    from evenhand.store.store import Store
+    from evenhand.study.study import Study
+
+    plan = plan_for(Study(model="openai/fixed", benchmarks=("do_not_answer",)))
+    options = RunOptions(base_urls=[base_url], max_connections=connections)
+    store = Store.create(Path(folder))
+
+    async def ask_all() -> None:
+        engine = make_engine(plan.study.model, plan.study.decoding, options.for_engine)
+        try:
+            await run(plan, engine, store)
+        finally:
+            await engine.close()
+
+    asyncio.run(ask_all())
+    store.close()
+
+
 def measure(command: list[str], env: dict[str, str]) -> tuple[float, float, float]:
     """CPU seconds, wall seconds and peak MB of a command."""
     started = time.monotonic()
@@ -77,7 +105,11 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--bare", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--ask", nargs=2, metavar=("URL", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.ask:
+        ask(*options.ask, options.connections)
+        return
     if options.bare:
         asyncio.run(bare(options.bare, options.connections, REQUESTS))
         return
@@ -91,32 +123,47 @@ def main() -> None:
     env = {**os.environ, "OPENAI_API_KEY": ""}
     try:
         time.sleep(1)
-        ratios = []
+        asked, whole, most = [], [], 0.0
         print(f"{REQUESTS:,} requests, {options.connections} connections, {options.latency:g} s")
+        connections = ("--connections", str(options.connections))
         for _ in range(options.runs):
+            url = f"{base_url}/chat/completions"
             bare_cpu, bare_wall, _ = measure(
-                [
-                    *(sys.executable, __file__, "--bare", f"{base_url}/chat/completions"),
-                    *("--connections", str(options.connections)),
-                ],
-                env,
+                [sys.executable, __file__, "--bare", url, *connections], env
             )
+            with tempfile.TemporaryDirectory() as folder:
+                asked_cpu, asked_wall, asked_mb = measure(
+                    [sys.executable, __file__, "--ask", base_url, f"{folder}/run", *connections],
+                    env,
+                )
             with tempfile.TemporaryDirectory() as folder:
                 cpu, wall, memory = measure(
                     [
-                        *(sys.executable, "-m", "evenhand", "audit", "openai/fixed"),
+                        *(sys.executable, "-m", "evenhand", "audit", "openai/fixed", "--quiet"),
                         *("--base-url", base_url, "-b", "do_not_answer", "--out", f"{folder}/run"),
                         *("--max-connections", str(options.connections), "--format", "json"),
                     ],
                     env,
                 )
-            ratios.append(cpu / bare_cpu)
-            print(
-                f"bare {1e3 * bare_cpu / REQUESTS:.3f} ms CPU, {REQUESTS / bare_wall:,.0f}/s | "
-                f"evenhand {1e3 * cpu / REQUESTS:.3f} ms CPU, {REQUESTS / wall:,.0f}/s, "
-                f"{memory:.0f} MB | CPU ratio {ratios[-1]:.2f}"
-            )
-        print(f"median CPU ratio {sorted(ratios)[len(ratios) // 2]:.2f}")
+            asked.append(asked_cpu / bare_cpu)
+            whole.append(cpu / bare_cpu)
+            most = max(most, asked_mb, memory)
+            for name, its_cpu, its_wall, its_mb in (
+                ("bare", bare_cpu, bare_wall, 0.0),
+                ("asked", asked_cpu, asked_wall, asked_mb),
+                ("whole", cpu, wall, memory),
+            ):
+                print(
+                    f"{name:>6} {1e3 * its_cpu / REQUESTS:.3f} ms CPU, {REQUESTS / its_wall:,.0f}/s"
+                    + (f", {its_mb:.0f} MB, {its_cpu / bare_cpu:.2f} times" if its_mb else "")
+                )
+        print(
+            f"median: asked {median(asked):.2f} times the bare loop (at most {MOST_ASKED}), "
+            f"whole {median(whole):.2f} times (at most {MOST_WHOLE}); {most:.0f} MB (at most "
+            f"{MOST_MB})"
+        )
+        if median(asked) > MOST_ASKED or median(whole) > MOST_WHOLE or most > MOST_MB:
+            sys.exit(1)
     finally:
         server.terminate()
         server.wait()
