@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from endpoints.asking import ask
+from endpoints.asking import always, ask, chat
 from server import serving
 
 SECRET = "tok-0123456789abcdef"
@@ -93,3 +93,11 @@ def test_extra_fields_may_be_repeated(tmp_path: Path) -> None:
         found = ask(server, tmp_path, "--extra", "min_p=0.1", "--extra", 'user="someone"')
     assert found.code == 0, found.err
     assert (server.bodies[-1]["min_p"], server.bodies[-1]["user"]) == (0.1, "someone")
+
+
+def test_a_header_may_hold_the_name_of_the_model(tmp_path: Path) -> None:
+    model = "some-model-2026"
+    with serving(reply=always(chat({"content": "Sure."}, model=model))) as server:
+        found = ask(server, tmp_path, "--header", f"X-Model={model}", model=f"openai/{model}")
+    assert found.code == 0, found.err
+    assert {r.served for r in found.rows} == {model}

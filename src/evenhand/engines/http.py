@@ -26,7 +26,7 @@ from evenhand.engines.rules import action_for, pause_of, refused_settings
 from evenhand.engines.secrets import Redactor
 from evenhand.engines.services import JUDGE_KEY, Service, known_keys, services
 from evenhand.engines.throttle import Endpoint, Fleet, backoff
-from evenhand.engines.wire import Completion, Fault, Wire, fault_of
+from evenhand.engines.wire import Completion, Fault, Wire, fault_of, is_secret_name
 from evenhand.errors import (
     AuthenticationError,
     EngineError,
@@ -132,8 +132,10 @@ class HTTPEngine:
         self.model = model
         self._key = key
         self._headers = dict(headers or {})
-        hidden = [key, *self._headers.values(), *(query or {}).values(), *known_keys()]
-        self._redact = Redactor(hidden)
+        sent = [*self._headers.items(), *(query or {}).items()]
+        keys = [key, *known_keys(), *(value for name, value in sent if is_secret_name(name))]
+        self._hide_keys = Redactor(keys)
+        self._redact = Redactor([*keys, *(value for _, value in sent)])
         self._refuse_stored_keys(decoding, [model, *urls])
         self._decoding = decoding
         self._wire = _wire_of(service, served_name, decoding)
@@ -369,7 +371,7 @@ class HTTPEngine:
         if text not in self._labels:
             if len(self._labels) > 1000:
                 self._labels.clear()
-            self._labels[text] = one_line(self._redact(text))
+            self._labels[text] = one_line(self._hide_keys(text))
         return self._labels[text]
 
     # What concerns more than one request
@@ -503,12 +505,12 @@ class HTTPEngine:
             UsageError: one does.
         """
         extra = orjson.dumps([decoding.extra, decoding.stop]).decode()
-        if self._redact.found_in(extra):
+        if self._hide_keys.found_in(extra):
             raise UsageError(
                 "--extra or --stop holds a key, and would be stored with the run; give headers "
                 "with --header, which stores no value"
             )
-        if any(self._redact.found_in(text) for text in texts):
+        if any(self._hide_keys.found_in(text) for text in texts):
             raise UsageError(f"the name of the model or {self._flag} holds a key; take it out")
 
     def _with_query(self, url: str) -> str:
