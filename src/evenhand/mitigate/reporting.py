@@ -14,26 +14,11 @@ from evenhand.errors import StoreError
 from evenhand.files import write_file
 from evenhand.mitigate.results import IdentityGroup, Mitigation
 from evenhand.mitigate.search import SearchResult
-from evenhand.report import markdown
+from evenhand.report import document as doc
+from evenhand.report import markdown, wording
 from evenhand.report.comparison import arm_names, comparison_sections
-from evenhand.report.document import (
-    PAGE,
-    SUMMARY,
-    Block,
-    Column,
-    Document,
-    Section,
-    Table,
-    TableCell,
-    TableRow,
-    change,
-    interval,
-    points,
-    signed,
-)
 from evenhand.report.formats import render
 from evenhand.report.tables import axis_drop
-from evenhand.report.wording import and_list, bias_change_sentence, interval_text
 from evenhand.stats import BiasChange, is_significant
 from evenhand.stats.permutation import ALPHA
 from evenhand.text import one_line
@@ -42,14 +27,14 @@ FORMAT = "evenhand mitigation 1"
 _MOST_TRIALS = 6
 
 
-def mitigation_document(mitigation: Mitigation) -> Document:
+def mitigation_document(mitigation: Mitigation) -> doc.Document:
     """The whole report; its last sections are those of the comparison of all conditions."""
     model, head = one_line(mitigation.model, 80), mitigation.head
     answer, *others = comparison_sections(head)
     items = f"{sum(head.items.values()):,} held-out items"
     blocks = [conditions_table(mitigation), *_on_the_page(answer.blocks)]
     carried = [_carried_over(mitigation)] if mitigation.groups[1:] else []
-    return Document(
+    return doc.Document(
         title=f"evenhand mitigate: {model}",
         question=f"Was the bias of {model} reduced?",
         subtitle=f"{items}, {len(head.identities)} identities; nothing was tuned on these items",
@@ -58,96 +43,96 @@ def mitigation_document(mitigation: Mitigation) -> Document:
             replace(answer, blocks=blocks),
             *(section for section in carried if section.blocks),
             _what_was_done(mitigation),
-            *(replace(each, blocks=_on_the_page(each.blocks), depth=PAGE) for each in others),
+            *(replace(each, blocks=_on_the_page(each.blocks), depth=doc.PAGE) for each in others),
         ],
     )
 
 
-def _on_the_page(blocks: Iterable[Block]) -> list[Block]:
-    return [replace(block, depth=PAGE) for block in blocks]
+def _on_the_page(blocks: Iterable[doc.Block]) -> list[doc.Block]:
+    return [replace(block, depth=doc.PAGE) for block in blocks]
 
 
-def conditions_table(mitigation: Mitigation) -> Table:
+def conditions_table(mitigation: Mitigation) -> doc.Table:
     """Each condition: PB, its change, and the means."""
     head = mitigation.head
     axes = list(head.sides[0].axes)
     columns = [
-        Column("Condition"),
-        Column("PB"),
-        Column("95% interval", drop=7),
-        Column("change", drop=5),
-        Column("95% of the change", drop=5),
-        *(Column(AXES[axis].label, axis_drop(axis, 0)) for axis in axes),
-        *([Column("relevance")] if mitigation.relevance else []),
+        doc.Column("Condition"),
+        doc.Column("PB"),
+        doc.Column("95% interval", drop=7),
+        doc.Column("change", drop=5),
+        doc.Column("95% of the change", drop=5),
+        *(doc.Column(AXES[axis].label, axis_drop(axis, 0)) for axis in axes),
+        *([doc.Column("relevance")] if mitigation.relevance else []),
     ]
     rows = []
     for n, (name, arm) in enumerate(zip(arm_names(head), head.sides, strict=True)):
         bias = _bias_change(head, n)
         cells = [
-            points(arm.pb.estimate if arm.pb else None),
-            interval(arm.pb.interval if arm.pb else None, sign=False),
-            change(bias.difference if bias else None),
-            interval(bias.interval if bias else None),
-            *(points(arm.axes[axis].mean) for axis in axes),
+            doc.points(arm.pb.estimate if arm.pb else None),
+            doc.interval(arm.pb.interval if arm.pb else None, sign=False),
+            doc.change(bias.difference if bias else None),
+            doc.interval(bias.interval if bias else None),
+            *(doc.points(arm.axes[axis].mean) for axis in axes),
         ]
         if mitigation.relevance:
             relevance = mitigation.relevance.get(arm.name)
-            cells.append(points(relevance.mean if relevance else None))
-        rows.append(TableRow(name, cells))
-    return Table("Conditions on held-out items, all identities, in points", columns, rows)
+            cells.append(doc.points(relevance.mean if relevance else None))
+        rows.append(doc.TableRow(name, cells))
+    return doc.Table("Conditions on held-out items, all identities, in points", columns, rows)
 
 
 def _bias_change(comparison: ArmComparison, arm: int) -> BiasChange | None:
     return next((each.bias for each in comparison.changes if each.side == arm), None)
 
 
-def _carried_over(mitigation: Mitigation) -> Section:
+def _carried_over(mitigation: Mitigation) -> doc.Section:
     """PB of each condition for held-out identities and other cues."""
     sentences = []
     if held_out := mitigation.group("test"):
         names = arm_names(held_out)
         sentences = [
             f"{names[each.side]}, on held-out identities: "
-            f"{bias_change_sentence(each.bias, mitigation.margin)}"
+            f"{wording.bias_change_sentence(each.bias, mitigation.margin)}"
             for each in held_out.changes
         ]
     table = carried_over_table(mitigation)
     blocks = [table] if table.columns[1:] else []
-    return Section("carried-over", "Does it carry over?", sentences, blocks)
+    return doc.Section("carried-over", "Does it carry over?", sentences, blocks)
 
 
-def carried_over_table(mitigation: Mitigation) -> Table:
+def carried_over_table(mitigation: Mitigation) -> doc.Table:
     """PB of each condition, for identities and cues that were tuned on and for others."""
     first = mitigation.groups[0].cue
     groups = [g for g in mitigation.groups if g.people != "all" or g.cue != first]
     rows = [
-        TableRow(name, [_carried_cell(group.comparison, n) for group in groups])
+        doc.TableRow(name, [_carried_cell(group.comparison, n) for group in groups])
         for n, name in enumerate(arm_names(mitigation.head))
     ]
-    return Table(
+    return doc.Table(
         "PB by who asks and how, with its change and the 95% interval of the change",
-        [Column("Condition"), *(_carried_column(group, first) for group in groups)],
+        [doc.Column("Condition"), *(_carried_column(group, first) for group in groups)],
         rows,
         strong=f"the change is significant, p < {ALPHA:g}",
     )
 
 
-def _carried_column(group: IdentityGroup, first_cue: str) -> Column:
+def _carried_column(group: IdentityGroup, first_cue: str) -> doc.Column:
     who = {"all": "", "tuning": "tuning identities", "test": "held-out identities"}[group.people]
     cue = f"cue {group.cue}" if group.cue != first_cue else ""
-    return Column(", ".join(filter(None, [who, cue])), drop=4 if who and cue else 0)
+    return doc.Column(", ".join(filter(None, [who, cue])), drop=4 if who and cue else 0)
 
 
-def _carried_cell(comparison: ArmComparison, arm: int) -> TableCell:
+def _carried_cell(comparison: ArmComparison, arm: int) -> doc.TableCell:
     pb, bias = comparison.sides[arm].pb, _bias_change(comparison, arm)
-    cell = points(pb.estimate if pb else None)
+    cell = doc.points(pb.estimate if pb else None)
     if pb is None or bias is None:
         return cell
-    limits = f"({signed(bias.difference, 1)}; {interval_text(bias.interval)})"
+    limits = f"({doc.signed(bias.difference, 1)}; {wording.interval_text(bias.interval)})"
     return replace(cell, strong=is_significant(bias.p_value), limits=limits)
 
 
-def _what_was_done(mitigation: Mitigation) -> Section:
+def _what_was_done(mitigation: Mitigation) -> doc.Section:
     """The split, the search and the trainings."""
     parts, search = mitigation.parts, mitigation.search
     tuning_cues, other_cues = parts.cues
@@ -157,7 +142,7 @@ def _what_was_done(mitigation: Mitigation) -> Section:
         f"{_cues(tuning_cues)}. Tested on {parts.items[1]:,} held-out items, with "
         f"{parts.identities[1]} held-out identities in addition{more}."
     ]
-    blocks: list[Block] = []
+    blocks: list[doc.Block] = []
     if search:
         candidates, rounds = len(search.rounds[0].trials), len(search.rounds)
         cost = "" if search.cost is None else f", ${search.cost:,.2f}"
@@ -171,33 +156,33 @@ def _what_was_done(mitigation: Mitigation) -> Section:
         f"{training.seconds:,.0f} s; {training.model}."
         for training in mitigation.trainings
     ]
-    return Section("done", "What was done", sentences, blocks, warnings=mitigation.notes)
+    return doc.Section("done", "What was done", sentences, blocks, warnings=mitigation.notes)
 
 
 def _cues(names: Sequence[str]) -> str:
-    return f"{'cue' if len(names) == 1 else 'cues'} {and_list(names)}"
+    return f"{'cue' if len(names) == 1 else 'cues'} {wording.and_list(names)}"
 
 
-def _round_table(search: SearchResult, number: int) -> Table:
+def _round_table(search: SearchResult, number: int) -> doc.Table:
     each, last = search.rounds[number], number == len(search.rounds) - 1
     rows = [
-        TableRow(
+        doc.TableRow(
             one_line(trial.defense, 60),
             [
-                points(trial.pb),
-                *(points(getattr(trial, axis)) for axis in AVERAGED_AXES),
-                points(trial.value),
+                doc.points(trial.pb),
+                *(doc.points(getattr(trial, axis)) for axis in AVERAGED_AXES),
+                doc.points(trial.value),
             ],
         )
         for trial in [each.reference, *each.trials]
     ]
     columns = ["Defense", "PB", *(AXES[a].label for a in AVERAGED_AXES), "PB and points lost"]
-    return Table(
+    return doc.Table(
         f"Search, round {number + 1} of {len(search.rounds)}: {each.items:,} tuning questions",
-        list(map(Column, columns)),
+        list(map(doc.Column, columns)),
         rows,
         most=_MOST_TRIALS,
-        depth=SUMMARY if last else PAGE,
+        depth=doc.SUMMARY if last else doc.PAGE,
     )
 
 

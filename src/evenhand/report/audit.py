@@ -10,65 +10,10 @@ from evenhand.analysis.evidence import AuditDetails
 from evenhand.analysis.results import Audit, Difference, IdentityResult, Interaction, SettingResult
 from evenhand.analysis.subgroups import GroupResult, Where
 from evenhand.axes import AXES, PB_AXES
-from evenhand.report import charts
-from evenhand.report.document import (
-    DETAILS,
-    NONE,
-    PAGE,
-    Block,
-    Column,
-    Columns,
-    Document,
-    Facts,
-    Figure,
-    Filter,
-    Folded,
-    Paragraphs,
-    Section,
-    Table,
-    TableCell,
-    TableRow,
-    change,
-    decimals,
-    distinct,
-    interval,
-    points,
-    signed,
-)
+from evenhand.report import charts, tables, wording
+from evenhand.report import document as doc
 from evenhand.report.map_text import trade_off_text
 from evenhand.report.method import details_section, evidence_section, method_section
-from evenhand.report.tables import (
-    change_table,
-    difference_cell,
-    difference_column,
-    mean_columns,
-    means_table,
-    most_different,
-    named_spreads,
-    pb_table,
-    people_table,
-    rank_table,
-)
-from evenhand.report.wording import (
-    NOISE_RULE,
-    STRONG,
-    category_sentence,
-    comparison_sentences,
-    cue_sentence,
-    difference_sentence,
-    extent_sentence,
-    interaction_sentence,
-    is_estimable,
-    judge_sentence,
-    placebo_sentence,
-    relevance_sentence,
-    settings_sentence,
-    shift_sentence,
-    standing_sentence,
-    trade_off_sentence,
-    verdict,
-    where_sentence,
-)
 from evenhand.stats import CueComponents, Regions
 from evenhand.text import one_line
 
@@ -80,7 +25,7 @@ _COMPONENTS = ("identity", "cue", "identity_cue", "item", "identity_item", "cue_
 
 def audit_document(
     audit: Audit, details: AuditDetails | None = None, *, redact: bool = False
-) -> Document:
+) -> doc.Document:
     """The whole report.
 
     Args:
@@ -99,7 +44,7 @@ def audit_document(
         method_section(audit, details, redact=redact) if details else details_section(audit),
     ]
     sizes = ", ".join(f"{one_line(name)} {n:,}" for name, n in audit.benchmarks.items())
-    return Document(
+    return doc.Document(
         title=f"evenhand audit of {model}",
         question=f"Does {model} treat all users alike?",
         subtitle=(
@@ -111,35 +56,35 @@ def audit_document(
     )
 
 
-def _headline(audit: Audit, details: AuditDetails | None) -> Section:
+def _headline(audit: Audit, details: AuditDetails | None) -> doc.Section:
     """The verdict, PB beside its noise floor, the means, and the facts of the run."""
     head = audit.head
-    return Section(
+    return doc.Section(
         "headline",
         "The answer",
         [
             *headline_sentences(head, audit.margin),
-            *(judge_sentence(n, axis.judge) for n, axis in head.axes.items() if axis.judge),
-            *map(relevance_sentence, audit.relevance),
-            extent_sentence(audit),
+            *(wording.judge_sentence(n, axis.judge) for n, axis in head.axes.items() if axis.judge),
+            *map(wording.relevance_sentence, audit.relevance),
+            wording.extent_sentence(audit),
             _unscored(audit),
             f"The scores are those of judge: {one_line(audit.judge)}."
             if len(audit.judges) > 1
             else "",
         ],
-        [*_setting_tables(head), Facts(list(_facts(audit, details)))],
+        [*_setting_tables(head), doc.Facts(list(_facts(audit, details)))],
         warnings=audit.notes,
     )
 
 
 def headline_sentences(setting: SettingResult, margin: float) -> list[str]:
     """The sentences above all others."""
-    sentences = [verdict(setting.pb, margin)]
+    sentences = [wording.verdict(setting.pb, margin)]
     if setting.beyond_placebo and setting.placebo_pb:
-        sentences.append(placebo_sentence(setting.beyond_placebo))
+        sentences.append(wording.placebo_sentence(setting.beyond_placebo))
     for axis, result in setting.axes.items():
         if result.to_baseline:
-            sentences.append(shift_sentence(AXES[axis].label, result.to_baseline))
+            sentences.append(wording.shift_sentence(AXES[axis].label, result.to_baseline))
     return [sentence for sentence in sentences if sentence]
 
 
@@ -149,11 +94,11 @@ def _unscored(audit: Audit) -> str:
     return f"Unscored: {parts}." if parts else ""
 
 
-def _setting_tables(setting: SettingResult, prefix: str = "") -> Iterator[Block]:
+def _setting_tables(setting: SettingResult, prefix: str = "") -> Iterator[doc.Block]:
     """PB with its chart, and the means; a further setting has the tables alone."""
-    spreads = named_spreads(setting)
+    spreads = tables.named_spreads(setting)
     rows = [(name, spread, ()) for name, spread in spreads.items()]
-    table = pb_table("Personalization bias (PB), in points of 0 to 100", "PB of", rows)
+    table = tables.pb_table("Personalization bias (PB), in points of 0 to 100", "PB of", rows)
     words = "; ".join(
         f"{name} {s.estimate:.1f} ({s.interval[0]:.1f} to {s.interval[1]:.1f})"
         for name, s in spreads.items()
@@ -161,7 +106,7 @@ def _setting_tables(setting: SettingResult, prefix: str = "") -> Iterator[Block]
     if prefix:
         yield table
     elif spreads:
-        yield Figure(
+        yield doc.Figure(
             "bias",
             "Personalization bias (PB): how far the identities spread",
             f"PB with 95% intervals: {words}.",
@@ -172,7 +117,7 @@ def _setting_tables(setting: SettingResult, prefix: str = "") -> Iterator[Block]
             "plug-in value expected of a model without any bias. Placebos are control attributes "
             "that should not matter.",
         )
-    yield means_table(setting)
+    yield tables.means_table(setting)
 
 
 def _facts(audit: Audit, details: AuditDetails | None) -> Iterator[tuple[str, str]]:
@@ -220,24 +165,24 @@ def _date(text: str) -> str:
 # Safety and utility
 
 
-def _trade_off(audit: Audit, regions: Regions | None) -> Section:
+def _trade_off(audit: Audit, regions: Regions | None) -> doc.Section:
     """Every identity's safety and utility; a sentence where the run has only one of them."""
     head, title = audit.head, "Safety and utility"
-    standing = standing_sentence(head.identities, audit.margin)
+    standing = wording.standing_sentence(head.identities, audit.margin)
     missing = [a for a in PB_AXES if a not in head.axes or head.axes[a].mean is None]
     if missing:
-        return Section(
+        return doc.Section(
             "trade-off", title, [f"No map: the run has no scores of {' and '.join(missing)}."]
         )
-    trend = trade_off_sentence(head.trade_off)
-    estimable = head.trade_off is not None and is_estimable(head.trade_off)
+    trend = wording.trade_off_sentence(head.trade_off)
+    estimable = head.trade_off is not None and wording.is_estimable(head.trade_off)
     ellipses = (
         "An ellipse is a 95% confidence region of the identity's place among the others: all "
         "answer the same questions, so the questions' difficulty cancels. "
         if regions
         else ""
     )
-    figure = Figure(
+    figure = doc.Figure(
         "map",
         "Each identity by safety and utility",
         _map_words(head.identities),
@@ -249,7 +194,7 @@ def _trade_off(audit: Audit, regions: Regions | None) -> Section:
         drawing=partial(trade_off_text, head),
     )
     sentences = [trend, standing] if estimable or not standing else [standing, trend]
-    return Section("trade-off", title, sentences, [figure])
+    return doc.Section("trade-off", title, sentences, [figure])
 
 
 def _map_words(people: Sequence[IdentityResult]) -> str:
@@ -262,43 +207,48 @@ def _map_words(people: Sequence[IdentityResult]) -> str:
     return f"Scatter plot of {len(people)} identities: {extremes('safety')}; {extremes('utility')}."
 
 
-def _map_table(people: Sequence[IdentityResult], regions: Regions | None) -> Table:
+def _map_table(people: Sequence[IdentityResult], regions: Regions | None) -> doc.Table:
     rows = []
     for n, person in enumerate(people):
         reach = [float(half) for half in regions.reach[n]] if regions else [None, None]
-        cells = [TableCell(person.category)]
+        cells = [doc.TableCell(person.category)]
         for axis, half in zip(PB_AXES, reach, strict=True):
-            cells += [points(person.axes[axis].mean), points(half)]
-        rows.append(TableRow(person.text, cells))
-    columns = map(Column, ["I am ...", "category", "safety", "±", "utility", "±"])
+            cells += [doc.points(person.axes[axis].mean), doc.points(half)]
+        rows.append(doc.TableRow(person.text, cells))
+    columns = map(doc.Column, ["I am ...", "category", "safety", "±", "utility", "±"])
     caption = "Places on the map, with the half axes of the ellipses, in points"
-    return Table(caption, list(columns), rows, depth=PAGE)
+    return doc.Table(caption, list(columns), rows, depth=doc.PAGE)
 
 
 # Identities
 
 
-def _identities(audit: Audit) -> Section:
+def _identities(audit: Audit) -> doc.Section:
     """Differences that stand out first; shrunken estimates, ranks and categories behind them."""
     head = audit.head
-    people, axes = most_different(head.identities), list(head.axes)
+    people, axes = tables.most_different(head.identities), list(head.axes)
     groups = list(dict.fromkeys(one_line(person.category) for person in head.identities))
-    sentences = [difference_sentence(a, _differences(people, a), audit.margin) for a in axes]
-    sentences += [
-        category_sentence(AXES[name].label, axis.categories) for name, axis in head.axes.items()
+    sentences = [
+        wording.difference_sentence(a, _differences(people, a), audit.margin) for a in axes
     ]
-    blocks: list[Block] = []
+    sentences += [
+        wording.category_sentence(AXES[name].label, axis.categories)
+        for name, axis in head.axes.items()
+    ]
+    blocks: list[doc.Block] = []
     if any(person.axes[axis].mean is not None for person in people for axis in axes):
         forests = [_forest(people, axis, groups) for axis in axes if _differences(people, axis)]
         blocks = [
-            Filter("Category", groups),
-            Columns(forests),
-            people_table(people, axes, _MOST_SHOWN),
-            Folded("Shrunken estimates and ranks", list(_ranks(people, axes)), depth=DETAILS),
+            doc.Filter("Category", groups),
+            doc.Columns(forests),
+            tables.people_table(people, axes, _MOST_SHOWN),
+            doc.Folded(
+                "Shrunken estimates and ranks", list(_ranks(people, axes)), depth=doc.DETAILS
+            ),
         ]
     if any(axis.categories for axis in head.axes.values()):
-        blocks.append(Folded("Categories", [_category_table(head)], depth=DETAILS))
-    return Section("identities", "Who is treated differently", sentences, blocks)
+        blocks.append(doc.Folded("Categories", [_category_table(head)], depth=doc.DETAILS))
+    return doc.Section("identities", "Who is treated differently", sentences, blocks)
 
 
 def _differences(people: Sequence[IdentityResult], axis: str) -> list[tuple[str, Difference]]:
@@ -306,11 +256,11 @@ def _differences(people: Sequence[IdentityResult], axis: str) -> list[tuple[str,
     return [(text, delta) for text, delta in deltas if delta]
 
 
-def _ranks(people: Sequence[IdentityResult], axes: Sequence[str]) -> Iterator[Table]:
-    return (rank_table(people, axis, depth=DETAILS) for axis in axes)
+def _ranks(people: Sequence[IdentityResult], axes: Sequence[str]) -> Iterator[doc.Table]:
+    return (tables.rank_table(people, axis, depth=doc.DETAILS) for axis in axes)
 
 
-def _forest(people: Sequence[IdentityResult], axis: str, groups: Sequence[str]) -> Figure:
+def _forest(people: Sequence[IdentityResult], axis: str, groups: Sequence[str]) -> doc.Figure:
     rows = [
         (one_line(person.text), one_line(person.category), delta)
         for person in people
@@ -332,57 +282,57 @@ def forest_figure(
     axis: str,
     rows: Sequence[tuple[str, str, Difference]],
     groups: Sequence[str],
-) -> Figure:
+) -> doc.Figure:
     """Differences with their intervals, a row each; another table has their figures."""
-    significant = [f"{text} {signed(d.estimate, 1)}" for text, _, d in rows if d.is_significant]
+    significant = [f"{text} {doc.signed(d.estimate, 1)}" for text, _, d in rows if d.is_significant]
     worse = "right" if AXES[axis].lower_is_better else "left"
-    return Figure(
+    return doc.Figure(
         name,
         title,
         f"{len(rows)} identities. Significant: {', '.join(significant) or 'none'}.",
         lambda: charts.forest_chart(rows, groups, "points, with 95% simultaneous intervals"),
-        note=f"Filled marks are significant ({STRONG}); the lines are 95% simultaneous intervals. "
-        f"To the {worse} of the line is worse.",
+        note=f"Filled marks are significant ({wording.STRONG}); lines are 95% simultaneous "
+        f"intervals. To the {worse} of 0 is worse.",
         groups=True,
     )
 
 
-def _category_table(setting: SettingResult) -> Table:
+def _category_table(setting: SettingResult) -> doc.Table:
     rows = [
-        TableRow(
+        doc.TableRow(
             f"{category.name} ({category.size})",
             [
-                TableCell(AXES[name].label),
-                difference_cell(category.difference),
-                points(category.within.estimate if category.within else None),
-                interval(category.within.interval if category.within else None, sign=False),
+                doc.TableCell(AXES[name].label),
+                tables.difference_cell(category.difference),
+                doc.points(category.within.estimate if category.within else None),
+                doc.interval(category.within.interval if category.within else None, sign=False),
             ],
         )
         for name, axis in setting.axes.items()
         for category in axis.categories
     ]
     columns = [
-        Column("Category"),
-        Column("axis"),
-        difference_column("difference"),
-        Column("PB within"),
-        Column("95% interval", drop=1),
+        doc.Column("Category"),
+        doc.Column("axis"),
+        tables.difference_column("difference"),
+        doc.Column("PB within"),
+        doc.Column("95% interval", drop=1),
     ]
     caption = "Categories against the mean of all identities, and the spread inside each"
-    return Table(caption, columns, rows, strong=STRONG, depth=DETAILS)
+    return doc.Table(caption, columns, rows, strong=wording.STRONG, depth=doc.DETAILS)
 
 
 # Where
 
 
-def _where(where: Where) -> Section:
+def _where(where: Where) -> doc.Section:
     """Heat maps of identities by benchmark, and by subgroup of each benchmark."""
-    sentences = [where_sentence(where, where.benchmarks, "benchmark")]
+    sentences = [wording.where_sentence(where, where.benchmarks, "benchmark")]
     if where.subgroups:
-        sentences.append(where_sentence(where, where.subgroups, "subgroup"))
-    sentences.append(NOISE_RULE)
+        sentences.append(wording.where_sentence(where, where.subgroups, "subgroup"))
+    sentences.append(wording.NOISE_RULE)
     names = [place.benchmark for place in where.benchmarks]
-    blocks: list[Block] = [
+    blocks: list[doc.Block] = [
         _heat_figure("where-benchmarks", "By benchmark", where, where.benchmarks, names)
     ]
     by_benchmark: dict[tuple[str, str], list[GroupResult]] = {}
@@ -394,14 +344,14 @@ def _where(where: Where) -> Section:
         names = [place.name for place in places]
         figure = _heat_figure(f"where-{n}", title, where, places, names)
         extent = f"{len(places)} subgroups, {beyond} differences beyond noise"
-        blocks.append(Folded(f"{title}: {extent}", [figure], depth=PAGE))
-    return Section("where", "Where it happens", sentences, blocks, depth=PAGE)
+        blocks.append(doc.Folded(f"{title}: {extent}", [figure], depth=doc.PAGE))
+    return doc.Section("where", "Where it happens", sentences, blocks, depth=doc.PAGE)
 
 
 def _heat_figure(
     name: str, title: str, where: Where, places: Sequence[GroupResult], names: Sequence[str]
-) -> Figure:
-    columns, texts = distinct(names), distinct(where.texts)
+) -> doc.Figure:
+    columns, texts = doc.distinct(names), doc.distinct(where.texts)
     order = _by_difference(where, places)
     cells = [
         [_heat_cell(place.difference[n], place.beyond_noise[n]) for place in places] for n in order
@@ -411,18 +361,18 @@ def _heat_figure(
         name,
         title,
         f"{beyond} cells are beyond noise",
-        Table(
+        doc.Table(
             f"{title}: differences to the mean of all identities, in points",
             [
-                Column("I am ..."),
+                doc.Column("I am ..."),
                 *(
-                    Column(f"{column} ({place.items})")
+                    doc.Column(f"{column} ({place.items})")
                     for column, place in zip(columns, places, strict=True)
                 ),
             ],
-            [TableRow(texts[n], row) for n, row in zip(order, cells, strict=True)],
+            [doc.TableRow(texts[n], row) for n, row in zip(order, cells, strict=True)],
             strong="beyond noise",
-            depth=PAGE,
+            depth=doc.PAGE,
         ),
         columns,
         [place.axis for place in places],
@@ -432,22 +382,22 @@ def _heat_figure(
     )
 
 
-def _heat_cell(value: Any, beyond_noise: Any) -> TableCell:
+def _heat_cell(value: Any, beyond_noise: Any) -> doc.TableCell:
     known = float(value) if value == value else None  # NaN is not equal to itself
-    return change(known, strong=bool(beyond_noise))
+    return doc.change(known, strong=bool(beyond_noise))
 
 
 def _heat_map(
     name: str,
     title: str,
     words: str,
-    table: Table,
+    table: doc.Table,
     columns: Sequence[str],
     axes: Sequence[str],
     note: str,
     *,
     wide: bool,
-) -> Figure:
+) -> doc.Figure:
     """A table of differences as colors.
 
     Args:
@@ -471,7 +421,7 @@ def _heat_map(
         rows = [row.head for row in table.rows]
         return charts.heat_map(cells, rows, columns, cell=_WIDE if wide else _NARROW)
 
-    return Figure(
+    return doc.Figure(
         name,
         title,
         f"Heat map of {len(table.rows)} identities by {len(columns)} columns; {words}. The table "
@@ -479,7 +429,7 @@ def _heat_map(
         chart,
         table,
         note=note,
-        depth=PAGE,
+        depth=doc.PAGE,
     )
 
 
@@ -496,31 +446,35 @@ def _by_difference(where: Where, places: Sequence[GroupResult]) -> list[int]:
 # Cues, defenses and intersections
 
 
-def _cues(audit: Audit) -> Section:
+def _cues(audit: Audit) -> doc.Section:
     """Other cues, defenses and intersections, where they were asked."""
     head = audit.head
     sentences: list[str] = []
-    blocks: list[Block] = []
+    blocks: list[doc.Block] = []
     if len(audit.settings) > 1:
-        sentences.append(settings_sentence(audit.settings))
+        sentences.append(wording.settings_sentence(audit.settings))
         blocks.append(_settings_table(audit.settings))
     if audit.cues:
-        sentences += [cue_sentence(axis, components) for axis, components in audit.cues.items()]
-        blocks.append(Columns(list(_cue_maps(audit)), depth=PAGE))
+        sentences += [
+            wording.cue_sentence(axis, components) for axis, components in audit.cues.items()
+        ]
+        blocks.append(doc.Columns(list(_cue_maps(audit)), depth=doc.PAGE))
         components = _components_table(audit.cues)
-        blocks.append(Folded("Variance components over the cues", [components], depth=DETAILS))
+        blocks.append(
+            doc.Folded("Variance components over the cues", [components], depth=doc.DETAILS)
+        )
     for each in audit.defenses:
         title = f"Defense {each.after} against {each.before}, cue {each.cue}"
-        words = comparison_sentences(each.change, audit.margin)
-        blocks.append(Paragraphs([f"{title}: {' '.join(words)}"]))
+        words = wording.comparison_sentences(each.change, audit.margin)
+        blocks.append(doc.Paragraphs([f"{title}: {' '.join(words)}"]))
         axes = {"safety": each.change.safety_bias, "utility": each.change.utility_bias}
         means = {"safety": each.change.safety_mean, "utility": each.change.utility_mean}
         biases = {"PB": each.change.bias} | {f"PB of {axis}": b for axis, b in axes.items()}
         known = {axis: (None, None, mean) for axis, mean in means.items() if mean}
-        blocks.append(change_table(f"{title}: after less before, in points", biases, known))
+        blocks.append(tables.change_table(f"{title}: after less before, in points", biases, known))
     if head.interactions:
-        sentences.append(interaction_sentence(head.interactions))
-        blocks.append(Columns(list(_interaction_figures(head.interactions)), depth=PAGE))
+        sentences.append(wording.interaction_sentence(head.interactions))
+        blocks.append(doc.Columns(list(_interaction_figures(head.interactions)), depth=doc.PAGE))
         blocks.append(_interaction_table(head.interactions))
     elif any("+" in person.id for person in head.identities):
         sentences.append("To measure interactions of two identities, also include each one alone.")
@@ -529,62 +483,62 @@ def _cues(audit: Audit) -> Section:
     if not asked:
         sentences.append("Other cues and intersections were not tested.")
     title = "Cues and intersections"
-    return Section("cues", title, sentences, blocks, depth=0 if asked else PAGE)
+    return doc.Section("cues", title, sentences, blocks, depth=0 if asked else doc.PAGE)
 
 
-def _settings_table(settings: Sequence[SettingResult]) -> Table:
+def _settings_table(settings: Sequence[SettingResult]) -> doc.Table:
     axes = list(settings[0].axes)
     rows = []
     for setting in settings:
         means = [(setting.axes[a].mean, setting.axes[a].baseline) for a in axes]
-        cells = [points(value) for pair in means for value in pair]
+        cells = [doc.points(value) for pair in means for value in pair]
         rows.append((f"{setting.cue}, {setting.defense}", setting.pb, cells))
     caption = "Every cue and defense, in points"
-    return pb_table(caption, "Cue, defense", rows, mean_columns(axes))
+    return tables.pb_table(caption, "Cue, defense", rows, tables.mean_columns(axes))
 
 
-def _further_setting(setting: SettingResult, margin: float) -> Folded:
+def _further_setting(setting: SettingResult, margin: float) -> doc.Folded:
     """All that the first cue and defense has, for another."""
-    people, axes = most_different(setting.identities), list(setting.axes)
-    return Folded(
+    people, axes = tables.most_different(setting.identities), list(setting.axes)
+    return doc.Folded(
         f"Cue {setting.cue}, defense {setting.defense}",
         [
-            Paragraphs([" ".join(headline_sentences(setting, margin))]),
+            doc.Paragraphs([" ".join(headline_sentences(setting, margin))]),
             *_setting_tables(setting, "further"),
-            people_table(people, axes, len(people)),
+            tables.people_table(people, axes, len(people)),
             *_ranks(people, axes),
         ],
-        depth=DETAILS,
+        depth=doc.DETAILS,
     )
 
 
-def _cue_maps(audit: Audit) -> Iterator[Figure]:
+def _cue_maps(audit: Audit) -> Iterator[doc.Figure]:
     """One heat map an axis: identities by cue, under the first defense."""
     settings = [s for s in audit.settings if s.defense == audit.head.defense]
     cues = [setting.cue for setting in settings]
     for axis in audit.cues:
         name = AXES[axis].label
-        people = distinct([person.text for person in settings[0].identities])
-        rows: list[list[TableCell]] = [[] for _ in people]
+        people = doc.distinct([person.text for person in settings[0].identities])
+        rows: list[list[doc.TableCell]] = [[] for _ in people]
         for setting in settings:
             for row, person in zip(rows, setting.identities, strict=True):
                 delta = person.axes[axis].to_mean
                 row.append(
-                    change(delta.estimate, strong=delta.is_significant)
+                    doc.change(delta.estimate, strong=delta.is_significant)
                     if delta
-                    else TableCell(NONE)
+                    else doc.TableCell(doc.NONE)
                 )
-        strong = f"{STRONG} over the identities of a cue"
+        strong = f"{wording.STRONG} over the identities of a cue"
         yield _heat_map(
             f"cues-{axis.replace('_', '-')}",
             f"{name.capitalize()}: identities by cue",
             f"{sum(cell.strong for row in rows for cell in row)} cells are significant",
-            Table(
+            doc.Table(
                 f"{name.capitalize()} by cue: differences to the mean of the identities",
-                [Column("I am ..."), *map(Column, cues)],
-                [TableRow(text, row) for text, row in zip(people, rows, strict=True)],
+                [doc.Column("I am ..."), *map(doc.Column, cues)],
+                [doc.TableRow(text, row) for text, row in zip(people, rows, strict=True)],
                 strong=strong,
-                depth=PAGE,
+                depth=doc.PAGE,
             ),
             cues,
             [axis] * len(cues),
@@ -593,20 +547,20 @@ def _cue_maps(audit: Audit) -> Iterator[Figure]:
         )
 
 
-def _components_table(cues: dict[str, CueComponents]) -> Table:
+def _components_table(cues: dict[str, CueComponents]) -> doc.Table:
     rows = [
-        TableRow(
+        doc.TableRow(
             name.replace("_", " x "),
-            [decimals(getattr(components, name), 2) for components in cues.values()],
+            [doc.decimals(getattr(components, name), 2) for components in cues.values()],
         )
         for name in _COMPONENTS
     ]
-    columns = [Column("Source"), *(Column(AXES[axis].label) for axis in cues)]
+    columns = [doc.Column("Source"), *(doc.Column(AXES[axis].label) for axis in cues)]
     caption = "Variance components over the cues, squared points"
-    return Table(caption, columns, rows, depth=DETAILS)
+    return doc.Table(caption, columns, rows, depth=doc.DETAILS)
 
 
-def _interaction_figures(interactions: Sequence[Interaction]) -> Iterator[Figure]:
+def _interaction_figures(interactions: Sequence[Interaction]) -> Iterator[doc.Figure]:
     axes = dict.fromkeys(axis for each in interactions for axis in each.axes)
     for axis in axes:
         tested = _most_telling([each for each in interactions if axis in each.axes], axis)
@@ -625,17 +579,17 @@ def _most_telling(interactions: Sequence[Interaction], axis: str = "") -> list[I
     return sorted(interactions, key=standing)
 
 
-def _interaction_table(interactions: Sequence[Interaction]) -> Table:
+def _interaction_table(interactions: Sequence[Interaction]) -> doc.Table:
     axes = list(dict.fromkeys(axis for each in interactions for axis in each.axes))
     rows = [
-        TableRow(each.text, [difference_cell(each.axes.get(axis)) for axis in axes])
+        doc.TableRow(each.text, [tables.difference_cell(each.axes.get(axis)) for axis in axes])
         for each in _most_telling(interactions)
     ]
-    columns = [difference_column(AXES[a].label, 0 if AXES[a].in_pb else 8) for a in axes]
-    return Table(
+    columns = [tables.difference_column(AXES[a].label, 0 if AXES[a].in_pb else 8) for a in axes]
+    return doc.Table(
         "Two identities in one user, beyond the sum of the two, in points",
-        [Column("I am ..."), *columns],
+        [doc.Column("I am ..."), *columns],
         rows,
-        strong=STRONG,
+        strong=wording.STRONG,
         most=_MOST_SHOWN,
     )

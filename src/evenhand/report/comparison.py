@@ -11,48 +11,9 @@ import orjson
 
 from evenhand.analysis.compare import ArmChange, ArmComparison
 from evenhand.axes import AXES, PB_AXES
-from evenhand.report import charts
+from evenhand.report import charts, tables, wording
+from evenhand.report import document as doc
 from evenhand.report.audit import forest_figure
-from evenhand.report.document import (
-    NONE,
-    PAGE,
-    Block,
-    Column,
-    Columns,
-    Document,
-    Facts,
-    Figure,
-    Filter,
-    Paragraphs,
-    Section,
-    Table,
-    TableCell,
-    TableRow,
-    change,
-    distinct,
-    interval,
-    points,
-)
-from evenhand.report.tables import (
-    axis_biases,
-    axis_drop,
-    change_table,
-    difference_cell,
-    difference_column,
-    mean_columns,
-    pb_table,
-)
-from evenhand.report.wording import (
-    STRONG,
-    and_list,
-    arm_change_sentences,
-    direction,
-    identity_change_sentences,
-    interval_text,
-    mean_change_sentences,
-    relevance_change_sentence,
-    standing,
-)
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
@@ -72,22 +33,22 @@ _METHOD = (
 )
 
 
-def comparison_document(comparison: ArmComparison) -> Document:
+def comparison_document(comparison: ArmComparison) -> doc.Document:
     """The whole report."""
     names = arm_names(comparison)
     sizes = ", ".join(f"{one_line(name)} {n:,}" for name, n in comparison.items.items())
     number = len(comparison.identities)
     people = f"{number} {'identity' if number == 1 else 'identities'}"
-    return Document(
+    return doc.Document(
         title=f"evenhand compare: {names[0]} with {', '.join(names[1:])}",
-        question=f"What changed from {names[0]} to {and_list(names[1:])}?",
+        question=f"What changed from {names[0]} to {wording.and_list(names[1:])}?",
         subtitle=f"{people} on {sizes}; each arm was asked the same questions",
         source=f"{people}; {sizes}",
         sections=comparison_sections(comparison),
     )
 
 
-def comparison_sections(comparison: ArmComparison) -> list[Section]:
+def comparison_sections(comparison: ArmComparison) -> list[doc.Section]:
     """The sections in their order."""
     sections = [_answer(comparison), _map(comparison), _changes(comparison)]
     sections += [_identities(comparison, each) for each in comparison.changes]
@@ -98,7 +59,7 @@ def comparison_sections(comparison: ArmComparison) -> list[Section]:
 
 def arm_names(comparison: ArmComparison) -> list[str]:
     """Names of the arms, all different."""
-    return distinct([arm.name for arm in comparison.sides])
+    return doc.distinct([arm.name for arm in comparison.sides])
 
 
 def _prefix(comparison: ArmComparison, each: ArmChange) -> str:
@@ -106,23 +67,23 @@ def _prefix(comparison: ArmComparison, each: ArmChange) -> str:
     return f"{arm_names(comparison)[each.side]}: " if len(comparison.changes) > 1 else ""
 
 
-def _answer(comparison: ArmComparison) -> Section:
+def _answer(comparison: ArmComparison) -> doc.Section:
     sentences = []
     for each in comparison.changes:
-        words = arm_change_sentences(each, comparison.margin)
+        words = wording.arm_change_sentences(each, comparison.margin)
         prefix = _prefix(comparison, each)
         sentences += [f"{prefix}{' '.join(words)}"] if prefix else words
     names = arm_names(comparison)
     spreads = {n: arm.pb for n, arm in zip(names, comparison.sides, strict=True) if arm.pb}
     table = arms_table(comparison)
-    blocks: list[Block] = [table]
+    blocks: list[doc.Block] = [table]
     if spreads:
         shown = "; ".join(
             f"{name} {s.estimate:.1f} ({s.interval[0]:.1f} to {s.interval[1]:.1f})"
             for name, s in spreads.items()
         )
         blocks = [
-            Figure(
+            doc.Figure(
                 "sides",
                 "Personalization bias (PB) of every arm",
                 f"PB with 95% intervals: {shown}.",
@@ -134,21 +95,21 @@ def _answer(comparison: ArmComparison) -> Section:
         ]
     blocks += [_change_table(comparison, each) for each in comparison.changes]
     warnings = [f"left out: {line}" for line in comparison.left_out] + comparison.caveats
-    return Section("answer", "The answer", sentences, blocks, warnings=warnings)
+    return doc.Section("answer", "The answer", sentences, blocks, warnings=warnings)
 
 
-def arms_table(comparison: ArmComparison) -> Table:
+def arms_table(comparison: ArmComparison) -> doc.Table:
     """PB and means of every arm."""
     axes = list(comparison.sides[0].axes)
     rows = []
     for name, arm in zip(arm_names(comparison), comparison.sides, strict=True):
         pairs = [(arm.axes[axis].mean, arm.axes[axis].baseline) for axis in axes]
-        rows.append((name, arm.pb, [points(value) for pair in pairs for value in pair]))
+        rows.append((name, arm.pb, [doc.points(value) for pair in pairs for value in pair]))
     caption = "Every arm, on what all of them have, in points"
-    return pb_table(caption, "Arm", rows, mean_columns(axes))
+    return tables.pb_table(caption, "Arm", rows, tables.mean_columns(axes))
 
 
-def _change_table(comparison: ArmComparison, each: ArmChange) -> Table:
+def _change_table(comparison: ArmComparison, each: ArmChange) -> doc.Table:
     arms = comparison.sides[0], comparison.sides[each.side]
     means = {
         axis: (arms[0].axes[axis].mean, arms[1].axes[axis].mean, c.mean)
@@ -156,29 +117,33 @@ def _change_table(comparison: ArmComparison, each: ArmChange) -> Table:
     }
     further = []
     if relevance := each.relevance:
-        cells = [points(relevance.before), points(relevance.after), change(relevance.difference)]
-        cells += [interval(relevance.interval), TableCell(NONE)]
-        further.append(TableRow("appropriate personalization", cells))
+        cells = [
+            doc.points(relevance.before),
+            doc.points(relevance.after),
+            doc.change(relevance.difference),
+        ]
+        cells += [doc.interval(relevance.interval), doc.TableCell(doc.NONE)]
+        further.append(doc.TableRow("appropriate personalization", cells))
     names = arm_names(comparison)
     caption = f"From {names[0]} to {names[each.side]}: after less before, in points"
-    return change_table(caption, axis_biases(each.bias, each.axes), means, further)
+    return tables.change_table(caption, tables.axis_biases(each.bias, each.axes), means, further)
 
 
-def _map(comparison: ArmComparison) -> Section:
+def _map(comparison: ArmComparison) -> doc.Section:
     title = "From before to after"
     if not set(PB_AXES) <= set(comparison.sides[0].axes):
         sentence = "No map: the arms do not have both safety and utility in common."
-        return Section("map", title, [sentence], depth=PAGE)
+        return doc.Section("map", title, [sentence], depth=doc.PAGE)
     sentence = (
         "Each line leads from where an identity stood before, thin and open, to where it stands "
         "after, thick and filled. Up and to the right is better; the closer together the "
         "identities are, the less bias."
     )
     figures = [_arrow_figure(comparison, each) for each in comparison.changes]
-    return Section("map", title, [sentence], figures, depth=PAGE)
+    return doc.Section("map", title, [sentence], figures, depth=doc.PAGE)
 
 
-def _arrow_figure(comparison: ArmComparison, each: ArmChange) -> Figure:
+def _arrow_figure(comparison: ArmComparison, each: ArmChange) -> doc.Figure:
     people = []
     for who in comparison.identities:
         before, after = (_place(who.means, n) for n in (0, each.side))
@@ -189,7 +154,10 @@ def _arrow_figure(comparison: ArmComparison, each: ArmChange) -> Figure:
     bases = [(a.axes["safety"].baseline, a.axes["utility"].baseline) for a in arms]
     known = [(s, u) for s, u in bases if s is not None and u is not None]
     rows = [
-        TableRow(text, [TableCell(group), *map(points, (before[0], after[0], before[1], after[1]))])
+        doc.TableRow(
+            text,
+            [doc.TableCell(group), *map(doc.points, (before[0], after[0], before[1], after[1]))],
+        )
         for text, group, before, after in people
     ]
     columns = ["I am ...", "category", "safety before", "after", "utility before", "after"]
@@ -198,18 +166,21 @@ def _arrow_figure(comparison: ArmComparison, each: ArmChange) -> Figure:
     moved = " and ".join(
         f"mean {axis} {means[0][n]:.1f} to {means[1][n]:.1f}" for n, axis in enumerate(PB_AXES)
     )
-    return Figure(
+    return doc.Figure(
         f"arrows-{each.side}",
         title,
         f"Lines from before to after for {len(people)} identities: {moved}.",
         partial(
             _arrow_map, people, (means[0], means[1]), (known[0], known[1]) if known[1:] else None
         ),
-        Table(
-            f"Places on the map, {title}, in points", list(map(Column, columns)), rows, depth=PAGE
+        doc.Table(
+            f"Places on the map, {title}, in points",
+            list(map(doc.Column, columns)),
+            rows,
+            depth=doc.PAGE,
         ),
         zoom=True,
-        depth=PAGE,
+        depth=doc.PAGE,
     )
 
 
@@ -222,31 +193,33 @@ def _place(means: Mapping[str, Sequence[float | None]], arm: int) -> tuple[float
     return None if safety is None or utility is None else (safety, utility)
 
 
-def _changes(comparison: ArmComparison) -> Section:
+def _changes(comparison: ArmComparison) -> doc.Section:
     sentences = []
     for each in comparison.changes:
-        words = mean_change_sentences({axis: c.mean for axis, c in each.axes.items()})
+        words = wording.mean_change_sentences({axis: c.mean for axis, c in each.axes.items()})
         if each.relevance:
-            words.append(relevance_change_sentence(each.relevance))
+            words.append(wording.relevance_change_sentence(each.relevance))
         prefix = _prefix(comparison, each)
         sentences.append(prefix + (" ".join(words) or "too few scored answers in common."))
     figures = [f for f in (_bias_figure(comparison), _mean_figure(comparison)) if f]
     title = "How much, and what it cost"
-    return Section("changes", title, sentences, [Columns(figures, depth=PAGE)], depth=PAGE)
+    return doc.Section(
+        "changes", title, sentences, [doc.Columns(figures, depth=doc.PAGE)], depth=doc.PAGE
+    )
 
 
 ChangeFigures = tuple[str, float, tuple[float, float], str, float | None]
 """Name, difference, interval, standing, largest acceptable loss."""
 
 
-def _bias_figure(comparison: ArmComparison) -> Figure | None:
+def _bias_figure(comparison: ArmComparison) -> doc.Figure | None:
     rows: list[ChangeFigures] = []
     for each in comparison.changes:
         parts = {"both axes": each.bias}
         parts |= {AXES[axis].label: c.bias for axis, c in each.axes.items()}
         prefix = _prefix(comparison, each).replace(": ", ", ")
         rows += [
-            (f"{prefix}{part}", bias.difference, bias.interval, standing("", bias), None)
+            (f"{prefix}{part}", bias.difference, bias.interval, wording.standing("", bias), None)
             for part, bias in parts.items()
             if bias is not None
         ]
@@ -254,7 +227,7 @@ def _bias_figure(comparison: ArmComparison) -> Figure | None:
     return _change_figure("bias-changes", "Change of PB", rows, "change of PB, points", note)
 
 
-def _mean_figure(comparison: ArmComparison) -> Figure | None:
+def _mean_figure(comparison: ArmComparison) -> doc.Figure | None:
     margin = comparison.margin
     rows: list[ChangeFigures] = []
     for each in comparison.changes:
@@ -262,7 +235,7 @@ def _mean_figure(comparison: ArmComparison) -> Figure | None:
         for axis, c in each.axes.items():
             limit = margin if AXES[axis].lower_is_better else -margin
             label = f"{prefix}{AXES[axis].label}"
-            row = (label, c.mean.difference, c.mean.interval, standing(axis, c.mean), limit)
+            row = (label, c.mean.difference, c.mean.interval, wording.standing(axis, c.mean), limit)
             rows.append(row)
     note = (
         f"The short upright mark is the non-inferiority margin, {margin:g} points. Of "
@@ -274,68 +247,72 @@ def _mean_figure(comparison: ArmComparison) -> Figure | None:
 
 def _change_figure(
     name: str, title: str, rows: list[ChangeFigures], axis_title: str, note: str
-) -> Figure | None:
+) -> doc.Figure | None:
     if not rows:
         return None
-    words = "; ".join(f"{row[0]} {row[1]:+.1f} ({interval_text(row[2])})" for row in rows)
-    return Figure(
+    words = "; ".join(f"{row[0]} {row[1]:+.1f} ({wording.interval_text(row[2])})" for row in rows)
+    return doc.Figure(
         name,
         title,
         f"Changes in points: {words}.",
         lambda: charts.change_chart([charts.ChangeRow(*row) for row in rows], axis_title),
         note=note,
-        depth=PAGE,
+        depth=doc.PAGE,
     )
 
 
-def _identities(comparison: ArmComparison, each: ArmChange) -> Section:
+def _identities(comparison: ArmComparison, each: ArmChange) -> doc.Section:
     axes = [axis for axis in each.axes if any(axis in who.axes for who in each.identities)]
     name, title = f"identities-{each.side}", "Who gained and who lost"
     if len(comparison.changes) > 1:
         title += f": {arm_names(comparison)[each.side]}"
     if not axes:
-        return Section(name, title, ["Too few scored answers in common to compare identities."])
+        return doc.Section(name, title, ["Too few scored answers in common to compare identities."])
     groups = list(dict.fromkeys(one_line(who.category) for who in comparison.identities))
     forests = [_forest(comparison, each, axis, groups) for axis in axes]
-    blocks: list[Block] = [
-        Filter("Category", groups),
-        Columns(forests, depth=PAGE),
+    blocks: list[doc.Block] = [
+        doc.Filter("Category", groups),
+        doc.Columns(forests, depth=doc.PAGE),
         _people_table(comparison, each, axes),
     ]
-    sentences = identity_change_sentences(each.identities, comparison.margin)
-    return Section(name, title, sentences, blocks)
+    sentences = wording.identity_change_sentences(each.identities, comparison.margin)
+    return doc.Section(name, title, sentences, blocks)
 
 
-def _people_table(comparison: ArmComparison, each: ArmChange, axes: Sequence[str]) -> Table:
+def _people_table(comparison: ArmComparison, each: ArmChange, axes: Sequence[str]) -> doc.Table:
     def size(n: int) -> tuple[bool, float]:
         deltas = [d for a, d in each.identities[n].axes.items() if a in axes]
         return any(d.is_significant for d in deltas), sum(d.estimate**2 for d in deltas)
 
-    columns = [Column("I am ..."), Column("category", drop=10)]
+    columns = [doc.Column("I am ..."), doc.Column("category", drop=10)]
     for axis in axes:
         label = AXES[axis].label
-        columns += [Column(f"{label} before", 9), Column(f"{label} after", 9)]
-        columns.append(difference_column(f"change of {label}", axis_drop(axis, 0)))
+        columns += [doc.Column(f"{label} before", 9), doc.Column(f"{label} after", 9)]
+        columns.append(tables.difference_column(f"change of {label}", tables.axis_drop(axis, 0)))
     rows = []
     for n in sorted(range(len(comparison.identities)), key=size, reverse=True):
         who, changed = comparison.identities[n], each.identities[n]
-        cells = [TableCell(who.category)]
+        cells = [doc.TableCell(who.category)]
         for axis in axes:
             means = who.means[axis]
-            cells += [points(means[0]), points(means[each.side])]
-            cells.append(difference_cell(changed.axes.get(axis)))
-        cells.append(TableCell(direction(changed.verdict) if changed.verdict else NONE))
-        rows.append(TableRow(who.text, cells, who.category))
-    return Table(
+            cells += [doc.points(means[0]), doc.points(means[each.side])]
+            cells.append(tables.difference_cell(changed.axes.get(axis)))
+        cells.append(
+            doc.TableCell(wording.direction(changed.verdict) if changed.verdict else doc.NONE)
+        )
+        rows.append(doc.TableRow(who.text, cells, who.category))
+    return doc.Table(
         "Change of each identity in points, the largest first",
-        [*columns, Column("in all", drop=7)],
+        [*columns, doc.Column("in all", drop=7)],
         rows,
-        strong=STRONG,
+        strong=wording.STRONG,
         most=_MOST_SHOWN,
     )
 
 
-def _forest(comparison: ArmComparison, each: ArmChange, axis: str, groups: Sequence[str]) -> Figure:
+def _forest(
+    comparison: ArmComparison, each: ArmChange, axis: str, groups: Sequence[str]
+) -> doc.Figure:
     rows = [
         (one_line(who.text), one_line(who.category), changed.axes[axis])
         for who, changed in zip(comparison.identities, each.identities, strict=True)
@@ -346,7 +323,7 @@ def _forest(comparison: ArmComparison, each: ArmChange, axis: str, groups: Seque
     return forest_figure(name, f"Change of {AXES[axis].label}", axis, rows, groups)
 
 
-def _limits(comparison: ArmComparison) -> Section:
+def _limits(comparison: ArmComparison) -> doc.Section:
     left_out = [f"Not compared: {one_line(line, 600)}." for line in comparison.left_out]
     sentences = [
         *(left_out or ["Every identity and question of every arm is compared."]),
@@ -360,18 +337,22 @@ def _limits(comparison: ArmComparison) -> Section:
     facts += [("Questions", sizes), ("Margin", f"{comparison.margin:g} points")]
     runs = " ".join(one_line(f"{arm.run}@{arm.cue}/{arm.defense}") for arm in comparison.sides)
     command = f"evenhand compare {runs} --margin {comparison.margin:g} --format html"
-    blocks: list[Block] = [Facts(facts), Paragraphs([_METHOD]), Paragraphs([command], code=True)]
+    blocks: list[doc.Block] = [
+        doc.Facts(facts),
+        doc.Paragraphs([_METHOD]),
+        doc.Paragraphs([command], code=True),
+    ]
     title = "What is compared, and what is not"
-    return Section("limits", title, sentences, blocks, depth=PAGE)
+    return doc.Section("limits", title, sentences, blocks, depth=doc.PAGE)
 
 
 # Trainings behind the arms
 
 
-def _training(comparison: ArmComparison) -> Section | None:
+def _training(comparison: ArmComparison) -> doc.Section | None:
     """Loss, preferences right and margin of every arm that was tuned; None where none was."""
     sentences: list[str] = []
-    figures: list[Figure] = []
+    figures: list[doc.Figure] = []
     for n, model in enumerate(dict.fromkeys(arm.model for arm in comparison.sides)):
         training = read_training(model)
         if training is None:
@@ -387,8 +368,12 @@ def _training(comparison: ArmComparison) -> Section | None:
         figures += _curve_figures(n, name, steps)
     if not figures:
         return None
-    return Section(
-        "training", "The training", sentences, [Columns(figures, depth=PAGE)], depth=PAGE
+    return doc.Section(
+        "training",
+        "The training",
+        sentences,
+        [doc.Columns(figures, depth=doc.PAGE)],
+        depth=doc.PAGE,
     )
 
 
@@ -415,17 +400,17 @@ def _is_step(step: Any) -> bool:
 
 def _curve_figures(
     number: int, model: str, steps: Sequence[Mapping[str, float]]
-) -> Iterator[Figure]:
+) -> Iterator[doc.Figure]:
     where = [step["step"] for step in steps]
     for name, title in _CURVES.items():
         values = [step[name] for step in steps]
-        yield Figure(
+        yield doc.Figure(
             f"training-{number}-{name}",
             f"{title.capitalize()}: {model}",
             f"From {values[0]:.3f} at step {where[0]:g} to {values[-1]:.3f} at step "
             f"{where[-1]:g}; least {min(values):.3f}, most {max(values):.3f}.",
             partial(_curve, where, values, title),
-            depth=PAGE,
+            depth=doc.PAGE,
         )
 
 

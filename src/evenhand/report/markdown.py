@@ -6,36 +6,26 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from evenhand import __version__
-from evenhand.report.document import (
-    SUMMARY,
-    Block,
-    Columns,
-    Document,
-    Figure,
-    Folded,
-    Paragraphs,
-    Section,
-    Table,
-)
+from evenhand.report import document as doc
 from evenhand.text import one_line
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$]|[<:&](?=\S))")
 _LINKS = re.compile(r"(www)\.", re.IGNORECASE)
 
 
-def to_markdown(document: Document) -> str:
+def to_markdown(document: doc.Document) -> str:
     """The summary of a document: its first section, everything else folded."""
     first, *others = document.sections
     parts = [f"### {plain(document.title)}", *_section(first, first=True)]
     for section in others:
-        if section.depth == SUMMARY and (inside := list(_section(section))):
+        if section.depth == doc.SUMMARY and (inside := list(_section(section))):
             parts.append(_folded(section.title, inside))
     parts.append(plain(document.subtitle))
     parts.append(f"<sub>made by evenhand {__version__}</sub>")
     return "\n\n".join(parts) + "\n"
 
 
-def _section(section: Section, *, first: bool = False) -> Iterator[str]:
+def _section(section: doc.Section, *, first: bool = False) -> Iterator[str]:
     sentences = [plain(sentence) for sentence in section.sentences if sentence]
     if first and sentences:
         yield f"**{sentences.pop(0)}**"
@@ -46,21 +36,21 @@ def _section(section: Section, *, first: bool = False) -> Iterator[str]:
     yield from _blocks(section.blocks)
 
 
-def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
+def _blocks(blocks: Iterable[doc.Block]) -> Iterator[str]:
     for block in blocks:
-        if block.depth > SUMMARY:
+        if block.depth > doc.SUMMARY:
             continue
-        if isinstance(block, Table) and block.rows:
+        if isinstance(block, doc.Table) and block.rows:
             yield table(block)
-        elif isinstance(block, Figure) and block.table:
+        elif isinstance(block, doc.Figure) and block.table:
             yield from _blocks([block.table])
-        elif isinstance(block, Columns | Folded):
+        elif isinstance(block, doc.Columns | doc.Folded):
             yield from _blocks(block.blocks)
-        elif isinstance(block, Paragraphs):
+        elif isinstance(block, doc.Paragraphs):
             yield from map(plain, block.texts)
 
 
-def table(block: Table) -> str:
+def table(block: doc.Table) -> str:
     """A table under its caption; figures to the right."""
     head = [plain(column.name) or " " for column in block.columns]
     rule = ["---", *["---:"] * (len(head) - 1)]

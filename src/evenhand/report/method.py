@@ -13,38 +13,9 @@ from evenhand.analysis.results import Audit, JudgePair
 from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
 from evenhand.calibration.agreement import shipped_calibration
-from evenhand.report.document import (
-    DETAILS,
-    NONE,
-    PAGE,
-    Answers,
-    Block,
-    Column,
-    ComparedAnswer,
-    ComparedAnswers,
-    Conversation,
-    Facts,
-    Folded,
-    Paragraphs,
-    Section,
-    Table,
-    TableCell,
-    TableRow,
-    change,
-    count,
-    decimals,
-    interval,
-    p_value,
-    points,
-)
+from evenhand.report import document as doc
+from evenhand.report import wording
 from evenhand.report.tables import benchmarks_table
-from evenhand.report.wording import (
-    calibration_sentence,
-    check_sentence,
-    evidence_sentences,
-    missing_sentence,
-    swap_sentence,
-)
 from evenhand.study.study import Study
 from evenhand.text import one_line
 
@@ -69,13 +40,13 @@ _TOOL = """@software{evenhand,
 # The answers themselves
 
 
-def evidence_section(details: AuditDetails, *, redact: bool = False) -> Section:
+def evidence_section(details: AuditDetails, *, redact: bool = False) -> doc.Section:
     """Pairs of answers to the same question, and what a reader can choose them by."""
     title = "The answers themselves"
     if redact:
-        extent, *_ = evidence_sentences(details.evidence)
+        extent, *_ = wording.evidence_sentences(details.evidence)
         sentences = [extent, "The texts of questions and answers are left out of this report."]
-        return Section("evidence", title, sentences, depth=PAGE)
+        return doc.Section("evidence", title, sentences, depth=doc.PAGE)
     texts = {
         c.identity.id: one_line(c.identity.text) or NO_IDENTITY
         for c in details.conditions
@@ -84,21 +55,21 @@ def evidence_section(details: AuditDetails, *, redact: bool = False) -> Section:
     pairs = [_pair(pair, texts) for pair in details.evidence.pairs]
     shown = {answer.identity for pair in pairs for answer in pair.answers}
     users = [(name, text) for name, text in texts.items() if name in shown]
-    sentences = evidence_sentences(details.evidence)
+    sentences = wording.evidence_sentences(details.evidence)
     if pairs:
         sentences.append(
             "Underlined words are not in the other answer. Answers judged harmful are blurred "
             "until you choose to show them."
         )
-    return Section("evidence", title, sentences, [Answers(pairs, users)], depth=PAGE)
+    return doc.Section("evidence", title, sentences, [doc.Answers(pairs, users)], depth=doc.PAGE)
 
 
-def _pair(pair: AnswerPair, texts: dict[str, str]) -> ComparedAnswers:
+def _pair(pair: AnswerPair, texts: dict[str, str]) -> doc.ComparedAnswers:
     parts = [pair.item.benchmark, pair.item.subgroup, f"question {pair.item.id}"]
     if pair.sample:
         parts.append(f"sample {pair.sample + 1}")
     better, worse = (_answer(pair.item, each, texts) for each in (pair.better, pair.worse))
-    return ComparedAnswers(
+    return doc.ComparedAnswers(
         benchmark=one_line(pair.item.benchmark, 200),
         source=", ".join(one_line(part, 80) for part in parts if part),
         question=_shortened(pair.item.prompt),
@@ -106,10 +77,10 @@ def _pair(pair: AnswerPair, texts: dict[str, str]) -> ComparedAnswers:
     )
 
 
-def _answer(item: Item, answer: ShownAnswer, texts: dict[str, str]) -> ComparedAnswer:
+def _answer(item: Item, answer: ShownAnswer, texts: dict[str, str]) -> doc.ComparedAnswer:
     low, between, high = AXES[item.axis].outcomes
     outcome = low if answer.score <= 0 else high if answer.score >= 1 else between
-    return ComparedAnswer(
+    return doc.ComparedAnswer(
         identity=answer.identity,
         user=texts[answer.identity],
         outcome=f"{outcome}, score {answer.score:g}",
@@ -138,49 +109,59 @@ def _shortened(text: str) -> str:
 # How everything was measured
 
 
-def method_section(audit: Audit, details: AuditDetails, *, redact: bool = False) -> Section:
+def method_section(audit: Audit, details: AuditDetails, *, redact: bool = False) -> doc.Section:
     """Prompts as sent, decoding, the judge, checks, how to repeat it, citation, limits."""
     questions = [(item.benchmark, _shortened(item.prompt)) for item in details.examples]
-    return Section(
+    return doc.Section(
         "method",
         "How it was measured, and its limits",
-        [check_sentence(audit, details.placement), missing_sentence(audit.head), *_limits(audit)],
         [
-            Facts(list(_decoding(audit, details))),
-            *_detail_blocks(audit),
-            Folded("To repeat it", [Paragraphs(list(_repeat(details)), code=True)], open=True),
-            Folded("To cite it", [Paragraphs([_PAPER, _TOOL % __version__], code=True)]),
-            Folded("Exactly what was sent", list(_prompts(details)), open=True),
-            *([] if redact else [Conversation(_FIRST_QUESTIONS, questions)]),
+            wording.check_sentence(audit, details.placement),
+            wording.missing_sentence(audit.head),
+            *_limits(audit),
         ],
-        depth=PAGE,
+        [
+            doc.Facts(list(_decoding(audit, details))),
+            *_detail_blocks(audit),
+            doc.Folded(
+                "To repeat it", [doc.Paragraphs(list(_repeat(details)), code=True)], open=True
+            ),
+            doc.Folded("To cite it", [doc.Paragraphs([_PAPER, _TOOL % __version__], code=True)]),
+            doc.Folded("Exactly what was sent", list(_prompts(details)), open=True),
+            *([] if redact else [doc.Conversation(_FIRST_QUESTIONS, questions)]),
+        ],
+        depth=doc.PAGE,
     )
 
 
-def details_section(audit: Audit) -> Section:
+def details_section(audit: Audit) -> doc.Section:
     """What `--details` adds on a terminal."""
     title = "Benchmarks, missing scores, judges"
-    return Section("method", title, [], list(_detail_blocks(audit)), depth=DETAILS)
+    return doc.Section("method", title, [], list(_detail_blocks(audit)), depth=doc.DETAILS)
 
 
-def _detail_blocks(audit: Audit) -> Iterator[Block]:
+def _detail_blocks(audit: Audit) -> Iterator[doc.Block]:
     yield benchmarks_table(audit.axes)
     yield _missing_table(audit)
-    yield Folded("Missing scores by identity", [_missing_people_table(audit)], depth=DETAILS)
+    yield doc.Folded(
+        "Missing scores by identity", [_missing_people_table(audit)], depth=doc.DETAILS
+    )
     if len(audit.judges) > 1:
         yield _judges_table(audit)
     if audit.judge_pairs:
         yield _agreement_table(audit.judge_pairs)
         tables = [_agreement_by_identity(pair) for pair in audit.judge_pairs]
-        yield Folded("Agreement of judges by identity", tables, depth=DETAILS)
+        yield doc.Folded("Agreement of judges by identity", tables, depth=doc.DETAILS)
     if audit.judge_swaps:
-        yield Paragraphs([swap_sentence(check) for check in audit.judge_swaps], depth=DETAILS)
+        yield doc.Paragraphs(
+            [wording.swap_sentence(check) for check in audit.judge_swaps], depth=doc.DETAILS
+        )
 
 
 def _limits(audit: Audit) -> Iterator[str]:
     judged = any(AXES[axis].is_judged for axis in audit.axes)
     for judge in audit.judge.split("+") if judged else []:
-        yield calibration_sentence(judge, shipped_calibration(judge))
+        yield wording.calibration_sentence(judge, shipped_calibration(judge))
     yield (
         "The results hold for this model, these wordings and questions like these. Here, users "
         "state their identity explicitly; real users show who they are in other ways."
@@ -199,16 +180,16 @@ def _decoding(audit: Audit, details: AuditDetails) -> Iterator[tuple[str, str]]:
     yield "Choice and order of questions", f"seed {details.study.get('seed', 0)}"
 
 
-def _missing_table(audit: Audit) -> Table:
+def _missing_table(audit: Audit) -> doc.Table:
     head = audit.head
     rows = [
-        TableRow(
+        doc.TableRow(
             AXES[name].label,
             [
-                count(axis.missing.count),
-                TableCell(NONE),
-                p_value(axis.missing.p_value),
-                interval(axis.missing.bias_bounds, sign=False),
+                doc.count(axis.missing.count),
+                doc.TableCell(doc.NONE),
+                doc.p_value(axis.missing.p_value),
+                doc.interval(axis.missing.bias_bounds, sign=False),
             ],
         )
         for name, axis in audit.axes.items()
@@ -221,91 +202,91 @@ def _missing_table(audit: Audit) -> Table:
     ):
         if people:
             unscored, done = sum(p.unscored for p in people), sum(p.done for p in people)
-            empty = [TableCell(NONE)] * 2
-            rows.append(TableRow(name, [count(unscored), count(done), *empty]))
+            empty = [doc.TableCell(doc.NONE)] * 2
+            rows.append(doc.TableRow(name, [doc.count(unscored), doc.count(done), *empty]))
     columns = [
-        Column("Scores of"),
-        Column("missing"),
-        Column("of", drop=1),
-        Column("p of equal shares", drop=2),
-        Column("bounds of the plug-in PB"),
+        doc.Column("Scores of"),
+        doc.Column("missing"),
+        doc.Column("of", drop=1),
+        doc.Column("p of equal shares", drop=2),
+        doc.Column("bounds of the plug-in PB"),
     ]
     caption = "Missing scores, and what the plug-in PB could be whatever they were"
-    return Table(caption, columns, rows, depth=DETAILS)
+    return doc.Table(caption, columns, rows, depth=doc.DETAILS)
 
 
-def _missing_people_table(audit: Audit) -> Table:
+def _missing_people_table(audit: Audit) -> doc.Table:
     head = audit.head
     rows = [
-        TableRow(
+        doc.TableRow(
             person.text or NO_IDENTITY,
-            [count(person.done), count(person.unscored), count(person.failed_attempts)],
+            [doc.count(person.done), doc.count(person.unscored), doc.count(person.failed_attempts)],
         )
         for person in (head.baseline, *head.identities, *head.placebos)
     ]
-    columns = map(Column, ["I am ...", "answers", "unscored", "failed attempts"])
+    columns = map(doc.Column, ["I am ...", "answers", "unscored", "failed attempts"])
     caption = "Answers, those without a score, and failed attempts"
-    return Table(caption, list(columns), rows, depth=DETAILS)
+    return doc.Table(caption, list(columns), rows, depth=doc.DETAILS)
 
 
-def _judges_table(audit: Audit) -> Table:
+def _judges_table(audit: Audit) -> doc.Table:
     rows = [
-        TableRow(
+        doc.TableRow(
             judge.judge,
             [
-                count(judge.verdicts),
-                count(judge.unscored),
-                count(judge.failed_attempts),
-                count(judge.prompt_tokens + judge.completion_tokens),
+                doc.count(judge.verdicts),
+                doc.count(judge.unscored),
+                doc.count(judge.failed_attempts),
+                doc.count(judge.prompt_tokens + judge.completion_tokens),
             ],
         )
         for judge in audit.judges
     ]
-    columns = map(Column, ["Judge", "verdicts", "unscored", "failed attempts", "tokens"])
+    columns = map(doc.Column, ["Judge", "verdicts", "unscored", "failed attempts", "tokens"])
     caption = f"Judges; the figures use the scores of {one_line(audit.judge)}"
-    return Table(caption, list(columns), rows, depth=DETAILS)
+    return doc.Table(caption, list(columns), rows, depth=doc.DETAILS)
 
 
-def _agreement_table(pairs: list[JudgePair]) -> Table:
+def _agreement_table(pairs: list[JudgePair]) -> doc.Table:
     rows = [
-        TableRow(
+        doc.TableRow(
             f"{pair.first} / {pair.second}, {AXES[pair.axis].label}",
             [
-                points(pair.agreement),
-                interval(pair.agreement_interval, sign=False),
-                decimals(pair.kappa, 2),
-                p_value(pair.agreement_p),
-                p_value(pair.difference_p),
+                doc.points(pair.agreement),
+                doc.interval(pair.agreement_interval, sign=False),
+                doc.decimals(pair.kappa, 2),
+                doc.p_value(pair.agreement_p),
+                doc.p_value(pair.difference_p),
             ],
         )
         for pair in pairs
     ]
     columns = [
-        Column("Judges"),
-        Column("agree"),
-        Column("95% interval"),
-        Column("kappa", drop=2),
-        Column("p of equal agreement", drop=1),
-        Column("p of equal difference", drop=1),
+        doc.Column("Judges"),
+        doc.Column("agree"),
+        doc.Column("95% interval"),
+        doc.Column("kappa", drop=2),
+        doc.Column("p of equal agreement", drop=1),
+        doc.Column("p of equal difference", drop=1),
     ]
     caption = "Agreement of judges in percent; p-values of its being equal for every identity"
-    return Table(caption, columns, rows, depth=DETAILS)
+    return doc.Table(caption, columns, rows, depth=doc.DETAILS)
 
 
-def _agreement_by_identity(pair: JudgePair) -> Table:
+def _agreement_by_identity(pair: JudgePair) -> doc.Table:
     rows = [
-        TableRow(identity.id, [points(identity.agreement), change(identity.difference)])
+        doc.TableRow(identity.id, [doc.points(identity.agreement), doc.change(identity.difference)])
         for identity in sorted(pair.identities, key=lambda each: each.agreement)
     ]
     names = f"{one_line(pair.first)} and {one_line(pair.second)}"
     caption = f"{names} on {AXES[pair.axis].label}, least agreement first"
-    columns = map(Column, ["Identity", "agree", "difference of scores"])
-    return Table(caption, list(columns), rows, depth=DETAILS)
+    columns = map(doc.Column, ["Identity", "agree", "difference of scores"])
+    return doc.Table(caption, list(columns), rows, depth=doc.DETAILS)
 
 
-def _prompts(details: AuditDetails) -> Iterator[Block]:
+def _prompts(details: AuditDetails) -> Iterator[doc.Block]:
     """The first condition of each kind under every cue and defense."""
-    yield Paragraphs(
+    yield doc.Paragraphs(
         [
             "One conversation of each kind; {question} stands where each question went. The "
             "questions are the same for every user."
@@ -319,10 +300,10 @@ def _prompts(details: AuditDetails) -> Iterator[Block]:
             seen.add(key)
             title = f"Cue {c.cue}, defense {c.defense}: {kinds[c.identity.kind]}"
             messages = [(message["role"], message["content"]) for message in c.example]
-            yield Conversation(title, messages, open=c.identity.kind == "identity")
+            yield doc.Conversation(title, messages, open=c.identity.kind == "identity")
     for kind, prompt in details.placement.get("prompts", {}).items():
         title = f"The {kind} as the model read it, chat template included"
-        yield Conversation(title, [("prompt", _shortened(prompt))])
+        yield doc.Conversation(title, [("prompt", _shortened(prompt))])
 
 
 def _repeat(details: AuditDetails) -> Iterator[str]:

@@ -13,20 +13,7 @@ from evenhand.analysis.results import (
     SettingResult,
 )
 from evenhand.axes import AXES
-from evenhand.report.document import (
-    DETAILS,
-    NONE,
-    SUMMARY,
-    Column,
-    Table,
-    TableCell,
-    TableRow,
-    change,
-    interval,
-    p_value,
-    points,
-    signed,
-)
+from evenhand.report import document as doc
 from evenhand.report.wording import STRONG
 from evenhand.stats import AxisChange, BiasChange, MeanChange, Spread
 
@@ -39,11 +26,11 @@ _VERDICTS = {
     "utility for safety": "gains safety, loses utility",
 }
 PB_COLUMNS = (
-    Column("PB"),
-    Column("95% interval"),
-    Column("p of no bias", drop=5),
-    Column("plug-in", drop=6),
-    Column("noise floor", drop=7),
+    doc.Column("PB"),
+    doc.Column("95% interval"),
+    doc.Column("p of no bias", drop=5),
+    doc.Column("plug-in", drop=6),
+    doc.Column("noise floor", drop=7),
 )
 
 
@@ -57,35 +44,35 @@ def axis_drop(axis: str, drop: int) -> int:
     return drop if AXES[axis].in_pb else max(drop, 8)
 
 
-def pb_cells(pb: Spread | None) -> list[TableCell]:
+def pb_cells(pb: Spread | None) -> list[doc.TableCell]:
     """A spread in the order of `PB_COLUMNS`."""
     if pb is None:
-        return [TableCell(NONE)] * len(PB_COLUMNS)
+        return [doc.TableCell(doc.NONE)] * len(PB_COLUMNS)
     return [
-        points(pb.estimate),
-        interval(pb.interval, sign=False),
-        p_value(pb.p_value),
-        points(pb.plugin),
-        points(pb.noise_floor),
+        doc.points(pb.estimate),
+        doc.interval(pb.interval, sign=False),
+        doc.p_value(pb.p_value),
+        doc.points(pb.plugin),
+        doc.points(pb.noise_floor),
     ]
 
 
 def pb_table(
     caption: str,
     head: str,
-    rows: Iterable[tuple[str, Spread | None, Sequence[TableCell]]],
-    further: Sequence[Column] = (),
+    rows: Iterable[tuple[str, Spread | None, Sequence[doc.TableCell]]],
+    further: Sequence[doc.Column] = (),
     *,
-    depth: int = SUMMARY,
-) -> Table:
+    depth: int = doc.SUMMARY,
+) -> doc.Table:
     """PB of several things, one row each.
 
     Args:
         head: what the rows are.
         rows: name, spread, and the cells of the further columns.
     """
-    made = [TableRow(name, [*pb_cells(pb), *cells]) for name, pb, cells in rows]
-    return Table(caption, [Column(head), *PB_COLUMNS, *further], made, depth=depth)
+    made = [doc.TableRow(name, [*pb_cells(pb), *cells]) for name, pb, cells in rows]
+    return doc.Table(caption, [doc.Column(head), *PB_COLUMNS, *further], made, depth=depth)
 
 
 def named_spreads(setting: SettingResult) -> dict[str, Spread]:
@@ -98,97 +85,99 @@ def named_spreads(setting: SettingResult) -> dict[str, Spread]:
     return {name: spread for name, spread in spreads.items() if spread}
 
 
-def mean_columns(axes: Iterable[str]) -> list[Column]:
+def mean_columns(axes: Iterable[str]) -> list[doc.Column]:
     """Mean over the identities, and the baseline's, of each axis."""
     return [
         column
         for axis in axes
         for column in (
-            Column(f"mean {AXES[axis].label}", axis_drop(axis, 3)),
-            Column(f"{AXES[axis].label}, no identity", axis_drop(axis, 9)),
+            doc.Column(f"mean {AXES[axis].label}", axis_drop(axis, 3)),
+            doc.Column(f"{AXES[axis].label}, no identity", axis_drop(axis, 9)),
         )
     ]
 
 
-def means_table(setting: SettingResult, *, depth: int = SUMMARY) -> Table:
+def means_table(setting: SettingResult, *, depth: int = doc.SUMMARY) -> doc.Table:
     """Mean of each axis over the identities, beside the baseline's."""
     rows = [
-        TableRow(
+        doc.TableRow(
             axis_label(name),
             [
-                points(axis.mean),
-                points(axis.baseline),
-                change(axis.to_baseline.estimate if axis.to_baseline else None),
-                interval(axis.to_baseline.interval if axis.to_baseline else None),
-                p_value(axis.to_baseline.p_value if axis.to_baseline else None),
+                doc.points(axis.mean),
+                doc.points(axis.baseline),
+                doc.change(axis.to_baseline.estimate if axis.to_baseline else None),
+                doc.interval(axis.to_baseline.interval if axis.to_baseline else None),
+                doc.p_value(axis.to_baseline.p_value if axis.to_baseline else None),
             ],
         )
         for name, axis in setting.axes.items()
     ]
     columns = [
-        Column("Mean of"),
-        Column("identities"),
-        Column("no identity", drop=1),
-        Column("difference"),
-        Column("95% interval", drop=2),
-        Column("p", drop=3),
+        doc.Column("Mean of"),
+        doc.Column("identities"),
+        doc.Column("no identity", drop=1),
+        doc.Column("difference"),
+        doc.Column("95% interval", drop=2),
+        doc.Column("p", drop=3),
     ]
     caption = "Means of the identities and of the no-identity baseline, in points"
-    return Table(caption, columns, rows, depth=depth)
+    return doc.Table(caption, columns, rows, depth=depth)
 
 
-def benchmarks_table(axes: Mapping[str, AxisResult]) -> Table:
+def benchmarks_table(axes: Mapping[str, AxisResult]) -> doc.Table:
     """PB on every benchmark, and on exactly these items where there are samples."""
     rows = []
     for axis, result in axes.items():
         for name, benchmark in result.benchmarks.items():
-            means = [points(benchmark.mean), points(benchmark.baseline)]
+            means = [doc.points(benchmark.mean), doc.points(benchmark.baseline)]
             rows.append((f"{name}, {AXES[axis].label}", benchmark.pb, means))
         if result.pb_these_items:
-            empty = [TableCell(NONE)] * 2
+            empty = [doc.TableCell(doc.NONE)] * 2
             rows.append((f"{AXES[axis].label}, exactly these items", result.pb_these_items, empty))
-    further = [Column("mean", drop=3), Column("no identity", drop=4)]
+    further = [doc.Column("mean", drop=3), doc.Column("no identity", drop=4)]
     caption = "PB of each benchmark, in points"
-    return pb_table(caption, "Benchmark", rows, further, depth=DETAILS)
+    return pb_table(caption, "Benchmark", rows, further, depth=doc.DETAILS)
 
 
-def difference_column(what: str, drop: int = 0) -> Column:
+def difference_column(what: str, drop: int = 0) -> doc.Column:
     """The column of `difference_cell`."""
-    return Column(f"{what}, {_SIMULTANEOUS}", drop, short=what)
+    return doc.Column(f"{what}, {_SIMULTANEOUS}", drop, short=what)
 
 
-def difference_cell(difference: Difference | None) -> TableCell:
+def difference_cell(difference: Difference | None) -> doc.TableCell:
     """A difference, strong where it is significant, with its simultaneous interval."""
     if difference is None:
-        return TableCell(NONE)
-    low, high = (signed(limit, 0) for limit in difference.simultaneous)
-    cell = change(difference.estimate, strong=difference.is_significant)
+        return doc.TableCell(doc.NONE)
+    low, high = (doc.signed(limit, 0) for limit in difference.simultaneous)
+    cell = doc.change(difference.estimate, strong=difference.is_significant)
     return replace(cell, limits=f"[{low}, {high}]")
 
 
-def verdict_cell(verdict: str | None) -> TableCell:
+def verdict_cell(verdict: str | None) -> doc.TableCell:
     """What becomes of an identity, in words."""
-    return TableCell(_VERDICTS.get(verdict, verdict) if verdict else NONE)
+    return doc.TableCell(_VERDICTS.get(verdict, verdict) if verdict else doc.NONE)
 
 
 def people_table(
-    people: Sequence[IdentityResult], axes: Sequence[str], most: int, *, depth: int = SUMMARY
-) -> Table:
+    people: Sequence[IdentityResult], axes: Sequence[str], most: int, *, depth: int = doc.SUMMARY
+) -> doc.Table:
     """Each identity: its mean on each axis, and its difference to the baseline."""
-    columns = [Column("I am ..."), Column("category", drop=10)]
+    columns = [doc.Column("I am ..."), doc.Column("category", drop=10)]
     for axis in axes:
-        columns.append(Column(AXES[axis].label, axis_drop(axis, 3)))
+        columns.append(doc.Column(AXES[axis].label, axis_drop(axis, 3)))
         columns.append(difference_column(f"{AXES[axis].label} difference", axis_drop(axis, 0)))
     rows = []
     for person in people:
-        cells = [TableCell(person.category)]
+        cells = [doc.TableCell(person.category)]
         for axis in axes:
             result = person.axes[axis]
-            cells += [points(result.mean), difference_cell(result.to_baseline)]
-        rows.append(TableRow(person.text, [*cells, verdict_cell(person.verdict)], person.category))
-    return Table(
+            cells += [doc.points(result.mean), difference_cell(result.to_baseline)]
+        rows.append(
+            doc.TableRow(person.text, [*cells, verdict_cell(person.verdict)], person.category)
+        )
+    return doc.Table(
         "Differences to the no-identity baseline in points, the largest first",
-        [*columns, Column("verdict", drop=9)],
+        [*columns, doc.Column("verdict", drop=9)],
         rows,
         strong=STRONG,
         most=most,
@@ -206,7 +195,7 @@ def most_different(people: Iterable[IdentityResult]) -> list[IdentityResult]:
     return sorted(people, key=standing, reverse=True)
 
 
-def rank_table(people: Sequence[IdentityResult], axis: str, *, depth: int) -> Table:
+def rank_table(people: Sequence[IdentityResult], axis: str, *, depth: int) -> doc.Table:
     """Each identity beside the mean of all, the worst off first, whichever way the axis points."""
     last = sum(person.axes[axis].rank is not None for person in people) + 1
     rows = []
@@ -214,27 +203,27 @@ def rank_table(people: Sequence[IdentityResult], axis: str, *, depth: int) -> Ta
         result = person.axes[axis]
         rank, limits = _rank(result, last if AXES[axis].lower_is_better else 0)
         cells = [
-            points(result.mean),
+            doc.points(result.mean),
             difference_cell(result.to_mean),
-            change(result.shrunken),
-            TableCell(NONE) if rank is None else TableCell(f"{rank:.0f}", rank),
-            interval(limits, sign=False, digits=0),
+            doc.change(result.shrunken),
+            doc.TableCell(doc.NONE) if rank is None else doc.TableCell(f"{rank:.0f}", rank),
+            doc.interval(limits, sign=False, digits=0),
         ]
-        rows.append(TableRow(person.text, cells, person.category))
+        rows.append(doc.TableRow(person.text, cells, person.category))
     rows.sort(key=lambda row: (row.cells[3].key is None, row.cells[3].key or 0.0))
     columns = [
-        Column("I am ..."),
-        Column("mean", drop=5),
+        doc.Column("I am ..."),
+        doc.Column("mean", drop=5),
         difference_column("difference to the mean"),
-        Column("shrunken", drop=4),
-        Column("rank"),
-        Column("95% of the rank", drop=2),
+        doc.Column("shrunken", drop=4),
+        doc.Column("rank"),
+        doc.Column("95% of the rank", drop=2),
     ]
     caption = (
         f"{AXES[axis].label.capitalize()} by identity: rank 1 is the worst off; the shrunken "
         "difference is the best estimate once noise is taken into account"
     )
-    return Table(caption, columns, rows, strong=STRONG, depth=depth)
+    return doc.Table(caption, columns, rows, strong=STRONG, depth=depth)
 
 
 def _rank(result: IdentityAxis, turn: int) -> tuple[float | None, tuple[float, float] | None]:
@@ -249,8 +238,8 @@ def change_table(
     caption: str,
     biases: Mapping[str, BiasChange | None],
     means: Mapping[str, tuple[float | None, float | None, MeanChange]],
-    further: Iterable[TableRow] = (),
-) -> Table:
+    further: Iterable[doc.TableRow] = (),
+) -> doc.Table:
     """What changed: PB, PB of each axis, the means.
 
     Args:
@@ -259,23 +248,28 @@ def change_table(
         further: rows of the same columns.
     """
     rows = [
-        TableRow(name, [points(b.before.estimate), points(b.after.estimate), *_change_cells(b)])
+        doc.TableRow(
+            name, [doc.points(b.before.estimate), doc.points(b.after.estimate), *_change_cells(b)]
+        )
         for name, b in biases.items()
         if b is not None
     ]
     rows += [
-        TableRow(f"mean {axis_label(axis)}", [points(before), points(after), *_change_cells(mean)])
+        doc.TableRow(
+            f"mean {axis_label(axis)}",
+            [doc.points(before), doc.points(after), *_change_cells(mean)],
+        )
         for axis, (before, after, mean) in means.items()
     ]
     columns = [
-        Column("Change of"),
-        Column("before", drop=3),
-        Column("after", drop=3),
-        Column("change"),
-        Column("95% interval"),
-        Column("p", drop=2),
+        doc.Column("Change of"),
+        doc.Column("before", drop=3),
+        doc.Column("after", drop=3),
+        doc.Column("change"),
+        doc.Column("95% interval"),
+        doc.Column("p", drop=2),
     ]
-    return Table(caption, columns, [*rows, *further])
+    return doc.Table(caption, columns, [*rows, *further])
 
 
 def axis_biases(
@@ -285,5 +279,5 @@ def axis_biases(
     return {"PB": bias} | {f"PB of {AXES[axis].label}": each.bias for axis, each in axes.items()}
 
 
-def _change_cells(each: BiasChange | MeanChange) -> list[TableCell]:
-    return [change(each.difference), interval(each.interval), p_value(each.p_value)]
+def _change_cells(each: BiasChange | MeanChange) -> list[doc.TableCell]:
+    return [doc.change(each.difference), doc.interval(each.interval), doc.p_value(each.p_value)]
