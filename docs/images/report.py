@@ -15,8 +15,8 @@ from PIL import Image
 from evenhand.analysis import analyze
 from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.analysis.evidence import read_details
-from evenhand.report.audit import audit_document
 from evenhand.report.comparison import comparison_document
+from evenhand.report.findings import audit_document
 from evenhand.report.images import draw
 from evenhand.store.store import Store
 

@@ -11,8 +11,8 @@ import evenhand
 from evenhand.analysis import analyze
 from evenhand.analysis.evidence import read_details
 from evenhand.engines.mock import MockEngine
-from evenhand.report.audit import audit_document
 from evenhand.report.document import minus
+from evenhand.report.findings import audit_document
 from evenhand.report.html import differing, script_json, visible
 from evenhand.store.store import Store
 from evenhand.study.cue import Message

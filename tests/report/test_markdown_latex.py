@@ -14,8 +14,8 @@ from evenhand.analysis import Audit
 from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.cli import main
 from evenhand.report import latex, markdown
-from evenhand.report.audit import audit_document
 from evenhand.report.comparison import comparison_document
+from evenhand.report.findings import audit_document
 
 AS_ON_GITHUB = MarkdownIt("gfm-like", {"html": True, "linkify": False})
 

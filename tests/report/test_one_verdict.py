@@ -12,8 +12,8 @@ from rich.console import Console
 from audits import audit, biased
 from evenhand.analysis import Audit
 from evenhand.analysis.results import Difference
-from evenhand.report.audit import audit_document
 from evenhand.report.document import Document, Figure, Table, TableCell, minus, tables_of
+from evenhand.report.findings import audit_document
 from evenhand.report.html import to_html
 from evenhand.report.latex import to_latex
 from evenhand.report.markdown import to_markdown

@@ -17,9 +17,9 @@ from rich.console import Console
 from audits import HOSTILE, audit, biased, run, saying
 from evenhand.analysis import Audit
 from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
-from evenhand.report.audit import audit_document
 from evenhand.report.comparison import comparison_document
 from evenhand.report.document import Column, Table, TableCell, TableRow
+from evenhand.report.findings import audit_document
 from evenhand.report.map_text import axis_ends, trade_off_text
 from evenhand.report.terminal import print_document, print_table
 

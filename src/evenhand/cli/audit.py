@@ -10,14 +10,14 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from evenhand.audit import audit_plan, plan_for
+from evenhand.cli.flags import Format, ModelName, Quiet, RunFlags, StudyFlags, study_from
 from evenhand.cli.interrupts import run_to_interrupt, say_last
-from evenhand.cli.options import Format, ModelName, Quiet, RunFlags, StudyFlags, study_from
 from evenhand.cli.plan import default_folder, show_plan
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import check_judge
-from evenhand.report.audit import audit_document
 from evenhand.report.data import to_json
+from evenhand.report.findings import audit_document
 from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
 from evenhand.study.study import StudyOptions

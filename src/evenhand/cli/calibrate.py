@@ -13,7 +13,7 @@ from rich.console import Console
 from evenhand.benchmarks.item import JUDGED
 from evenhand.calibration.labels import PUBLISHED, read_labels
 from evenhand.calibration.measure import calibrate as calibrate_judge
-from evenhand.cli.options import Format
+from evenhand.cli.flags import Format
 from evenhand.judges import make_judge
 from evenhand.report.calibration import calibration_document
 from evenhand.report.terminal import print_document

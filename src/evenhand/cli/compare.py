@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from evenhand.analysis import MARGIN
 from evenhand.analysis.compare import Arm, compare_arms
-from evenhand.cli.options import BlockedAs, Margin
+from evenhand.cli.flags import BlockedAs, Margin
 from evenhand.cli.report import (
     OpenAfterwards,
     OutFile,

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evenhand import benchmarks as known
-from evenhand.cli.options import Format
+from evenhand.cli.flags import Format
 from evenhand.errors import EvenhandError
 from evenhand.study.cue import shipped_cues, shipped_defenses
 from evenhand.study.identity import BASELINE, read_identities, shipped_identities

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from evenhand.analysis.power import Power, plan_power
 from evenhand.audit import plan_for
-from evenhand.cli.options import Format, ModelName, RunFlags, StudyFlags, study_from
+from evenhand.cli.flags import Format, ModelName, RunFlags, StudyFlags, study_from
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import is_paid
 from evenhand.judges.run import judge_cost

@@ -18,12 +18,12 @@ from evenhand.analysis import MARGIN, analyze
 from evenhand.analysis.grid import select_judge
 from evenhand.analysis.judges import KnownError
 from evenhand.calibration.agreement import Calibration
-from evenhand.cli.options import BlockedAs, Margin, RunFolder
+from evenhand.cli.flags import BlockedAs, Margin, RunFolder
 from evenhand.errors import UsageError
 from evenhand.files import replacing, write_file
 from evenhand.plugins import load_plugin
 from evenhand.report import FORMATS, FileFormat, FolderFormat, ReportInput
-from evenhand.report.audit import audit_document
+from evenhand.report.findings import audit_document
 from evenhand.report.terminal import print_document
 from evenhand.run.scoring import score_run
 from evenhand.stats import JudgeError

@@ -13,7 +13,7 @@ import orjson
 from cyclopts import Group, Parameter
 from cyclopts.validators import Number
 
-from evenhand.cli.options import Format
+from evenhand.cli.flags import Format
 from evenhand.errors import UsageError
 from evenhand.sandbox import ACCEPT, DEFAULT_LIMITS, Limits, chosen, run_program, using
 

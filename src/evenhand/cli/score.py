@@ -12,8 +12,8 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis.judges import judge_swaps
+from evenhand.cli.flags import BlockedAs, Quiet, RunFolder
 from evenhand.cli.interrupts import run_to_interrupt, say_last
-from evenhand.cli.options import BlockedAs, Quiet, RunFolder
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.errors import UsageError

@@ -13,7 +13,7 @@ from evenhand.analysis.compare import ArmChange, ArmComparison
 from evenhand.axes import AXES, PB_AXES
 from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
-from evenhand.report.audit import forest_figure
+from evenhand.report.findings import forest_figure
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from evenhand.report import FileFormat, FolderFormat, ReportInput
-from evenhand.report.audit import audit_document
 from evenhand.report.document import Document
+from evenhand.report.findings import audit_document
 
 
 def render(document: Document, format: Literal["html", "markdown", "latex"]) -> str:
