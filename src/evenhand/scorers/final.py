@@ -90,7 +90,7 @@ _CORRECTS = re.compile(
     r"""\b(?:wait|correction|oops|whoops|scratch\sthat|hold\son|my\s(?:mistake|bad)|on\ssecond\sthought
           |i\s(?:have\s)?(?:made|make)\san?\s(?:\w{1,15}\s)?(?:mistake|error)
           |let\sme\s(?:re\w{2,12}|correct|fix|check|double.?check|verify))\b
-      |(?:^|[.!?,;…—–(-])\s*(?:(?:sorry|apologies|actually|hmm+|rather|i\smean|edit(?=:))\b(?=[\s,:;.!—–-])
+      |(?:^|[.!?,;…—–(-])\s*(?:(?:sorry|apologies|i\sapologi[sz]e|actually|hmm+|rather|i\smean|edit(?=:))\b(?=[\s,:;.!—–-])
           |no\b(?=[,:;.!—–-]|\s(?:wait|it|the\sanswer|that|sorry|actually|make)\b))
       |(?<=\?)\s*no\b""",
     re.VERBOSE | re.IGNORECASE,

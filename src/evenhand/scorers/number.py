@@ -52,7 +52,7 @@ _LEADS = _words(
     """the a an total of about approximately around exactly roughly nearly almost only just simply
     therefore thus then clearly indeed equal to number value year amount price is are was it be
     in fact now also always at least most up ca as follows following found us usd eur ca rs option
-    either between from x y n = : ~ ( [ { " ' , $ ≈ € £ < > - — – . ∴"""
+    either between from somewhere anywhere x y n = : ~ ( [ { " ' , $ ≈ € £ < > - — – . ∴"""
 )
 _ALTERNATIVES = _words("or and to , / & through")
 _BESIDE = _words("a an the $ = x y z n")
@@ -252,11 +252,11 @@ def _asserted(line: Line) -> list[int]:
 def _is_left_open(line: Line, place: int) -> bool:
     """Whether a number is only one of two: "4 or 5", "between 4 and 5"."""
     one, other, words = line.quantities[place - 1], line.quantities[place], line.before(place)
-    if (
-        one.is_computed > other.is_computed
-        or _is_same(one, other)
-        or (words[:1] == [","] and len(words) > 2)
-    ):
+    if one.is_computed > other.is_computed or _is_same(one, other):
+        return False
+    if _UNSURE.search(" ".join(words)):
+        return True
+    if words[:1] == [","] and len(words) > 2:
         return False
     if place == 1 and _LEADS.issuperset(line.before(0)) and _is_continued(words):
         return True

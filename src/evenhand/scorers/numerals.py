@@ -521,7 +521,11 @@ class _Expression:
             if following not in _GROUPS:
                 return None
             self.at = at + 1
-            return self._scaled(1.0)
+            group = _GROUPS[following]
+            scaled = self._scaled(1.0)
+            if tokens[self.at : self.at + 1] == ["and"] and self._part_follows(self.at + 1):
+                scaled += group * self._part(self.at + 1)  # "a dozen and a half"
+            return scaled
         if token == "one" and (
             following in _NOT_ONE_AFTER or (at and tokens[at - 1] in _NOT_ONE_BEFORE)
         ):
