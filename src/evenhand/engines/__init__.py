@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from evenhand.engines.services import Service, services
-from evenhand.errors import UnknownName
+from evenhand.errors import UnknownName, UsageError
 from evenhand.plugins import load_plugin, plugin_names
 
 if TYPE_CHECKING:
@@ -73,22 +74,35 @@ def engine_type(model: str) -> Any:
     arguments of `make_engine`.
 
     Raises:
-        UnknownName: there is none.
+        UsageError: there is none.
         PluginError: another package's engine cannot be loaded.
     """
     prefix, slash, name = model.partition("/")
-    known = engine_names()
+    known = [prefix] if prefix in ENGINES else engine_names()
     if prefix not in known or bool(slash and name) == (prefix in _ALONE):
-        shown = [p if p in _ALONE else f"{p}/{name or 'MODEL'}" for p in known]
-        raise UnknownName("model", model, shown)
+        raise _unknown(model)
     return load_plugin("engine", prefix, ENGINES)
+
+
+def _unknown(model: str) -> UsageError:
+    """What to say of a name that no engine goes by: the nearest one, or how names begin."""
+    prefix, slash, name = model.partition("/")
+    known = engine_names()
+    if prefix in known or get_close_matches(prefix.casefold(), known, n=1, cutoff=0.8):
+        shown = [p if p in _ALONE else f"{p}/{name or 'MODEL'}" for p in known]
+        return UnknownName("model", model, shown)
+    whole = model if name or not slash else prefix
+    return UsageError(
+        f'unknown model "{model}"; a name begins with its engine: openai/{whole} for an endpoint '
+        f"that speaks OpenAI's format, hf/{whole} for local weights"
+    )
 
 
 def make_engine(model: str, decoding: Decoding, options: EngineOptions | None = None) -> Engine:
     """The engine for a model: "openai/NAME", "anthropic/NAME", "hf/ID-or-path", "organism", ...
 
     Raises:
-        UnknownName: there is no such engine or service.
+        UsageError: there is no such engine or service.
         EngineError, MissingExtra, UsageError: as the engine's own constructor.
     """
     engine: Engine = engine_type(model).make(model, decoding, options or EngineOptions())
