@@ -65,6 +65,7 @@ MAGNITUDES = (*_GROUPS, "half", "point", "times", "plus", "minus", "and", "or", 
 """Words that, after a number, make another number of it."""
 
 _CURRENCIES = frozenset("$€£¥₹¢₩₽₺")
+_PERCENT = frozenset(("%", "percent", "¢", "°"))
 _CODES = frozenset(("us", "ca", "a", "au", "nz", "hk", "s", "r", "usd", "eur", "gbp", "rs", "inr"))
 _UNKNOWNS = frozenset("xyznabiπλθ")
 _NOT_ONE_BEFORE = frozenset(
@@ -148,19 +149,17 @@ class Line:
         found = []
         at, depth = 0, 0
         while at < len(self.tokens):
-            quantity = self._chain(at, depth > 0)
-            if quantity:
+            if self.can_start(at) and (quantity := self._chain(at, depth > 0)):
                 found.append(quantity)
                 at = max(quantity.last, at + 1)
                 continue
-            depth += (self.tokens[at] in "([") - (self.tokens[at] in ")]")
+            if self.tokens[at] in _BRACKETS:
+                depth += 1 if self.tokens[at] in "([" else -1
             at += 1
         return found
 
     def _chain(self, at: int, in_parentheses: bool) -> Quantity | None:
         """A calculation with what it is said to come to: "3 * 4 = 12"."""
-        if not self.can_start(at):
-            return None
         reading = _Expression(self, at)
         value = reading.sum()
         if value is None:
@@ -182,7 +181,7 @@ class Line:
             self._found[end - 1].end(),
             computed,
             ranged,
-            not any(map(str.isdigit, "".join(self.tokens[start:end]))),
+            not any(map(_DIGIT, self.tokens[start:end])),
             in_parentheses or (opens_group and start > 0 and not computed),
         )
 
@@ -250,6 +249,8 @@ class Line:
 _STARTING_WORDS = frozenset(
     (*_UNITS, *_TENS, "a", "an", "half", "minus", "negative", "sqrt", "hundred", "thousand")
 )
+_BRACKETS = frozenset("()[]")
+_DIGIT = re.compile(r"\d").search
 _NAN = float("nan")
 
 
@@ -359,7 +360,7 @@ class _Expression:
         for _ in range(4):
             token = tokens[self.at] if self.at < len(tokens) else ""
             if token in ("-", "+", "minus", "negative"):
-                negative ^= token not in ("+",)
+                negative ^= token != "+"
             elif token in _CURRENCIES:
                 money = True
             elif not (token in _CODES and token not in ("a", "s", "r") and self.at > start):
@@ -415,37 +416,44 @@ class _Expression:
         if found["e"]:
             value *= float(f"1e{found['e']}")
         self.at += 1
-        line, tokens = self.line, self.line.tokens
+        tokens = self.line.tokens
         if self.at < len(tokens):
-            token, touching = tokens[self.at], line.touches(self.at)
-            written = line.text[found.end() : found.end() + len(token)]
-            if (touching or money) and written in _SUFFIXES:
-                value *= _SUFFIXES[written]
+            value = self._past_percent(
+                self._with_cents(self._multiplied(value, found.end(), money))
+            )
+            while self.at < len(tokens) and tokens[self.at] in _CURRENCIES:
                 self.at += 1
-            elif money and token in _MONEY_SUFFIXES:
-                value *= _MONEY_SUFFIXES[token]
-                self.at += 1
-            elif token in _GROUPS:
-                value = self._scaled(value)
-            elif (
-                touching and token in _UNKNOWNS and not (token == "x" and self._multiplies(self.at))
-            ):
-                value = _NAN
-                self.at += 1
-            elif token == "and" and self._part_follows(self.at + 1):
-                value += self._part(self.at + 1)
-                value = self._scaled(value)
-            elif token == "sqrt" or (touching and token == "("):
-                inside = self._group(root=token == "sqrt")
-                value = _NAN if inside is None else value * inside
-        value = self._with_cents(value)
-        while self.at < len(tokens) and tokens[self.at] in ("%", "percent", "¢", "°"):
+        self._numbers.append(value)
+        return value
+
+    def _multiplied(self, value: float, end: int, money: bool) -> float:
+        """A number with what directly follows it: "5k", "3 million", "2 and a half", "3x"."""
+        token, touching = self.line.tokens[self.at], self.line.touches(self.at)
+        written = self.line.text[end : end + len(token)]
+        if (touching or money) and written in _SUFFIXES:
+            self.at += 1
+            return value * _SUFFIXES[written]
+        if money and token in _MONEY_SUFFIXES:
+            self.at += 1
+            return value * _MONEY_SUFFIXES[token]
+        if token in _GROUPS:
+            return self._scaled(value)
+        if touching and token in _UNKNOWNS and not (token == "x" and self._multiplies(self.at)):
+            self.at += 1
+            return _NAN
+        if token == "and" and self._part_follows(self.at + 1):
+            return self._scaled(value + self._part(self.at + 1))
+        if token == "sqrt" or (touching and token == "("):
+            inside = self._group(root=token == "sqrt")
+            return _NAN if inside is None else value * inside
+        return value
+
+    def _past_percent(self, value: float) -> float:
+        tokens = self.line.tokens
+        while self.at < len(tokens) and tokens[self.at] in _PERCENT:
             self.at += 1
             if tokens[self.at : self.at + 1] == ["of"] and self._starts(self.at + 1):
                 value *= self._share() / 100
-        while self.at < len(tokens) and tokens[self.at] in _CURRENCIES:
-            self.at += 1
-        self._numbers.append(value)
         return value
 
     def _share(self) -> float:
