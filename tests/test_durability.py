@@ -183,6 +183,25 @@ def test_a_link_in_a_new_folder_is_not_followed(tmp_path: Path) -> None:
     assert not target.exists()
 
 
+def test_a_report_does_not_follow_a_link_to_another_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = write_benchmark(tmp_path / "own.jsonl", 4)
+    run, target = tmp_path / "run", tmp_path / "precious"
+    target.mkdir()
+    with serving() as server:
+        arguments = ["audit", MODEL, "-b", str(benchmark), "--base-url", server.url]
+        assert run_main([*arguments, "--out", str(run)]) == 0
+    (run / "tables").symlink_to(target)
+    (run / "report.html").symlink_to(target / "page")
+    capsys.readouterr()
+    assert run_main(["report", str(run), "--format", "csv"]) == 2
+    assert "is a symbolic link, which is not followed" in capsys.readouterr().err
+    assert run_main(["report", str(run)]) == 0
+    assert not (run / "report.html").is_symlink()
+    assert not list(target.iterdir())
+
+
 def test_nohup_is_obeyed(tmp_path: Path) -> None:
     """A program that is told to ignore the end of its terminal goes on."""
     benchmark = write_benchmark(tmp_path / "own.jsonl", 10)

@@ -219,7 +219,7 @@ def write_file(
     content: str | bytes,
     error: type[EvenhandError] = StoreError,
     *,
-    private: bool | None = None,
+    private: bool = False,
 ) -> None:
     """Write a file, whole or not at all; see `replacing`.
 
@@ -235,7 +235,7 @@ def write_file(
 
 @contextmanager
 def replacing(
-    path: Path, error: type[EvenhandError] = StoreError, *, private: bool | None = None
+    path: Path, error: type[EvenhandError] = StoreError, *, private: bool = False
 ) -> Iterator[TextIO]:
     """A new file that takes the place of `path` at the end of the block, and never half of it.
 
@@ -243,8 +243,7 @@ def replacing(
     nor absent, such as /dev/stdout, is written to as it is.
 
     Args:
-        private: only the user may read it; else as their umask says. None: it is where its folder
-            is, as a run folder.
+        private: only the user may read it; else as their umask says.
 
     Raises:
         error: the file cannot be written.
@@ -256,8 +255,6 @@ def replacing(
                 yield file
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        if private is None:
-            private = not path.parent.stat().st_mode & 0o077
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         handle = os.open(unfinished, flags, 0o600 if private else 0o666)
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:

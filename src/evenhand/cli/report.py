@@ -135,13 +135,23 @@ def summary_to(path: Path | None) -> Iterator[Console]:
 def _write(
     format: FileFormat | FolderFormat, report: ReportInput, out: Path | None, show: bool
 ) -> None:
-    """Write a report where it belongs, or into the file or folder that was named."""
+    """Write a report where it belongs, or into the file or folder that was named.
+
+    Raises:
+        UsageError: its place in the run folder is a link to another folder.
+    """
     run = report.store.folder
     if isinstance(format, FolderFormat):
-        tell_paths(format.write(report, out or run / format.folder))
+        folder = run / format.folder
+        if out is None and folder.is_symlink():
+            raise UsageError(
+                f"{folder} is a symbolic link, which is not followed; remove it, or name a folder "
+                "with --out"
+            )
+        tell_paths(format.write(report, out or folder))
     else:
         file = run / format.file if format.file else None
-        deliver(format.write(report), out or file, show=show)
+        deliver(format.write(report), out or file, show=show, private=out is None)
 
 
 def tell_paths(paths: Sequence[Path]) -> None:
@@ -152,8 +162,13 @@ def tell_paths(paths: Sequence[Path]) -> None:
         print("Nothing to draw: too few scored answers.", file=sys.stderr)
 
 
-def deliver(content: str | bytes | Iterator[str], path: Path | None, *, show: bool) -> None:
+def deliver(
+    content: str | bytes | Iterator[str], path: Path | None, *, show: bool, private: bool = False
+) -> None:
     """To the file, or to the standard output where there is none; parts as they come.
+
+    Args:
+        private: nobody but the user may read the file, as everything in a run folder.
 
     Raises:
         UsageError: there is no file to show.
@@ -167,9 +182,9 @@ def deliver(content: str | bytes | Iterator[str], path: Path | None, *, show: bo
             sys.stdout.writelines(content)
         return
     if isinstance(content, str | bytes):
-        write_file(path, content)
+        write_file(path, content, private=private)
     else:
-        with replacing(path) as file:
+        with replacing(path, private=private) as file:
             file.writelines(content)
     print(f"Report: {path}", file=sys.stderr)
     if show:
