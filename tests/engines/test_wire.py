@@ -74,6 +74,11 @@ def test_odd_fields_become_defaults(raw: bytes) -> None:
     assert wire().parse(raw) == Completion("a")
 
 
+@pytest.mark.parametrize("error", [None, {}, "", {"code": None, "message": ""}, False])
+def test_an_error_object_without_an_error_is_none(error: Any) -> None:
+    assert wire().parse(reply({"content": "a"}, "", error=error)) == Completion("a")
+
+
 def test_half_characters_are_replaced() -> None:
     assert said("a\ud800b").text == "a?b"
 
@@ -165,6 +170,8 @@ def test_a_reply_without_a_choice(raw: bytes) -> None:
     [
         (b'{"error":{"message":"provider is down"}}', 0, "retry"),
         (b'{"error":{"message":"slow","code":429}}', 429, "wait"),
+        (b'{"object":"error","message":"slow","code":429}', 429, "wait"),
+        (b'{"type":"error","error":{"type":"overloaded_error","message":"x"}}', 529, "wait"),
         (b'{"error":{"message":"slow","type":"rate_limit_exceeded"}}', 429, "wait"),
         (b'{"error":{"message":"x","status":"RESOURCE_EXHAUSTED"}}', 429, "wait"),
         (b'{"error":{"message":"x","code":"502"}}', 502, "retry"),

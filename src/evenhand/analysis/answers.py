@@ -136,7 +136,8 @@ def _on_loops(store: Store, names: Mapping[int, str]) -> list[str]:
 
 
 def _on_repeats(store: Store, record: RunRecord, names: Mapping[int, str]) -> list[str]:
-    if record.study.samples < 2 or not record.study.decoding.temperature:
+    temperature = record.study.decoding.temperature
+    if record.study.samples < 2 or temperature == 0:
         return []
     counts: Counter[str] = Counter()
     totals: Counter[str] = Counter()
@@ -148,8 +149,8 @@ def _on_repeats(store: Store, record: RunRecord, names: Mapping[int, str]) -> li
         return []
     return [
         f"all samples are identical in {_of(found)} cells, although the temperature is "
-        f"{record.study.decoding.temperature:g}: they may come from a cache, and the noise floor "
-        f"is then too low{_who(found)}"
+        f"{'the default' if temperature is None else f'{temperature:g}'}: they may come from a "
+        f"cache, and the noise floor is then too low{_who(found)}"
     ]
 
 

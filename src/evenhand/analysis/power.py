@@ -74,7 +74,7 @@ def plan_power(
         ]
 
     # At temperature 0 further samples are the same answer again.
-    asked = plan.study.samples if plan.study.decoding.temperature else 1
+    asked = plan.study.samples if plan.study.decoding.temperature != 0 else 1
     benchmarks = design(asked)
     if not any(benchmark.residual_variance for benchmark in benchmarks):
         raise UsageError("in the pilot run all identities score alike: it tells no noise")

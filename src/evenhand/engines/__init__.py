@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from evenhand.engines.services import Service, services
-from evenhand.errors import UnknownName, UsageError
+from evenhand.errors import PluginError, UnknownName, UsageError
 from evenhand.plugins import load_plugin, plugin_names
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ def engine_type(model: str) -> Any:
     known = [prefix] if prefix in ENGINES else engine_names()
     if prefix not in known or bool(slash and name) == (prefix in _ALONE):
         raise _unknown(model)
-    return load_plugin("engine", prefix, ENGINES)
+    found = load_plugin("engine", prefix, ENGINES)
+    for attribute in ("is_local", "is_paid", "default_suite", "takes_response_format", "make"):
+        if not hasattr(found, attribute):
+            raise PluginError(f'engine "{prefix}" has no {attribute}; see docs/extending.md')
+    return found
 
 
 def _unknown(model: str) -> UsageError:

@@ -22,6 +22,8 @@ from evenhand.engines.secrets import LogFilter, Redactor
 
 MOST_BYTES = 2**24
 """Of a reply, as sent and as unpacked: more than any answer needs."""
+_CONNECT = 20.0
+"""Seconds for a connection, which is quick where there is anybody at all."""
 _LOGGERS = ("aiohttp.client", "aiohttp.internal", "aiohttp.server", "asyncio")
 
 
@@ -59,7 +61,7 @@ class Connection:
         self._targets: dict[str, tuple[URL, URL | None]] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
-            timeout=aiohttp.ClientTimeout(total=timeout),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, _CONNECT)),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             headers={
@@ -83,6 +85,8 @@ class Connection:
                 if reply.status == 200:
                     return Reply(200, {}, raw)
                 return Reply(reply.status, {k.lower(): v for k, v in reply.headers.items()}, raw)
+        except aiohttp.ConnectionTimeoutError:
+            return f"no connection within {min(self._timeout, _CONNECT):g} s"
         except TimeoutError:
             return f"no answer within {self._timeout:g} s"
         except (

@@ -151,6 +151,7 @@ class HTTPEngine:
         self._probing = asyncio.Lock()
         self._given_up = 0  # requests in a row
         self._labels: dict[str, str] = {}
+        self._unsaid: list[str] = []
         self.notes: list[str] = []
 
     @classmethod
@@ -242,6 +243,8 @@ class HTTPEngine:
         if isinstance(outcome, Completion):
             endpoint.has_answered(sent)
             self._given_up = 0
+            if self._unsaid:
+                self._say()
             return self._answered(asked, outcome)
         asked.failures.append(outcome.failure)
         action = action_for(outcome.fault, wire)
@@ -424,7 +427,7 @@ class HTTPEngine:
             endpoint.fault = error
             if not self._fleet.left():
                 raise error
-            _log.warning("%s; the other endpoints are used", error)
+            self._say(f"{error}; the other endpoints are used")
 
     def _failed(self, asked: _Asked, endpoint: Endpoint, outcome: _Refusal) -> Response | None:
         """What is transient: it is tried again until the attempts are used up."""
@@ -464,11 +467,19 @@ class HTTPEngine:
         endpoint.resume_at = max(endpoint.resume_at, time.monotonic() + _REST_OF_THE_DEAD)
         if not endpoint.is_named:
             endpoint.is_named = True
-            _log.warning(
-                "%s does not answer (%s); it is tried again later, and the others are used",
-                _shown(endpoint),
-                error,
+            self._say(
+                f"{_shown(endpoint)} does not answer ({error}); it is tried again later, and the "
+                "other endpoints are used"
             )
+
+    def _say(self, told: str = "") -> None:
+        """Name an endpoint that is not used; not before another has answered, or it is an error."""
+        if told:
+            self._unsaid.append(told)
+        if any(endpoint.heard for endpoint in self._fleet.endpoints):
+            for told in self._unsaid:
+                _log.warning(told)
+            self._unsaid.clear()
 
     def _unreachable(self, endpoint: Endpoint, error: str) -> Unreachable:
         return Unreachable(

@@ -139,8 +139,8 @@ class Wire(ABC):
             reply = loads(raw)
             if not isinstance(reply, dict):
                 return Fault(0, "the reply is not a JSON object")
-            if reply.get("error"):
-                return fault_of(_status_of(reply["error"]), raw)
+            if error := _error_in(reply):
+                return fault_of(_status_of(error), raw)
             if not any(field in reply for field in self.answers_in):
                 strange = looks_like_other_wire(reply, self.name)
                 if strange:
@@ -333,6 +333,14 @@ def fault_of(status: int, raw: bytes) -> Fault:
     words = [_text(error.get(k) or "") for k in ("type", "code", "status", "param")]
     details = [_text(error.get(k) or "") for k in ("details", "innererror", "metadata", "reason")]
     return Fault(status, " / ".join(told) or _text(error), " ".join(words + details))
+
+
+def _error_in(reply: dict[str, Any]) -> Any:
+    """The error object of a reply with status 200, which may stand beside an answer; or None."""
+    error = reply.get("error")
+    if isinstance(error, dict):
+        return error if any(error.values()) else None
+    return error or (reply if "error" in (reply.get("object"), reply.get("type")) else None)
 
 
 def _status_of(error: Any) -> int:
