@@ -136,7 +136,7 @@ _STATED = re.compile(
       |(?:\((?P<p2>[A-Za-z])\)|\b(?P<u2>[A-Z])|^(?P<l2>[b-z])(?=\s))\)?\W{0,3}\s?
          (?i:is|was|seems|would\sbe|must\sbe|has\sto\sbe|looks|it\sis)\s?
          (?i:the\s|also\s|clearly\s|obviously\s|indeed\s|definitely\s|therefore\s|only\s|most\s){0,3}
-         (?i:correct|right|best|answer|true|likely|accurate|appropriate|valid|option|choice|one\b
+         (?i:correct|right|best|better|answer|true|likely|accurate|appropriate|valid|option|choice|one\b
             |(?<=it\sis))""",
     re.VERBOSE,
 )
@@ -313,7 +313,7 @@ def _is_list_of_all(text: str, choices: tuple[str, ...]) -> bool:
         place = start + len(whole)
     kept.append(rest[place:])
     between = [_WORD.findall(part) for part in kept]
-    return all(len(part) < 2 for part in between[1:]) and len(between[0]) < 10
+    return not between[-1] and all(len(part) < 2 for part in between[1:]) and len(between[0]) < 10
 
 
 def _last_stated(lines: list[str], letters: str) -> _Named:
@@ -345,6 +345,8 @@ def _stated_there(sentence: str, found: re.Match[str]) -> _Named:
     for several in _TOGETHER.finditer(sentence):
         if several.start() <= start < several.end():
             together = frozenset(_ANY_LETTER.findall(several[0]))
+            if found[group] in _ANY_LETTER.findall(sentence[several.start() : start]):
+                break  # "between A and C, C is right"
             return together if len(together) < 3 else _NOTHING
     return frozenset(found[group].upper())
 
