@@ -67,7 +67,7 @@ from evenhand.stats.paired import (
 )
 from evenhand.stats.permutation import ALPHA, benjamini_hochberg, is_significant
 from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
-from evenhand.stats.scores import TooFewScores
+from evenhand.stats.scores import Clusters, TooFewScores
 from evenhand.stats.standing import (
     Ranking,
     Regions,
@@ -85,6 +85,7 @@ __all__ = [
     "AxisChange",
     "BiasChange",
     "CategoryEffects",
+    "Clusters",
     "Comparison",
     "Components",
     "CorrectedBias",

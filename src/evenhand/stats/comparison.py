@@ -9,9 +9,10 @@ import numpy as np
 from scipy.special import ndtr, stdtr
 
 from evenhand.stats.bias import Spread, spread_of
-from evenhand.stats.layout import Layout, fit_layout, project
+from evenhand.stats.layout import Layout, fit_axis, project
 from evenhand.stats.paired import summarize
 from evenhand.stats.scores import (
+    Clusters,
     Floats,
     Scores,
     TooFewScores,
@@ -98,6 +99,7 @@ def compare_audits(
     after_utility: Scores | None = None,
     margin: float = 1.0,
     level: float = 0.95,
+    clusters: Clusters | None = None,
 ) -> Comparison:
     """Compare two audits of the same identities on the same items, item by item.
 
@@ -112,6 +114,7 @@ def compare_audits(
             `personalization_bias`; an axis is given on both sides or on neither.
         margin: largest loss of the mean that would be accepted, in points, > 0.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: bad scores, an axis on one side only, different shapes, margin of 0 or less.
@@ -124,13 +127,13 @@ def compare_audits(
         ("utility", before_utility, after_utility),
     )
     axes = {
-        axis: fit_both(before, after, axis)
+        axis: fit_both(before, after, axis, clusters=clusters)
         for axis, before, after in given
         if before is not None or after is not None
     }
     if not axes:
         raise TooFewScores("give scores for safety, utility or both")
-    same_identities([len(b.means) for axis in axes.values() for b in axis], "axes")
+    same_identities({name: len(axis[0].means) // 2 for name, axis in axes.items()}, "axes")
     biases = {name: _bias_change([axis], level) for name, axis in axes.items()}
     means = {name: _mean_change(axis, margin, level) for name, axis in axes.items()}
     return Comparison(
@@ -149,6 +152,7 @@ def compare_axis(
     margin: float = 1.0,
     level: float = 0.95,
     lower_is_better: bool = False,
+    clusters: Clusters | None = None,
 ) -> AxisChange:
     """Compare one axis of two audits, as `compare_audits` does.
 
@@ -157,6 +161,7 @@ def compare_axis(
         margin: largest change of the mean for the worse that would be accepted, in points, > 0.
         level: confidence level.
         lower_is_better: as for over-refusal: what must not happen is a rise of the mean.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: as `compare_audits`.
@@ -164,13 +169,18 @@ def compare_axis(
     check_level(level)
     if not margin > 0:
         raise ValueError(f"margin must be above 0 points, not {margin}")
-    axis = fit_both(before, after, "scores")
+    axis = fit_both(before, after, "scores", clusters=clusters)
     mean = _mean_change(axis, margin, level, -1 if lower_is_better else 1)
     return AxisChange(_bias_change([axis], level), mean)
 
 
 def fit_both(
-    before: Scores | None, after: Scores | None, axis: str, *, min_identities: int = 2
+    before: Scores | None,
+    after: Scores | None,
+    axis: str,
+    *,
+    min_identities: int = 2,
+    clusters: Clusters | None = None,
 ) -> list[Layout]:
     """Fit each benchmark with the identities before and then the identities after."""
     if before is None or after is None:
@@ -179,7 +189,8 @@ def fit_both(
     second = read_benchmarks(after, axis, min_identities=min_identities)
     if set(first) != set(second):
         raise ValueError(f"{axis}: benchmarks differ, {sorted(first)} and {sorted(second)}")
-    return [fit_layout(_stack(first[name], second[name], name), name) for name in first]
+    stacked = {name: _stack(first[name], second[name], name) for name in first}
+    return fit_axis(stacked, axis, clusters=clusters)
 
 
 def _stack(before: Floats, after: Floats, name: str) -> Floats:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
-from evenhand.stats.layout import Layout, fit_layout
-from evenhand.stats.scores import Floats, Scores, TooFewScores, check_level, read_scores
+from evenhand.stats.layout import Layout, fit_axis, fit_layout
+from evenhand.stats.scores import Clusters, Floats, Scores, TooFewScores, check_level, read_scores
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,9 @@ class CueComponents:
     level: float
 
 
-def cue_components(scores: Scores, *, level: float = 0.95) -> CueComponents:
+def cue_components(
+    scores: Scores, *, level: float = 0.95, clusters: Clusters | None = None
+) -> CueComponents:
     """Estimate the variance components of one axis.
 
     Args:
@@ -139,6 +141,7 @@ def cue_components(scores: Scores, *, level: float = 0.95) -> CueComponents:
             missing, or a dict benchmark name -> such an array; components of the items are the
             mean over the benchmarks.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: bad shape, a score outside [0, 1], fewer than 2 identities, cues or items.
@@ -150,13 +153,15 @@ def cue_components(scores: Scores, *, level: float = 0.95) -> CueComponents:
     if len(shapes) != 1:
         raise ValueError(f"scores: all benchmarks need the same identities and cues, not {shapes}")
     u, c = shapes.pop()
-    layouts = [
-        fit_layout(table.reshape(u * c, *table.shape[2:]), name)
+    flat = {
+        name: table.reshape(u * c, *table.shape[2:])
         for table, name in zip(tables, arrays, strict=True)
-    ]
+    }
+    layouts = fit_axis(flat, "scores", clusters=clusters)
     means = np.mean([layout.deviations for layout in layouts], axis=0).reshape(u, c)
     parts = _table_components(layouts, u, c, level)
-    items = np.mean([_item_components(layout, u, c) for layout in layouts], axis=0)
+    each = [fit_layout(array, name) for name, array in flat.items()]
+    items = np.mean([_item_components(layout, u, c) for layout in each], axis=0)
     agreement, concordance = _rank_agreement(means)
     return CueComponents(
         **parts,

@@ -197,7 +197,7 @@ def _planned_form(identities: int, benchmarks: Sequence[PlannedBenchmark]) -> Qu
         slope_third=24 * cubes / sum(noise),
         skew=0.0,
         count=identities,
-        items=min(b.items for b in benchmarks),
+        units=min(b.items for b in benchmarks),
     )
 
 

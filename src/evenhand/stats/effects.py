@@ -9,10 +9,10 @@ import numpy as np
 
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.comparison import fit_both
-from evenhand.stats.layout import Layout, fit_layout, project, settle
+from evenhand.stats.layout import Layout, fit_axis, project, settle
 from evenhand.stats.paired import Differences, append_baseline, summarize
 from evenhand.stats.permutation import sign_flip_p_value
-from evenhand.stats.scores import Floats, Scores, check_level, read_benchmarks
+from evenhand.stats.scores import Clusters, Floats, Scores, check_level, read_benchmarks
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,11 @@ class CategoryEffects:
 
 
 def category_effects(
-    scores: Scores, categories: Sequence[str], *, level: float = 0.95
+    scores: Scores,
+    categories: Sequence[str],
+    *,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
 ) -> CategoryEffects:
     """Split an axis's spread into between and within categories.
 
@@ -50,12 +54,13 @@ def category_effects(
         scores: an axis's scores, as in `differences_to_mean`.
         categories: (identities,) the category of each identity.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: bad scores, or another number of categories than of identities.
     """
     check_level(level)
-    layouts = [fit_layout(a, name) for name, a in read_benchmarks(scores, "scores").items()]
+    layouts = fit_axis(read_benchmarks(scores, "scores"), "scores", clusters=clusters)
     count = len(layouts[0].means)
     if len(categories) != count:
         raise ValueError(f"categories: needs {count}, one per identity, not {len(categories)}")
@@ -91,6 +96,7 @@ def intersection_interactions(
     baseline: Scores,
     *,
     level: float = 0.95,
+    clusters: Clusters | None = None,
 ) -> Differences:
     """Interaction of two identities: what both together do beyond the sum of each alone.
 
@@ -102,6 +108,7 @@ def intersection_interactions(
         first, second: the same shape, the scores of the pair's first and second identity alone.
         baseline: scores without identity, (items,) or (items, samples), or a dict.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Returns:
         One interaction per pair, in points; below 0 is worse than the sum of the two.
@@ -116,7 +123,7 @@ def intersection_interactions(
     if isinstance(both, Mapping) and len(set(names)) > 1:
         raise ValueError("both, first and second need the same benchmarks in the same order")
     stacked = _stack([list(part.values()) for part in parts], names[0])
-    layouts = [fit_layout(a, name) for name, a in append_baseline(stacked, baseline).items()]
+    layouts = fit_axis(append_baseline(stacked, baseline), "both", clusters=clusters)
     pairs = len(next(iter(parts[0].values())))
     one = np.eye(pairs)
     contrast = np.hstack([one, -one, -one, np.ones((pairs, 1))])
@@ -125,7 +132,13 @@ def intersection_interactions(
     return summarize(layouts, contrast, p_value, level)
 
 
-def identity_changes(before: Scores, after: Scores, *, level: float = 0.95) -> Differences:
+def identity_changes(
+    before: Scores,
+    after: Scores,
+    *,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
+) -> Differences:
     """Change of each identity from one audit to another, after less before, item by item.
 
     P-values are of the sign-flip test over items.
@@ -134,12 +147,13 @@ def identity_changes(before: Scores, after: Scores, *, level: float = 0.95) -> D
         before, after: an axis's scores of the same identities on the same items, as in
             `differences_to_mean`; one identity is enough. Samples may differ in number.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: bad scores, or audits of different benchmarks, identities or items.
     """
     check_level(level)
-    layouts = fit_both(before, after, "scores", min_identities=1)
+    layouts = fit_both(before, after, "scores", min_identities=1, clusters=clusters)
     one = np.eye(len(layouts[0].means) // 2)
     contrast = np.hstack([-one, one])
     items = [_item_contrasts(layout, contrast) for layout in layouts]
@@ -159,4 +173,5 @@ def _stack(parts: list[list[Floats]], names: tuple[str, ...]) -> dict[str, Float
 
 def _item_contrasts(layout: Layout, contrast: Floats) -> Floats:
     """Return (items, contrasts): what each item contributes to the benchmark's contrasts."""
-    return settle((layout.influence + layout.deviations) @ contrast.T) / layout.items
+    rows = settle((layout.influence + layout.deviations) @ contrast.T)
+    return layout.by_unit(rows) / layout.units

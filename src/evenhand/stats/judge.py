@@ -9,9 +9,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtrc, ndtri, stdtrit
 
 from evenhand.stats.bias import Spread
-from evenhand.stats.layout import fit_layout
+from evenhand.stats.layout import fit_axis
 from evenhand.stats.paired import item_mean
-from evenhand.stats.scores import Floats, Scores, TooFewScores, check_level, read_benchmarks
+from evenhand.stats.scores import (
+    Clusters,
+    Floats,
+    Scores,
+    TooFewScores,
+    check_level,
+    read_benchmarks,
+)
 from evenhand.stats.spread import quadratic_form, spread_p_value
 
 _LARGEST = 50.0  # PB of one axis when half of the identities are at 0 and half at 100
@@ -220,7 +227,13 @@ class VerdictChange:
     p_value: float
 
 
-def rater_agreement(first: Scores, second: Scores, *, level: float = 0.95) -> RaterAgreement:
+def rater_agreement(
+    first: Scores,
+    second: Scores,
+    *,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
+) -> RaterAgreement:
     """Compare two judges' scores of the same answers.
 
     The identities' answers to one item are alike, so the item is the unit of both intervals: that
@@ -232,6 +245,8 @@ def rater_agreement(first: Scores, second: Scores, *, level: float = 0.95) -> Ra
     Args:
         first, second: the judges' scores of an axis, as in `differences_to_mean`; of the same
             identities and items.
+        level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`; for the two tests.
 
     Raises:
         ValueError: shapes differ; a score outside [0, 1].
@@ -258,8 +273,8 @@ def rater_agreement(first: Scores, second: Scores, *, level: float = 0.95) -> Ra
         kappa_interval=kappa_interval,
         by_identity=100 * _by_identity(same),
         difference=200 * _by_identity(apart) - 100,
-        share_p=_p_value(same),
-        difference_p=_p_value(apart),
+        share_p=_p_value(same, clusters),
+        difference_p=_p_value(apart, clusters),
     )
 
 
@@ -379,9 +394,8 @@ def _by_identity(scores: dict[str, Floats]) -> Floats:
     return np.asarray(np.where(count > 0, np.nansum(flat, axis=1) / np.maximum(count, 1), np.nan))
 
 
-def _p_value(scores: dict[str, Floats]) -> float:
-    layouts = [fit_layout(array, name) for name, array in scores.items()]
-    return spread_p_value(quadratic_form([layouts]))
+def _p_value(scores: dict[str, Floats], clusters: Clusters | None) -> float:
+    return spread_p_value(quadratic_form([fit_axis(scores, "scores", clusters=clusters)]))
 
 
 def _item_interval(

@@ -5,25 +5,40 @@ cells the additive model ``score = identity + item + residual`` is fitted by lea
 that an identity is not judged by which items it happens to miss (Searle, *Linear Models*, 1971,
 ch. 7). Either way the identities' deviations are a mean over items of one vector per item, and
 the spread of those vectors gives their covariance, whatever the variances of the identities and
-the correlations between them (the cluster-robust estimator of Liang & Zeger 1986, with the item
-as the cluster).
+the correlations between them (the cluster-robust estimator of Liang & Zeger 1986, Biometrika 73,
+with the item as the cluster; or a topic of several items, where the items of a topic are alike).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from evenhand.stats.scores import Cells, Floats, TooFewScores, average_samples
+from evenhand.stats.scores import (
+    Cells,
+    Clusters,
+    Floats,
+    TooFewScores,
+    average_samples,
+    read_clusters,
+)
 
+_FEWEST_TIES = 5.0
+_FEWEST_SHARE = 0.05
+"""Identities that fewer items than both of these tie to the rest are not compared with it."""
 Population = Literal["items", "these_items"]
+Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Layout:
     """Identities' means on one benchmark, in points 0-100, and their noise.
+
+    A *unit* is what the noise is independent between: an item, or a cluster of items.
 
     Attributes:
         means: (identities,) least-squares means.
@@ -34,9 +49,13 @@ class Layout:
         null_variance: of ``sum(deviations**2)`` less its noise, when all identities are alike.
         null_third: third central moment of the same.
         items: number of items with at least one score.
+        units: number of clusters; of items where there are none.
+        freedom: degrees of freedom of the errors; `units` less 1, or fewer for clusters of
+            unequal size.
         levels: (items,) each item's fitted mean over the identities.
         influence: (items, identities) residual vectors; `deviations` moves by ``influence / items``
             per item. Empty for the question about exactly these items.
+        codes: (items,) number of each item's cluster, 0 to `units` - 1; None without clusters.
     """
 
     means: Floats
@@ -47,11 +66,48 @@ class Layout:
     null_variance: float
     null_third: float
     items: int
+    units: int
+    freedom: float
     levels: Floats
     influence: Floats
+    codes: Codes | None = None
+
+    def by_unit(self, rows: Floats) -> Floats:
+        """Rows (items, ...) as (units, ...), so that the mean over units is that over items."""
+        return _by_unit(rows, self.codes, self.units)
 
 
-def fit_layout(scores: Floats, name: str, population: Population = "items") -> Layout:
+def fit_axis(
+    arrays: Mapping[str, Floats],
+    axis: str,
+    population: Population = "items",
+    clusters: Clusters | None = None,
+) -> list[Layout]:
+    """Fit the benchmarks of an axis, which is their plain average.
+
+    Benchmarks whose clusters have labels in common are not independent: then all of them are
+    fitted into one layout, each with the weight that it has in the average.
+
+    Args:
+        arrays: benchmark name -> scores (identities, items, samples).
+        axis: what to call the axis in an error.
+        population: as in `fit_layout`.
+        clusters: as in `read_clusters`.
+
+    Raises:
+        ValueError: as `fit_layout`; labels of another number than the items.
+    """
+    codes = read_clusters(clusters, arrays, axis)
+    layouts = [fit_layout(a, name, population, codes.get(name)) for name, a in arrays.items()]
+    used = [set(of.tolist()) for of in codes.values()]
+    if population == "items" and sum(map(len, used)) > len(set().union(*used)):
+        return [_merged(arrays, layouts, codes)]
+    return layouts
+
+
+def fit_layout(
+    scores: Floats, name: str, population: Population = "items", codes: Codes | None = None
+) -> Layout:
     """Fit one benchmark.
 
     Args:
@@ -59,10 +115,11 @@ def fit_layout(scores: Floats, name: str, population: Population = "items") -> L
         name: what to call the benchmark in an error.
         population: "items": the items are a sample and item x identity interaction is noise;
             "these_items": the items are fixed and only repeated sampling is noise.
+        codes: (items,) the cluster of each item, any integers; the clusters are then the sample.
 
     Raises:
-        ValueError: all scores missing, identities that share no item, fewer than two items
-            ("items"), or no cell with two samples ("these_items").
+        ValueError: all scores missing, identities that share no or hardly any item, fewer than
+            two items or clusters ("items"), or no cell with two samples ("these_items").
     """
     cells = average_samples(scores)
     weights = _deviation_weights(cells, name)
@@ -73,7 +130,32 @@ def fit_layout(scores: Floats, name: str, population: Population = "items") -> L
         return _fixed_items(scores, cells, weights, levels, deviations, name)
     if population != "items":
         raise ValueError(f'population must be "items" or "these_items", not "{population}"')
-    return _random_items(cells, weights, centered, levels, deviations, name)
+    kept = None if codes is None else _renumber(codes[np.isfinite(scores).any(axis=(0, 2))])
+    return _random_items(cells, weights, centered, levels, deviations, name, kept)
+
+
+def _renumber(codes: Codes) -> Codes:
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64)
+
+
+def _merged(
+    arrays: Mapping[str, Floats], layouts: Sequence[Layout], codes: Mapping[str, Codes]
+) -> Layout:
+    """One layout of several benchmarks whose items have clusters in common."""
+    total = sum(layout.items for layout in layouts)
+    rows, numbers, free = [], [], max(int(of.max()) for of in codes.values()) + 1
+    for (name, array), layout in zip(arrays.items(), layouts, strict=True):
+        rows.append(layout.influence * total / (len(layouts) * layout.items))
+        own = codes.get(name, np.arange(free, free + array.shape[1]))
+        free += array.shape[1]
+        numbers.append(own[np.isfinite(array).any(axis=(0, 2))])
+    return _from_influence(
+        np.mean([layout.means for layout in layouts], axis=0),
+        np.mean([layout.deviations for layout in layouts], axis=0),
+        np.concatenate([layout.levels for layout in layouts]),
+        np.concatenate(rows),
+        _renumber(np.concatenate(numbers)),
+    )
 
 
 def _deviation_weights(cells: Cells, name: str) -> Floats:
@@ -87,11 +169,29 @@ def _deviation_weights(cells: Cells, name: str) -> Floats:
         raise TooFewScores(f"{name}: every score is missing")
     per_item = observed.sum(axis=1)
     normal = np.diag(observed.sum(axis=0)) - observed.T @ (observed / per_item[:, np.newaxis])
-    if np.linalg.matrix_rank(normal, hermitian=True, rtol=1e-10) < len(normal) - 1:
-        raise TooFewScores(f"{name}: some identities share no scored item with the others")
+    _check_connected(normal, name)
     # A constant vector is the null space; filling it makes the matrix invertible.
     constant = np.full_like(normal, 1 / len(normal))
     return np.asarray(np.linalg.inv(normal + constant) - constant)
+
+
+def _check_connected(normal: Floats, name: str) -> None:
+    """Raise TooFewScores where some identities share no or hardly any scored item with the rest.
+
+    The second smallest eigenvalue of the normal matrix (a graph's Laplacian) counts the items that
+    tie its loosest part to the rest (Fiedler 1973); it is the number of items in complete data.
+    """
+    if len(normal) < 2:
+        return
+    values, vectors = np.linalg.eigh(normal)
+    most = float(values[-1])
+    if values[1] >= min(_FEWEST_TIES, _FEWEST_SHARE * most) and values[1] > 1e-9:
+        return
+    apart = vectors[:, 1] > 0
+    apart = apart if apart.sum() <= len(apart) / 2 else ~apart
+    rows = ", ".join(str(row) for row in np.flatnonzero(apart)[:5])
+    how = "no scored item" if values[1] < 1e-9 + 1e-9 * most else "too few scored items"
+    raise TooFewScores(f"{name}: some identities share {how} with the others (rows {rows})")
 
 
 def _center_rows(values: Floats, observed: Floats) -> Floats:
@@ -118,33 +218,73 @@ def _random_items(
     levels: Floats,
     deviations: Floats,
     name: str,
+    codes: Codes | None,
 ) -> Layout:
     n = len(centered)
     if n < 2:
         raise TooFewScores(f"{name}: needs at least 2 items with scores, not {n}")
+    if codes is not None and not codes.any():
+        raise TooFewScores(f"{name}: needs items of at least 2 clusters")
     fitted = _center_rows(np.broadcast_to(deviations, centered.shape), cells.observed)
     influence = n * settle(centered - fitted) @ weights
-    return _from_influence(levels, deviations, influence)
+    return _from_influence(levels.mean() + deviations, deviations, levels, influence, codes)
 
 
-def _from_influence(levels: Floats, deviations: Floats, influence: Floats) -> Layout:
-    n = len(influence)
-    gram = influence.T @ influence
-    # The items' vectors around 0 instead of around their mean; `influence` sums to 0.
-    alike = influence + deviations
-    alike_gram = gram + n * np.outer(deviations, deviations)
+def _from_influence(
+    means: Floats, deviations: Floats, levels: Floats, influence: Floats, codes: Codes | None
+) -> Layout:
+    items = len(influence)
+    n = items if codes is None else int(codes.max()) + 1
+    sizes = np.ones(n) if codes is None else np.bincount(codes) * n / items
+    rows = _by_unit(influence, codes, n)
+    gram = rows.T @ rows
+    # The units' vectors around 0 instead of around their mean; `rows` sums to 0.
+    alike = rows + sizes[:, np.newaxis] * deviations
+    alike_gram = gram if codes is not None else gram + n * np.outer(deviations, deviations)
+    if codes is not None:
+        alike_gram = alike.T @ alike
     return Layout(
-        means=levels.mean() + deviations,
+        means=means,
         deviations=deviations,
         covariance=gram / (n * (n - 1)),
-        trace2=_trace_squared(influence, gram),
-        trace3=_pair_cycle(influence, gram) / n**3,
+        trace2=_trace_squared(rows, gram),
+        trace3=_pair_cycle(rows, gram) / n**3,
         null_variance=2 * _pair_square(alike, alike_gram) / n**2,
         null_third=8 * _pair_cycle(alike, alike_gram) / n**3,
-        items=n,
+        items=items,
+        units=n,
+        freedom=_freedom(sizes) if codes is not None else n - 1.0,
         levels=levels,
         influence=influence,
+        codes=codes,
     )
+
+
+def _by_unit(rows: Floats, codes: Codes | None, units: int) -> Floats:
+    if codes is None:
+        return rows
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(units))
+    return np.asarray(np.add.reduceat(rows[order], starts, axis=0)) * (units / len(rows))
+
+
+def _freedom(sizes: Floats) -> float:
+    """Degrees of freedom of a variance estimated from clusters of such sizes.
+
+    Satterthwaite's, of the sum of squared cluster sums around their common mean, where the items
+    of a cluster are all alike (Bell & McCaffrey 2002, Surv. Methodol. 28); units - 1 for equal
+    sizes. With unequal sizes a few large clusters make most of the estimate.
+    """
+    share = sizes / sizes.sum()
+    # Covariance of (cluster sum - its share of the total) when a cluster's sum has variance size^2.
+    total = float(np.sum(share**2))
+    covariance = (
+        np.diag(share**2)
+        - np.outer(share**2, share)
+        - np.outer(share, share**2)
+        + total * np.outer(share, share)
+    )
+    return max(float(np.trace(covariance) ** 2 / np.sum(covariance**2)), 1.0)
 
 
 def project(layout: Layout, contrast: Floats) -> Layout:
@@ -155,7 +295,10 @@ def project(layout: Layout, contrast: Floats) -> Layout:
         contrast: (combinations, identities); each row sums to 0.
     """
     deviations = contrast @ layout.deviations
-    return _from_influence(layout.levels, deviations, layout.influence @ contrast.T)
+    means = layout.means.mean() + deviations
+    return _from_influence(
+        means, deviations, layout.levels, layout.influence @ contrast.T, layout.codes
+    )
 
 
 def _trace_squared(influence: Floats, gram: Floats) -> float:
@@ -226,6 +369,8 @@ def _fixed_items(
         null_variance=2 * trace2,
         null_third=8 * trace3,
         items=len(observed),
+        units=len(observed),
+        freedom=len(observed) - 1.0,
         levels=levels,
         influence=np.empty((0, len(deviations))),
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.stats.layout import fit_layout
-from evenhand.stats.scores import Floats, Scores, read_benchmarks
+from evenhand.stats.layout import fit_axis
+from evenhand.stats.scores import Clusters, Floats, Scores, read_benchmarks
 from evenhand.stats.spread import quadratic_form, spread_p_value
 
 
@@ -33,7 +33,7 @@ class Missingness:
     bias_bounds: tuple[float, float]
 
 
-def missingness(scores: Scores) -> Missingness:
+def missingness(scores: Scores, *, clusters: Clusters | None = None) -> Missingness:
     """Count the missing scores of an axis, test their dependence on the identity, bound results.
 
     The test is Cochran's Q on the indicator of a missing score, in the form used for PB (the
@@ -42,13 +42,15 @@ def missingness(scores: Scores) -> Missingness:
 
     Args:
         scores: an axis's scores, as in `differences_to_mean`.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: bad shape, a score outside [0, 1], fewer than 2 identities or items.
     """
     arrays = read_benchmarks(scores, "scores")
     gone = {name: np.isnan(array) for name, array in arrays.items()}
-    layouts = [fit_layout(mask.astype(np.float64), name) for name, mask in gone.items()]
+    masks = {name: mask.astype(np.float64) for name, mask in gone.items()}
+    layouts = fit_axis(masks, "scores", clusters=clusters)
     share: Floats = np.mean([mask.mean(axis=(1, 2)) for mask in gone.values()], axis=0)
     low = np.mean([_mean_if(array, 0.0) for array in arrays.values()], axis=0)
     high = np.mean([_mean_if(array, 1.0) for array in arrays.values()], axis=0)

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
-from evenhand.stats.layout import Layout, fit_layout
+from evenhand.stats.layout import Layout, fit_axis
 from evenhand.stats.permutation import ALPHA, exchange_p_values, holm, sign_flip_p_value
 from evenhand.stats.scores import (
+    Clusters,
     Floats,
     Scores,
     TooFewScores,
@@ -39,7 +40,8 @@ class Differences:
         p_value: (identities,) two-sided p-value of no difference.
         p_holm: (identities,) the same after Holm's adjustment for all identities.
         covariance: (identities, identities) covariance of `difference`, as observed.
-        freedom: degrees of freedom of the errors, items of the smallest benchmark less 1.
+        freedom: degrees of freedom of the errors: items (or clusters) of the smallest benchmark
+            less 1; fewer for clusters of unequal size.
         level: confidence level of both kinds of interval.
     """
 
@@ -50,7 +52,7 @@ class Differences:
     p_value: Floats
     p_holm: Floats
     covariance: Floats
-    freedom: int
+    freedom: float
     level: float
 
 
@@ -109,7 +111,13 @@ def item_mean(
     return ItemMean(mean, error, (max(mean - reach, -100.0), min(mean + reach, 100.0)), n - 1)
 
 
-def differences_to_mean(scores: Scores, *, level: float = 0.95) -> Differences:
+def differences_to_mean(
+    scores: Scores,
+    *,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
+    identities: Sequence[str] | None = None,
+) -> Differences:
     """Compare each identity with the mean of all identities.
 
     Args:
@@ -117,13 +125,15 @@ def differences_to_mean(scores: Scores, *, level: float = 0.95) -> Differences:
             missing, or a dict benchmark name -> array. The axis is the plain average of its
             benchmarks.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
+        identities: their names, to check that the rows are what they should be.
 
     Raises:
         ValueError: bad shape, a score outside [0, 1], fewer than 2 identities or items.
     """
     check_level(level)
-    arrays = read_benchmarks(scores, "scores")
-    layouts = [fit_layout(array, name) for name, array in arrays.items()]
+    arrays = read_benchmarks(scores, "scores", identities=identities)
+    layouts = fit_axis(arrays, "scores", clusters=clusters)
     contrast = np.eye(len(layouts[0].means))
     plain = summarize(layouts, contrast, None, level, skewed=True)
     # Exchange is exact among identities that vary alike, t is right where one varies more.
@@ -132,7 +142,12 @@ def differences_to_mean(scores: Scores, *, level: float = 0.95) -> Differences:
 
 
 def differences_to_baseline(
-    scores: Scores, baseline: Scores, *, level: float = 0.95
+    scores: Scores,
+    baseline: Scores,
+    *,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
+    identities: Sequence[str] | None = None,
 ) -> Differences:
     """Compare each identity with the baseline that has no identity.
 
@@ -141,17 +156,21 @@ def differences_to_baseline(
         baseline: the baseline's scores on the same items, (items,), (1, items),
             (items, samples) or (1, items, samples), or a dict with the same benchmark names.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
+        identities: as in `differences_to_mean`.
 
     Raises:
         ValueError: as `differences_to_mean`; the baseline has other benchmarks or items.
     """
     check_level(level)
-    arrays = read_benchmarks(scores, "scores", min_identities=1)
+    arrays = read_benchmarks(scores, "scores", min_identities=1, identities=identities)
     stacked = append_baseline(arrays, baseline)
-    layouts = [fit_layout(array, name) for name, array in stacked.items()]
-    identities = len(layouts[0].means) - 1
-    contrast = np.hstack([np.eye(identities), -np.ones((identities, 1))])
-    return summarize(layouts, contrast, _baseline_p_values(list(stacked.values())), level)
+    layouts = fit_axis(stacked, "scores", clusters=clusters)
+    count = len(layouts[0].means) - 1
+    contrast = np.hstack([np.eye(count), -np.ones((count, 1))])
+    # The sign-flip test knows no unequal clusters, and few of them leave it no small p-value.
+    p_value = _baseline_p_values(list(stacked.values())) if clusters is None else None
+    return summarize(layouts, contrast, p_value, level)
 
 
 def append_baseline(arrays: dict[str, Floats], baseline: Scores) -> dict[str, Floats]:
@@ -205,7 +224,7 @@ def summarize(
     center = np.mean([part[0] for part in parts], axis=0)
     error = np.sum([part[1] for part in parts], axis=0) ** 0.5 / benchmarks
     observed = sum(contrast @ layout.covariance @ contrast.T for layout in layouts)
-    freedom = min(layout.items for layout in layouts) - 1
+    freedom = min(layout.freedom for layout in layouts)
     if p_value is None:
         p_value = np.asarray(2 * stdtr(freedom, -np.abs(difference) / error))
     skew = np.sum([part[2] for part in parts], axis=0) / benchmarks**3 * skewed
@@ -239,15 +258,17 @@ def _padded(layout: Layout, contrast: Floats) -> tuple[Floats, Floats, Floats]:
     benchmark shows, the other not at all (Agresti & Min 2005, Stat. Med. 24, for 0/1 scores). It
     keeps the error from vanishing where few items differ; where none does it is 100 points.
     """
-    n = layout.items
+    n, units = layout.items, layout.units
     residual = layout.influence @ contrast.T
     shift = contrast @ layout.deviations
     seen = float(np.max(np.abs(residual + shift), initial=0.0))
     largest = seen if seen > 1e-9 else 100.0
-    squares = np.sum((residual + shift) ** 2, axis=0) + largest**2
     center = shift * n / (n + 2)
-    variance = (squares / (n + 2) - center**2) / (n + 1)
-    return center, variance, np.sum(residual**3, axis=0) / n**3
+    sums = layout.by_unit(residual + shift - center) * (n / units)
+    # Around `center`, where the two added items are worth its square more than their own.
+    squares = np.sum(sums**2, axis=0) + largest**2 + 2 * center**2
+    variance = squares / (n + 2) ** 2 * (units + 2) / (units + 1)
+    return center, variance, np.sum(layout.by_unit(residual) ** 3, axis=0) / units**3
 
 
 def _baseline_p_values(arrays: Sequence[Floats]) -> Floats:

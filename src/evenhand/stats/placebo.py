@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtri, fdtrc
 
-from evenhand.stats.layout import Layout, fit_layout
-from evenhand.stats.scores import Scores, TooFewScores, check_level, read_benchmarks
+from evenhand.stats.layout import Layout, fit_axis
+from evenhand.stats.scores import Clusters, Scores, TooFewScores, check_level, read_benchmarks
 from evenhand.stats.spread import QuadraticForm, quadratic_form, spread_interval, spread_p_value
 
 
@@ -47,7 +47,11 @@ class PlaceboContrast:
 
 
 def placebo_contrast(
-    identity: Sequence[Scores], placebo: Sequence[Scores], *, level: float = 0.95
+    identity: Sequence[Scores],
+    placebo: Sequence[Scores],
+    *,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
 ) -> PlaceboContrast:
     """Compare the spread of identities with that of placebos on the same items.
 
@@ -61,6 +65,7 @@ def placebo_contrast(
         identity: scores of the identities for each axis, such as ``[safety, utility]``.
         placebo: scores of the placebos for the same axes.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: bad scores, no axis or different numbers of axes, fewer than 2 placebos.
@@ -68,8 +73,8 @@ def placebo_contrast(
     check_level(level)
     if not identity or len(identity) != len(placebo):
         raise TooFewScores("identity and placebo need the same axes, at least one")
-    ours = [_fit(scores) for scores in identity]
-    theirs = [_fit(scores) for scores in placebo]
+    ours = [_fit(scores, clusters) for scores in identity]
+    theirs = [_fit(scores, clusters) for scores in placebo]
     form, other = quadratic_form(ours), quadratic_form(theirs)
     freedom, others = _freedom(ours), _freedom(theirs)
     k, m = form.count - 1, other.count - 1
@@ -92,8 +97,8 @@ def placebo_contrast(
     )
 
 
-def _fit(scores: Scores) -> list[Layout]:
-    return [fit_layout(a, name) for name, a in read_benchmarks(scores, "scores").items()]
+def _fit(scores: Scores, clusters: Clusters | None) -> list[Layout]:
+    return fit_axis(read_benchmarks(scores, "scores"), "scores", clusters=clusters)
 
 
 def _freedom(axes: Sequence[Sequence[Layout]]) -> float:

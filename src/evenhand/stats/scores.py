@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,23 +10,41 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Scores = ArrayLike | Mapping[str, ArrayLike]
+Clusters = ArrayLike | Mapping[str, ArrayLike]
+"""What the items belong to: labels (items,), or benchmark name -> such labels."""
+
+_TALL = 100
+"""More rows than this, and more than three times as many as items, are taken for a slip."""
 
 
 class TooFewScores(ValueError):
     """The scores are sound, but too few for the estimate: none, or one item or identity alone."""
 
 
-def read_scores(scores: ArrayLike, name: str = "scores", *, min_identities: int = 2) -> Floats:
+def read_scores(
+    scores: ArrayLike,
+    name: str = "scores",
+    *,
+    min_identities: int = 2,
+    identities: Sequence[str] | None = None,
+) -> Floats:
     """Return the scores as a float array (identities, items, samples).
 
     Args:
         scores: (identities, items) or (identities, items, samples), in [0, 1], NaN = missing.
         name: what to call the array in an error.
         min_identities: the fewest identities that make sense for the caller.
+        identities: their names, one for each row; None where they are not known.
 
     Raises:
-        ValueError: wrong number of axes, too few identities, no item, a score outside [0, 1].
+        ValueError: wrong number of axes, too few identities, no item, a score outside [0, 1], a
+            masked array, rows that do not match the names, or what looks like a transposed array.
     """
+    if isinstance(scores, np.ma.MaskedArray) and np.ma.is_masked(scores):
+        raise ValueError(
+            f"{name}: is a masked array, whose mask would be lost; give "
+            "scores.astype(float).filled(np.nan)"
+        )
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim == 2:
         array = array[:, :, np.newaxis]
@@ -39,33 +57,103 @@ def read_scores(scores: ArrayLike, name: str = "scores", *, min_identities: int 
         raise TooFewScores(f"{name}: needs at least {min_identities} identities, not {len(array)}")
     if 0 in array.shape:
         raise TooFewScores(f"{name}: is empty, its shape is {array.shape}")
+    _check_rows(array.shape, name, identities)
     # min and max of an array with NaN would be NaN; these comparisons are False for NaN.
     if np.any(array < 0) or np.any(array > 1):
         raise ValueError(f"{name}: scores must lie in [0, 1]")
     return array
 
 
-def read_benchmarks(scores: Scores, axis: str, *, min_identities: int = 2) -> dict[str, Floats]:
+def _check_rows(shape: tuple[int, ...], name: str, identities: Sequence[str] | None) -> None:
+    """Raise ValueError where the rows are not the identities, as in a transposed array."""
+    rows, items = shape[:2]
+    if identities is not None and len(identities) != rows:
+        turned = "; the array looks transposed" if len(identities) == items else ""
+        raise ValueError(f"{name}: has {rows} rows for {len(identities)} identities{turned}")
+    if identities is None and rows > max(_TALL, 3 * items):
+        raise ValueError(
+            f"{name}: has {rows} rows and {items} columns, which looks like (items, identities); "
+            "the axes are (identities, items); if the rows are identities, name them with "
+            "identities="
+        )
+
+
+def read_benchmarks(
+    scores: Scores,
+    axis: str,
+    *,
+    min_identities: int = 2,
+    identities: Sequence[str] | None = None,
+) -> dict[str, Floats]:
     """Return benchmark name -> (identities, items, samples); a bare array is named as the axis.
 
     Raises:
-        ValueError: as `read_scores`; no benchmark; benchmarks with different identities.
+        ValueError: as `read_scores`; no benchmark; benchmarks with different identities, or two
+            that hold the same scores.
     """
     named = scores if isinstance(scores, Mapping) else {axis: scores}
     if not named:
         raise TooFewScores(f"{axis}: no benchmark given")
     read = {
-        name: read_scores(array, name, min_identities=min_identities)
+        name: read_scores(array, name, min_identities=min_identities, identities=identities)
         for name, array in named.items()
     }
-    same_identities([len(array) for array in read.values()], axis)
+    same_identities({name: len(array) for name, array in read.items()}, axis)
     return read
 
 
-def same_identities(counts: list[int], what: str) -> None:
+def read_clusters(
+    clusters: Clusters | None, arrays: Mapping[str, Floats], axis: str
+) -> dict[str, NDArray[np.int64]]:
+    """Return benchmark name -> number of the cluster of each item, (items,).
+
+    The same label in two benchmarks is one cluster. Benchmarks without labels have none: each of
+    their items stands for itself.
+
+    Args:
+        clusters: benchmark name -> labels; or bare labels, where there is one benchmark; or the
+            axis's name -> labels, where the axis is a bare array.
+        arrays: the benchmarks of the axis.
+        axis: the axis's name.
+
+    Raises:
+        ValueError: labels of another number than the items.
+    """
+    if clusters is None:
+        return {}
+    if isinstance(clusters, Mapping):
+        named = {name: clusters[name] for name in arrays if name in clusters}
+    elif len(arrays) == 1:
+        named = {next(iter(arrays)): clusters}
+    else:
+        raise ValueError(f"{axis}: clusters needs a mapping from the names {sorted(arrays)}")
+    labels = {name: np.asarray(given).astype(str) for name, given in named.items()}
+    for name, given in labels.items():
+        rows, items = arrays[name].shape[:2]
+        if given.shape != (items,):
+            turned = " (one for each identity; is the array transposed?)" * (len(given) == rows)
+            raise ValueError(
+                f"{name}: clusters needs one label for each of the {items} items, not the shape "
+                f"{given.shape}{turned}"
+            )
+    if not labels:
+        return {}
+    _, numbers = np.unique(np.concatenate(list(labels.values())), return_inverse=True)
+    parts = np.split(numbers, np.cumsum([len(given) for given in labels.values()])[:-1])
+    return dict(zip(labels, parts, strict=True))
+
+
+def check_cluster_names(clusters: Clusters | None, known: Iterable[str]) -> None:
+    """Raise ValueError for clusters of a benchmark that is not there."""
+    if isinstance(clusters, Mapping) and (odd := sorted(set(clusters) - set(known))):
+        raise ValueError(f"clusters: no benchmark is called {odd[0]}; there are {sorted(known)}")
+
+
+def same_identities(counts: Mapping[str, int], what: str) -> None:
     """Raise ValueError unless all counts of identities are equal."""
-    if len(set(counts)) > 1:
-        raise ValueError(f"{what}: all arrays need the same identities, not {sorted(set(counts))}")
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ValueError(f"{what}: all arrays need the same identities, not {found}")
 
 
 def check_level(level: float) -> None:

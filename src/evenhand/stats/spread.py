@@ -12,13 +12,16 @@ items as it is, so identities may have different variances and be correlated.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammainc, gammaincc, ndtr
+from scipy.special import gammainc, gammaincc, ndtr, ndtri, stdtrit
 
 from evenhand.stats.layout import Layout
 from evenhand.stats.scores import Floats
+
+_MANY = 1000.0
+"""With more degrees of freedom than this, Student's t is the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,10 @@ class QuadraticForm:
             the observed direction, times the share of `plugin` that is not noise, since noise
             leans to where its own skewness is.
         count: number of identities.
-        items: the fewest items behind any of the means.
+        units: the fewest units (items, or clusters of them) behind any of the means.
+        freedom: degrees of freedom of the noise (Satterthwaite's, over the benchmarks).
+        alignment: how much larger the noise along the true spread is than along the observed one,
+            >= 1. Above 1 where the items that carry the spread are also the noisy ones.
     """
 
     plugin: float
@@ -48,7 +54,9 @@ class QuadraticForm:
     slope_third: float
     skew: float
     count: int
-    items: int
+    units: int
+    freedom: float = np.inf
+    alignment: float = 1.0
 
     @property
     def signed(self) -> float:
@@ -80,6 +88,7 @@ def quadratic_form(axes: Sequence[Sequence[Layout]], count: int | None = None) -
     variance = sum(_trace2(axis) for axis in axes)
     noise = float(sum(np.trace(v) for v in covariances))
     linear, square, skew = _along(axes, means, covariances)
+    alignment = _alignment(linear, plugin, noise, variance, covariances)
     return QuadraticForm(
         plugin=plugin,
         noise=noise,
@@ -87,12 +96,41 @@ def quadratic_form(axes: Sequence[Sequence[Layout]], count: int | None = None) -
         third=8 * sum(_trace3(axis) for axis in axes),
         null_variance=sum(_null(axis, 2) for axis in axes),
         null_third=sum(_null(axis, 3) for axis in axes),
-        slope_variance=4 * linear,
+        slope_variance=4 * linear * alignment,
         slope_third=24 * square,
         skew=skew * max(1 - noise / plugin, 0.0) if plugin > 0 else 0.0,
         count=count or len(means[0]),
-        items=min(b.items for axis in axes for b in axis),
+        units=min(b.units for axis in axes for b in axis),
+        freedom=_freedom(axes),
+        alignment=alignment,
     )
+
+
+def _alignment(
+    linear: float, plugin: float, noise: float, variance: float, covariances: Sequence[Floats]
+) -> float:
+    """Noise along the true direction of the spread, over that along the observed one.
+
+    The observed direction d is the true one plus noise, so that ``E[d'Vd]`` is ``m'Vm + tr(V^2)``
+    and ``E[d'd]`` is ``m'm + tr(V)`` at the true m; both are solved for ``m'Vm / m'm``. No
+    direction has more noise than the largest eigenvalue of V.
+    """
+    true = plugin - noise
+    if true <= 0 or linear <= 0:
+        return 1.0
+    most = max(float(np.linalg.eigvalsh(v)[-1]) for v in covariances)
+    return float(max(min((linear * plugin - variance) / true, most) / linear, 1.0))
+
+
+def _freedom(axes: Sequence[Sequence[Layout]]) -> float:
+    """Degrees of freedom of the noise of all axes together (Satterthwaite 1946)."""
+    parts = [
+        (float(np.trace(b.covariance)) / len(axis) ** 2, b.freedom) for axis in axes for b in axis
+    ]
+    total = sum(variance for variance, _ in parts)
+    if total <= 0:
+        return min(freedom for _, freedom in parts)
+    return total**2 / sum(variance**2 / freedom for variance, freedom in parts)
 
 
 def _along(
@@ -111,7 +149,7 @@ def _along(
     linear = sum(float(d @ t) for d, t in zip(means, turned, strict=True))
     square = sum(float(t @ t) for t in turned)
     third = sum(
-        float(np.sum((b.influence @ d) ** 3)) / (b.items * len(axis)) ** 3
+        float(np.sum(b.by_unit(b.influence @ d) ** 3)) / (b.units * len(axis)) ** 3
         for axis, d in zip(axes, means, strict=True)
         for b in axis
     )
@@ -183,6 +221,7 @@ def spread_interval(form: QuadraticForm, level: float) -> tuple[float, float]:
     error = 1 - level
     if form.variance <= 0:
         return _without_noise(form, error / 2)
+    form = _widened(form, level)
     unconstrained = increasing_root(lambda theta: form.at_least(0.0, theta), 1 - error / 2)
     low = increasing_root(lambda theta: form.at_least(form.signed, theta), error)
     if low > unconstrained:
@@ -191,6 +230,21 @@ def spread_interval(form: QuadraticForm, level: float) -> tuple[float, float]:
     value = max(form.signed, 0.0)
     high = increasing_root(lambda theta: form.at_least(value, theta), 1 - error / 2)
     return low, high
+
+
+def _widened(form: QuadraticForm, level: float) -> QuadraticForm:
+    """The form with the noise that Student's t would see: with few units V is itself uncertain."""
+    if form.freedom > _MANY:
+        return form
+    tail = (1 + level) / 2
+    scale = float(stdtrit(form.freedom, tail) / ndtri(tail)) ** 2
+    return replace(
+        form,
+        variance=form.variance * scale,
+        slope_variance=form.slope_variance * scale,
+        third=form.third * scale**1.5,
+        slope_third=form.slope_third * scale**1.5,
+    )
 
 
 def increasing_root(increasing: Callable[[float], float], target: float) -> float:
@@ -213,7 +267,7 @@ def _without_noise(form: QuadraticForm, tail: float) -> tuple[float, float]:
     of three); such an item moves the root mean square deviation by at most 50 points beyond it.
     """
     observed = (form.plugin / form.count) ** 0.5
-    reach = (1 - tail ** (1 / form.items)) * (50 + observed)
+    reach = (1 - tail ** (1 / form.units)) * (50 + observed)
     return form.count * max(observed - reach, 0.0) ** 2, form.count * (observed + reach) ** 2
 
 
@@ -225,4 +279,4 @@ def _p_value_without_noise(form: QuadraticForm) -> float:
     if form.noise > 0:
         return 1.0
     observed = (form.plugin / form.count) ** 0.5
-    return float((50 / (50 + observed)) ** form.items)
+    return float((50 / (50 + observed)) ** form.units)

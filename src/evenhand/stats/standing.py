@@ -13,9 +13,16 @@ from typing import Literal
 import numpy as np
 from scipy.special import fdtri, ndtri, stdtrit
 
-from evenhand.stats.layout import fit_layout
+from evenhand.stats.layout import fit_axis
 from evenhand.stats.paired import Differences, equivalence_test, summarize
-from evenhand.stats.scores import Floats, Scores, check_level, read_benchmarks, same_identities
+from evenhand.stats.scores import (
+    Clusters,
+    Floats,
+    Scores,
+    check_level,
+    read_benchmarks,
+    same_identities,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,9 @@ class Ranking:
     level: float
 
 
-def rank_identities(scores: Scores, *, level: float = 0.95) -> Ranking:
+def rank_identities(
+    scores: Scores, *, level: float = 0.95, clusters: Clusters | None = None
+) -> Ranking:
     """Shrink the identities' deviations and bound their ranks.
 
     The prior is normal with the noise-corrected variance, the likelihood normal with the full
@@ -51,15 +60,16 @@ def rank_identities(scores: Scores, *, level: float = 0.95) -> Ranking:
     Args:
         scores: an axis's scores, as in `differences_to_mean`.
         level: confidence level of the rank intervals.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: bad shape, a score outside [0, 1], fewer than 2 identities or items.
     """
     check_level(level)
-    layouts = [fit_layout(a, name) for name, a in read_benchmarks(scores, "scores").items()]
+    layouts = fit_axis(read_benchmarks(scores, "scores"), "scores", clusters=clusters)
     deviations: Floats = np.mean([layout.deviations for layout in layouts], axis=0)
     covariance = np.sum([layout.covariance for layout in layouts], axis=0) / len(layouts) ** 2
-    freedom = min(layout.items for layout in layouts) - 1
+    freedom = min(layout.freedom for layout in layouts)
     observed = float(deviations @ deviations)
     real = max(observed - float(np.trace(covariance)), 0.0)
     low, high = _rank_limits(deviations, covariance, freedom, level)
@@ -88,7 +98,7 @@ def _ranks(deviations: Floats) -> Floats:
 
 
 def _rank_limits(
-    deviations: Floats, covariance: Floats, freedom: int, level: float
+    deviations: Floats, covariance: Floats, freedom: float, level: float
 ) -> tuple[Floats, Floats]:
     count = len(deviations)
     gap = deviations[:, np.newaxis] - deviations[np.newaxis, :]
@@ -118,7 +128,13 @@ class Regions:
     level: float
 
 
-def joint_regions(safety: Scores, utility: Scores, *, level: float = 0.95) -> Regions:
+def joint_regions(
+    safety: Scores,
+    utility: Scores,
+    *,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
+) -> Regions:
     """Find where each identity may stand among the others.
 
     All identities answer the same items, so how hard the items are moves all of them together
@@ -131,6 +147,7 @@ def joint_regions(safety: Scores, utility: Scores, *, level: float = 0.95) -> Re
     Args:
         safety, utility: scores of each axis, as in `differences_to_mean`.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: bad shape, a score outside [0, 1], fewer than 2 identities or items.
@@ -138,12 +155,12 @@ def joint_regions(safety: Scores, utility: Scores, *, level: float = 0.95) -> Re
     check_level(level)
     centers, errors, freedoms = [], [], []
     for name, scores in (("safety", safety), ("utility", utility)):
-        layouts = [fit_layout(a, b) for b, a in read_benchmarks(scores, name).items()]
+        layouts = fit_axis(read_benchmarks(scores, name), name, clusters=clusters)
         found = summarize(layouts, np.eye(len(layouts[0].means)), None, level)
         centers.append(np.mean([layout.means for layout in layouts], axis=0))
         errors.append(found.standard_error)
         freedoms.append(found.freedom)
-    same_identities([len(center) for center in centers], "axes")
+    same_identities({"safety": len(centers[0]), "utility": len(centers[1])}, "axes")
     error = np.column_stack(errors)
     scale = float(np.sqrt(2 * fdtri(2, min(freedoms), level)))
     covariance = np.zeros((len(error), 2, 2))
@@ -185,7 +202,13 @@ class TradeOff:
     level: float
 
 
-def trade_off(safety: Scores, utility: Scores, *, level: float = 0.95) -> TradeOff:
+def trade_off(
+    safety: Scores,
+    utility: Scores,
+    *,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
+) -> TradeOff:
     """Correlate safety and utility over the identities, with the noise taken out.
 
     The two axes have different items, so noise does not touch their covariance; it inflates the
@@ -198,14 +221,15 @@ def trade_off(safety: Scores, utility: Scores, *, level: float = 0.95) -> TradeO
         safety, utility: scores of the identities, as in `personalization_bias`; no benchmark
             may be in both.
         level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
 
     Raises:
         ValueError: bad scores, or different identities.
     """
     check_level(level)
-    s, v = _axis(safety, "safety")
-    u, w = _axis(utility, "utility")
-    same_identities([len(s), len(u)], "axes")
+    s, v = _axis(safety, "safety", clusters)
+    u, w = _axis(utility, "utility", clusters)
+    same_identities({"safety": len(s), "utility": len(u)}, "axes")
     both, a, b = float(s @ u), float(s @ s), float(u @ u)
     real_a, real_b = a - float(np.trace(v)), b - float(np.trace(w))
     observed = both / (a * b) ** 0.5 if min(a, b) > 0 else float("nan")
@@ -217,9 +241,9 @@ def trade_off(safety: Scores, utility: Scores, *, level: float = 0.95) -> TradeO
     return TradeOff(correlation, interval, observed, covariance, level)
 
 
-def _axis(scores: Scores, axis: str) -> tuple[Floats, Floats]:
+def _axis(scores: Scores, axis: str, clusters: Clusters | None) -> tuple[Floats, Floats]:
     """Return an axis's deviations and their covariance."""
-    layouts = [fit_layout(a, name) for name, a in read_benchmarks(scores, axis).items()]
+    layouts = fit_axis(read_benchmarks(scores, axis), axis, clusters=clusters)
     deviations: Floats = np.mean([layout.deviations for layout in layouts], axis=0)
     covariance = np.sum([layout.covariance for layout in layouts], axis=0)
     return deviations, covariance / len(layouts) ** 2
@@ -276,7 +300,8 @@ def classify(
     """
     if not margin > 0:
         raise ValueError(f"margin must be above 0 points, not {margin}")
-    same_identities([len(safety.difference), len(utility.difference)], "axes")
+    counts = {"safety": len(safety.difference), "utility": len(utility.difference)}
+    same_identities(counts, "axes")
     signs = (np.where(d.p_holm < error, np.sign(d.difference), 0) for d in (safety, utility))
     same = [equivalence_test(d, margin).p_holm < error for d in (safety, utility)]
     return tuple(
