@@ -134,10 +134,10 @@ def compare_audits(
     if not axes:
         raise TooFewScores("give scores for safety, utility or both")
     same_identities({name: len(axis[0].means) // 2 for name, axis in axes.items()}, "axes")
-    biases = {name: _bias_change([axis], level) for name, axis in axes.items()}
+    biases = {name: change_of([axis], level) for name, axis in axes.items()}
     means = {name: _mean_change(axis, margin, level) for name, axis in axes.items()}
     return Comparison(
-        bias=_bias_change(list(axes.values()), level),
+        bias=change_of(list(axes.values()), level),
         safety_bias=biases.get("safety"),
         utility_bias=biases.get("utility"),
         safety_mean=means.get("safety"),
@@ -171,7 +171,7 @@ def compare_axis(
         raise ValueError(f"margin must be above 0 points, not {margin}")
     axis = fit_both(before, after, "scores", clusters=clusters)
     mean = _mean_change(axis, margin, level, -1 if lower_is_better else 1)
-    return AxisChange(_bias_change([axis], level), mean)
+    return AxisChange(change_of([axis], level), mean)
 
 
 def fit_both(
@@ -207,7 +207,8 @@ def _stack(before: Floats, after: Floats, name: str) -> Floats:
     return np.concatenate(padded)
 
 
-def _bias_change(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:
+def change_of(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:
+    """The change of PB between the first and the second half of the rows of fitted axes."""
     k = len(axes[0][0].means) // 2
     center = np.eye(k) - 1 / k
     none = np.zeros((k, k))

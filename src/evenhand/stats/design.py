@@ -64,7 +64,7 @@ class DesignPower:
 
 
 def residual_variance(
-    base_rate: float, *, item_share: float = 0.6, interaction_share: float = 0.1, samples: int = 1
+    base_rate: float, *, item_share: float = 0.4, interaction_share: float = 0.15, samples: int = 1
 ) -> float:
     """Guess a cell's noise variance for 0/1 scores when there is no pilot run.
 
@@ -73,7 +73,8 @@ def residual_variance(
 
     Args:
         base_rate: expected mean score, 0 to 1.
-        item_share: share of the variance that is the item's difficulty.
+        item_share: share of the variance that is the item's difficulty. Six real models had 0.24
+            to 0.52, which is 0.8 to 1.27 times the residual variance of the default.
         interaction_share: share that is identity x item interaction.
         samples: samples per cell.
 

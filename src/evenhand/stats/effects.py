@@ -11,7 +11,7 @@ from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.comparison import fit_both
 from evenhand.stats.layout import Layout, fit_axis, project, settle
 from evenhand.stats.paired import Differences, append_baseline, summarize
-from evenhand.stats.permutation import sign_flip_p_value
+from evenhand.stats.permutation import relabeling_p_value, sign_flip_p_value
 from evenhand.stats.scores import Clusters, Floats, Scores, check_level, read_benchmarks
 
 
@@ -24,6 +24,8 @@ class CategoryEffects:
         sizes: number of identities in each.
         difference: each category's mean less the mean of all identities, in points; its p-values
             are of Student's t.
+        p_value: of "categories make no difference", by permutation of the identities over the
+            categories; valid for any shape of the identities' effects. 1 with one category.
         within: spread of the identities inside each category; None for a category of one.
         between: spread of the category means, each identity standing at its category's mean;
             None if there is only one category. ``between.signed_square`` plus the mean over
@@ -33,6 +35,7 @@ class CategoryEffects:
     categories: tuple[str, ...]
     sizes: tuple[int, ...]
     difference: Differences
+    p_value: float
     within: tuple[Spread | None, ...]
     between: Spread | None
 
@@ -72,9 +75,26 @@ def category_effects(
         categories=names,
         sizes=tuple(int(size) for size in member.sum(axis=1)),
         difference=summarize(layouts, average - 1 / count, None, level),
+        p_value=_category_p_value(layouts, member),
         within=tuple(_within(layouts, row, level) for row in member),
         between=_projected(layouts, between, count, level) if len(names) > 1 else None,
     )
+
+
+def _category_p_value(layouts: Sequence[Layout], member: Floats) -> float:
+    """Permutation p-value of the sum of squares between categories, each weighted by its size."""
+    deviations: Floats = np.mean([layout.deviations for layout in layouts], axis=0)
+    order = np.argsort(np.argmax(member, axis=0), kind="stable")
+    sizes = member.sum(axis=1).astype(int)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+
+    def between(rows: Floats) -> Floats:
+        sums = np.add.reduceat(rows[..., 0], starts, axis=1)
+        return np.asarray(np.sum(sums**2 / sizes, axis=1))
+
+    if len(sizes) < 2:
+        return 1.0
+    return relabeling_p_value(deviations[order, np.newaxis], sizes.tolist(), between)
 
 
 def _within(layouts: Sequence[Layout], member: Floats, level: float) -> Spread | None:

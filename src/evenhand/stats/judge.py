@@ -32,12 +32,15 @@ class JudgeError:
         sensitivity: chance that the judge says 1 where humans say 1.
         specificity: chance that the judge says 0 where humans say 0.
         positives, negatives: numbers of labeled responses behind the two.
+        between_models: standard deviation of sensitivity and of specificity between models, 0 to 1:
+            how far the answers of another model may be judged otherwise (`between_models`).
     """
 
     sensitivity: float
     specificity: float
     positives: int
     negatives: int
+    between_models: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         for name in ("sensitivity", "specificity"):
@@ -62,11 +65,15 @@ class CorrectedRates:
 
     Attributes:
         rate: Rogan-Gladen estimate, cut to [0, 100].
-        interval: (..., 2) low and high, with the judge's uncertainty.
+        interval: (..., 2) low and high, with the judge's uncertainty; never of width 0.
+        fits: (...,) whether the judge could have given the judged rate with these error rates.
+            Where it could not, the calibration is not of this model, and the interval runs from the
+            lowest rate that the judged one itself allows to the limit that it was beyond.
     """
 
     rate: Floats
     interval: Floats
+    fits: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -115,13 +122,46 @@ def corrected_rates(
     sp = (judge.negatives * judge.specificity + 1) / (judge.negatives + 2)
     j = se + sp - 1
     rate = (p + sp - 1) / j
-    from_se = se * (1 - se) / (judge.positives + 2)
-    from_sp = sp * (1 - sp) / (judge.negatives + 2)
+    from_se = se * (1 - se) / (judge.positives + 2) + judge.between_models[0] ** 2
+    from_sp = sp * (1 - sp) / (judge.negatives + 2) + judge.between_models[1] ** 2
     shift = 2 * z**2 * (rate * from_se - (1 - rate) * from_sp)
     variance = p * (1 - p) / (items + z**2) + rate**2 * from_se + (1 - rate) ** 2 * from_sp
     reach = z * np.sqrt(variance) / j
-    interval = np.stack([rate + shift - reach, rate + shift + reach], axis=-1)
-    return CorrectedRates(100 * np.clip(plain, 0, 1), 100 * np.clip(interval, 0, 1))
+    low, high = rate + shift - reach, rate + shift + reach
+    # With a true rate of 1 the judge says 1 as often as its sensitivity, and no oftener.
+    above, below = low >= 1, high <= 0
+    own = np.array([wilson(float(share), items, level) for share in judged.ravel()])
+    least, most = own.reshape(*judged.shape, 2)[..., 0], own.reshape(*judged.shape, 2)[..., 1]
+    low = np.where(above, least, np.where(below, 0.0, low))
+    high = np.where(below, most, np.where(above, 1.0, high))
+    interval = np.clip(np.stack([low, high], axis=-1), 0, 1)
+    return CorrectedRates(100 * np.clip(plain, 0, 1), 100 * interval, ~(above | below))
+
+
+def between_models(right: ArrayLike, of: ArrayLike) -> float:
+    """Standard deviation of a judge's sensitivity (or specificity) between models, 0 to 1.
+
+    The variance of the models' shares beyond what their numbers of labels explain (the moment
+    estimator of DerSimonian & Laird 1986, Control. Clin. Trials 7); a share of 0 or 1 is moved by
+    half an answer. 0 for fewer than two models.
+
+    Args:
+        right: (models,) number of answers that the judge has right.
+        of: (models,) number of labeled answers; models without any are left out.
+
+    >>> round(between_models([90, 70, 80], [100, 100, 100]), 2)
+    0.094
+    """
+    n = np.asarray(of, dtype=np.float64)
+    share = ((np.asarray(right, dtype=np.float64) + 0.5) / (n + 1))[n > 0]
+    n = n[n > 0]
+    if len(n) < 2:
+        return 0.0
+    weight = (n + 1) / (share * (1 - share))
+    mean = float(weight @ share / weight.sum())
+    q = float(weight @ (share - mean) ** 2)
+    scale = float(weight.sum() - np.sum(weight**2) / weight.sum())
+    return float(max((q - (len(n) - 1)) / scale, 0.0) ** 0.5)
 
 
 def corrected_bias(spread: Spread, judge: JudgeError) -> CorrectedBias:

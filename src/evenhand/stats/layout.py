@@ -149,7 +149,7 @@ def _merged(
         own = codes.get(name, np.arange(free, free + array.shape[1]))
         free += array.shape[1]
         numbers.append(own[np.isfinite(array).any(axis=(0, 2))])
-    return _from_influence(
+    return from_influence(
         np.mean([layout.means for layout in layouts], axis=0),
         np.mean([layout.deviations for layout in layouts], axis=0),
         np.concatenate([layout.levels for layout in layouts]),
@@ -227,12 +227,20 @@ def _random_items(
         raise TooFewScores(f"{name}: needs items of at least 2 clusters")
     fitted = _center_rows(np.broadcast_to(deviations, centered.shape), cells.observed)
     influence = n * settle(centered - fitted) @ weights
-    return _from_influence(levels.mean() + deviations, deviations, levels, influence, codes)
+    return from_influence(levels.mean() + deviations, deviations, levels, influence, codes)
 
 
-def _from_influence(
+def from_influence(
     means: Floats, deviations: Floats, levels: Floats, influence: Floats, codes: Codes | None
 ) -> Layout:
+    """The layout of means whose deviations are a mean over items of one vector per item.
+
+    Args:
+        means, deviations: (identities,).
+        levels: (items,) each item's mean over the identities.
+        influence: (items, identities) residual vectors, whose columns sum to 0.
+        codes: (items,) number of each item's cluster, from 0 without a gap; None without clusters.
+    """
     items = len(influence)
     n = items if codes is None else int(codes.max()) + 1
     sizes = np.ones(n) if codes is None else np.bincount(codes) * n / items
@@ -240,9 +248,7 @@ def _from_influence(
     gram = rows.T @ rows
     # The units' vectors around 0 instead of around their mean; `rows` sums to 0.
     alike = rows + sizes[:, np.newaxis] * deviations
-    alike_gram = gram if codes is not None else gram + n * np.outer(deviations, deviations)
-    if codes is not None:
-        alike_gram = alike.T @ alike
+    alike_gram = alike.T @ alike
     return Layout(
         means=means,
         deviations=deviations,
@@ -296,7 +302,7 @@ def project(layout: Layout, contrast: Floats) -> Layout:
     """
     deviations = contrast @ layout.deviations
     means = layout.means.mean() + deviations
-    return _from_influence(
+    return from_influence(
         means, deviations, layout.levels, layout.influence @ contrast.T, layout.codes
     )
 

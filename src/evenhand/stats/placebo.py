@@ -10,10 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtri, fdtrc
+from scipy.special import chdtri
 
 from evenhand.stats.layout import Layout, fit_axis
-from evenhand.stats.scores import Clusters, Scores, TooFewScores, check_level, read_benchmarks
+from evenhand.stats.permutation import relabeling_p_value
+from evenhand.stats.scores import (
+    Clusters,
+    Floats,
+    Scores,
+    TooFewScores,
+    check_level,
+    read_benchmarks,
+)
 from evenhand.stats.spread import QuadraticForm, quadratic_form, spread_interval, spread_p_value
 
 
@@ -55,9 +63,11 @@ def placebo_contrast(
 ) -> PlaceboContrast:
     """Compare the spread of identities with that of placebos on the same items.
 
-    The p-value is of the variance ratio F of the plug-in spreads: if identities were more
-    placebos, both would have the same variance, noise included (degrees of freedom after
-    Satterthwaite 1946 when axes are added). The interval combines the one for the identities with
+    The p-value is of a permutation of the labels "identity" and "placebo" over the ratio of the
+    plug-in spreads: if identities were more placebos, both would be draws of one distribution,
+    noise included, whatever its shape. It is the larger of two: with each group around its own mean
+    (which a common effect of naming a person may move), and around one mean, which is exact where
+    there is no such effect. The interval combines the one for the identities with
     the chi-square interval for the placebos' variance by the method of variance estimates
     recovery (MOVER: Zou & Donner 2008, Stat. Med. 27).
 
@@ -76,11 +86,10 @@ def placebo_contrast(
     ours = [_fit(scores, clusters) for scores in identity]
     theirs = [_fit(scores, clusters) for scores in placebo]
     form, other = quadratic_form(ours), quadratic_form(theirs)
-    freedom, others = _freedom(ours), _freedom(theirs)
     k, m = form.count - 1, other.count - 1
     signed = form.signed / k - other.signed / m
     low, high = spread_interval(form, level)
-    least, most = _random_interval(other, others, level)
+    least, most = _random_interval(other, _freedom(theirs), level)
     a, b = max(form.signed, 0.0) / k, max(other.signed, 0.0) / m
     below = a - b - ((a - low / k) ** 2 + (most - b) ** 2) ** 0.5
     above = a - b + ((high / k - a) ** 2 + (b - least) ** 2) ** 0.5
@@ -90,7 +99,8 @@ def placebo_contrast(
         beyond=max(signed, 0.0) ** 0.5,
         signed_square=signed,
         interval=(max(below, 0.0) ** 0.5, max(above, 0.0) ** 0.5),
-        p_value=_ratio_p_value(form, other, freedom, others),
+        # Without any spread of the placebos, what unseen items could hide must be thought of, too.
+        p_value=max(_relabeled(ours, theirs), spread_p_value(form) if b == 0 else 0.0),
         level=level,
         identities=form.count,
         placebos=other.count,
@@ -123,11 +133,27 @@ def _random_interval(form: QuadraticForm, freedom: float, level: float) -> tuple
     return max(low, 0.0), max(high, 0.0)
 
 
-def _ratio_p_value(
-    ours: QuadraticForm, theirs: QuadraticForm, freedom: float, others: float
-) -> float:
-    """p-value of F; where placebos have no spread at all, that of the identities' own spread."""
-    if theirs.plugin == 0:
-        return spread_p_value(ours)
-    ratio = (ours.plugin / (ours.count - 1)) / (theirs.plugin / (theirs.count - 1))
-    return float(fdtrc(freedom, others, ratio))
+def _relabeled(ours: Sequence[Sequence[Layout]], theirs: Sequence[Sequence[Layout]]) -> float:
+    """Permutation p-value of the ratio of the spreads, identities over placebos."""
+    sizes = [len(part[0][0].means) for part in (ours, theirs)]
+    groups = [
+        np.column_stack([np.mean([b.means for b in axis], axis=0) for axis in part])
+        for part in (ours, theirs)
+    ]
+
+    def ratio(rows: Floats) -> Floats:
+        spreads = [
+            np.sum(part.var(axis=1, ddof=1), axis=-1)
+            for part in (rows[:, : sizes[0]], rows[:, sizes[0] :])
+        ]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = spreads[0] / spreads[1]
+        return np.where(spreads[0] > 0, found, 0.0)
+
+    # Deviations from a group's own mean are smaller by sqrt((n - 1) / n) than from the true one.
+    centered = [
+        (group - group.mean(axis=0)) * (len(group) / (len(group) - 1)) ** 0.5 for group in groups
+    ]
+    return max(
+        relabeling_p_value(np.concatenate(rows), sizes, ratio) for rows in (groups, centered)
+    )

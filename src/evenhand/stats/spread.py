@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammainc, gammaincc, ndtr, ndtri, stdtrit
+from scipy.special import fdtrc, gammainc, gammaincc, ndtr, ndtri, stdtrit
 
 from evenhand.stats.layout import Layout
 from evenhand.stats.scores import Floats
 
+_FEW = 30
+"""With fewer items or clusters than this in a benchmark, the noise itself is hardly known."""
 _MANY = 1000.0
 """With more degrees of freedom than this, Student's t is the normal distribution."""
 
@@ -55,7 +57,7 @@ class QuadraticForm:
     skew: float
     count: int
     units: int
-    freedom: float = np.inf
+    freedom: float = float("inf")
     alignment: float = 1.0
 
     @property
@@ -206,7 +208,20 @@ def spread_p_value(form: QuadraticForm) -> float:
     """p-value of no spread: one-sided, a large sum of squares is evidence against it."""
     if form.null_variance <= 1e-12 * form.noise**2:  # 0 but for rounding
         return _p_value_without_noise(form)
-    return upper_tail(form.signed, 0.0, form.null_variance, form.null_third)
+    p_value = upper_tail(form.signed, 0.0, form.null_variance, form.null_third)
+    return max(p_value, _ratio_p_value(form)) if form.units < _FEW else p_value
+
+
+def _ratio_p_value(form: QuadraticForm) -> float:
+    """p-value of the ratio of the spread to its noise, where a handful of units tells the noise.
+
+    Box's (1954, Ann. Math. Stat. 25) F approximation: as many degrees of freedom as equal
+    variances with the same trace and trace of the square would have.
+    """
+    if form.variance <= 0:
+        return 1.0
+    freedom = min(2 * form.noise**2 / form.variance, form.count - 1.0)
+    return float(fdtrc(freedom, freedom * form.freedom, form.plugin / form.noise))
 
 
 def spread_interval(form: QuadraticForm, level: float) -> tuple[float, float]:

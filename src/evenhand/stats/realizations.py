@@ -1,0 +1,190 @@
+"""Identities that are given by several realizations: names, short bios, phrasings.
+
+With one realization per identity, what is peculiar to a name looks like bias. Here the identities'
+spread is judged against the spread of the realizations within an identity (a nested analysis of
+variance: Searle, Casella & McCulloch 1992, *Variance Components*, ch. 3). For the rotating design,
+in which the k-th realization of every identity is asked on the k-th block of items, the block
+("slot") is the independent unit: give the blocks as `clusters` to `personalization_bias`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import fdtrc, fdtri
+
+from evenhand.stats.layout import fit_axis
+from evenhand.stats.scores import (
+    Clusters,
+    Floats,
+    Scores,
+    TooFewScores,
+    check_level,
+    read_benchmarks,
+)
+
+
+@dataclass(frozen=True)
+class NestedRealizations:
+    """Spread of the identities beyond that of their realizations, on one axis.
+
+    Attributes:
+        identity: standard deviation (divisor identities - 1) between identities over the
+            population of their realizations, noise and realizations taken out, in points.
+        realization: standard deviation between realizations of one identity, noise taken out.
+        signed_identity, signed_realization: the two variances, unbiased, in squared points; either
+            may be below 0.
+        share: identity / (identity + realization) of the variances, 0 to 1; NaN if both are 0.
+        interval: (low, high) of `identity` at `level`, >= 0.
+        f: ratio of the mean squares between and within identities.
+        freedom: degrees of freedom of both.
+        p_value: of "realizations of different identities differ no more than those of one".
+        means: (identities,) mean over each identity's realizations, in points.
+        identities: their names, in order of first appearance.
+        realizations: number of rows.
+        level: confidence level.
+    """
+
+    identity: float
+    realization: float
+    signed_identity: float
+    signed_realization: float
+    share: float
+    interval: tuple[float, float]
+    f: float
+    freedom: tuple[int, int]
+    p_value: float
+    means: Floats
+    identities: tuple[Hashable, ...]
+    realizations: int
+    level: float
+
+
+def nested_realizations(
+    scores: Scores,
+    identity: Sequence[Hashable],
+    *,
+    level: float = 0.95,
+    clusters: Clusters | None = None,
+) -> NestedRealizations:
+    """Compare identities with the realizations inside them, all asked on the same items.
+
+    The F test is exact for normal effects: both mean squares hold the same noise. The interval of
+    the identities' variance is that of Burdick & Graybill 1992 (*Confidence Intervals on Variance
+    Components*, sec. 3.3: the ratio of the mean squares' chi-square limits, Williams 1962).
+
+    Args:
+        scores: (realizations, items[, samples]) in [0, 1], NaN = missing, or a dict by benchmark.
+        identity: (realizations,) the identity that each row belongs to; at least two identities,
+            and in all more rows than identities.
+        level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
+
+    Raises:
+        ValueError: bad scores, or another number of identities than of rows.
+        TooFewScores: one identity alone, or only one realization of each.
+
+    >>> rng = np.random.default_rng(0)
+    >>> scores = (rng.random((6, 400)) < 0.8).astype(float)
+    >>> found = nested_realizations(scores, ["a", "a", "a", "b", "b", "b"])
+    >>> found.freedom
+    (1, 4)
+    """
+    check_level(level)
+    arrays = read_benchmarks(scores, "scores")
+    layouts = fit_axis(arrays, "scores", clusters=clusters)
+    deviations: Floats = np.mean([layout.deviations for layout in layouts], axis=0)
+    noise = np.sum([layout.covariance for layout in layouts], axis=0) / len(layouts) ** 2
+    if len(identity) != len(deviations):
+        raise ValueError(f"identity: needs {len(deviations)}, one per row, not {len(identity)}")
+    names = tuple(dict.fromkeys(identity))
+    member = np.array([[who == name for who in identity] for name in names], dtype=np.float64)
+    sizes = member.sum(axis=1)
+    between, within = len(names) - 1, len(deviations) - len(names)
+    if between < 1 or within < 1:
+        raise TooFewScores("needs two or more identities, and two realizations of one of them")
+    average = member / sizes[:, np.newaxis]
+    inside = np.eye(len(deviations)) - member.T @ average
+    outside = member.T @ average - 1 / len(deviations)
+    ms_within = float(deviations @ inside @ deviations) / within
+    ms_between = float(deviations @ outside @ deviations) / between
+    # The mean number of realizations behind an identity, as in an unbalanced one-way layout.
+    each = (float(sizes.sum()) - float(np.sum(sizes**2) / sizes.sum())) / between
+    signed_identity = (ms_between - ms_within) / each
+    signed_realization = ms_within - float(np.trace(inside @ noise)) / within
+    one, other = max(signed_identity, 0.0), max(signed_realization, 0.0)
+    f = ms_between / ms_within if ms_within > 0 else float("inf") if ms_between > 0 else 1.0
+    return NestedRealizations(
+        identity=one**0.5,
+        realization=other**0.5,
+        signed_identity=signed_identity,
+        signed_realization=signed_realization,
+        share=one / (one + other) if one + other > 0 else float("nan"),
+        interval=_identity_interval(ms_between, ms_within, between, within, each, level),
+        f=f,
+        freedom=(between, within),
+        p_value=float(fdtrc(between, within, f)) if np.isfinite(f) else 0.0,
+        means=average @ np.mean([layout.means for layout in layouts], axis=0),
+        identities=names,
+        realizations=len(deviations),
+        level=level,
+    )
+
+
+def _identity_interval(
+    ms_between: float, ms_within: float, between: int, within: int, each: float, level: float
+) -> tuple[float, float]:
+    """Williams's interval of the standard deviation between identities."""
+    tail = (1 - level) / 2
+    squares = between * ms_between
+    limits = []
+    for quantile in (1 - tail, tail):
+        # chi-square quantile = between * F(between, infinity)
+        chi = between * float(fdtri(between, 1e9, quantile))
+        limits.append(
+            (squares - between * ms_within * float(fdtri(between, within, quantile))) / chi
+        )
+    return (max(limits[0] / each, 0.0) ** 0.5, max(limits[1] / each, 0.0) ** 0.5)
+
+
+def nested_power(
+    identities: int,
+    realizations: int,
+    *,
+    realization_sd: float,
+    noise_variance: float,
+    power: float = 0.8,
+    error: float = 0.05,
+) -> float:
+    """Return the smallest standard deviation between identities that the F test finds.
+
+    The identities are a sample of a normal population, so the ratio of the mean squares is F times
+    ``1 + realizations * identity^2 / (realization^2 + noise)`` (Searle et al. 1992, sec. 3.6).
+
+    Args:
+        identities: number of identities, at least 2.
+        realizations: realizations of each, at least 2.
+        realization_sd: standard deviation between realizations of one identity, in points.
+        noise_variance: sampling variance of one realization's mean, in squared points: the
+            residual variance of a cell divided by the number of items.
+        power: wanted chance of detection.
+        error: error rate of the test.
+
+    Returns:
+        In points; infinity where no spread is found with that chance.
+
+    Raises:
+        ValueError: fewer than two identities or realizations, or variances below 0.
+
+    >>> round(nested_power(8, 20, realization_sd=2.0, noise_variance=1.0), 2)
+    0.84
+    """
+    if identities < 2 or realizations < 2:
+        raise ValueError("needs at least 2 identities with at least 2 realizations each")
+    if realization_sd < 0 or noise_variance < 0 or realization_sd + noise_variance == 0:
+        raise ValueError("realization_sd and noise_variance must be 0 or more, not both 0")
+    between, within = identities - 1, identities * (realizations - 1)
+    ratio = float(fdtri(between, within, 1 - error) / fdtri(between, within, 1 - power))
+    return float(((ratio - 1) * (realization_sd**2 + noise_variance) / realizations) ** 0.5)
