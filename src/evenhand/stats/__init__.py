@@ -48,6 +48,7 @@ from evenhand.stats.judge import (
     JudgeError,
     RaterAgreement,
     VerdictChange,
+    between_models,
     cohen_kappa,
     corrected_bias,
     corrected_rates,
@@ -55,7 +56,7 @@ from evenhand.stats.judge import (
     verdict_change,
 )
 from evenhand.stats.layout import Population
-from evenhand.stats.missing import Missingness, missingness
+from evenhand.stats.missing import Missingness, missingness, weighted_spread
 from evenhand.stats.paired import (
     Differences,
     Equivalence,
@@ -67,6 +68,8 @@ from evenhand.stats.paired import (
 )
 from evenhand.stats.permutation import ALPHA, benjamini_hochberg, is_significant
 from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
+from evenhand.stats.realizations import NestedRealizations, nested_power, nested_realizations
+from evenhand.stats.scale import LogitBias, compare_logit, limit_of, logit_bias
 from evenhand.stats.scores import Clusters, TooFewScores
 from evenhand.stats.standing import (
     Ranking,
@@ -78,6 +81,7 @@ from evenhand.stats.standing import (
     rank_identities,
     trade_off,
 )
+from evenhand.stats.table import ScoreTable, from_table
 
 __all__ = [
     "ALPHA",
@@ -96,9 +100,11 @@ __all__ = [
     "Equivalence",
     "ItemMean",
     "JudgeError",
+    "LogitBias",
     "LookPlan",
     "MeanChange",
     "Missingness",
+    "NestedRealizations",
     "PersonalizationBias",
     "PlaceboContrast",
     "PlannedBenchmark",
@@ -106,18 +112,21 @@ __all__ = [
     "Ranking",
     "RaterAgreement",
     "Regions",
+    "ScoreTable",
     "Spread",
     "TooFewScores",
     "TradeOff",
     "Verdict",
     "VerdictChange",
     "benjamini_hochberg",
+    "between_models",
     "bootstrap_interval",
     "category_effects",
     "classify",
     "cohen_kappa",
     "compare_audits",
     "compare_axis",
+    "compare_logit",
     "corrected_bias",
     "corrected_rates",
     "cue_components",
@@ -125,14 +134,19 @@ __all__ = [
     "differences_to_baseline",
     "differences_to_mean",
     "equivalence_test",
+    "from_table",
     "identity_changes",
     "intersection_interactions",
     "is_significant",
     "item_mean",
     "items_needed",
     "joint_regions",
+    "limit_of",
+    "logit_bias",
     "look_level",
     "missingness",
+    "nested_power",
+    "nested_realizations",
     "personalization_bias",
     "pilot_variance",
     "placebo_contrast",
@@ -143,4 +157,5 @@ __all__ = [
     "trade_off",
     "variance_components",
     "verdict_change",
+    "weighted_spread",
 ]

@@ -82,6 +82,7 @@ def fit_axis(
     axis: str,
     population: Population = "items",
     clusters: Clusters | None = None,
+    weights: Mapping[str, Floats] | None = None,
 ) -> list[Layout]:
     """Fit the benchmarks of an axis, which is their plain average.
 
@@ -93,12 +94,17 @@ def fit_axis(
         axis: what to call the axis in an error.
         population: as in `fit_layout`.
         clusters: as in `read_clusters`.
+        weights: benchmark name -> weights, as in `fit_layout`.
 
     Raises:
         ValueError: as `fit_layout`; labels of another number than the items.
     """
     codes = read_clusters(clusters, arrays, axis)
-    layouts = [fit_layout(a, name, population, codes.get(name)) for name, a in arrays.items()]
+    weights = weights or {}
+    layouts = [
+        fit_layout(array, name, population, codes.get(name), weights.get(name))
+        for name, array in arrays.items()
+    ]
     used = [set(of.tolist()) for of in codes.values()]
     if population == "items" and sum(map(len, used)) > len(set().union(*used)):
         return [_merged(arrays, layouts, codes)]
@@ -106,7 +112,11 @@ def fit_axis(
 
 
 def fit_layout(
-    scores: Floats, name: str, population: Population = "items", codes: Codes | None = None
+    scores: Floats,
+    name: str,
+    population: Population = "items",
+    codes: Codes | None = None,
+    weights: Floats | None = None,
 ) -> Layout:
     """Fit one benchmark.
 
@@ -116,22 +126,27 @@ def fit_layout(
         population: "items": the items are a sample and item x identity interaction is noise;
             "these_items": the items are fixed and only repeated sampling is noise.
         codes: (items,) the cluster of each item, any integers; the clusters are then the sample.
+        weights: (identities, items) weights of the cells in the least-squares fit, > 0; None: all
+            alike. Only for "items".
 
     Raises:
         ValueError: all scores missing, identities that share no or hardly any item, fewer than
             two items or clusters ("items"), or no cell with two samples ("these_items").
     """
     cells = average_samples(scores)
-    weights = _deviation_weights(cells, name)
+    kept = np.isfinite(scores).any(axis=(0, 2))
+    if weights is not None:
+        cells = Cells(cells.mean, cells.observed * weights.T[kept])
+    to_deviations = _deviation_weights(cells, name)
     centered = _center_rows(cells.mean, cells.observed)
-    deviations = settle(weights @ centered.sum(axis=0))
+    deviations = settle(to_deviations @ centered.sum(axis=0))
     levels = _item_levels(cells, deviations)
     if population == "these_items":
-        return _fixed_items(scores, cells, weights, levels, deviations, name)
+        return _fixed_items(scores, cells, to_deviations, levels, deviations, name)
     if population != "items":
         raise ValueError(f'population must be "items" or "these_items", not "{population}"')
-    kept = None if codes is None else _renumber(codes[np.isfinite(scores).any(axis=(0, 2))])
-    return _random_items(cells, weights, centered, levels, deviations, name, kept)
+    numbers = None if codes is None else _renumber(codes[kept])
+    return _random_items(cells, to_deviations, centered, levels, deviations, name, numbers)
 
 
 def _renumber(codes: Codes) -> Codes:

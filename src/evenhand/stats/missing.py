@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
-from evenhand.stats.layout import fit_axis
-from evenhand.stats.scores import Clusters, Floats, Scores, read_benchmarks
+from evenhand.stats.bias import Spread, spread_of
+from evenhand.stats.layout import fit_axis, fit_layout
+from evenhand.stats.scores import Clusters, Floats, Scores, check_level, read_benchmarks
 from evenhand.stats.spread import quadratic_form, spread_p_value
 
 
@@ -61,6 +63,77 @@ def missingness(scores: Scores, *, clusters: Clusters | None = None) -> Missingn
         mean_bounds=np.column_stack([low, high]),
         bias_bounds=(_least_spread(low, high), _most_spread(low, high)),
     )
+
+
+_LEAST = 0.05
+"""A cell is never thought to have had a smaller chance of a score than this."""
+
+
+def weighted_spread(
+    scores: Scores, *, level: float = 0.95, clusters: Clusters | None = None
+) -> Spread:
+    """Spread of an axis where a missing score depends on the item and on the identity.
+
+    The usual fit takes an identity's effect to be the same on every item, so that it does not
+    matter which of them are missing. Where it is larger on hard items, and these are missing more
+    often for some identities, the fit is wrong. Here every observed cell stands for the missing
+    ones like it: it has the inverse of its estimated chance of a score as its weight (Horvitz &
+    Thompson 1952, J. Am. Stat. Assoc. 47; Seaman & White 2013, Stat. Methods Med. Res. 22). That
+    chance is a logistic regression for each identity, on how hard the item is and on how often
+    it is missing for all. It holds if a score's being missing depends on the identity, on these two
+    and on nothing else, such as the score itself.
+
+    Args:
+        scores: an axis's scores, as in `differences_to_mean`.
+        level: confidence level.
+        clusters: what the items belong to, as in `personalization_bias`.
+
+    Raises:
+        ValueError: bad scores.
+    """
+    check_level(level)
+    arrays = read_benchmarks(scores, "scores")
+    weights = {name: _inverse_chances(array, name) for name, array in arrays.items()}
+    layouts = fit_axis(arrays, "scores", clusters=clusters, weights=weights)
+    return spread_of([layouts], level)
+
+
+def _inverse_chances(array: Floats, name: str) -> Floats:
+    """(identities, items) inverse of each cell's estimated chance of a score."""
+    there = np.isfinite(array).any(axis=2).astype(np.float64)
+    asked = there.any(axis=0)
+    result = np.ones_like(there)
+    if there[:, asked].all():
+        return result
+    observed = there[:, asked]
+    level: Floats = fit_layout(array, name).levels
+    share = (observed.sum(axis=0) + 0.5) / (len(observed) + 1)
+    often: Floats = np.log(share / (1 - share))
+    design = np.column_stack([np.ones_like(level), _standard(level), _standard(often)])
+    result[:, asked] = 1 / np.maximum(_chances(design, observed), _LEAST)
+    return result
+
+
+def _standard(values: Floats) -> Floats:
+    spread = float(values.std())
+    return (values - values.mean()) / spread if spread > 1e-9 else np.zeros_like(values)
+
+
+def _chances(design: Floats, observed: Floats) -> Floats:
+    """Fitted chances of one logistic regression for each row, with a weak normal prior."""
+    coefficients = np.zeros((len(observed), design.shape[1]))
+    prior = np.eye(design.shape[1])  # a standard deviation of 1 in log-odds, of the slopes alone
+    prior[0, 0] = 1e-4
+    for _ in range(25):
+        chance = expit(coefficients @ design.T)
+        slope = (observed - chance) @ design - coefficients @ prior
+        weight = chance * (1 - chance)
+        curvature = np.einsum("ri,ij,ik->rjk", weight, design, design) + prior
+        step = np.linalg.solve(curvature, slope[..., np.newaxis])[..., 0]
+        coefficients += np.clip(step, -2, 2)
+        if np.max(np.abs(step)) < 1e-8:
+            break
+    return np.asarray(expit(coefficients @ design.T))
 
 
 def _mean_if(array: Floats, missing: float) -> Floats:
