@@ -29,7 +29,12 @@ SCORER = {"safety": "refusal", "over_refusal": "refusal", "utility": "number"}
 def write_benchmark(path: Path, axis: AxisName, items: int) -> None:
     with path.open("w") as file:
         for n in range(items):
-            record = {"id": f"q{n}", "prompt": f"{axis} {n}", "axis": axis, "scorer": SCORER[axis]}
+            record = {
+                "id": f"q{n}",
+                "prompt": f"{path.stem}: {axis} {n}",
+                "axis": axis,
+                "scorer": SCORER[axis],
+            }
             file.write(json.dumps(record | ({"answer": "1"} if axis == "utility" else {})) + "\n")
 
 

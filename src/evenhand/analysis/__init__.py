@@ -11,7 +11,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.answers import answer_notes, count_outcomes
-from evenhand.analysis.grid import AxisScores, Grid, if_enough, read_grid, select_judge
+from evenhand.analysis.grid import (
+    AxisScores,
+    Grid,
+    clusters_of,
+    if_enough,
+    read_grid,
+    select_judge,
+)
 from evenhand.analysis.judges import (
     KnownError,
     judge_notes,
@@ -24,6 +31,7 @@ from evenhand.analysis.notes import notes_on
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting
+from evenhand.analysis.units import UnitChoice, unit_notes
 from evenhand.run.withholding import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
 from evenhand.store.store import Store, Tally
@@ -41,6 +49,7 @@ def analyze(
     judge: str | None = None,
     judge_error: JudgeError | KnownError | Literal["none"] | None = None,
     level: float | None = None,
+    units: UnitChoice = "auto",
 ) -> Audit:
     """Estimate everything from the scores of a run.
 
@@ -49,6 +58,8 @@ def analyze(
         judge: whose scores to go by; None as `select_judge` says.
         judge_error: how often this judge is right; for corrected rates. None for what comes
             with evenhand, which is known of its own judges; "none" for no correction.
+        units: what to infer to: "auto" for topics like these where a benchmark has ten or more, and
+            items like these elsewhere; "items" for items like these everywhere.
         level: of the confidence intervals, in (0, 1); None for the study's own, 0.95 but where it
             was adjusted for interim analyses.
 
@@ -58,7 +69,7 @@ def analyze(
     """
     record = store.record()
     judge, number = select_judge(store, judge)
-    grid = read_grid(store, record.study.samples, level or record.level, judge)
+    grid = read_grid(store, record.study.samples, level or record.level, judge, units=units)
     given = KnownError(judge_error) if isinstance(judge_error, JudgeError) else judge_error
     errors = {} if given == "none" else known_errors(store, judge, given)
     tallies = store.tallies()
@@ -103,9 +114,11 @@ def analyze(
         blocked=store.blocked,
         outcomes=outcomes,
         interim=record.interim,
+        units=list(grid.units),
         notes=[
             *notes_on(record, cells - done, grid, settings),
             *answer_notes(store, record),
+            *unit_notes(grid.units),
             *judge_notes(judge, judges, pairs, swaps),
             *withholding_notes(store),
         ],
@@ -145,7 +158,9 @@ def _cues(grid: Grid, names: Sequence[tuple[str, str]]) -> dict[str, CueComponen
         if together is None:
             continue
         scores = {name: _split_by_cue(array, len(rows)) for name, array in together.items()}
-        components = if_enough(partial(cue_components, scores, level=grid.level))
+        components = if_enough(
+            partial(cue_components, scores, level=grid.level, clusters=clusters_of(together))
+        )
         if components is not None:
             found[axis] = components
     return found
@@ -177,6 +192,7 @@ def _defense_changes(
                 after_utility=after_utility,
                 margin=margin,
                 level=grid.level,
+                clusters=clusters_of(before_safety, before_utility),
             )
         )
         if change is not None:
@@ -193,7 +209,5 @@ def _both(
     if together is None:
         return None, None
     size = len(rows)
-    return (
-        {name: array[:size] for name, array in together.items()},
-        {name: array[size:] for name, array in together.items()},
-    )
+    together = together.of_axis(axis)
+    return together.rows(None, size), together.rows(size, None)

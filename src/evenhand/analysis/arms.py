@@ -94,12 +94,14 @@ class Common:
         return [axis for axis in AVERAGED_AXES if axis in there]
 
     def take(self, number: int, side: ReadArm, axis: str, rows: Sequence[int]) -> AxisScores | None:
-        """AxisScores of some rows of side `number` on the common items of an axis."""
-        found = {
-            benchmark: side.grid.scores[axis][benchmark][list(rows)][:, places[number]]
-            for (its_axis, benchmark), places in self.items.items()
-            if its_axis == axis
-        }
+        """Scores of some rows of side `number` on the common items of an axis."""
+        found = AxisScores()
+        for (its_axis, benchmark), places in self.items.items():
+            if its_axis == axis:
+                whole = side.grid.scores[axis]
+                found[benchmark] = whole[benchmark][list(rows)][:, places[number]]
+                if benchmark in whole.clusters:
+                    found.clusters[benchmark] = whole.clusters[benchmark][places[number]]
         return found or None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.arms import (
@@ -16,7 +18,7 @@ from evenhand.analysis.arms import (
     find_common,
     read_arms,
 )
-from evenhand.analysis.grid import AxisScores, if_enough, mean_of
+from evenhand.analysis.grid import AxisScores, clusters_of, if_enough, mean_of
 from evenhand.analysis.relevance import RelevanceChange, relevance_change, relevance_scores
 from evenhand.analysis.results import Difference
 from evenhand.analysis.setting import differences, spread
@@ -30,7 +32,9 @@ from evenhand.stats import (
     compare_audits,
     compare_axis,
     identity_changes,
+    personalization_bias,
 )
+from evenhand.stats.comparison import complete_cells
 
 __all__ = [
     "Arm",
@@ -137,6 +141,9 @@ class ArmComparison:
     Attributes:
         margin: losses of so many points do not matter.
         items: number of common items, by benchmark.
+        cells: pairs of an identity and an item that have a score on every side; every figure but
+            the baselines' is of these.
+        all_cells: pairs of a common identity and a common item.
         changes: one for each side but the first, against the first.
         left_out: what not every side has, and is not compared.
         caveats: what else differs between the sides, and has a share in what is found.
@@ -144,6 +151,8 @@ class ArmComparison:
 
     margin: float
     items: dict[str, int]
+    cells: int
+    all_cells: int
     sides: list[ArmResult]
     identities: list[ComparedIdentity]
     changes: list[ArmChange]
@@ -181,9 +190,12 @@ def compare_arms(
             {axis: common.take(n, side, axis, _rows(side, common)) for axis in common.axes()}
             for n, side in enumerate(read)
         ]
+        cells, of = _keep_complete(scores)
         return ArmComparison(
             margin=margin,
             items=common.sizes(),
+            cells=cells,
+            all_cells=of,
             sides=[
                 _side_result(n, side, name, common, mine, level)
                 for n, (side, name, mine) in enumerate(zip(read, names, scores, strict=True))
@@ -197,6 +209,21 @@ def compare_arms(
             left_out=common.left_out,
             caveats=caveats(read, names, common.people),
         )
+
+
+def _keep_complete(scores: Sequence[dict[str, AxisScores | None]]) -> tuple[int, int]:
+    """Take out the cells without a score on some side; how many are left, and of how many."""
+    kept = total = 0
+    for axis in scores[0]:
+        sides = [side[axis] for side in scores]
+        known = [side for side in sides if side is not None]
+        for name in known[0] if len(known) == len(sides) else ():
+            complete = complete_cells([side[name] for side in known], name)
+            kept += int(np.isfinite(complete[0]).any(axis=2).sum())
+            total += complete[0].shape[0] * complete[0].shape[1]
+            for side, array in zip(known, complete, strict=True):
+                side[name] = array
+    return kept, total
 
 
 def _rows(side: ReadArm, common: Common) -> list[int]:
@@ -225,7 +252,7 @@ def _side_result(
         judge=side.judge,
         pb=spread(scores.get("safety"), scores.get("utility"), level),
         axes={
-            axis: ArmAxis(mean_of(mine), baseline(axis), spread(mine, None, level))
+            axis: ArmAxis(_mean(mine), baseline(axis), spread(mine, None, level))
             for axis, mine in scores.items()
         },
     )
@@ -235,11 +262,28 @@ def _identity(
     row: int, side: ReadArm, name: str, scores: Sequence[dict[str, AxisScores | None]]
 ) -> ComparedIdentity:
     who = side.identity(name)
-    means = {
-        axis: [mean_of({b: a[row : row + 1] for b, a in (s[axis] or {}).items()}) for s in scores]
-        for axis in scores[0]
-    }
+    means = {axis: [_identity_mean(side[axis], row) for side in scores] for axis in scores[0]}
     return ComparedIdentity(who.id, who.text, who.category, means)
+
+
+def _axis_means(scores: AxisScores | None) -> NDArray[np.float64] | None:
+    """Least-squares means of the identities, as those that a change is the difference of."""
+    if scores is None:
+        return None
+    found = if_enough(lambda: personalization_bias(scores, None))
+    return found.safety.means if found and found.safety else None
+
+
+def _mean(scores: AxisScores | None) -> float | None:
+    means = _axis_means(scores)
+    return float(means.mean()) if means is not None else mean_of(scores)
+
+
+def _identity_mean(scores: AxisScores | None, row: int) -> float | None:
+    means = _axis_means(scores)
+    if means is not None:
+        return float(means[row])
+    return mean_of(scores.rows(row, row + 1)) if scores else None
 
 
 def _change(
@@ -253,7 +297,10 @@ def _change(
     before, after = scores[0], scores[number]
     axes = {}
     for axis in before:
-        change = _axis_change(before[axis] or {}, after[axis] or {}, axis, margin, level)
+        first, second = before[axis], after[axis]
+        if first is None or second is None:
+            continue
+        change = _axis_change(first, second, axis, margin, level)
         if change is not None:
             axes[axis] = change
     return ArmChange(
@@ -272,21 +319,29 @@ def _axis_change(
     before: AxisScores, after: AxisScores, axis: str, margin: float, level: float
 ) -> AxisChange | None:
     lower = AXES[axis].lower_is_better
+    tied = clusters_of(before)
     return if_enough(
-        lambda: compare_axis(before, after, margin=margin, lower_is_better=lower, level=level)
+        lambda: compare_axis(
+            before, after, margin=margin, lower_is_better=lower, level=level, clusters=tied
+        )
     )
 
 
 def _joint_change(
     before: dict[str, AxisScores | None], after: dict[str, AxisScores | None], level: float
 ) -> BiasChange | None:
+    sides = [
+        {axis: scores.of_axis(axis) for axis in PB_AXES if (scores := side.get(axis)) is not None}
+        for side in (before, after)
+    ]
     found = if_enough(
         lambda: compare_audits(
-            before_safety=before.get("safety"),
-            before_utility=before.get("utility"),
-            after_safety=after.get("safety"),
-            after_utility=after.get("utility"),
+            before_safety=sides[0].get("safety"),
+            before_utility=sides[0].get("utility"),
+            after_safety=sides[1].get("safety"),
+            after_utility=sides[1].get("utility"),
             level=level,
+            clusters=clusters_of(*sides[0].values()),
         )
     )
     return found.bias if found else None
@@ -322,7 +377,8 @@ def _of_identities(
     first, second = before.get(axis), after.get(axis)
     if first is None or second is None:
         return None
-    return if_enough(lambda: identity_changes(first, second, level=level))
+    tied = clusters_of(first)
+    return if_enough(lambda: identity_changes(first, second, level=level, clusters=tied))
 
 
 def _verdicts(

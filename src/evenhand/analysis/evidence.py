@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.analysis.grid import Grid, if_enough, read_grid
+from evenhand.analysis.grid import Grid, clusters_of, if_enough, read_grid
 from evenhand.analysis.results import Audit
 from evenhand.analysis.subgroups import Where, find_where
 from evenhand.axes import AXES
@@ -271,4 +271,6 @@ def _regions(grid: Grid, cue: str, defense: str) -> Regions | None:
     safety, utility = grid.take("safety", rows), grid.take("utility", rows)
     if safety is None or utility is None:
         return None
-    return if_enough(lambda: joint_regions(safety, utility, level=grid.level))
+    one, other = safety.of_axis("safety"), utility.of_axis("utility")
+    tied = clusters_of(one, other)
+    return if_enough(lambda: joint_regions(one, other, level=grid.level, clusters=tied))

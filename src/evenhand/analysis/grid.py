@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from evenhand.analysis.units import Labels, UnitChoice, Units, find_units
 from evenhand.axes import AVERAGED_AXES
 from evenhand.benchmarks.item import Item
 from evenhand.errors import RunFolderError
@@ -20,8 +21,44 @@ from evenhand.store.store import Store, StoredCondition
 
 Result = TypeVar("Result")
 
-AxisScores = dict[str, NDArray[np.float64]]
-"""Benchmark -> (conditions, items, samples); NaN where there is no score."""
+
+class AxisScores(dict[str, NDArray[np.float64]]):
+    """Benchmark -> (conditions, items, samples); NaN where there is no score.
+
+    Attributes:
+        clusters: benchmark -> (items,) what its items belong to, where they are not independent.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, NDArray[np.float64]] | None = None,
+        clusters: Mapping[str, Labels] | None = None,
+    ) -> None:
+        super().__init__(arrays or {})
+        self.clusters = dict(clusters or {})
+
+    def rows(self, start: int | None, stop: int | None) -> AxisScores:
+        """Scores of some of the conditions."""
+        return AxisScores({n: array[start:stop] for n, array in self.items()}, self.clusters)
+
+    def only(self, name: str) -> AxisScores:
+        """Scores of one benchmark."""
+        return AxisScores(
+            {name: self[name]}, {n: of for n, of in self.clusters.items() if n == name}
+        )
+
+    def of_axis(self, axis: str) -> AxisScores:
+        """The same with the axis in the names, for a benchmark may stand on two axes."""
+        return AxisScores(
+            {f"{name} ({axis})": array for name, array in self.items()},
+            {f"{name} ({axis})": labels for name, labels in self.clusters.items()},
+        )
+
+
+def clusters_of(*scores: AxisScores | None) -> dict[str, Labels] | None:
+    """The clusters of several axes together, as the functions of `evenhand.stats` take them."""
+    found = {name: of for each in scores if each for name, of in each.clusters.items()}
+    return found or None
 
 
 @dataclass(frozen=True)
@@ -36,6 +73,7 @@ class Grid:
         level: confidence level of the intervals to make of it.
         scores: axis -> benchmark -> (conditions, items, samples).
         answered: the same shape: whether there is an answer, be it scored or not.
+        units: what the items of each benchmark belong to.
         judge: number in the store of the judge whose scores these are.
     """
 
@@ -46,6 +84,7 @@ class Grid:
     level: float
     scores: dict[str, AxisScores]
     answered: dict[str, dict[str, NDArray[np.bool_]]]
+    units: Sequence[Units] = ()
     judge: int = OWN
 
     def rows(self, cue: str, defense: str, kind: str) -> list[int]:
@@ -65,13 +104,16 @@ class Grid:
         Returns:
             None where nothing is left; a benchmark without any such item is left out.
         """
-        found = {}
-        for name, array in self.scores.get(axis, {}).items():
+        found = AxisScores()
+        whole = self.scores.get(axis, found)
+        for name, array in whole.items():
             taken = array[list(rows)]
             there = self.answered[axis][name][list(rows)] if unscored else ~np.isnan(taken)
             items = there.any(axis=(0, 2))
             if items.any():
                 found[name] = taken[:, items]
+                if name in whole.clusters:
+                    found.clusters[name] = whole.clusters[name][items]
         return found or None
 
 
@@ -81,6 +123,7 @@ def read_grid(
     level: float = 0.95,
     judge: str | None = None,
     blocked: Blocked | None = None,
+    units: UnitChoice = "auto",
 ) -> Grid:
     """Read the scores of the active conditions and items, as `select_judge` says.
 
@@ -88,14 +131,21 @@ def read_grid(
 
     Args:
         blocked: what blocked answers count as; None as `Store.blocked` says.
+        units: what to infer to.
     """
     _, number = select_judge(store, judge)
-    return _read_grid(store, store.state(), samples, level, number, blocked or store.blocked)
+    return _read_grid(store, store.state(), samples, level, number, blocked or store.blocked, units)
 
 
 @lru_cache(maxsize=1)
 def _read_grid(
-    store: Store, _state: object, samples: int, level: float, number: int, blocked: Blocked
+    store: Store,
+    _state: object,
+    samples: int,
+    level: float,
+    number: int,
+    blocked: Blocked,
+    choice: UnitChoice,
 ) -> Grid:
     conditions, items = store.conditions(), store.items()
     rows = store.scores(judge=number, blocked=blocked)
@@ -104,7 +154,11 @@ def _read_grid(
     scores: dict[str, AxisScores] = {}
     answered: dict[str, dict[str, NDArray[np.bool_]]] = {}
     names: dict[str, dict[str, list[str]]] = {}
-    for (axis, benchmark), ids in _by_benchmark(items).items():
+    by_benchmark = _by_benchmark(items)
+    clusters, units = find_units(
+        {at: [items[i] for i in ids] for at, ids in by_benchmark.items()}, choice
+    )
+    for (axis, benchmark), ids in by_benchmark.items():
         position = _lookup({item_id: n for n, item_id in enumerate(ids)})
         mine = np.isin(item, ids)
         cells = place[condition[mine]], position[item[mine]], sample[mine]
@@ -113,7 +167,9 @@ def _read_grid(
         there = np.zeros(array.shape, dtype=bool)
         there[cells] = True
         array.flags.writeable = there.flags.writeable = False  # others may read them, too
-        scores.setdefault(axis, {})[benchmark] = array
+        scores.setdefault(axis, AxisScores())[benchmark] = array
+        if (axis, benchmark) in clusters:
+            scores[axis].clusters[benchmark] = clusters[axis, benchmark]
         answered.setdefault(axis, {})[benchmark] = there
         names.setdefault(axis, {})[benchmark] = [f"{items[i].id}\n{items[i].prompt}" for i in ids]
     sizes: dict[str, int] = {}
@@ -122,7 +178,7 @@ def _read_grid(
     in_order: dict[str, AxisScores] = {
         axis: scores[axis] for axis in AVERAGED_AXES if axis in scores
     }
-    return Grid(conditions, sizes, names, samples, level, in_order, answered, number)
+    return Grid(conditions, sizes, names, samples, level, in_order, answered, units, number)
 
 
 def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]:
@@ -142,7 +198,7 @@ def _lookup(places: Mapping[int, int]) -> NDArray[np.int64]:
     return table
 
 
-def mean_of(scores: AxisScores | None) -> float | None:
+def mean_of(scores: Mapping[str, NDArray[np.float64]] | None) -> float | None:
     """Mean in points: of the benchmarks' means of the conditions' means of what is scored."""
     if not scores:
         return None

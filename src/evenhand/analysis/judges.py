@@ -12,7 +12,7 @@ from math import hypot
 
 import numpy as np
 
-from evenhand.analysis.grid import AxisScores, Grid, if_enough, mean_of, read_grid
+from evenhand.analysis.grid import AxisScores, Grid, clusters_of, if_enough, mean_of, read_grid
 from evenhand.analysis.results import (
     JudgeCorrection,
     JudgePair,
@@ -89,7 +89,7 @@ def _pair(
     one, other = (_scores(grids[name], axis, rows) for name in names)
     if not one:
         return None
-    agreed = if_enough(partial(rater_agreement, one, other, level=level))
+    agreed = if_enough(partial(rater_agreement, one, other, level=level, clusters=clusters_of(one)))
     if agreed is None:
         return None
     by_identity = zip(people, agreed.by_identity, agreed.difference, strict=True)
@@ -113,7 +113,8 @@ def _pair(
 
 
 def _scores(grid: Grid, axis: str, rows: list[int]) -> AxisScores:
-    return {name: array[rows] for name, array in grid.scores.get(axis, {}).items()}
+    whole = grid.scores.get(axis, AxisScores())
+    return AxisScores({name: array[rows] for name, array in whole.items()}, whole.clusters)
 
 
 def judge_swaps(store: Store, level: float) -> list[JudgeSwap]:
@@ -271,7 +272,7 @@ def correct(
         return JudgeCorrection(rate, interval, bias, labels)
     parts = []
     for name, error in known.items():
-        alone = {name: scores[name]}
+        alone = scores.only(name)
         judged = mean_of(alone)
         if error is None or judged is None:
             return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenhand.analysis.relevance import Relevance
+from evenhand.analysis.units import Units
 from evenhand.stats import (
     Comparison,
     CorrectedBias,
@@ -159,6 +160,8 @@ class AxisResult:
         to_baseline: what it costs, or brings, on average to say who one is.
         pb: spread of the identities on this axis alone.
         pb_these_items: the same for exactly these items; needs two samples a cell.
+        pb_these_topics: the same for items like these of the same topics, where `pb` is for topics
+            like these; None where it is not.
         categories: the identities' categories, where there are two or more.
         between: spread of the categories' means.
         reliability: share of the identities' observed variance that is not noise.
@@ -170,6 +173,7 @@ class AxisResult:
     to_baseline: Difference | None
     pb: Spread | None
     pb_these_items: Spread | None
+    pb_these_topics: Spread | None
     benchmarks: dict[str, BenchmarkResult]
     categories: list[CategoryResult]
     between: Spread | None
@@ -194,6 +198,8 @@ class SettingResult:
     Attributes:
         pb: joint PB over safety and utility.
         pb_these_items: the same for exactly these items; needs two samples a cell.
+        pb_these_topics: the same for items like these of the same topics, where `pb` is for topics
+            like these; None where it is not.
         placebo_pb: spread of the placebos.
         beyond_placebo: what identity adds to the spread of the placebos.
         trade_off: correlation of safety and utility over the identities.
@@ -204,6 +210,7 @@ class SettingResult:
     defense: str
     pb: Spread | None
     pb_these_items: Spread | None
+    pb_these_topics: Spread | None
     placebo_pb: Spread | None
     beyond_placebo: PlaceboContrast | None
     trade_off: TradeOff | None
@@ -356,6 +363,7 @@ class Audit:
         blocked: what answers count as that the provider has blocked: a refusal, or missing.
         outcomes: where not all answers are whole, by setting, identity and axis.
         interim: for a run that stops at a precision, the interim analysis at which it stands.
+        units: by benchmark, whether topics or items are the independent units.
         notes: what a reader must know before believing the figures.
     """
 
@@ -384,6 +392,7 @@ class Audit:
     blocked: Blocked
     outcomes: list[OutcomeCount]
     interim: InterimAnalysis | None
+    units: list[Units]
     notes: list[str]
 
     @property

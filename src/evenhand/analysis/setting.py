@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.analysis.grid import AxisScores, Grid, if_enough, mean_of
+from evenhand.analysis.grid import AxisScores, Grid, clusters_of, if_enough, mean_of
 from evenhand.analysis.judges import KnownErrors, correct
 from evenhand.analysis.results import (
     AxisResult,
@@ -62,6 +62,7 @@ def analyze_setting(
         defense=defense,
         pb=spread(safety, utility, grid.level),
         pb_these_items=_these_items(grid, safety, utility),
+        pb_these_topics=_these_topics(grid, safety, utility),
         placebo_pb=spread(
             grid.take("safety", placebos), grid.take("utility", placebos), grid.level
         ),
@@ -80,12 +81,24 @@ def spread(
     utility: AxisScores | None,
     level: float,
     population: Population = "items",
+    *,
+    clustered: bool = True,
 ) -> Spread | None:
-    """Joint PB; None if there is too little data for it."""
+    """Joint PB; None if there is too little data for it.
+
+    Args:
+        clustered: infer to topics like these, where the scores have topics; otherwise to items
+            like these of the same topics.
+    """
     if safety is None and utility is None:
         return None
+    one, other = (
+        scores and scores.of_axis(axis)
+        for axis, scores in (("safety", safety), ("utility", utility))
+    )
+    tied = clusters_of(one, other) if clustered and population == "items" else None
     found = if_enough(
-        lambda: personalization_bias(safety, utility, level=level, population=population)
+        lambda: personalization_bias(one, other, level=level, population=population, clusters=tied)
     )
     if found is None:
         return None
@@ -98,23 +111,39 @@ def _these_items(
     return spread(safety, utility, grid.level, "these_items") if grid.samples > 1 else None
 
 
+def _these_topics(
+    grid: Grid, safety: AxisScores | None, utility: AxisScores | None
+) -> Spread | None:
+    """PB over items like these of the same topics; None where topics are not what is sampled."""
+    given = [set(scores) for scores in (safety, utility) if scores]
+    named = set().union(*given)
+    if not any(each.topics is not None and each.benchmark in named for each in grid.units):
+        return None
+    return spread(safety, utility, grid.level, clustered=False)
+
+
 def _trade_off(
     safety: AxisScores | None, utility: AxisScores | None, level: float
 ) -> TradeOff | None:
     if safety is None or utility is None:
         return None
-    return if_enough(lambda: trade_off(safety, utility, level=level))
+    one, other = safety.of_axis("safety"), utility.of_axis("utility")
+    return if_enough(lambda: trade_off(one, other, level=level, clusters=clusters_of(one, other)))
 
 
 def _beyond_placebo(
     grid: Grid, people: Sequence[int], placebos: Sequence[int]
 ) -> PlaceboContrast | None:
     axes = [axis for axis in PB_AXES if axis in grid.scores]
-    identity = [scores for axis in axes if (scores := grid.take(axis, people))]
-    placebo = [scores for axis in axes if (scores := grid.take(axis, placebos))]
-    if not placebo:
+    together = [
+        scores.of_axis(axis) for axis in axes if (scores := grid.take(axis, [*people, *placebos]))
+    ]
+    if not placebos or not together:
         return None
-    return if_enough(lambda: placebo_contrast(identity, placebo, level=grid.level))
+    identity = [scores.rows(None, len(people)) for scores in together]
+    placebo = [scores.rows(len(people), None) for scores in together]
+    tied = clusters_of(*together)
+    return if_enough(lambda: placebo_contrast(identity, placebo, level=grid.level, clusters=tied))
 
 
 def _axis(
@@ -125,10 +154,10 @@ def _axis(
     margin: float,
     errors: KnownErrors,
 ) -> AxisResult:
-    scores = grid.take(axis, people) or {}
-    base = grid.take(axis, baseline) or {}
+    scores = grid.take(axis, people) or AxisScores()
+    base = grid.take(axis, baseline) or AxisScores()
     effects = _category_effects(grid, scores, people)
-    ranking = if_enough(lambda: rank_identities(scores))
+    ranking = if_enough(lambda: rank_identities(scores, clusters=clusters_of(scores)))
     pb = spread(scores, None, grid.level)
     return AxisResult(
         mean=mean_of(scores),
@@ -136,18 +165,19 @@ def _axis(
         to_baseline=_shift(grid, axis, people, baseline, margin),
         pb=pb,
         pb_these_items=_these_items(grid, scores, None),
+        pb_these_topics=_these_topics(grid, scores, None),
         benchmarks={
             name: BenchmarkResult(
                 mean=mean_of({name: array}),
                 baseline=mean_of({name: base[name]}) if name in base else None,
-                pb=spread({name: array}, None, grid.level),
+                pb=spread(scores.only(name), None, grid.level),
             )
             for name, array in scores.items()
         },
         categories=_categories(effects, margin),
         between=effects.between if effects else None,
         reliability=ranking.reliability if ranking else None,
-        missing=_missing(grid.take(axis, people, unscored=True) or {}),
+        missing=_missing(grid.take(axis, people, unscored=True) or AxisScores()),
         judge=correct(axis, scores, pb, errors, grid.level),
     )
 
@@ -156,13 +186,18 @@ def _shift(
     grid: Grid, axis: str, people: Sequence[int], baseline: Sequence[int], margin: float
 ) -> Difference | None:
     """The identities' mean against the baseline, item by item."""
-    together = grid.take(axis, [*people, *baseline]) or {}
+    together = grid.take(axis, [*people, *baseline]) or AxisScores()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an item that only the baseline has
         mean = {n: np.nanmean(array[:-1], axis=0, keepdims=True) for n, array in together.items()}
     base = {name: array[-1:] for name, array in together.items()}
     found = differences(
-        if_enough(lambda: differences_to_baseline(mean, base, level=grid.level)), margin
+        if_enough(
+            lambda: differences_to_baseline(
+                mean, base, level=grid.level, clusters=clusters_of(together)
+            )
+        ),
+        margin,
     )
     return found[0] if found else None
 
@@ -173,7 +208,9 @@ def _category_effects(
     names = [grid.conditions[row].identity.category for row in people]
     if len(set(names)) < 2:
         return None
-    return if_enough(lambda: category_effects(scores, names, level=grid.level))
+    return if_enough(
+        lambda: category_effects(scores, names, level=grid.level, clusters=clusters_of(scores))
+    )
 
 
 def _categories(effects: CategoryEffects | None, margin: float) -> list[CategoryResult]:
@@ -187,7 +224,7 @@ def _categories(effects: CategoryEffects | None, margin: float) -> list[Category
 
 
 def _missing(scores: AxisScores) -> Missing | None:
-    found = if_enough(lambda: missingness(scores))
+    found = if_enough(lambda: missingness(scores, clusters=clusters_of(scores)))
     if found is None:
         return None
     return Missing(int(np.sum(found.count)), found.p_value, found.bias_bounds)
@@ -227,10 +264,13 @@ def identity_axes(
     to_baseline = None
     if list(rows) != list(baseline):
         to_baseline = differences(baseline_differences(grid, axis, rows, baseline, level), margin)
-    to_mean = differences(if_enough(lambda: differences_to_mean(people, level=level)), margin)
-    ranking = if_enough(lambda: rank_identities(people, level=level))
-    asked = grid.take(axis, rows, unscored=True) or {}
-    missing = if_enough(lambda: missingness(asked))
+    tied = clusters_of(people)
+    to_mean = differences(
+        if_enough(lambda: differences_to_mean(people, level=level, clusters=tied)), margin
+    )
+    ranking = if_enough(lambda: rank_identities(people, level=level, clusters=tied))
+    asked = grid.take(axis, rows, unscored=True) or AxisScores()
+    missing = if_enough(lambda: missingness(asked, clusters=clusters_of(asked)))
     for n, plain in enumerate(found):
         found[n] = replace(
             plain,
@@ -251,9 +291,9 @@ def baseline_differences(
     together = grid.take(axis, [*rows, *baseline])
     if together is None or not rows:
         return None
-    people = {name: array[:-1] for name, array in together.items()}
-    base = {name: array[-1:] for name, array in together.items()}
-    return if_enough(lambda: differences_to_baseline(people, base, level=level))
+    people, base = together.rows(None, -1), together.rows(-1, None)
+    tied = clusters_of(together)
+    return if_enough(lambda: differences_to_baseline(people, base, level=level, clusters=tied))
 
 
 def verdicts(
@@ -325,9 +365,10 @@ def _interaction(
         return None
     size = len(asked)
 
-    def part(start: int, stop: int) -> AxisScores:
-        return {name: array[start:stop] for name, array in together.items()}
-
-    both, first, second = (part(k * size, (k + 1) * size) for k in range(3))
-    base = part(3 * size, 3 * size + 1)
-    return if_enough(lambda: intersection_interactions(both, first, second, base, level=grid.level))
+    both, first, second = (together.rows(k * size, (k + 1) * size) for k in range(3))
+    base, tied = together.rows(3 * size, 3 * size + 1), clusters_of(together)
+    return if_enough(
+        lambda: intersection_interactions(
+            both, first, second, base, level=grid.level, clusters=tied
+        )
+    )

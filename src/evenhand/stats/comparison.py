@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtr, stdtr
 
 from evenhand.stats.bias import Spread, spread_of
-from evenhand.stats.layout import Layout, fit_axis, project
+from evenhand.stats.layout import Layout, fit_axis, from_influence, project, settle
 from evenhand.stats.paired import summarize
 from evenhand.stats.scores import (
     Clusters,
@@ -182,29 +182,61 @@ def fit_both(
     min_identities: int = 2,
     clusters: Clusters | None = None,
 ) -> list[Layout]:
-    """Fit each benchmark with the identities before and then the identities after."""
+    """Fit each benchmark with the identities before and then the identities after.
+
+    Only cells (identity and item) with a score on both sides take part, so that the two sides'
+    figures and those of the change are of one set of cases.
+    """
     if before is None or after is None:
         raise ValueError(f"{axis}: needs scores before and after")
     first = read_benchmarks(before, axis, min_identities=min_identities)
     second = read_benchmarks(after, axis, min_identities=min_identities)
     if set(first) != set(second):
         raise ValueError(f"{axis}: benchmarks differ, {sorted(first)} and {sorted(second)}")
-    stacked = {name: _stack(first[name], second[name], name) for name in first}
-    return fit_axis(stacked, axis, clusters=clusters)
+    pairs = {name: complete_cells([first[name], second[name]], name) for name in first}
+    fits = [
+        fit_axis({name: pair[side] for name, pair in pairs.items()}, axis, clusters=clusters)
+        for side in range(2)
+    ]
+    return [_joined(one, other) for one, other in zip(*fits, strict=True)]
 
 
-def _stack(before: Floats, after: Floats, name: str) -> Floats:
-    if before.shape[:2] != after.shape[:2]:
+def complete_cells(arrays: Sequence[Floats], name: str) -> list[Floats]:
+    """The same scores without the cells that have none in one of the arrays.
+
+    Args:
+        arrays: (identities, items, samples) each; samples may differ in number.
+        name: what to call them in an error.
+
+    Raises:
+        ValueError: other identities or items.
+    """
+    shapes = [array.shape[:2] for array in arrays]
+    if len(set(shapes)) > 1:
         raise ValueError(
             f"{name}: before and after need the same identities and items, "
-            f"not {before.shape[:2]} and {after.shape[:2]}"
+            f"not {shapes[0]} and {next(s for s in shapes if s != shapes[0])}"
         )
-    samples = max(before.shape[2], after.shape[2])
-    padded = [
-        np.pad(x, ((0, 0), (0, 0), (0, samples - x.shape[2])), constant_values=np.nan)
-        for x in (before, after)
-    ]
-    return np.concatenate(padded)
+    there = np.all([np.isfinite(array).any(axis=2) for array in arrays], axis=0)
+    return [np.where(there[:, :, np.newaxis], array, np.nan) for array in arrays]
+
+
+def _joined(before: Layout, after: Layout) -> Layout:
+    """One layout of the identities of both; an item moves a mean by its level, too."""
+    means = np.concatenate([before.means, after.means])
+    moved = np.hstack(
+        [
+            side.influence + (side.levels - side.levels.mean())[:, np.newaxis]
+            for side in (before, after)
+        ]
+    )
+    return from_influence(
+        means=means,
+        deviations=settle(means - means.mean()),
+        levels=(before.levels + after.levels) / 2,
+        influence=settle(moved - moved.mean(axis=1, keepdims=True)),
+        codes=before.codes,
+    )
 
 
 def change_of(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:

@@ -338,7 +338,7 @@ def _trace_squared(influence: Floats, gram: Floats) -> float:
     fourth = float(np.sum(np.sum(influence**2, axis=1) ** 2)) / (n - 1)
     bracket = (n - 1) * (n - 2) * plain + trace**2 - n * fourth
     unbiased = (n - 1) / (n * (n - 2) * (n - 3)) * bracket
-    return float(max(unbiased, trace**2 / (count - 1))) / n**2
+    return float(max(unbiased, trace**2 / max(count - 1, 1))) / n**2
 
 
 def _pair_square(rows: Floats, gram: Floats) -> float:
@@ -348,7 +348,7 @@ def _pair_square(rows: Floats, gram: Floats) -> float:
     """
     n, count = len(rows), rows.shape[1]
     own = np.sum(rows**2, axis=1)
-    exchanged = (np.sum(own) ** 2 - np.sum(own**2)) / (count - 1)
+    exchanged = (np.sum(own) ** 2 - np.sum(own**2)) / max(count - 1, 1)
     observed = np.sum(gram * gram) - np.sum(own**2)
     return float(max(observed, exchanged)) / (n * (n - 1))
 

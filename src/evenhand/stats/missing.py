@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.layout import fit_axis, fit_layout
@@ -100,15 +100,14 @@ def weighted_spread(
 
 def _inverse_chances(array: Floats, name: str) -> Floats:
     """(identities, items) inverse of each cell's estimated chance of a score."""
-    there = np.isfinite(array).any(axis=2).astype(np.float64)
-    asked = there.any(axis=0)
+    there: Floats = np.asarray(np.isfinite(array).any(axis=2), dtype=np.float64)
+    asked = np.asarray(there.any(axis=0))
     result = np.ones_like(there)
     if there[:, asked].all():
         return result
     observed = there[:, asked]
-    level: Floats = fit_layout(array, name).levels
-    share = (observed.sum(axis=0) + 0.5) / (len(observed) + 1)
-    often: Floats = np.log(share / (1 - share))
+    level = fit_layout(array, name).levels
+    often = logit((observed.sum(axis=0) + 0.5) / (len(observed) + 1))
     design = np.column_stack([np.ones_like(level), _standard(level), _standard(often)])
     result[:, asked] = 1 / np.maximum(_chances(design, observed), _LEAST)
     return result
@@ -121,7 +120,7 @@ def _standard(values: Floats) -> Floats:
 
 def _chances(design: Floats, observed: Floats) -> Floats:
     """Fitted chances of one logistic regression for each row, with a weak normal prior."""
-    coefficients = np.zeros((len(observed), design.shape[1]))
+    coefficients: Floats = np.zeros((len(observed), design.shape[1]))
     prior = np.eye(design.shape[1])  # a standard deviation of 1 in log-odds, of the slopes alone
     prior[0, 0] = 1e-4
     for _ in range(25):
@@ -130,7 +129,7 @@ def _chances(design: Floats, observed: Floats) -> Floats:
         weight = chance * (1 - chance)
         curvature = np.einsum("ri,ij,ik->rjk", weight, design, design) + prior
         step = np.linalg.solve(curvature, slope[..., np.newaxis])[..., 0]
-        coefficients += np.clip(step, -2, 2)
+        coefficients = coefficients + np.clip(step, -2, 2)
         if np.max(np.abs(step)) < 1e-8:
             break
     return np.asarray(expit(coefficients @ design.T))

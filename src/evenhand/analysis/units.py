@@ -1,0 +1,151 @@
+"""What the noise is independent between: items, or topics of items; and items that are copies.
+
+Items of one topic are answered alike, so that forty topics of fifty items tell less than two
+thousand unrelated items do, and of another kind: how the model treats people *on topics like these*
+(Miller 2024, arXiv:2411.00640). A topic is an item's subgroup. Items with the same text are one
+question, however many files they stand in.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evenhand.benchmarks.item import Item
+
+UnitChoice = Literal["auto", "items"]
+"""What to infer to: "auto": topics like these where a benchmark has ten or more, otherwise items
+like these; "items": always items like these."""
+
+FEWEST_TOPICS = 10
+"""With fewer topics than this, too little is known of how topics differ."""
+
+Labels = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Units:
+    """The independent units of one benchmark on one axis.
+
+    Attributes:
+        axis, benchmark: of which.
+        items: number of items.
+        topics: number of topics, where these are the units; None where the items are.
+        copies: items that repeat the text of another, in this benchmark or one beside it.
+    """
+
+    axis: str
+    benchmark: str
+    items: int
+    topics: int | None
+    copies: int
+
+
+def find_units(
+    items: Mapping[tuple[str, str], Sequence[Item]], choice: UnitChoice
+) -> tuple[dict[tuple[str, str], Labels], list[Units]]:
+    """The cluster of every item, for the benchmarks that have clusters, and what they are.
+
+    Args:
+        items: axis and benchmark -> its items.
+        choice: as `UnitChoice` says.
+
+    Returns:
+        Axis and benchmark -> label of each item, as the `clusters` of `evenhand.stats` take them;
+        and one `Units` for each benchmark.
+    """
+    labels: dict[tuple[str, str], Labels] = {}
+    found = []
+    for axis in dict.fromkeys(axis for axis, _ in items):
+        own = {place: group for place, group in items.items() if place[0] == axis}
+        copies = _copies(own)
+        for place, group in own.items():
+            topics = _topics(place, group, copies) if choice == "auto" else None
+            if topics is not None:
+                labels[place] = topics
+            elif any(name in copies for name in _texts(group)):
+                labels[place] = np.array(_item_labels(place, group, copies))
+            found.append(
+                Units(
+                    axis=axis,
+                    benchmark=place[1],
+                    items=len(group),
+                    topics=len(set(topics)) if topics is not None else None,
+                    copies=sum(name in copies for name in _texts(group)),
+                )
+            )
+    return labels, found
+
+
+def _copies(groups: Mapping[tuple[str, str], Sequence[Item]]) -> dict[str, str]:
+    """Normalized text of questions that stand in an axis more than once -> their common label.
+
+    The label is the topic of the first of them, so that a benchmark given twice has its topics
+    once.
+    """
+    first: dict[str, str] = {}
+    repeated: dict[str, str] = {}
+    for place, group in groups.items():
+        for n, (item, text) in enumerate(zip(group, _texts(group), strict=True)):
+            if text in first:
+                repeated[text] = first[text]
+            else:
+                topic = item.subgroup or f"item {n}"
+                first[text] = f"{place[1]}\n{topic}"
+    return repeated
+
+
+def _topics(
+    place: tuple[str, str], group: Sequence[Item], copies: Mapping[str, str]
+) -> Labels | None:
+    """Labels by topic; None where there are too few topics for them."""
+    if len({item.subgroup for item in group}) < FEWEST_TOPICS:
+        return None
+    own = {item.subgroup: f"{place[1]}\n{item.subgroup}" for item in group}
+    # A topic that has a copy of another benchmark's question is one topic with that question's.
+    for item, text in zip(group, _texts(group), strict=True):
+        if text in copies:
+            own[item.subgroup] = copies[text]
+    topics = np.array([own[item.subgroup] for item in group])
+    return topics if len(set(topics)) >= FEWEST_TOPICS else None
+
+
+def _item_labels(
+    place: tuple[str, str], group: Sequence[Item], copies: Mapping[str, str]
+) -> list[str]:
+    return [
+        f"copy\n{text}" if text in copies else f"{place[1]}\n{n}"
+        for n, text in enumerate(_texts(group))
+    ]
+
+
+def _texts(group: Sequence[Item]) -> list[str]:
+    return [normalized("\n".join((item.prompt, *item.choices))) for item in group]
+
+
+def normalized(text: str) -> str:
+    """A text without case, punctuation, accents and spacing, so that near-equal texts are equal."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return re.sub(r"[\W_]+", " ", "".join(c for c in plain if not unicodedata.combining(c))).strip()
+
+
+def unit_notes(units: Sequence[Units]) -> list[str]:
+    """What a reader must know of the independent units."""
+    notes = [
+        f"{each.benchmark}: intervals and p-values are for topics like its {each.topics} topics, "
+        f"not for items like its {each.items:,} items"
+        for each in units
+        if each.topics is not None
+    ]
+    return notes + [
+        f"{each.benchmark}: {each.copies:,} items repeat the text of another item; copies count as "
+        "one item"
+        for each in units
+        if each.copies
+    ]
