@@ -267,8 +267,11 @@ def _identity(
 
 
 def _axis_means(scores: AxisScores | None) -> NDArray[np.float64] | None:
-    """Least-squares means of the identities, as those that a change is the difference of."""
-    if scores is None:
+    """Least-squares means of the identities, as those that a change is the difference of.
+
+    None where there are too few scores for them, or none is missing, so that plain means do.
+    """
+    if scores is None or not any(np.isnan(array).any() for array in scores.values()):
         return None
     found = if_enough(lambda: personalization_bias(scores, None))
     return found.safety.means if found and found.safety else None

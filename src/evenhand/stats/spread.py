@@ -22,6 +22,7 @@ from evenhand.stats.scores import Floats
 
 _FEW = 30
 """With fewer items or clusters than this in a benchmark, the noise itself is hardly known."""
+_FADE = 0.25
 _MANY = 1000.0
 """With more degrees of freedom than this, Student's t is the normal distribution."""
 
@@ -121,7 +122,9 @@ def _alignment(
     if true <= 0 or linear <= 0:
         return 1.0
     most = max(float(np.linalg.eigvalsh(v)[-1]) for v in covariances)
-    return float(max(min((linear * plugin - variance) / true, most) / linear, 1.0))
+    aligned = float(max(min((linear * plugin - variance) / true, most) / linear, 1.0))
+    # Where hardly any spread is left the ratio says nothing; it fades into 1.
+    return 1.0 + (aligned - 1.0) * true / (true + _FADE * (2 * variance) ** 0.5)
 
 
 def _freedom(axes: Sequence[Sequence[Layout]]) -> float:
