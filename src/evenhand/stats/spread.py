@@ -124,7 +124,7 @@ def _alignment(
     most = max(float(np.linalg.eigvalsh(v)[-1]) for v in covariances)
     aligned = float(max(min((linear * plugin - variance) / true, most) / linear, 1.0))
     # Where hardly any spread is left the ratio says nothing; it fades into 1.
-    return 1.0 + (aligned - 1.0) * true / (true + _FADE * (2 * variance) ** 0.5)
+    return 1.0 + (aligned - 1.0) * true / (true + _FADE * float(np.sqrt(2 * variance)))
 
 
 def _freedom(axes: Sequence[Sequence[Layout]]) -> float:
