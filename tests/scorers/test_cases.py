@@ -1,7 +1,7 @@
 """The shared cases: answers and the score that is right for them, read from scorers.jsonl.
 
-They are not part of the repository. EVENHAND_CASES is the file, or it is looked for beside
-EVENHAND_DATA_DIR, in the folder `cases`.
+They are not part of the repository. EVENHAND_CASES is the file; otherwise it is looked for in the
+folder `cases` beside the public data files.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _SCORERS = ("number", "choice", "text", "code")
 
 
 def _file() -> Path:
-    beside = Path(os.environ.get("EVENHAND_DATA_DIR", "")) / ".." / "cases" / "scorers.jsonl"
-    return Path(os.environ.get("EVENHAND_CASES", beside))
+    shared = Path(__file__).parents[3] / "shared"
+    data = Path(os.environ.get("EVENHAND_DATA_DIR", shared / "data"))
+    return Path(os.environ.get("EVENHAND_CASES", data.parent / "cases" / "scorers.jsonl"))
 
 
 def _cases() -> list[dict[str, Any]]:
