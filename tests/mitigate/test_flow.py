@@ -331,3 +331,25 @@ def test_another_split_is_refused(audited: Path, tmp_path: Path) -> None:
     mitigated(run, seed=3, defenses=[GOOD.text], cues=[])
     with pytest.raises(UsageError, match="was split with seed 3"):
         mitigated(run, seed=4)
+
+
+def test_the_flags_are_the_options() -> None:
+    """Every repeated flag counts, and what is not given keeps its default."""
+    from evenhand.cli import app
+
+    def options(*flags: str) -> MitigationOptions:
+        words = ["run", *flags]
+        bound = app["mitigate"].parse_args(words, exit_on_error=False, print_error=False)[1]
+        return bound.arguments.get("mitigation", MitigationOptions())
+
+    assert options() == MitigationOptions()
+    given = options(
+        *("--set", "steps=3", "--set", "schedule=linear", "-m", "prompt,dpo", "-m", "hybrid"),
+        *("-d", "One, two.", "-d", "ignore", "--test-cue", "none", "--recipe", "random,all"),
+    )
+    assert given.tuning.settings == {"steps": 3, "schedule": "linear"}
+    assert given.tuning.recipes == ("random", "all")
+    assert given.methods == ("prompt", "dpo", "hybrid")
+    assert given.defenses == ("One, two.", "ignore")
+    assert given.cues == ()
+    assert given.margin == MitigationOptions().margin

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import orjson
 from cyclopts import Group, Parameter
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from evenhand.analysis import MARGIN
@@ -123,7 +123,7 @@ def base_of(model: str) -> str:
 def _to_settings(given: Any) -> Any:
     """Of NAME=VALUE; values are JSON where they can be: numbers, true, lists; else texts."""
     if not isinstance(given, str | list | tuple):
-        return given
+        return _SETTINGS.validate_python(given)
     found: dict[str, Any] = {}
     for pair in [given] if isinstance(given, str) else given:
         name, equals, value = str(pair).partition("=")
@@ -134,6 +134,14 @@ def _to_settings(given: Any) -> Any:
         except orjson.JSONDecodeError:
             found[name.strip()] = value
     return found
+
+
+_SETTINGS: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+if TYPE_CHECKING:
+    Settings = dict[str, Any]
+else:
+    # A list to cyclopts, which of any other type keeps the last flag alone.
+    Settings = Annotated[list[str], PlainValidator(_to_settings)]
 
 
 def _no_none(cues: Any) -> Any:
@@ -170,17 +178,7 @@ class TuningOptions:
     the audited model."""
 
     settings: Annotated[
-        dict[str, Any],
-        BeforeValidator(_to_settings),
-        _TUNING,
-        Parameter(
-            name="--set",
-            n_tokens=1,
-            allow_repeating=True,
-            accepts_keys=False,
-            negative="",
-            show_default=False,
-        ),
+        Settings, _TUNING, Parameter(name="--set", negative="", show_default=False)
     ] = field(default_factory=dict)
     """Setting of the training, as NAME=VALUE: learning_rate=1e-4; may be repeated. Default: the
     recipe's own."""
