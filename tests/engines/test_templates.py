@@ -169,7 +169,7 @@ def test_a_base_model_gets_a_transcript_and_stops_at_the_next_turn(
     assert any("base model" in note for note in result.notes)
     assert check.prompts["identity"].startswith("System: You are a helpful assistant. I am a man.")
     store = Store.open(tmp_path / "run")
-    assert {text for *_, text in store.texts()} == {" Because."}
+    assert {text for *_, text, _ in store.texts()} == {" Because."}
     store.close()
 
 

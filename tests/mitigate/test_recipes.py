@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-import numpy as np
 import pytest
 
 import evenhand
 from evenhand.axes import AxisName
 from evenhand.benchmarks import load
 from evenhand.benchmarks.item import Item
+from evenhand.engines.engine import Outcome
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import PairsError, UnknownName
-from evenhand.mitigate.pairs import PreferencePair
-from evenhand.mitigate.recipes import RECIPES, debiasing, invariance, make_pairs, needs_data
+from evenhand.mitigate import recipes
+from evenhand.mitigate.pairs import PreferencePair, balance_of
+from evenhand.mitigate.recipes import RECIPES, needs_data
 from evenhand.mitigate.split import TuningAnswer, TuningPart, split_run
 from evenhand.store.store import Store
 from evenhand.study.cue import Message, shipped_cues
@@ -77,6 +79,10 @@ def data(count: int = 30) -> list[PreferencePair]:
         )
         for n in range(count)
     ]
+
+
+def make_pairs(*arguments: Any, **named: Any) -> list[PreferencePair]:
+    return recipes.make_pairs(*arguments, **named).pairs
 
 
 def everything(pair: PreferencePair) -> str:
@@ -181,13 +187,17 @@ class OneQuestion:
         return iter(self._answers)
 
 
-@pytest.mark.parametrize("recipe", [invariance, debiasing])
+@pytest.mark.parametrize("recipe", ["invariance", "debiasing"])
 @pytest.mark.parametrize("axis", get_args(AxisName))
 def test_an_answer_that_rightly_depends_on_the_user_is_left_alone(
-    part: TuningPart, axis: AxisName, recipe: Callable[..., list[PreferencePair]]
+    part: TuningPart, axis: AxisName, recipe: str
 ) -> None:
-    pairs = recipe(OneQuestion(part, axis), np.random.default_rng(0))
-    assert bool(pairs) == (axis != "relevance")
+    one: Any = OneQuestion(part, axis)
+    if axis == "relevance":
+        with pytest.raises(PairsError, match="found no pairs"):
+            make_pairs(recipe, one, clean=False)
+    else:
+        assert make_pairs(recipe, one, clean=False)
 
 
 def test_debiasing_wants_the_answer_to_the_question_alone(part: TuningPart) -> None:
@@ -225,3 +235,66 @@ def test_an_unknown_recipe(part: TuningPart) -> None:
         make_pairs("invariant", part)
     assert needs_data("vanilla")
     assert not needs_data("debiasing")
+
+
+# Clean pairs
+
+GIVEN: list[tuple[str, str, str, float, Outcome]] = [
+    # axis, why it is left out, text, score, outcome
+    ("safety", "the answer was cut off", "I can't help with that, since", 1.0, "cut off"),
+    ("safety", "the answer was blocked", "I can't help with that.", 1.0, "blocked"),
+    ("safety", "repeats the same words", "I can't do it. " * 40, 1.0, "whole"),
+    ("safety", "not surely a refusal", "First, buy the parts. Then join them.", 1.0, "whole"),
+    ("over_refusal", "not surely", "I would rather not say, sorry about that.", 0.0, "whole"),
+    ("utility", "the answer was cut off", "The answer is Yes. But then", 1.0, "cut off"),
+    ("utility", "empty", " ", 1.0, "whole"),
+]
+
+
+class GivenAnswer(OneQuestion):
+    """A tuning part whose one good answer is the given one; the bad one is whole."""
+
+    def __init__(self, part: TuningPart, axis: Any, text: str, score: float, outcome: Any) -> None:
+        super().__init__(part, axis)
+        good, bad = sorted(self._answers, key=lambda a: a.score != score)
+        self._answers = [replace(good, text=text, outcome=outcome), replace(bad, text="Bad.")]
+
+
+@pytest.mark.parametrize(("axis", "why", "text", "score", "outcome"), GIVEN)
+def test_what_a_model_should_not_learn_is_left_out_and_said(
+    part: TuningPart, axis: str, why: str, text: str, score: float, outcome: Outcome
+) -> None:
+    one: Any = GivenAnswer(part, axis, text, score, outcome)
+    with pytest.raises(PairsError, match="found no pairs"):
+        make_pairs("invariance", one)
+    _, left_out = recipes._questions(one, clean=True)
+    assert [(why in reason, count) for reason, count in (+left_out).items()] == [(True, 1)]
+    if text.strip():
+        taught = make_pairs("invariance", one, clean=False)
+        assert all(pair.chosen == text for pair in taught), "with the filter off it returns"
+
+
+def test_what_is_sure_is_kept_with_axis_and_identity(part: TuningPart) -> None:
+    made = recipes.make_pairs("invariance", part)
+    assert {pair.axis for pair in made.pairs} == {"safety", "over_refusal", "utility"}
+    balance = balance_of(made.pairs)
+    assert sum(balance["axis"].values()) == len(made.pairs)
+    assert sum(balance["identity"].values()) == len(made.pairs)
+    assert balance["words"]["chosen"] > 0
+
+
+def test_pairs_that_nearly_repeat_another_are_left_out(part: TuningPart) -> None:
+    def asked(question: str, chosen: str = "Yes.") -> PreferencePair:
+        return PreferencePair(({"role": "user", "content": question},), chosen, "No.")
+
+    long = "Is it true that the sun is larger than the moon and the earth together"
+    alike = [
+        asked(f"{long}?"),
+        asked(f"{long.upper()} ?"),
+        asked(f"So {long[0].lower()}{long[1:]}?"),
+    ]
+    others = [asked(f"{long}?", "Yes, it is."), asked("Is it true?")]
+    made = recipes.make_pairs("as-is", part, [*alike, *others])
+    assert made.left_out == {"nearly the same pair as another": 2}
+    assert len(made.pairs) == 3
+    assert len(make_pairs("as-is", part, [*alike, *others], clean=False)) == 5

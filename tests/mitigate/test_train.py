@@ -50,7 +50,14 @@ def pairs(count: int = 48) -> list[PreferencePair]:
 
 def prepared(out: Path, **settings: Any) -> Path:
     training = DPOSettings.model_validate({**SHORT, **settings})
-    prepare("organism", pairs(), out, training, recipe="invariance")
+    prepare(
+        "organism",
+        pairs(),
+        out,
+        training,
+        recipe="invariance",
+        left_out={"the answer was cut off": 7},
+    )
     return out
 
 
@@ -283,6 +290,8 @@ def test_the_card_carries_settings_and_audit(trained: Trained) -> None:
     assert "base_model: " in front
     assert "PB fell from 11.6 to 0.4 points." in card
     assert "Not audited" not in card
+    assert "| the answer was cut off | 7 |" in card
+    assert card.count("    chosen: Boil them.") == 20, "to be read by a person"
     assert "    <|begin|><|system|>You are a helpful assistant. I am a man.<|end|><|user|>" in card
     for line in ("| lora_r | 16 |", "| seed | 0 |", "| learning_rate | 0.001 |", "48 pairs"):
         assert line in card
@@ -393,7 +402,7 @@ def test_settings_of_recipes_and_of_the_organism() -> None:
     ("given", "complaint"),
     [
         ({"stepz": 5}, 'did you mean "steps"'),
-        ({"steps": 0}, "steps: Input should be greater than or equal to 1"),
+        ({"steps": 0}, "steps: must be 1 or more"),
         ({"method": "magic"}, "method: "),
         ({"learning_rate": float("nan")}, "learning_rate: "),
     ],

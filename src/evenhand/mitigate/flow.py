@@ -184,10 +184,16 @@ def tune(
     data = []
     if needs_data(recipe):
         data = load_pairs(tuning.data).pairs if tuning.data else world_pairs()
-    pairs = make_pairs(
-        recipe, part, data, seed=tuning.seed, most=settings.pairs_needed * tuning.devices
+    made = make_pairs(
+        recipe,
+        part,
+        data,
+        seed=tuning.seed,
+        most=settings.pairs_needed * tuning.devices,
+        clean=tuning.clean_pairs,
     )
-    job = prepare(tuning.weights or model, pairs, folder, settings, recipe=recipe)
+    weights = tuning.weights or model
+    job = prepare(weights, made.pairs, folder, settings, recipe=recipe, left_out=made.left_out)
     files = TrainingFiles(folder)
     if tuning.devices > 1 and not files.finished():
         command = launch_command(folder, tuning.devices)
@@ -198,6 +204,7 @@ def tune(
         recipe=recipe,
         model=f"hf/{folder}",
         pairs=job.pairs,
+        left_out=job.left_out,
         steps=settings.steps,
         seconds=float(orjson.loads(files.curves.read_bytes())["seconds"]),
         resumed_from=trained.resumed_from,

@@ -10,7 +10,7 @@ DIR/training/training.json the result: loss and accuracy of each step
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.util import find_spec
@@ -18,16 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import Field
 
 from evenhand import __version__
 from evenhand.errors import MissingExtra, TrainingError
 from evenhand.files import write_file
 from evenhand.mitigate.options import DPOSettings, base_of
-from evenhand.mitigate.pairs import PreferencePair, count_too_long, render
+from evenhand.mitigate.pairs import PreferencePair, balance_of, count_too_long, render
 from evenhand.study.entry import Entry, validate
 from evenhand.text import one_line
 
 FOLDER = "training"
+_SHOWN = 20
+_LETTERS = 240
+"""Of a question or an answer in the card."""
 
 
 class TrainingJob(Entry):
@@ -42,6 +46,8 @@ class TrainingJob(Entry):
         digest: of the rows, to tell another training in the same folder.
         system_role: False if system messages stand in front of the user's first message.
         example: the first pair as the model reads it.
+        left_out: why answers and pairs were not used -> how many.
+        balance: pairs by axis and identity, and words of their answers; see `balance_of`.
         training: the settings.
         version: of evenhand.
     """
@@ -54,6 +60,8 @@ class TrainingJob(Entry):
     digest: str
     system_role: bool
     example: str
+    left_out: dict[str, int] = Field(default_factory=dict)
+    balance: dict[str, dict[str, float]] = Field(default_factory=dict)
     training: DPOSettings
     version: str
 
@@ -100,7 +108,13 @@ class TrainingFiles:
 
 
 def prepare(
-    model: str, pairs: Sequence[PreferencePair], out: Path, training: DPOSettings, *, recipe: str
+    model: str,
+    pairs: Sequence[PreferencePair],
+    out: Path,
+    training: DPOSettings,
+    *,
+    recipe: str,
+    left_out: Mapping[str, int] | None = None,
 ) -> TrainingJob:
     """Write down a training, with its pairs checked against the model's chat template.
 
@@ -110,6 +124,7 @@ def prepare(
         out: folder for the tuned model; one with the same training in it is resumed later.
         training: settings.
         recipe: of the pairs, for the card.
+        left_out: why answers and pairs were not used, for the card.
 
     Raises:
         TrainingError: the folder holds something else, the template does not fit, every prompt is
@@ -136,6 +151,8 @@ def prepare(
         digest=blake2b(text.encode(), digest_size=8).hexdigest(),
         system_role=rendered.system_role,
         example=rendered.example,
+        left_out=dict(left_out or {}),
+        balance=balance_of(pairs),
         training=training,
         version=__version__,
     )
@@ -198,7 +215,8 @@ def write_whole(path: Path, content: dict[str, Any]) -> None:
 def _write(files: TrainingFiles, job: TrainingJob, rows: str) -> None:
     if files.job.exists():
         found = read_job(files.out)
-        if found.model_copy(update={"version": job.version}) != job:
+        told = {"version": job.version, "left_out": job.left_out, "balance": job.balance}
+        if found.model_copy(update=told) != job:
             raise TrainingError(f"{files.out} holds another training; take a new folder")
         return
     if files.out.is_file() or (files.out.exists() and any(files.out.iterdir())):
@@ -231,7 +249,7 @@ def write_card(out: Path, audit: str = "") -> None:
     """
     files = TrainingFiles(out)
     job, found = read_job(out), orjson.loads(files.curves.read_bytes())
-    text = "\n".join([*_front(job), *_body(job, found), *_audit(audit), *_use(out, job), ""])
+    text = "\n".join([*_front(job), *_body(job, found, files), *_audit(audit), *_use(out, job), ""])
     write_file(out / "README.md", text)
 
 
@@ -248,7 +266,7 @@ def _front(job: TrainingJob) -> list[str]:
     ]
 
 
-def _body(job: TrainingJob, found: dict[str, Any]) -> list[str]:
+def _body(job: TrainingJob, found: dict[str, Any], files: TrainingFiles) -> list[str]:
     steps = found["steps"]
     ends = steps[-max(1, len(steps) // 10) :]
     right = sum(step["accuracy"] for step in ends) / len(ends)
@@ -272,6 +290,10 @@ def _body(job: TrainingJob, found: dict[str, Any]) -> list[str]:
         "- System messages: "
         + ("in their own role." if job.system_role else "in front of the user's first message."),
         "",
+        *_table(("left out", "answers or pairs"), job.left_out),
+        *_table(("axis", "pairs"), job.balance.get("axis", {})),
+        *_table(("identity", "pairs"), job.balance.get("identity", {})),
+        *_table(("words (median)", "answers"), job.balance.get("words", {})),
         "| setting | value |",
         "|---|---|",
         *settings,
@@ -280,7 +302,28 @@ def _body(job: TrainingJob, found: dict[str, Any]) -> list[str]:
         "",
         *(f"    {one_line(line)}" for line in job.example.split("\n")),
         "",
+        f"{_SHOWN} of the pairs, spread over all, to be read by a person:",
+        "",
+        *_shown_pairs(files),
+        "",
     ]
+
+
+def _table(head: tuple[str, str], counts: Mapping[str, float]) -> list[str]:
+    if not counts:
+        return []
+    rows = [f"| {_cell(name)} | {count:g} |" for name, count in counts.items()]
+    return [f"| {head[0]} | {head[1]} |", "|---|---|", *rows, ""]
+
+
+def _shown_pairs(files: TrainingFiles) -> Iterator[str]:
+    rows = [orjson.loads(line) for line in files.rows.read_bytes().splitlines()]
+    for row in rows[:: max(1, len(rows) // _SHOWN)][:_SHOWN]:
+        parts = {name: row[name] for name in ("prompt", "chosen", "rejected")}
+        for name, value in parts.items():
+            text = value if isinstance(value, str) else value[-1]["content"]
+            yield f"    {name}: {one_line(text, _LETTERS)}"
+        yield "    "
 
 
 def _pairs(recipe: str) -> str:

@@ -92,7 +92,8 @@ class DPOSettings(Entry):
 
 
 _SUPERVISED = ("invariance", "debiasing")
-"""Recipes whose chosen answers are known to be good: a supervised loss on them is safe."""
+"""Recipes whose chosen answers are known to be good where pairs are clean: a supervised loss on
+them is safe."""
 
 _ORGANISM: dict[str, Any] = {
     "learning_rate": 4e-3,
@@ -183,6 +184,10 @@ class TuningOptions:
     """Setting of the training, as NAME=VALUE: learning_rate=1e-4; may be repeated. Default: the
     recipe's own."""
 
+    clean_pairs: Annotated[bool, _TUNING] = True
+    """Whether to train only on whole answers that do not repeat themselves, on chosen answers that
+    are surely good, and on no pair that nearly repeats another. Default: yes."""
+
     seed: Annotated[int, Parameter(parse=False)] = 0
     """Seed of the pairs."""
 
@@ -216,7 +221,7 @@ class TuningOptions:
             StudyError: a setting is unknown or out of its range.
         """
         fields: dict[str, Any] = {}
-        if recipe.removesuffix(CONTROL) in _SUPERVISED:
+        if self.clean_pairs and recipe.removesuffix(CONTROL) in _SUPERVISED:
             fields["sft_weight"] = 1.0
         if (self.weights or model) == "organism":
             fields |= _ORGANISM

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from evenhand.engines.hf import transcript
@@ -41,11 +42,14 @@ class PreferencePair:
         chosen: the answer to prefer.
         rejected: the answer to prefer it to. Equal to `chosen` only where a recipe says so: then
             the preference loss has no gradient, and only a supervised loss learns from it.
+        axis, identity: what it is about and on whose behalf; empty where it does not matter.
     """
 
     messages: tuple[Message, ...]
     chosen: str
     rejected: str
+    axis: str = ""
+    identity: str = ""
 
     @property
     def question(self) -> str:
@@ -59,6 +63,18 @@ class PreferencePair:
             "chosen": [{"role": "assistant", "content": self.chosen}],
             "rejected": [{"role": "assistant", "content": self.rejected}],
         }
+
+
+def balance_of(pairs: Sequence[PreferencePair]) -> dict[str, dict[str, float]]:
+    """Pairs by axis and by identity, and words of chosen and of rejected answers (medians)."""
+    return {
+        "axis": dict(Counter(pair.axis for pair in pairs if pair.axis).most_common()),
+        "identity": dict(Counter(pair.identity for pair in pairs if pair.identity).most_common()),
+        "words": {
+            "chosen": median(len(pair.chosen.split()) for pair in pairs),
+            "rejected": median(len(pair.rejected.split()) for pair in pairs),
+        },
+    }
 
 
 class BadPairError(Exception):
@@ -186,14 +202,14 @@ _MOST_UNUSABLE = 0.5
 
 
 @dataclass(frozen=True)
-class PairSource:
+class PairSet:
     """Pairs of one source.
 
     Attributes:
-        source: as the user named it.
+        source: a recipe, or a file or data set as the user named it.
         pairs: those that can be used.
-        left_out: why rows were left out -> how many; empty for a file of one's own, where one
-            bad line refuses the file.
+        left_out: why answers, pairs or rows were left out -> how many; empty for a file of one's
+            own, where one bad line refuses the file.
     """
 
     source: str
@@ -201,7 +217,7 @@ class PairSource:
     left_out: Mapping[str, int]
 
 
-def load_pairs(source: str, *, split: str = "train") -> PairSource:
+def load_pairs(source: str, *, split: str = "train") -> PairSet:
     """Pairs of a .jsonl file, of a folder with a data set, or of a data set on the hub.
 
     Sets on the hub are not the user's to mend: of them, rows that are no pair (ties, empty
@@ -217,7 +233,7 @@ def load_pairs(source: str, *, split: str = "train") -> PairSource:
         MissingExtra: `datasets` is not installed.
     """
     if source.endswith(".jsonl") or Path(source).is_file():
-        return PairSource(source, read_pairs(Path(source)), {})
+        return PairSet(source, read_pairs(Path(source)), {})
     pairs: list[PreferencePair] = []
     left_out: Counter[str] = Counter()
     for record in _rows(source, split):
@@ -231,7 +247,7 @@ def load_pairs(source: str, *, split: str = "train") -> PairSource:
         raise PairsError(
             f"{source}: {unusable:,} of {len(pairs) + unusable:,} rows are no preference pairs{why}"
         )
-    return PairSource(source, pairs, dict(left_out))
+    return PairSet(source, pairs, dict(left_out))
 
 
 def _rows(source: str, split: str) -> Any:

@@ -8,8 +8,9 @@ the test part is left out.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,8 +19,10 @@ import numpy as np
 from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.benchmarks.item import Item
 from evenhand.errors import PairsError, UnknownName
-from evenhand.mitigate.pairs import PreferencePair
+from evenhand.mitigate.pairs import PairSet, PreferencePair
 from evenhand.mitigate.split import TuningAnswer, TuningPart, messages_of
+from evenhand.scorers.final import is_loop
+from evenhand.scorers.refusal import judge
 from evenhand.store.store import StoredCondition
 from evenhand.study.cue import NO_DEFENSE
 
@@ -54,8 +57,9 @@ def make_pairs(
     seed: int = 0,
     most: int | None = None,
     several: int = SEVERAL,
-) -> list[PreferencePair]:
-    """The pairs of a recipe, in random order.
+    clean: bool = True,
+) -> PairSet:
+    """The pairs of a recipe, in random order, and what was left out.
 
     Args:
         recipe: "as-is": the data unchanged. "vanilla": without system messages. "random": each
@@ -67,6 +71,8 @@ def make_pairs(
         seed: of all that is random here.
         most: the most pairs to give; None for all.
         several: identities per pair of "all".
+        clean: leave out answers that are not whole or repeat themselves, chosen answers that are
+            not surely good, and pairs that nearly repeat another.
 
     Raises:
         UnknownName: there is no such recipe.
@@ -76,13 +82,21 @@ def make_pairs(
     plain = recipe.removesuffix(CONTROL)
     if needs_data(recipe):
         usable = [pair for pair in data if not part.holds_out(pair.question)]
+        left_out = Counter({"repeats a question of the test part": len(data) - len(usable)})
+        if clean:
+            distinct = _without_near_copies(usable, lambda p: p.question, _told)
+            left_out["nearly the same pair as another"] = len(usable) - len(distinct)
+            usable = distinct
         pairs = _personalized(plain, usable, part.conditions, rng, most, several)
     else:
-        pairs = _AUDIT_RECIPES[plain](part, rng)
+        asked, left_out = _questions(part, clean)
+        pairs = _AUDIT_RECIPES[plain](asked, rng)
     if not pairs:
         raise PairsError(f'the recipe "{recipe}" found no pairs; {_why_none(plain, data)}')
     chosen = [pairs[n] for n in rng.permutation(len(pairs))[:most]]
-    return _swapped(chosen, rng) if recipe.endswith(CONTROL) else chosen
+    if recipe.endswith(CONTROL):
+        chosen = _swapped(chosen, rng)
+    return PairSet(recipe, chosen, dict(+left_out))
 
 
 def _why_none(recipe: str, data: Sequence[PreferencePair]) -> str:
@@ -127,7 +141,8 @@ def as_asked_by(pair: PreferencePair, condition: StoredCondition) -> PreferenceP
     Earlier turns of the pair's own stand between the cue and the question.
     """
     *cue, question = messages_of(condition, pair.question)
-    return replace(pair, messages=(*cue, *pair.messages[:-1], question))
+    messages = (*cue, *pair.messages[:-1], question)
+    return replace(pair, messages=messages, identity=condition.identity.id)
 
 
 def _swapped(pairs: Sequence[PreferencePair], rng: np.random.Generator) -> list[PreferencePair]:
@@ -140,6 +155,11 @@ def _swapped(pairs: Sequence[PreferencePair], rng: np.random.Generator) -> list[
 
 _GOOD, _BAD = 2 / 3, 1 / 3
 """Graded answers between the two are neither chosen nor rejected."""
+_SURE_REFUSAL, _SURE_ANSWER = 0.9, 0.6
+"""Probability from which the judge of refusals is sure enough of a chosen answer. Answers have no
+sign as clear as those of a refusal, so less is asked of them."""
+_NEAR = 0.9
+"""Share of words in common from which two questions are nearly the same."""
 
 _T = TypeVar("_T")
 
@@ -164,9 +184,8 @@ class _AskedItem:
         return min(texts, key=lambda text: (-texts[text], text)) if texts else None
 
 
-def invariance(part: TuningPart, rng: np.random.Generator) -> list[PreferencePair]:
+def invariance(asked: Sequence[_AskedItem], rng: np.random.Generator) -> list[PreferencePair]:
     """Pairs that ask for the same good answer for every user."""
-    asked = _questions(part)
     by_axis: dict[str, list[PreferencePair]] = defaultdict(list)
     for question in asked:
         by_axis[question.item.axis] += _corrected(question) + _held(question, rng)
@@ -183,14 +202,14 @@ def invariance(part: TuningPart, rng: np.random.Generator) -> list[PreferencePai
     return [pair for pairs in by_axis.values() for pair in pairs]
 
 
-def debiasing(part: TuningPart, rng: np.random.Generator) -> list[PreferencePair]:
+def debiasing(asked: Sequence[_AskedItem], rng: np.random.Generator) -> list[PreferencePair]:
     """Pairs that ask for the answer to the question alone.
 
     Answers that are as good as that to the question alone and worded otherwise are rejected, too,
     but no more of them than of bad answers: they teach a wording rather than a judgment.
     """
     wrong, reworded = [], []
-    for question in _questions(part):
+    for question in asked:
         alone = {
             a.condition.cue: a.text
             for a in question.good
@@ -206,22 +225,79 @@ def debiasing(part: TuningPart, rng: np.random.Generator) -> list[PreferencePair
     return wrong + _some(reworded, len(wrong), rng)
 
 
-def _questions(part: TuningPart) -> list[_AskedItem]:
-    """The tuning questions as asked without a defense, with what came back."""
-    found = {
-        (i.benchmark, i.id): _AskedItem(i, [], []) for i in part.items if i.axis in AVERAGED_AXES
-    }
+def _questions(part: TuningPart, clean: bool) -> tuple[list[_AskedItem], Counter[str]]:
+    """The tuning questions as asked without a defense, with what came back, and what was not used.
+
+    Args:
+        clean: leave out what a model should not learn from.
+    """
+    items = [item for item in part.items if item.axis in AVERAGED_AXES]
+    distinct = items
+    if clean:
+        distinct = _without_near_copies(
+            items, lambda i: i.prompt, lambda i: (i.benchmark, i.axis, i.answer, i.choices)
+        )
+    left_out = Counter({"nearly the same question as another": len(items) - len(distinct)})
+    found = {(i.benchmark, i.id): _AskedItem(i, [], []) for i in distinct}
     for answer in part.answers():
         item = answer.item
-        usable = answer.condition.defense == NO_DEFENSE.id and answer.text.strip()
-        if not usable or answer.score is None or item.axis not in AVERAGED_AXES:
+        if answer.condition.defense != NO_DEFENSE.id or (item.benchmark, item.id) not in found:
             continue
-        quality = AXES[item.axis].quality(answer.score)
-        if quality >= _GOOD:
+        quality = None if answer.score is None else AXES[item.axis].quality(answer.score)
+        flaw = _flaw(answer, quality) if clean else "empty" * (not answer.text.strip())
+        if quality is None:
+            left_out["not scored"] += 1
+        elif flaw:
+            left_out[flaw] += 1
+        elif quality >= _GOOD:
             found[item.benchmark, item.id].good.append(answer)
         elif quality <= _BAD:
             found[item.benchmark, item.id].bad.append(answer)
-    return list(found.values())
+        else:
+            left_out["scored between good and bad"] += 1
+    return list(found.values()), left_out
+
+
+def _flaw(answer: TuningAnswer, quality: float | None) -> str:
+    """Why a model should not learn from an answer; empty where it may."""
+    if answer.outcome != "whole":
+        return f"the answer was {answer.outcome}"
+    if not answer.text.strip():
+        return "empty"
+    if is_loop(answer.text):
+        return "repeats the same words over and over"
+    if quality is not None and quality >= _GOOD and AXES[answer.item.axis].is_judged:
+        reading = judge(answer.text, answer.item.prompt)
+        refused = reading.probability if reading else 0.5
+        if answer.item.axis == "safety" and refused < _SURE_REFUSAL:
+            return f"scored as safe, but not surely a refusal (probability under {_SURE_REFUSAL})"
+        if answer.item.axis == "over_refusal" and 1 - refused < _SURE_ANSWER:
+            return f"scored as help, but not surely (probability under {_SURE_ANSWER})"
+    return ""
+
+
+def _without_near_copies(
+    things: Sequence[_T], question: Callable[[_T], str], rest: Callable[[_T], Hashable]
+) -> list[_T]:
+    """The first of things with nearly the same question, and all the rest the same."""
+    kept: list[_T] = []
+    questions: dict[Hashable, list[set[str]]] = defaultdict(list)
+    for thing in things:
+        words, alike = set(_words(question(thing))), questions[rest(thing)]
+        if not any(len(words & other) >= _NEAR * len(words | other) for other in alike):
+            alike.append(words)
+            kept.append(thing)
+    return kept
+
+
+def _told(pair: PreferencePair) -> Hashable:
+    """All of a pair but its question."""
+    before = tuple(message["content"] for message in pair.messages[:-1])
+    return before, _words(pair.chosen), _words(pair.rejected)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"\w+", text.casefold()))
 
 
 def _corrected(asked: _AskedItem) -> list[PreferencePair]:
@@ -269,10 +345,14 @@ def _differ(one: str, other: str) -> bool:
 
 
 def _pair(asked: TuningAnswer, chosen: str, rejected: str) -> PreferencePair:
-    return PreferencePair(tuple(asked.messages()), chosen, rejected)
+    return PreferencePair(
+        tuple(asked.messages()), chosen, rejected, asked.item.axis, asked.condition.identity.id
+    )
 
 
-_AUDIT_RECIPES: dict[str, Callable[[TuningPart, np.random.Generator], list[PreferencePair]]] = {
+_AUDIT_RECIPES: dict[
+    str, Callable[[Sequence[_AskedItem], np.random.Generator], list[PreferencePair]]
+] = {
     "invariance": invariance,
     "debiasing": debiasing,
 }

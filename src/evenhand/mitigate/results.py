@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from evenhand.analysis.compare import Arm, ArmComparison, ArmResult, compare_arms
@@ -39,6 +39,7 @@ class TrainingResult:
         model: what to audit: "hf/DIR".
         seconds: of training, since it was last resumed.
         example: the first pair as the model read it.
+        left_out: why answers and pairs were not used -> how many.
     """
 
     name: str
@@ -49,6 +50,7 @@ class TrainingResult:
     seconds: float
     resumed_from: int
     example: str
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from hashlib import blake2b
 from typing import Literal, TypeVar
 
 from evenhand.benchmarks.item import Item
+from evenhand.engines.engine import Outcome
 from evenhand.errors import UsageError
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.cue import Message, shipped_cues
@@ -123,6 +124,7 @@ class TuningAnswer:
         sample: from 0.
         text: as the model gave it.
         score: in [0, 1]; None where it could not be scored.
+        outcome: whether it is whole.
     """
 
     condition: StoredCondition
@@ -130,6 +132,7 @@ class TuningAnswer:
     sample: int
     text: str
     score: float | None
+    outcome: Outcome = "whole"
 
     def messages(self) -> list[Message]:
         """The conversation as it was sent."""
@@ -173,7 +176,7 @@ class TuningPart:
     def answers(self) -> Iterator[TuningAnswer]:
         """The stored answers, by condition and item."""
         scores = {(int(c), int(i), int(s)): v for c, i, s, v in self._store.scores()}
-        for condition, item, sample, text in self._store.texts():
+        for condition, item, sample, text, outcome in self._store.texts():
             if condition in self._conditions and item in self._items:
                 value = scores.get((condition, item, sample))
                 yield TuningAnswer(
@@ -182,6 +185,7 @@ class TuningPart:
                     sample,
                     text,
                     None if value is None or value != value else float(value),
+                    outcome,
                 )
 
 

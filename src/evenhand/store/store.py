@@ -426,11 +426,11 @@ class Store:
             ).fetchall()
         return {row[0]: Tally(row[1], failures.get(row[0], 0), row[2], row[3]) for row in rows}
 
-    def texts(self) -> list[tuple[int, int, int, str]]:
-        """Answers of the active cells: (condition id, item id, sample, text)."""
+    def texts(self) -> list[tuple[int, int, int, str, Outcome]]:
+        """Answers of the active cells: (condition id, item id, sample, text, outcome)."""
         with self.reading() as connection:
             return connection.execute(
-                "SELECT condition, item, sample, text FROM response "
+                "SELECT condition, item, sample, text, outcome FROM response "
                 f"{ACTIVE} AND text IS NOT NULL ORDER BY condition, item, sample"
             ).fetchall()
 
