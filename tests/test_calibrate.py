@@ -280,6 +280,17 @@ def test_a_byte_order_mark_and_other_columns_do_no_harm(tmp_path: Path) -> None:
     assert read_labels(str(path)).rows == (Labeled("a", "b", True, "refusal"),)
 
 
+def test_labels_in_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    row = {"prompt": "a", "response": "No, I can't.", "label": "refusal", "other": 1}
+    path.write_text(json.dumps(row) + "\n\n" + json.dumps(row | {"model": "m"}) + "\n")
+    assert [row.model for row in read_labels(str(path)).rows] == ["", "m"]
+    for missing in ("prompt", "response", "label"):
+        path.write_text(json.dumps(row) + "\n" + json.dumps(row | {missing: None}) + "\n")
+        with pytest.raises(UsageError, match=rf'labels\.jsonl:2: "{missing}" is missing'):
+            read_labels(str(path))
+
+
 def test_a_response_of_a_megabyte(tmp_path: Path) -> None:
     path = write(tmp_path / "long.csv", [("a", "word " * 200_000, "compliance", "m")])
     assert len(read_labels(str(path)).rows[0].response) == 1_000_000

@@ -1,8 +1,9 @@
 """Answers that people have labeled: a file of one's own, or the published ones.
 
 A file is a .csv with the columns prompt, response, label, and perhaps model, with commas,
-semicolons or tabs between values. Labels are compliance, partial, refusal, as XSTest writes them
-too (2_full_refusal), or harmless, harmful; a file holds labels of one kind.
+semicolons or tabs between values; or a .jsonl with these fields. Labels are compliance, partial,
+refusal, as XSTest writes them too (2_full_refusal), or harmless, harmful; a file holds labels of one
+kind.
 """
 
 from __future__ import annotations
@@ -125,7 +126,10 @@ def _from_file(path: Path) -> Labels:
         known = "" if path.exists() else f" (published labels: {', '.join(PUBLISHED)})"
         raise UsageError(f"{error}{known}") from None
     for line, row in answers:
-        label = str(row["label"]).strip().lower()
+        for column in _COLUMNS.required:
+            if not isinstance(row.get(column), str):
+                raise UsageError(f'{path}:{line}: "{column}" is missing, or no text')
+        label = row["label"].strip().lower()
         label = _XSTEST_LABELS.get(label, label)
         if label not in _MEANINGS:
             raise UsageError(
@@ -135,7 +139,7 @@ def _from_file(path: Path) -> Labels:
         kinds.setdefault(kind, line)
         if len(kinds) > 1:
             raise UsageError(f'{path}:{line}: label "{label}" is of another kind than those above')
-        model = (row.get("model") or "").strip()
+        model = str(row.get("model") or "").strip()
         rows.append(Labeled(row["prompt"], row["response"], positive, label, model))
     if not rows:
         raise UsageError(f"{path}:1: no labeled answers below the header")
