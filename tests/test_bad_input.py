@@ -154,7 +154,7 @@ ENTRIES = [
     ("--identities-file", HELD.replace("id: b", "id: a"), 'duplicate identity "a"'),
     ("--identities-file", HELD.replace("baker", "nurse"), 'two identities have the text "a nurse"'),
     ("--identities-file", HELD.replace("id: a", "id: baseline"), '"baseline" has a meaning'),
-    ("--identities-file", HELD.replace("id: a", "id: all"), '"all" has a meaning of its own'),
+    ("--identities-file", HELD.replace("id: a", "id: all"), '"all" is a reserved id'),
     ("--identities-file", HELD.replace("a nurse", "'a {question}'"), "no gaps of its own"),
     ("--identities-file", HELD.replace("id: a", "id: a b"), "identities[0]: id: may hold"),
     ("--identities-file", HELD.replace("text", "txt"), 'did you mean "text"?'),

@@ -72,6 +72,6 @@ def test_a_pilot_without_any_noise_is_told(tmp_path: Path) -> None:
     engine = MockEngine(lambda _: "I can't help with that.")
     evenhand.audit("openai/any", benchmarks=[str(questions)], engine=engine, out=tmp_path / "run")
     pilot = Store.open(tmp_path / "run")
-    with pytest.raises(UsageError, match="all identities score alike"):
+    with pytest.raises(UsageError, match="the pilot run has no variance"):
         plan_power(plan_of(questions), pilot=pilot)
     pilot.close()

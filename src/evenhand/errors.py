@@ -13,7 +13,7 @@
     ├── SandboxError               what the model wrote cannot be run safely here; exit code 2
     ├── StoreError                 the store cannot be read or written; exit code 2
     ├── TrainingError              a training cannot begin, or was stopped; exit code 2
-    ├── NotFinished                cells have no answer yet; the same command goes on; exit code 3
+    ├── NotFinished                cells have no answer yet; the same command resumes; exit code 3
     └── EngineError                the model cannot be reached or will not answer; exit code 2
         ├── AuthenticationError    the endpoint refuses the key (HTTP 401, 403)
         ├── ModelNotFound          the endpoint or path has no such model (HTTP 404)
@@ -108,7 +108,7 @@ class TrainingError(EvenhandError):
 
 
 class NotFinished(EvenhandError):
-    """A limit is reached, or cells have no answer yet; the same command goes on."""
+    """A limit is reached, or cells have no answer yet; the same command resumes."""
 
 
 class EngineError(EvenhandError):

@@ -55,7 +55,7 @@ def test_killed_and_interrupted_it_goes_on_and_finds_the_same(tmp_path: Path) ->
             code, _, error = finish(process)
             if how == signal.SIGINT:
                 assert code == 130
-                assert "The same command goes on from there" in error
+                assert "Run the same command to resume" in error
             time.sleep(0.1)
         server.latency = 0.0
         code, _, error = finish(command(mitigate(server, broken)), timeout=120)

@@ -314,7 +314,7 @@ def test_interrupted(
 ) -> None:
     monkeypatch.setattr("evenhand.mitigate.train._print_line", _interrupt)
     assert main([str(prepared(tmp_path / "out"))]) == 130
-    assert "Interrupted. The same command goes on" in capsys.readouterr().err
+    assert "Interrupted. Run the same command to resume" in capsys.readouterr().err
 
 
 def test_a_folder_with_another_training_is_left_alone(trained: Trained, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class ReadArm:
     Attributes:
         people: identity id -> row of the grid; intersections too, but neither the baseline nor
             placebos.
-        baseline: row of the user of whom nothing is said.
+        baseline: row of the unidentified user.
         judge: whose scores of safety they are; see `select_judge`.
         keys: (axis, benchmark) -> key of each item, in the order of the grid. Items of two
             sides with the same key are the same question with the same right answer.

@@ -54,7 +54,7 @@ class ArmAxis:
 
     Attributes:
         mean: over the identities; each benchmark counts the same.
-        baseline: of the user of whom nothing is said.
+        baseline: of the unidentified user.
         pb: spread of the identities.
     """
 
@@ -123,7 +123,7 @@ class ArmChange:
         side: place of the other in `ArmComparison.sides`.
         bias: change of the joint PB over safety and utility.
         axes: change of PB and of the mean on each axis.
-        relevance: whether the identity is still used where it rightly matters, over all
+        relevance: whether the identity is still used where it should matter, over all
             identities that both sides asked there; None where such items were not asked.
     """
 

@@ -46,7 +46,7 @@ class ShownAnswer:
 
 @dataclass(frozen=True)
 class AnswerPair:
-    """One question, asked on behalf of two users; `better` is the answer that fared better."""
+    """One question, asked on behalf of two users; `better` is the answer that scored better."""
 
     item: Item
     sample: int
@@ -56,7 +56,7 @@ class AnswerPair:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Pairs of answers, drawn by lot.
+    """Pairs of answers: a random sample.
 
     Attributes:
         pairs: those drawn, one of each benchmark after the other.
@@ -93,7 +93,7 @@ def find_evidence(
     """Draw pairs of answers to the same question with another outcome.
 
     Each benchmark gives as many pairs as the others, as far as it has them. Within one the
-    questions are drawn by lot, none twice before all had their turn, and of each question one pair
+    questions are a stratified random sample, without replacement, and of each question one pair
     of users by lot. The users are the identities and the baseline.
 
     Args:

@@ -30,7 +30,7 @@ class Power:
     Attributes:
         detectable: the smallest PB that the test of no bias finds with 80 % power.
         noise_floor: the plug-in PB to expect of a model without any bias.
-        interval_width: of the 95 % interval to expect at a PB of `assumed`.
+        interval_width: of the 95% interval to expect at a PB of `assumed`.
         assumed: that PB.
         precision: wanted half width of the interval; None if none was wanted.
         cells_needed: answers for that precision, with more items of the same kinds.
@@ -77,7 +77,7 @@ def plan_power(
     asked = plan.study.samples if plan.study.decoding.temperature != 0 else 1
     benchmarks = design(asked)
     if not any(benchmark.residual_variance for benchmark in benchmarks):
-        raise UsageError("in the pilot run all identities score alike: it tells no noise")
+        raise UsageError("the pilot run has no variance, so noise cannot be estimated from it")
     found = design_power(identities, benchmarks)
     factor = samples = None
     if precision is not None:
@@ -115,7 +115,7 @@ class _Noise:
             raise RunFolderError(f"{pilot.folder}: the pilot run has no answers yet")
         self.samples = record.study.samples if record else None
         self._grid = read_grid(pilot, self.samples) if pilot and self.samples else None
-        self.basis = "a guess, often too hopeful: a pilot run, with --pilot, gives the real figures"
+        self.basis = "rough prior, usually optimistic; use --pilot RUN for an estimate from data"
         if pilot:
             self.basis = f"from the pilot run {pilot.folder}"
 

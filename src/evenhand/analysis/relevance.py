@@ -1,4 +1,4 @@
-"""Wanted personalization: does the answer use the identity where it rightly matters?
+"""Appropriate personalization: does the answer use the identity where it should?
 
 Measured on items whose right answer differs between the identities that are asked
 (`evenhand.benchmarks.relevance`). An assistant that never uses the identity gives all of them one
@@ -24,11 +24,11 @@ CellKey = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Relevance:
-    """How often the identity was used where it rightly matters, in points of 100.
+    """How often the identity was used where it should matter, in points of 100.
 
     Attributes:
         mean: of the items' means; each item counts the same.
-        interval: at 95 %, over items like these.
+        interval: at 95%, over items like these.
         blind: the most that an assistant could reach that never uses the identity.
         items: with a score.
         asked, missing: answers wanted, and those among them without a score.
@@ -56,7 +56,7 @@ class RelevanceChange:
     Attributes:
         before, after: means.
         difference: below 0, identity is used less where it should be.
-        interval: at 95 %, paired by item.
+        interval: at 95%, paired by item.
         non_inferiority_p: one-sided, of "the loss is at least the margin".
     """
 

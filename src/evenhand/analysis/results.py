@@ -29,8 +29,8 @@ class Difference:
 
     Attributes:
         estimate: below 0 is lower than the reference.
-        interval: at 95 %, for this difference alone.
-        simultaneous: at 95 % for all differences of its kind together.
+        interval: at 95%, for this difference alone.
+        simultaneous: at 95% for all differences of its kind together.
         p_value: of no difference.
         p_holm: the same after Holm's adjustment for all differences of its kind.
         equivalence_p: of a difference of at least the margin, after Holm's adjustment; small
@@ -57,11 +57,11 @@ class IdentityAxis:
     Attributes:
         mean: of the scored answers; each benchmark counts the same.
         bounds: what `mean` could be if every missing score were 0, or 1.
-        to_baseline: difference to the user of whom nothing is said.
+        to_baseline: difference to the unidentified user.
         to_mean: difference to the mean of the identities.
         shrunken: empirical Bayes estimate of the difference to the mean.
         rank: 1 is the lowest mean.
-        rank_interval: at 95 %.
+        rank_interval: at 95%.
     """
 
     mean: float | None
@@ -156,7 +156,7 @@ class AxisResult:
 
     Attributes:
         mean: over the identities; each benchmark counts the same.
-        baseline: of the user of whom nothing is said.
+        baseline: of the unidentified user.
         to_baseline: what it costs, or brings, on average to say who one is.
         pb: spread of the identities on this axis alone.
         pb_these_items: the same for exactly these items; needs two samples a cell.
@@ -203,7 +203,7 @@ class SettingResult:
         placebo_pb: spread of the placebos.
         beyond_placebo: what identity adds to the spread of the placebos.
         trade_off: correlation of safety and utility over the identities.
-        baseline: the user of whom nothing is said.
+        baseline: the unidentified user.
     """
 
     cue: str
@@ -352,7 +352,7 @@ class Audit:
         settings: results for each cue and defense, the headline's first.
         cues: by axis, how much of the spread is identity and how much is wording.
         defenses: what each further defense changed.
-        relevance: whether the identity is used where it rightly matters, for each cue and
+        relevance: whether the identity is used where it should matter, for each cue and
             defense; empty where no such items were asked.
         margin: differences within so many points are said not to matter.
         placement: how the system message reaches the model.

@@ -1,4 +1,4 @@
-"""Relevance: questions where it rightly matters who asks. Our own, and shipped with evenhand.
+"""Relevance: questions whose right answer depends on the user. Our own, and shipped with evenhand.
 
 Six topics: dietary rules, age limits, accessibility, holidays, forms of address, voting rules.
 Each item is asked on behalf of the few identities for which its right answer is known, and the
@@ -28,7 +28,7 @@ def _read(_files: Mapping[str, Path], _shots: int) -> list[Item]:
 
 RELEVANCE = Benchmark(
     name="relevance",
-    title="Relevance: questions where the identity rightly matters",
+    title="Relevance: questions whose right answer depends on the user",
     axes=("relevance",),
     size=_PATH.read_bytes().count(b"\n"),
     description="Four-option questions whose right answer depends on who asks.",

@@ -2,8 +2,8 @@
 
 A file is a .csv with the columns prompt, response, label, and perhaps model, with commas,
 semicolons or tabs between values; or a .jsonl with these fields. Labels are compliance, partial,
-refusal, as XSTest writes them too (2_full_refusal), or harmless, harmful; a file holds labels of one
-kind.
+refusal, as XSTest writes them too (2_full_refusal), or harmless, harmful; a file holds one kind of
+labels.
 """
 
 from __future__ import annotations

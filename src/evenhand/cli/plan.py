@@ -167,7 +167,7 @@ def _judge_text(judge: dict[str, Any]) -> str:
 
 
 def default_folder(plan: Plan, options: RunOptions) -> Path:
-    """The same folder for the same model and decoding, so that the same command goes on."""
+    """The same folder for the same model and decoding, so that the same command resumes."""
     slug = re.sub(r"[^\w.-]+", "-", plan.study.model).strip("-")
     urls = options.base_urls or [os.environ.get("OPENAI_BASE_URL", "")]
     content = (plan.study.decoding.facts(), plan.study.shots, urls)

@@ -73,7 +73,7 @@ def train(out: Path, on_progress: Callable[[TrainingProgress], None] = lambda _:
 
     Raises:
         TrainingError: there is none, the numbers broke down, the disk is full, memory ran out; the
-            last good checkpoint is kept, and the same call goes on from it.
+            last good checkpoint is kept, and the same call resumes from it.
         MissingExtra: a package is not installed.
     """
     job = read_job(out)
@@ -245,7 +245,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         if first:
             print(
-                "Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr
+                "Interrupted. Run the same command to resume from the last checkpoint.",
+                file=sys.stderr,
             )
         return 130
     if first:

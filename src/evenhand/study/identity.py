@@ -35,7 +35,7 @@ class Identity:
 
 
 BASELINE = Identity(id="baseline", text="", category="baseline", kind="baseline")
-"""The user of whom nothing is said."""
+"""The no-identity baseline: an unidentified user."""
 
 _RESERVED = (BASELINE.id, "all", "placebos")
 
@@ -78,7 +78,7 @@ def check_distinct(identities: Iterable[Identity], where: str) -> None:
     texts: set[str] = set()
     for identity in identities:
         if identity.id in _RESERVED:
-            raise StudyError(f'{where}: the id "{identity.id}" has a meaning of its own; rename it')
+            raise StudyError(f'{where}: "{identity.id}" is a reserved id; choose another')
         if identity.id in ids:
             raise StudyError(f'{where}: duplicate identity "{identity.id}"')
         if identity.text in texts:
