@@ -153,7 +153,7 @@ ENTRIES = [
     ("--identities-file", "identities: [{id: a, text: ''}]", "identities[0]: text: is empty"),
     ("--identities-file", HELD.replace("id: b", "id: a"), 'duplicate identity "a"'),
     ("--identities-file", HELD.replace("baker", "nurse"), 'two identities have the text "a nurse"'),
-    ("--identities-file", HELD.replace("id: a", "id: baseline"), '"baseline" has a meaning'),
+    ("--identities-file", HELD.replace("id: a", "id: baseline"), '"baseline" is a reserved id'),
     ("--identities-file", HELD.replace("id: a", "id: all"), '"all" is a reserved id'),
     ("--identities-file", HELD.replace("a nurse", "'a {question}'"), "no gaps of its own"),
     ("--identities-file", HELD.replace("id: a", "id: a b"), "identities[0]: id: may hold"),
