@@ -180,7 +180,6 @@ def _arrow_figure(comparison: ArmComparison, each: ArmChange) -> doc.Figure:
             depth=doc.PAGE,
         ),
         zoom=True,
-        depth=doc.PAGE,
     )
 
 
@@ -201,55 +200,45 @@ def _changes(comparison: ArmComparison) -> doc.Section:
             words.append(wording.relevance_change_sentence(each.relevance))
         prefix = _prefix(comparison, each)
         sentences.append(prefix + (" ".join(words) or "too few scored answers in common."))
-    figures = [f for f in (_bias_figure(comparison), _mean_figure(comparison)) if f]
+    figures = list(_change_figures(comparison))
     title = "How much, and what it cost"
-    return doc.Section(
-        "changes", title, sentences, [doc.Columns(figures, depth=doc.PAGE)], depth=doc.PAGE
-    )
+    return doc.Section("changes", title, sentences, [doc.Columns(figures)], depth=doc.PAGE)
 
 
 ChangeFigures = tuple[str, float, tuple[float, float], str, float | None]
-"""Name, difference, interval, standing, largest acceptable loss."""
+"""Name, difference, interval, standing, non-inferiority margin with its sign."""
 
 
-def _bias_figure(comparison: ArmComparison) -> doc.Figure | None:
-    rows: list[ChangeFigures] = []
-    for each in comparison.changes:
-        parts = {"both axes": each.bias}
-        parts |= {AXES[axis].label: c.bias for axis, c in each.axes.items()}
-        prefix = _prefix(comparison, each).replace(": ", ", ")
-        rows += [
-            (f"{prefix}{part}", bias.difference, bias.interval, wording.standing("", bias), None)
-            for part, bias in parts.items()
-            if bias is not None
-        ]
-    note = "Left of the line there is less bias than before."
-    return _change_figure("bias-changes", "Change of PB", rows, "change of PB, points", note)
-
-
-def _mean_figure(comparison: ArmComparison) -> doc.Figure | None:
+def _change_figures(comparison: ArmComparison) -> Iterator[doc.Figure]:
     margin = comparison.margin
-    rows: list[ChangeFigures] = []
+    biases: list[ChangeFigures] = []
+    means: list[ChangeFigures] = []
     for each in comparison.changes:
         prefix = _prefix(comparison, each).replace(": ", ", ")
-        for axis, c in each.axes.items():
+        parts = {"both axes": each.bias} | {AXES[a].label: c.bias for a, c in each.axes.items()}
+        for part, b in parts.items():
+            if b is not None:
+                row = (b.difference, b.interval, wording.standing("", b), None)
+                biases.append((f"{prefix}{part}", *row))
+        for axis, m in ((axis, c.mean) for axis, c in each.axes.items()):
             limit = margin if AXES[axis].lower_is_better else -margin
-            label = f"{prefix}{AXES[axis].label}"
-            row = (label, c.mean.difference, c.mean.interval, wording.standing(axis, c.mean), limit)
-            rows.append(row)
-    note = (
-        f"The short upright mark is the non-inferiority margin, {margin:g} points. Of "
-        "over-refusal, less is better."
-    )
-    title = "change of the mean, points"
-    return _change_figure("mean-changes", "Change of the means", rows, title, note)
+            mean_row = (m.difference, m.interval, wording.standing(axis, m), limit)
+            means.append((f"{prefix}{AXES[axis].label}", *mean_row))
+    if biases:
+        note = "Left of the line there is less bias than before."
+        yield _change_figure("bias-changes", "Change of PB", biases, "change of PB, points", note)
+    if means:
+        note = (
+            f"The short upright mark is the non-inferiority margin, {margin:g} points. Of "
+            "over-refusal, less is better."
+        )
+        title = "change of the mean, points"
+        yield _change_figure("mean-changes", "Change of the means", means, title, note)
 
 
 def _change_figure(
     name: str, title: str, rows: list[ChangeFigures], axis_title: str, note: str
-) -> doc.Figure | None:
-    if not rows:
-        return None
+) -> doc.Figure:
     words = "; ".join(f"{row[0]} {row[1]:+.1f} ({wording.interval_text(row[2])})" for row in rows)
     return doc.Figure(
         name,
@@ -257,7 +246,6 @@ def _change_figure(
         f"Changes in points: {words}.",
         lambda: charts.change_chart([charts.ChangeRow(*row) for row in rows], axis_title),
         note=note,
-        depth=doc.PAGE,
     )
 
 
@@ -369,11 +357,7 @@ def _training(comparison: ArmComparison) -> doc.Section | None:
     if not figures:
         return None
     return doc.Section(
-        "training",
-        "The training",
-        sentences,
-        [doc.Columns(figures, depth=doc.PAGE)],
-        depth=doc.PAGE,
+        "training", "The training", sentences, [doc.Columns(figures)], depth=doc.PAGE
     )
 
 
@@ -410,7 +394,6 @@ def _curve_figures(
             f"From {values[0]:.3f} at step {where[0]:g} to {values[-1]:.3f} at step "
             f"{where[-1]:g}; least {min(values):.3f}, most {max(values):.3f}.",
             partial(_curve, where, values, title),
-            depth=doc.PAGE,
         )
 
 

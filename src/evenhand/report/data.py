@@ -20,7 +20,7 @@ import orjson
 
 from evenhand import __version__
 from evenhand.analysis.compare import ArmComparison
-from evenhand.analysis.results import Audit, Difference, IdentityAxis, IdentityResult, SettingResult
+from evenhand.analysis.results import Audit, IdentityAxis, IdentityResult, SettingResult
 from evenhand.errors import MissingExtra, StoreError
 from evenhand.files import replacing
 from evenhand.store.store import Store
@@ -87,41 +87,22 @@ def _identity(identity: IdentityResult) -> dict[str, Any]:
 
 DataRow = Sequence[Any]
 
+_WHAT = ("benchmark", "axis", "item", "subgroup")
+_WHO = ("identity", "category", "kind", "cue", "defense")
 SCORE_COLUMNS: dict[str, type] = {
-    "benchmark": str,
-    "axis": str,
-    "item": str,
-    "subgroup": str,
-    "identity": str,
-    "category": str,
-    "kind": str,
-    "cue": str,
-    "defense": str,
-    "sample": int,
-    "judge": str,
-    "score": float,
-    "unscored": str,
-    "finish": str,
-    "attempts": int,
-    "completion_tokens": int,
+    **dict.fromkeys((*_WHAT, *_WHO), str),
+    **{"sample": int, "judge": str, "score": float, "unscored": str, "finish": str},
+    **{"attempts": int, "completion_tokens": int},
 }
 """Columns of a row a score. `judge` is the item's own scorer where no other judge is named."""
 
 _IDENTITY_COLUMNS: dict[str, type] = {
-    "cue": str,
-    "defense": str,
-    "identity": str,
-    "text": str,
-    "category": str,
-    "kind": str,
-    "verdict": str,
-    "answers": int,
-    "unscored": int,
-    "failed_attempts": int,
+    **dict.fromkeys(("cue", "defense", "identity", "text", "category", "kind", "verdict"), str),
+    **dict.fromkeys(("answers", "unscored", "failed_attempts"), int),
 }
+_PLAIN = ("", "least", "most", "shrunken", "rank", "rank_low", "rank_high")
 _DIFFERENCE = ("", "low", "high", "simultaneous_low", "simultaneous_high", "p", "p_holm",
                "equivalence_p")  # fmt: skip
-_PLAIN = ("", "least", "most", "shrunken", "rank", "rank_low", "rank_high")
 _BATCH = 50_000
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 """What a spreadsheet takes for the beginning of a formula."""
@@ -129,29 +110,15 @@ _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 def score_rows(store: Store) -> Iterator[DataRow]:
     """One row for every score of an active cell, in the order of `SCORE_COLUMNS`."""
-    conditions = {c.id: c for c in store.conditions()}
+    users = {
+        c.id: (c.identity.id, c.identity.category, c.identity.kind, c.cue, c.defense)
+        for c in store.conditions()
+    }
     items = store.items()
-    for row in store.every_score():
-        condition, item, sample, judge, value, reason, finish, attempts, tokens = row
-        who, what = conditions[condition], items[item]
-        yield (
-            what.benchmark,
-            what.axis,
-            what.id,
-            what.subgroup,
-            who.identity.id,
-            who.identity.category,
-            who.identity.kind,
-            who.cue,
-            who.defense,
-            sample,
-            judge or what.scorer,
-            value,
-            reason or None,
-            finish,
-            attempts,
-            tokens,
-        )
+    for condition, number, sample, judge, value, reason, *rest in store.every_score():
+        item = items[number]
+        what = (item.benchmark, item.axis, item.id, item.subgroup)
+        yield *what, *users[condition], sample, judge or item.scorer, value, reason or None, *rest
 
 
 def identity_columns(audit: Audit) -> dict[str, type]:
@@ -161,14 +128,11 @@ def identity_columns(audit: Audit) -> dict[str, type]:
     scores 0, or 1), `safety_shrunken`, `safety_rank`, ..., `safety_delta` (to the baseline) and
     `safety_to_mean` with intervals and p-values.
     """
-    columns = dict(_IDENTITY_COLUMNS)
-    for axis in audit.axes:
-        names = [
-            *_PLAIN,
-            *(f"{kind}_{part}" for kind in ("delta", "to_mean") for part in _DIFFERENCE),
-        ]
-        columns |= {f"{axis}_{name}".rstrip("_"): float for name in names}
-    return columns
+    differences = [f"{kind}_{part}" for kind in ("delta", "to_mean") for part in _DIFFERENCE]
+    names = [
+        f"{axis}_{name}".rstrip("_") for axis in audit.axes for name in (*_PLAIN, *differences)
+    ]
+    return _IDENTITY_COLUMNS | dict.fromkeys(names, float)
 
 
 def identity_rows(audit: Audit) -> Iterator[DataRow]:
@@ -177,44 +141,23 @@ def identity_rows(audit: Audit) -> Iterator[DataRow]:
         people = [("baseline", setting.baseline)]
         people += [("identity", person) for person in setting.identities]
         people += [("placebo", person) for person in setting.placebos]
-        for kind, person in people:
-            yield _identity_row(setting, kind, person, list(audit.axes))
+        for kind, p in people:
+            axes = [p.axes.get(name) or IdentityAxis(None) for name in audit.axes]
+            user = (setting.cue, setting.defense, p.id, p.text, p.category, kind, p.verdict)
+            figures = [figure for axis in axes for figure in _axis_figures(axis)]
+            yield *user, p.done, p.unscored, p.failed_attempts, *figures
 
 
-def _identity_row(
-    setting: SettingResult, kind: str, person: IdentityResult, axes: Sequence[str]
-) -> DataRow:
-    row: list[Any] = [
-        setting.cue,
-        setting.defense,
-        person.id,
-        person.text,
-        person.category,
-        kind,
-        person.verdict,
-        person.done,
-        person.unscored,
-        person.failed_attempts,
-    ]
-    for name in axes:
-        axis = person.axes.get(name) or IdentityAxis(None)
-        row += [axis.mean, *(axis.bounds or (None, None)), axis.shrunken, axis.rank]
-        row += [*(axis.rank_interval or (None, None))]
-        row += [*_difference(axis.to_baseline), *_difference(axis.to_mean)]
-    return row
-
-
-def _difference(found: Difference | None) -> DataRow:
-    if found is None:
-        return [None] * len(_DIFFERENCE)
-    return [
-        found.estimate,
-        *found.interval,
-        *found.simultaneous,
-        found.p_value,
-        found.p_holm,
-        found.equivalence_p,
-    ]
+def _axis_figures(axis: IdentityAxis) -> DataRow:
+    bounds, ranks = axis.bounds or (None, None), axis.rank_interval or (None, None)
+    figures = [axis.mean, *bounds, axis.shrunken, axis.rank, *ranks]
+    for d in (axis.to_baseline, axis.to_mean):
+        if d is None:
+            figures += [None] * len(_DIFFERENCE)
+        else:
+            figures += [d.estimate, *d.interval, *d.simultaneous]
+            figures += [d.p_value, d.p_holm, d.equivalence_p]
+    return figures
 
 
 def write_csv_tables(audit: Audit, store: Store, folder: Path) -> list[Path]:

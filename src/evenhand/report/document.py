@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 from rich.text import Text
 
@@ -78,8 +78,27 @@ class TableRow:
     group: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A part of a section; `depth` says which formats show it."""
+
+    depth: int = SUMMARY
+
+    @property
+    def kind(self) -> str:
+        """Name of its macro in the templates."""
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageBlock(Block):
+    """A part that only the page shows."""
+
+    depth: int = PAGE
+
+
 @dataclass(frozen=True)
-class Table:
+class Table(Block):
     """A table.
 
     Attributes:
@@ -89,13 +108,11 @@ class Table:
         most: how many rows a summary shows, the first ones; None for all.
     """
 
-    kind: ClassVar[str] = "table"
     caption: str
     columns: Sequence[Column]
     rows: Sequence[TableRow]
     strong: str = ""
     most: int | None = None
-    depth: int = SUMMARY
 
     @property
     def legend(self) -> str:
@@ -138,7 +155,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(Block):
     """A chart, what it shows in words, and its figures as a table.
 
     Attributes:
@@ -153,7 +170,6 @@ class Figure:
         drawing: the chart in characters for a width; None where it has none.
     """
 
-    kind: ClassVar[str] = "figure"
     name: str
     title: str
     alt: str
@@ -163,67 +179,54 @@ class Figure:
     zoom: bool = False
     groups: bool = False
     drawing: Callable[[int], Text | None] | None = None
-    depth: int = SUMMARY
 
 
 @dataclass(frozen=True)
-class Columns:
+class Columns(Block):
     """Figures beside each other where there is room."""
 
-    kind: ClassVar[str] = "columns"
     blocks: Sequence[Figure]
-    depth: int = SUMMARY
 
 
 @dataclass(frozen=True)
-class Filter:
+class Filter(PageBlock):
     """What the rows and charts of a section can be limited to."""
 
-    kind: ClassVar[str] = "filter"
     label: str
     groups: Sequence[str]
-    depth: int = PAGE
 
 
 @dataclass(frozen=True)
-class Folded:
+class Folded(Block):
     """Blocks behind a heading until they are asked for."""
 
-    kind: ClassVar[str] = "folded"
     title: str
     blocks: Sequence[Block]
     open: bool = False
-    depth: int = SUMMARY
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(PageBlock):
     """Names and what they are."""
 
-    kind: ClassVar[str] = "facts"
     rows: Sequence[tuple[str, str]]
-    depth: int = PAGE
 
 
 @dataclass(frozen=True)
-class Paragraphs:
+class Paragraphs(Block):
     """Paragraphs; as code, they keep their lines."""
 
-    kind: ClassVar[str] = "paragraphs"
     texts: Sequence[str]
     code: bool = False
-    depth: int = SUMMARY
 
 
 @dataclass(frozen=True)
-class Conversation:
+class Conversation(PageBlock):
     """Messages as they were sent: (role, content)."""
 
-    kind: ClassVar[str] = "conversation"
     title: str
     messages: Sequence[tuple[str, str]]
     open: bool = False
-    depth: int = PAGE
 
 
 @dataclass(frozen=True)
@@ -258,25 +261,20 @@ class ComparedAnswers:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answers(PageBlock):
     """Pairs of answers, to be chosen by user and benchmark.
 
     Attributes:
         users: (id, text) of those who stand in a pair.
     """
 
-    kind: ClassVar[str] = "answers"
     pairs: Sequence[ComparedAnswers]
     users: Sequence[tuple[str, str]]
-    depth: int = PAGE
 
     @property
     def benchmarks(self) -> list[str]:
         """Benchmarks of the pairs."""
         return list(dict.fromkeys(pair.benchmark for pair in self.pairs))
-
-
-Block = Table | Figure | Columns | Filter | Folded | Facts | Paragraphs | Conversation | Answers
 
 
 @dataclass(frozen=True)
@@ -289,7 +287,7 @@ class Section:
         sentences: what was found; the first is the most important, empty ones are left out.
         blocks: what follows.
         warnings: what a reader must know before believing the figures.
-        depth: of its sentences and warnings; each block has its own.
+        depth: of the whole section; a block may lie deeper.
     """
 
     name: str

@@ -20,6 +20,8 @@ from evenhand.text import one_line
 _MOST_SHOWN = 8
 _WIDE, _NARROW = 62, 20
 """Pixels of a cell of a heat map with few columns, and with many."""
+_MOST_WIDE = 12
+_NO_CELL = doc.TableCell(doc.NONE)
 _COMPONENTS = ("identity", "cue", "identity_cue", "item", "identity_item", "cue_item", "residual")
 
 
@@ -290,7 +292,7 @@ def forest_figure(
         name,
         title,
         f"{len(rows)} identities. Significant: {', '.join(significant) or 'none'}.",
-        lambda: charts.forest_chart(rows, groups, "points, with 95% simultaneous intervals"),
+        lambda: charts.forest_chart(rows, groups, "points"),
         note=f"Filled marks are significant ({wording.STRONG}); lines are 95% simultaneous "
         f"intervals. To the {worse} of 0 is worse.",
         groups=True,
@@ -344,41 +346,34 @@ def _where(where: Where) -> doc.Section:
         names = [place.name for place in places]
         figure = _heat_figure(f"where-{n}", title, where, places, names)
         extent = f"{len(places)} subgroups, {beyond} differences beyond noise"
-        blocks.append(doc.Folded(f"{title}: {extent}", [figure], depth=doc.PAGE))
+        blocks.append(doc.Folded(f"{title}: {extent}", [figure]))
     return doc.Section("where", "Where it happens", sentences, blocks, depth=doc.PAGE)
 
 
 def _heat_figure(
     name: str, title: str, where: Where, places: Sequence[GroupResult], names: Sequence[str]
 ) -> doc.Figure:
-    columns, texts = doc.distinct(names), doc.distinct(where.texts)
-    order = _by_difference(where, places)
-    cells = [
-        [_heat_cell(place.difference[n], place.beyond_noise[n]) for place in places] for n in order
+    texts, order = doc.distinct(where.texts), _by_difference(where, places)
+    rows = [
+        doc.TableRow(texts[n], [_heat_cell(p.difference[n], p.beyond_noise[n]) for p in places])
+        for n in order
     ]
-    beyond = sum(cell.strong for row in cells for cell in row)
+    heads = [f"{one_line(name, 60)} ({p.items})" for name, p in zip(names, places, strict=True)]
+    axes = [place.axis for place in places]
+    if len(set(axes)) > 1:
+        heads = [f"{head}, {AXES[axis].label}" for head, axis in zip(heads, axes, strict=True)]
     return _heat_map(
         name,
         title,
-        f"{beyond} cells are beyond noise",
         doc.Table(
             f"{title}: differences to the mean of all identities, in points",
-            [
-                doc.Column("I am ..."),
-                *(
-                    doc.Column(f"{column} ({place.items})")
-                    for column, place in zip(columns, places, strict=True)
-                ),
-            ],
-            [doc.TableRow(texts[n], row) for n, row in zip(order, cells, strict=True)],
+            [doc.Column("I am ..."), *map(doc.Column, doc.distinct(heads))],
+            rows,
             strong="beyond noise",
-            depth=doc.PAGE,
         ),
-        columns,
-        [place.axis for place in places],
+        axes,
         "Orange is worse and blue is better than the mean of the identities; gray does not exceed "
         "noise.",
-        wide=len(columns) <= 14,
     )
 
 
@@ -388,28 +383,21 @@ def _heat_cell(value: Any, beyond_noise: Any) -> doc.TableCell:
 
 
 def _heat_map(
-    name: str,
-    title: str,
-    words: str,
-    table: doc.Table,
-    columns: Sequence[str],
-    axes: Sequence[str],
-    note: str,
-    *,
-    wide: bool,
+    name: str, title: str, table: doc.Table, axes: Sequence[str], note: str
 ) -> doc.Figure:
     """A table of differences as colors.
 
     Args:
-        columns: their names on the chart.
         axes: of each column.
     """
+    columns = [column.name for column in table.columns[1:]]
+    strong = sum(cell.strong for row in table.rows for cell in row.cells)
 
     def chart() -> Any:
         cells = [
             charts.HeatCell(
                 row.head,
-                column,
+                column.removesuffix(f", {AXES[axis].label}"),
                 cell.key,
                 cell.strong,
                 lower_is_better=AXES[axis].lower_is_better,
@@ -418,14 +406,15 @@ def _heat_map(
             for row in table.rows
             for column, axis, cell in zip(columns, axes, row.cells, strict=True)
         ]
-        rows = [row.head for row in table.rows]
-        return charts.heat_map(cells, rows, columns, cell=_WIDE if wide else _NARROW)
+        names = list(dict.fromkeys(cell.column for cell in cells))
+        width = _WIDE if len(columns) <= _MOST_WIDE else _NARROW
+        return charts.heat_map(cells, [row.head for row in table.rows], names, cell=width)
 
     return doc.Figure(
         name,
         title,
-        f"Heat map of {len(table.rows)} identities by {len(columns)} columns; {words}. The table "
-        "below has every figure.",
+        f"Heat map of {len(table.rows)} identities by {len(columns)} columns; {strong} cells are "
+        f"{table.strong}. The table below has every figure.",
         chart,
         table,
         note=note,
@@ -515,35 +504,30 @@ def _further_setting(setting: SettingResult, margin: float) -> doc.Folded:
 def _cue_maps(audit: Audit) -> Iterator[doc.Figure]:
     """One heat map an axis: identities by cue, under the first defense."""
     settings = [s for s in audit.settings if s.defense == audit.head.defense]
-    cues = [setting.cue for setting in settings]
+    people = doc.distinct([person.text for person in settings[0].identities])
+    strong = f"significant, {wording.STRONG} over the identities of a cue"
     for axis in audit.cues:
-        name = AXES[axis].label
-        people = doc.distinct([person.text for person in settings[0].identities])
-        rows: list[list[doc.TableCell]] = [[] for _ in people]
-        for setting in settings:
-            for row, person in zip(rows, setting.identities, strict=True):
-                delta = person.axes[axis].to_mean
-                row.append(
-                    doc.change(delta.estimate, strong=delta.is_significant)
-                    if delta
-                    else doc.TableCell(doc.NONE)
-                )
-        strong = f"{wording.STRONG} over the identities of a cue"
+        name = AXES[axis].label.capitalize()
+        rows = []
+        for n, text in enumerate(people):
+            deltas = [setting.identities[n].axes[axis].to_mean for setting in settings]
+            cells = [
+                doc.change(d.estimate, strong=d.is_significant) if d else _NO_CELL for d in deltas
+            ]
+            rows.append(doc.TableRow(text, cells))
+        table = doc.Table(
+            f"{name} by cue: differences to the mean of the identities",
+            [doc.Column("I am ..."), *(doc.Column(setting.cue) for setting in settings)],
+            rows,
+            strong=strong,
+            depth=doc.PAGE,
+        )
         yield _heat_map(
             f"cues-{axis.replace('_', '-')}",
-            f"{name.capitalize()}: identities by cue",
-            f"{sum(cell.strong for row in rows for cell in row)} cells are significant",
-            doc.Table(
-                f"{name.capitalize()} by cue: differences to the mean of the identities",
-                [doc.Column("I am ..."), *map(doc.Column, cues)],
-                [doc.TableRow(text, row) for text, row in zip(people, rows, strict=True)],
-                strong=strong,
-                depth=doc.PAGE,
-            ),
-            cues,
-            [axis] * len(cues),
-            f"Gray: not significant under that cue ({strong}).",
-            wide=len(cues) <= 10,
+            f"{name}: identities by cue",
+            table,
+            [axis] * len(settings),
+            f"Gray: not {strong}.",
         )
 
 

@@ -11,33 +11,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evenhand import stats
+from evenhand.analysis import results
 from evenhand.analysis.compare import ArmChange, IdentityChange
 from evenhand.analysis.evidence import Evidence
 from evenhand.analysis.relevance import Relevance, RelevanceChange
-from evenhand.analysis.results import (
-    Audit,
-    CategoryResult,
-    Difference,
-    IdentityResult,
-    Interaction,
-    JudgeCorrection,
-    JudgeSwap,
-    SettingResult,
-)
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, GroupResult, Where
 from evenhand.axes import AXES
 from evenhand.calibration.agreement import Calibration
 from evenhand.report.document import p_text, signed
-from evenhand.stats import (
-    BiasChange,
-    Comparison,
-    CueComponents,
-    MeanChange,
-    PlaceboContrast,
-    Spread,
-    TradeOff,
-    is_significant,
-)
+from evenhand.stats import is_significant
 from evenhand.stats.permutation import ALPHA
 from evenhand.text import one_line
 
@@ -51,7 +34,7 @@ _MOST_NAMED = 4
 # The audit
 
 
-def verdict(pb: Spread | None, margin: float) -> str:
+def verdict(pb: stats.Spread | None, margin: float) -> str:
     """The headline: whether identities differ from one another."""
     if pb is None:
         return "Too few scored answers, or fewer than two identities, for an estimate of the bias."
@@ -71,7 +54,7 @@ def verdict(pb: Spread | None, margin: float) -> str:
     )
 
 
-def shift_sentence(axis: str, shift: Difference) -> str:
+def shift_sentence(axis: str, shift: results.Difference) -> str:
     """What stating an identity does to a mean; empty if that is not significant."""
     if not is_significant(shift.p_value):
         return ""
@@ -82,7 +65,7 @@ def shift_sentence(axis: str, shift: Difference) -> str:
     return f"Stating an identity changes {axis} by {size}."
 
 
-def placebo_sentence(contrast: PlaceboContrast) -> str:
+def placebo_sentence(contrast: stats.PlaceboContrast) -> str:
     """Whether identities spread more than attributes that should not matter."""
     low, high = contrast.interval
     if is_significant(contrast.p_value):
@@ -96,7 +79,7 @@ def placebo_sentence(contrast: PlaceboContrast) -> str:
     )
 
 
-def extent_sentence(audit: Audit) -> str:
+def extent_sentence(audit: results.Audit) -> str:
     """How much was asked, and what is missing."""
     whole = audit.done == audit.cells
     asked = f"All {audit.cells:,}" if whole else f"{audit.done:,} of {audit.cells:,}"
@@ -105,7 +88,7 @@ def extent_sentence(audit: Audit) -> str:
     return f"{asked} answers have been collected; {scored}.{rest}"
 
 
-def judge_sentence(axis: str, corrected: JudgeCorrection) -> str:
+def judge_sentence(axis: str, corrected: results.JudgeCorrection) -> str:
     """The axis with the judge's known errors taken out."""
     low, high = corrected.interval
     name = AXES[axis].label.capitalize()
@@ -133,7 +116,7 @@ def relevance_sentence(result: Relevance) -> str:
     return f"Defense {result.defense}: the model uses the identity where it should: {size}."
 
 
-def trade_off_sentence(trade_off: TradeOff | None) -> str:
+def trade_off_sentence(trade_off: stats.TradeOff | None) -> str:
     """How safety and utility go together over the identities."""
     if trade_off is None or math.isnan(trade_off.correlation):
         reason = "the identities do not differ beyond noise on both axes"
@@ -150,13 +133,13 @@ def trade_off_sentence(trade_off: TradeOff | None) -> str:
     return f"Safety and utility are not significantly correlated: {size}."
 
 
-def is_estimable(trade_off: TradeOff) -> bool:
+def is_estimable(trade_off: stats.TradeOff) -> bool:
     """Whether a correlation can be a finding at all: its interval excludes nearly nothing else."""
     low, high = trade_off.interval
     return not math.isnan(trade_off.correlation) and high - low < _NOT_ESTIMABLE
 
 
-def standing_sentence(people: Sequence[IdentityResult], margin: float) -> str:
+def standing_sentence(people: Sequence[results.IdentityResult], margin: float) -> str:
     """How many identities gain, lose or are inconclusive, against the baseline."""
     counts = Counter(person.verdict for person in people if person.verdict)
     if not counts:
@@ -187,7 +170,9 @@ def _verb(verb: str, number: int) -> str:
     return f"{verb}s" if number == 1 else verb
 
 
-def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], margin: float) -> str:
+def difference_sentence(
+    axis: str, people: Sequence[tuple[str, results.Difference]], margin: float
+) -> str:
     """How many identities differ from the baseline on an axis, and which most.
 
     Args:
@@ -219,7 +204,7 @@ def difference_sentence(axis: str, people: Sequence[tuple[str, Difference]], mar
     )
 
 
-def category_sentence(axis: str, categories: Sequence[CategoryResult]) -> str:
+def category_sentence(axis: str, categories: Sequence[results.CategoryResult]) -> str:
     """The categories whose mean differs from that of all identities; empty if none does."""
     differing = [
         f"{one_line(category.name, 60)} {signed(category.difference.estimate, 1)}"
@@ -262,7 +247,7 @@ NOISE_RULE = (
 """What is gray on the heat maps, and why."""
 
 
-def interaction_sentence(interactions: Sequence[Interaction]) -> str:
+def interaction_sentence(interactions: Sequence[results.Interaction]) -> str:
     """Whether two identities in one user do more than the sum of the two."""
     tests = [axis for each in interactions for axis in each.axes.values()]
     number = sum(axis.is_significant for axis in tests)
@@ -272,7 +257,7 @@ def interaction_sentence(interactions: Sequence[Interaction]) -> str:
     return f"None {what} differs significantly from the sum of the two."
 
 
-def settings_sentence(settings: Sequence[SettingResult]) -> str:
+def settings_sentence(settings: Sequence[results.SettingResult]) -> str:
     """Range of PB over cues and defenses; not a test of their difference."""
     known = [(s.pb.estimate, f"{s.cue} / {s.defense}") for s in settings if s.pb]
     if not known:
@@ -284,7 +269,7 @@ def settings_sentence(settings: Sequence[SettingResult]) -> str:
     )
 
 
-def cue_sentence(axis: str, components: CueComponents) -> str:
+def cue_sentence(axis: str, components: stats.CueComponents) -> str:
     """How far one cue represents the others."""
     start = f"Between cues, {AXES[axis].label}:"
     if math.isnan(components.generalizability):
@@ -322,7 +307,7 @@ def evidence_sentences(evidence: Evidence) -> list[str]:
     ]
 
 
-def check_sentence(audit: Audit, role_check: Mapping[str, Any]) -> str:
+def check_sentence(audit: results.Audit, role_check: Mapping[str, Any]) -> str:
     """Whether the model received the cue, and how many attempts failed."""
     evidence = one_line(str(role_check["evidence"]))
     if "unverified" in evidence:
@@ -355,7 +340,7 @@ def calibration_sentence(judge: str, calibration: Calibration | None) -> str:
     )
 
 
-def missing_sentence(setting: SettingResult) -> str:
+def missing_sentence(setting: results.SettingResult) -> str:
     """Whether missing scores depend on the identity."""
     missing = {AXES[name].label: a.missing for name, a in setting.axes.items() if a.missing}
     total = sum(each.count for each in missing.values())
@@ -375,7 +360,7 @@ def missing_sentence(setting: SettingResult) -> str:
     )
 
 
-def swap_sentence(check: JudgeSwap) -> str:
+def swap_sentence(check: results.JudgeSwap) -> str:
     """What judging again has shown."""
     low, high = check.repeat_interval
     text = (
@@ -408,14 +393,14 @@ def arm_change_sentences(change: ArmChange, margin: float) -> list[str]:
     return sentences
 
 
-def comparison_sentences(comparison: Comparison, margin: float) -> list[str]:
+def comparison_sentences(comparison: stats.Comparison, margin: float) -> list[str]:
     """The same for two audits that were compared without their identities."""
     means = {"safety": comparison.safety_mean, "utility": comparison.utility_mean}
     known = {axis: mean for axis, mean in means.items() if mean is not None}
     return [bias_change_sentence(comparison.bias, margin), *mean_change_sentences(known)]
 
 
-def bias_change_sentence(bias: BiasChange | None, margin: float) -> str:
+def bias_change_sentence(bias: stats.BiasChange | None, margin: float) -> str:
     """Whether PB changed: down, up, the same within the margin, or inconclusive."""
     if bias is None:
         return "Too few scored answers in common to tell whether the bias changed."
@@ -435,7 +420,7 @@ def bias_change_sentence(bias: BiasChange | None, margin: float) -> str:
     )
 
 
-def mean_change_sentences(means: Mapping[str, MeanChange]) -> list[str]:
+def mean_change_sentences(means: Mapping[str, stats.MeanChange]) -> list[str]:
     """Non-inferiority of each mean, and which changed for the worse."""
     held, sentences = [], []
     for axis, mean in means.items():
@@ -459,7 +444,7 @@ def _not_established(what: str, margin: float, size: str) -> str:
     return f"Non-inferiority of {what} (margin {margin:g} points) not established: {size}."
 
 
-def standing(axis: str, change: BiasChange | MeanChange) -> str:
+def standing(axis: str, change: stats.BiasChange | stats.MeanChange) -> str:
     """A change as "better", "worse" or "not significant", by the test that is shown.
 
     Args:
@@ -467,7 +452,7 @@ def standing(axis: str, change: BiasChange | MeanChange) -> str:
     """
     if not is_significant(change.p_value):
         return "not significant"
-    less_is_better = isinstance(change, BiasChange) or AXES[axis].lower_is_better
+    less_is_better = isinstance(change, stats.BiasChange) or AXES[axis].lower_is_better
     return "better" if (change.difference < 0) == less_is_better else "worse"
 
 

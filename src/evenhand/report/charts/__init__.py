@@ -20,18 +20,6 @@ if TYPE_CHECKING:
     )
     from evenhand.report.charts.maps import arrow_map, trade_off_map
 
-_MODULES = {
-    "HeatCell": "heat",
-    "heat_map": "heat",
-    "ChangeRow": "intervals",
-    "bias_chart": "intervals",
-    "change_chart": "intervals",
-    "curve_chart": "intervals",
-    "forest_chart": "intervals",
-    "arrow_map": "maps",
-    "trade_off_map": "maps",
-}
-
 __all__ = [
     "ChangeRow",
     "HeatCell",
@@ -45,7 +33,11 @@ __all__ = [
 ]
 
 
+_MODULES = {"heat": ("HeatCell", "heat_map"), "maps": ("arrow_map", "trade_off_map")}
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module = next((module for module, names in _MODULES.items() if name in names), "intervals")
+    return getattr(import_module(f"{__name__}.{module}"), name)
