@@ -13,8 +13,6 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from http import HTTPStatus
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode, urljoin, urlsplit
@@ -22,19 +20,13 @@ from urllib.parse import urlencode, urljoin, urlsplit
 import orjson
 
 from evenhand.engines.engine import Failure, Outcome, Response
-from evenhand.engines.rules import action_for, pause_of, refused_settings
+from evenhand.engines.messages import Messages, Refusal
+from evenhand.engines.rules import action_for, refused_settings
 from evenhand.engines.secrets import Redactor
 from evenhand.engines.services import JUDGE_KEY, Service, known_keys, services
 from evenhand.engines.throttle import Endpoint, Fleet, backoff
 from evenhand.engines.wire import Completion, Fault, Wire, fault_of, is_secret_name
-from evenhand.errors import (
-    AuthenticationError,
-    EngineError,
-    ModelNotFound,
-    RequestRejected,
-    Unreachable,
-    UsageError,
-)
+from evenhand.errors import EngineError, UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
@@ -52,6 +44,8 @@ _FIRST_CONTACT = 3
 """Attempts to connect to an endpoint that has never answered: a typo should not take minutes."""
 _LONG_WAIT = 10.0
 """Seconds from which a wait is said."""
+_SAID_AGAIN = 300.0
+"""Seconds after which a wait is said again that the endpoint did not ask for."""
 _REST_OF_THE_DEAD = 60.0
 """Seconds between two tries of one of several endpoints that has never answered."""
 _WIRES = {
@@ -59,21 +53,6 @@ _WIRES = {
     "anthropic": "evenhand.engines.anthropic:AnthropicWire",
     "gemini": "evenhand.engines.gemini:GeminiWire",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """A fault, ready to be shown and stored: without keys, on one line.
-
-    Attributes:
-        fault: the endpoint's own words, redacted.
-        failure: what is stored of the attempt.
-        pause: seconds that the endpoint asks to wait; 0 if it does not say.
-    """
-
-    fault: Fault
-    failure: Failure
-    pause: float = 0.0
 
 
 class HTTPEngine:
@@ -117,14 +96,14 @@ class HTTPEngine:
     ) -> None:
         name, _, served_name = model.partition("/")
         service = services()[name]
-        self._flag = "--judge-base-url" if judge else "--base-url"
+        flag = "--judge-base-url" if judge else "--base-url"
         urls = list(base_urls) or service.base_urls()
         own = {"authorization", "api-key", "x-api-key"} & {h.lower() for h in headers or {}}
-        self._key_name, key = _key_of(service, judge=judge)
+        key_name, key = _key_of(service, judge=judge)
         if not key and not own and not service.own_server and service.base_url in urls:
             raise UsageError(
-                f"no API key{' for the judge' if judge else ''}: set {self._key_name}, or name a "
-                f"local endpoint with {self._flag}"
+                f"no API key{' for the judge' if judge else ''}: set {key_name}, or name a "
+                f"local endpoint with {flag}"
             )
         for header, value in (headers or {}).items():
             if not _HEADER_NAME.fullmatch(header) or not value.isprintable():
@@ -136,6 +115,7 @@ class HTTPEngine:
         keys = [key, *known_keys(), *(value for name, value in sent if is_secret_name(name))]
         self._hide_keys = Redactor(keys)
         self._redact = Redactor([*keys, *(value for _, value in sent)])
+        self._messages = Messages(self._redact, self._hide_keys, flag, key_name)
         self._refuse_stored_keys(decoding, [model, *urls])
         self._decoding = decoding
         self._wire = _wire_of(service, served_name, decoding)
@@ -148,9 +128,7 @@ class HTTPEngine:
         self._timeout = timeout
         self._max_attempts = max_attempts
         self._connection: Connection | None = None
-        self._probing = asyncio.Lock()
         self._given_up = 0  # requests in a row
-        self._labels: dict[str, str] = {}
         self._unsaid: list[str] = []
         self.notes: list[str] = []
 
@@ -261,7 +239,7 @@ class HTTPEngine:
         return self._failed(asked, endpoint, outcome)
 
     async def _settle_if_alone(
-        self, asked: _Asked, endpoint: Endpoint, outcome: _Refusal, sent: float, action: str
+        self, asked: _Asked, endpoint: Endpoint, outcome: Refusal, sent: float, action: str
     ) -> Response | None:
         """What follows if the endpoint refuses this request, by whether it refuses all.
 
@@ -286,46 +264,49 @@ class HTTPEngine:
         Args:
             sent: when the request was sent that it refused.
         """
-        async with self._probing:
-            for attempt in range(self._max_attempts):
-                if endpoint.fault or endpoint.answered_at >= sent:
-                    break
+        attempts = 0
+        async with endpoint.probing:
+            while not endpoint.fault and endpoint.answered_at < sent:
+                if attempts == self._max_attempts:
+                    return False
                 await asyncio.sleep(max(0.0, endpoint.resume_at - time.monotonic()))
                 begun, wire = time.monotonic(), self._wire
                 outcome = await self._attempt(endpoint, wire, _HELLO)
                 if isinstance(outcome, Completion):
                     endpoint.has_answered(begun)
-                    break
+                    continue
                 action = action_for(outcome.fault, wire)
                 if action in ("probe", "block"):
-                    self._drop(endpoint, self._refuses_all(endpoint, outcome))
+                    self._drop(endpoint, self._messages.refuses_all(endpoint, outcome, wire))
                 elif action in ("stop", "adapt", "wait"):
                     self._act(action, endpoint, wire, outcome)
                 else:
-                    await asyncio.sleep(backoff(attempt))
-            return endpoint.fault is None and endpoint.answered_at >= sent
+                    await asyncio.sleep(backoff(attempts))
+                    attempts += 1
+        return endpoint.fault is None
 
     async def _attempt(
         self, endpoint: Endpoint, wire: Wire, request: Request
-    ) -> Completion | _Refusal:
+    ) -> Completion | Refusal:
         """One POST: the answer, or why there is none."""
         body = wire.body(request.messages, self._seed_of(request, wire))
         headers = wire.headers(self._key) | self._headers
         for _ in range(_MOST_REDIRECTS):
             reply = await self._open().post(endpoint.url, headers, body)
             if isinstance(reply, str):
-                return self._refusal(Fault(0, reply, kind="network"))
+                return self._messages.refusal(Fault(0, reply, kind="network"))
             if 200 <= reply.status < 300:
                 outcome = wire.parse(reply.raw)
-                return outcome if isinstance(outcome, Completion) else self._refusal(outcome)
+                return (
+                    outcome if isinstance(outcome, Completion) else self._messages.refusal(outcome)
+                )
             if not 300 <= reply.status < 400:
-                return self._refusal(fault_of(reply.status, reply.raw), reply.headers)
+                return self._messages.refusal(fault_of(reply.status, reply.raw), reply.headers)
             host, target = _redirected(endpoint.url, reply.headers.get("location", ""))
             if not target:
-                told = f"redirects to {host}, where prompts are not sent; name it with {self._flag}"
-                return self._refusal(Fault(reply.status, told))
+                return self._messages.refusal(Fault(reply.status, self._messages.leads_away(host)))
             endpoint.url = target
-        return self._refusal(Fault(310, "redirects without end"))
+        return self._messages.refusal(Fault(310, "redirects without end"))
 
     def _seed_of(self, request: Request, wire: Wire) -> int | None:
         """The seed of a request.
@@ -341,81 +322,50 @@ class HTTPEngine:
             return int.from_bytes(request.key[:4]) >> 1
         return None
 
-    def _refusal(self, fault: Fault, headers: Mapping[str, str] | None = None) -> _Refusal:
-        """A fault made fit to be shown and stored: the one place where keys are taken out."""
-        message = self._redact(fault.message[:_MOST_OF_A_MESSAGE])
-        words = self._redact(fault.words[:_MOST_OF_A_MESSAGE])
-        shown = one_line(message) or _phrase(fault.status)
-        if fault.status:
-            shown = f"HTTP {fault.status}: {shown}"
-        return _Refusal(
-            Fault(fault.status, message, words, fault.kind),
-            Failure(fault.status, shown),
-            pause_of(headers or {}, f"{message} {words}"),
-        )
-
     def _answered(self, asked: _Asked, answer: Completion) -> Response:
         return Response(
             asked.request,
             text=answer.text,
             thought=answer.thought,
             outcome=answer.outcome,
-            error=self._label(answer.error),
-            finish=self._label(answer.finish),
-            served=self._label(answer.served),
+            error=self._messages.name(answer.error),
+            finish=self._messages.name(answer.finish),
+            served=self._messages.name(answer.served),
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
             seconds=time.monotonic() - asked.started,
             failures=asked.failures,
         )
 
-    def _label(self, text: str) -> str:
-        """A name that the endpoint gives, on one line and without keys; they are few."""
-        if text not in self._labels:
-            if len(self._labels) > 1000:
-                self._labels.clear()
-            self._labels[text] = one_line(self._hide_keys(text))
-        return self._labels[text]
-
     # What concerns more than one request
 
-    def _act(self, action: str, endpoint: Endpoint, wire: Wire, outcome: _Refusal) -> None:
+    def _act(self, action: str, endpoint: Endpoint, wire: Wire, outcome: Refusal) -> None:
         if action == "adapt":
             self._leave_out(endpoint, refused_settings(outcome.fault, wire), outcome)
         elif action == "wait":
             self._wait(endpoint, outcome)
-        elif outcome.fault.status < 400:  # a redirect, or a reply in another format
-            told = f"{_shown(endpoint)}: {one_line(outcome.fault.message)}"
-            self._drop(endpoint, EngineError(told + self._hint(endpoint)))
+        elif outcome.fault.status < 400:  # a redirect
+            self._drop(endpoint, self._messages.misread(endpoint, outcome, wire))
         else:
-            self._drop(endpoint, _no_credit(endpoint, outcome))
+            self._drop(endpoint, self._messages.no_credit(endpoint, outcome))
 
-    def _leave_out(self, endpoint: Endpoint, settings: frozenset[str], outcome: _Refusal) -> None:
+    def _leave_out(self, endpoint: Endpoint, settings: frozenset[str], outcome: Refusal) -> None:
         """Send these settings no more, and say so; another request may have learned it already."""
         settings = frozenset(name for name in settings if self._wire.sends(name))
         if not settings:
             return
         self._wire = self._wire.without(settings)
         if told := sorted(settings - {"max_tokens"}):
-            note = (
-                f"{_shown(endpoint)} does not take {' and '.join(told)}, which "
-                f"{'is' if len(told) == 1 else 'are'} left out ({outcome.failure.error})"
-            )
-            self.notes.append(note)
-            _log.warning(note)
+            self.notes.append(self._messages.left_out(endpoint, told, outcome))
+            _log.warning(self.notes[-1])
 
-    def _wait(self, endpoint: Endpoint, outcome: _Refusal) -> None:
+    def _wait(self, endpoint: Endpoint, outcome: Refusal) -> None:
         seconds = endpoint.overloaded(outcome.pause)
-        now = time.monotonic()
         if seconds >= _LONG_WAIT and endpoint.resume_at > endpoint.said_until + 1:
             # A wait that the endpoint did not ask for comes again and again.
-            endpoint.said_until = endpoint.resume_at if outcome.pause else now + 300
-            _log.warning(
-                "%s: rate limit; waiting until %s (%s)",
-                _shown(endpoint),
-                _clock(seconds),
-                outcome.failure.error,
-            )
+            again = time.monotonic() + _SAID_AGAIN
+            endpoint.said_until = endpoint.resume_at if outcome.pause else again
+            _log.warning(self._messages.waits(endpoint, seconds, outcome))
 
     def _drop(self, endpoint: Endpoint, error: EngineError) -> None:
         """Never ask an endpoint again, and go on with the others.
@@ -429,33 +379,29 @@ class HTTPEngine:
                 raise error
             self._say(f"{error}; the other endpoints are used")
 
-    def _failed(self, asked: _Asked, endpoint: Endpoint, outcome: _Refusal) -> Response | None:
+    def _failed(self, asked: _Asked, endpoint: Endpoint, outcome: Refusal) -> Response | None:
         """What is transient: it is tried again until the attempts are used up."""
         reached = outcome.fault.kind != "network"
         endpoint.has_failed(reached=reached)
         if outcome.pause:
             self._wait(endpoint, outcome)
-        error = outcome.failure.error
         if not outcome.fault.status and not endpoint.heard:
             if outcome.fault.kind == "foreign":
-                told = f"{_shown(endpoint)}: {error}{self._hint(endpoint)}"
-                self._drop(endpoint, EngineError(told))
+                self._drop(endpoint, self._messages.misread(endpoint, outcome, self._wire))
                 return None
             in_vain = asked.attempts if reached else endpoint.unreached
             if in_vain >= _FIRST_CONTACT and outcome.fault.kind != "failed":
-                self._name_as_dead(endpoint, error)
+                self._name_as_dead(endpoint, outcome)
         if asked.attempts < self._max_attempts:
             return None
         if not any(e.heard for e in self._fleet.endpoints):
-            raise self._unreachable(endpoint, error)
+            raise self._messages.unreachable(endpoint, outcome)
         self._given_up += 1
         if self._given_up >= self._max_connections:
-            raise Unreachable(
-                f"{_shown(endpoint)} has stopped answering ({error}); run again to go on"
-            )
+            raise self._messages.has_stopped(endpoint, outcome)
         return asked.unsettled()
 
-    def _name_as_dead(self, endpoint: Endpoint, error: str) -> None:
+    def _name_as_dead(self, endpoint: Endpoint, outcome: Refusal) -> None:
         """An endpoint has never answered: it rests for long if there are others.
 
         Raises:
@@ -463,14 +409,11 @@ class HTTPEngine:
         """
         others = [e for e in self._fleet.left() if e is not endpoint]
         if all(not e.heard and e.unreached >= _FIRST_CONTACT for e in others):
-            raise self._unreachable(endpoint, error)
+            raise self._messages.unreachable(endpoint, outcome)
         endpoint.resume_at = max(endpoint.resume_at, time.monotonic() + _REST_OF_THE_DEAD)
         if not endpoint.is_named:
             endpoint.is_named = True
-            self._say(
-                f"{_shown(endpoint)} does not answer ({error}); it is tried again later, and the "
-                "other endpoints are used"
-            )
+            self._say(self._messages.is_silent(endpoint, outcome))
 
     def _say(self, told: str = "") -> None:
         """Name an endpoint that is not used; not before another has answered, or it is an error."""
@@ -480,32 +423,6 @@ class HTTPEngine:
             for told in self._unsaid:
                 _log.warning(told)
             self._unsaid.clear()
-
-    def _unreachable(self, endpoint: Endpoint, error: str) -> Unreachable:
-        return Unreachable(
-            f"{_shown(endpoint)} does not answer ({error}); is it up, and {self._flag} right?"
-        )
-
-    def _refuses_all(self, endpoint: Endpoint, outcome: _Refusal) -> EngineError:
-        """The error for an endpoint that refuses even a harmless request."""
-        where, why, status = _shown(endpoint), outcome.failure.error, outcome.fault.status
-        if status in (401, 403, 407):
-            return AuthenticationError(f"{where} refuses the key ({why}); check {self._key_name}")
-        if status == 402:
-            return _no_credit(endpoint, outcome)
-        if status in (404, 405):
-            return ModelNotFound(
-                f"{where} has no model {self._wire.model!r}, or the URL is wrong ({why})"
-                + self._hint(endpoint)
-            )
-        return RequestRejected(f"{where} rejects every request ({why})")
-
-    def _hint(self, endpoint: Endpoint) -> str:
-        """The commonest mistake in a base URL: the version is left out."""
-        base = _shown(endpoint).removesuffix(self._wire.path)
-        if self._wire.name != "openai" or "/v" in urlsplit(base).path:
-            return ""
-        return f"; did you mean {self._flag} {base}/v1?"
 
     # Setting up
 
@@ -522,7 +439,7 @@ class HTTPEngine:
                 "with --header, which stores no value"
             )
         if any(self._hide_keys.found_in(text) for text in texts):
-            raise UsageError(f"the name of the model or {self._flag} holds a key; take it out")
+            raise UsageError("the name of the model or the base URL holds a key; take it out")
 
     def _with_query(self, url: str) -> str:
         if not self._query:
@@ -551,7 +468,6 @@ class OtherFormat(HTTPEngine):
 
 _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _MOST_REDIRECTS = 5
-_MOST_OF_A_MESSAGE = 65_536
 _OF_THE_QUESTION = frozenset({403, 451})
 """Refused though a harmless request is answered: a filter before the model, as of a gateway."""
 _OF_THE_MOMENT = frozenset({401, 402, 404, 405, 407})
@@ -576,7 +492,7 @@ class _Asked:
     backs_off: bool = False
     started: float = field(default_factory=time.monotonic)
 
-    def settled(self, outcome: Outcome, refusal: _Refusal) -> Response:
+    def settled(self, outcome: Outcome, refusal: Refusal) -> Response:
         """Refused for good by the attempt that came last."""
         status = refusal.fault.status
         return Response(
@@ -617,17 +533,6 @@ def _wire_of(service: Service, model: str, decoding: Decoding) -> Wire:
     return wire
 
 
-def _no_credit(endpoint: Endpoint, outcome: _Refusal) -> EngineError:
-    return EngineError(
-        f"{_shown(endpoint)}: the account has no credit left ({outcome.failure.error})"
-    )
-
-
-def _shown(endpoint: Endpoint) -> str:
-    """Its URL without the query, which may hold a key."""
-    return endpoint.url.partition("?")[0]
-
-
 def _redirected(url: str, location: str) -> tuple[str, str]:
     """The host of a redirect, and its URL; an empty one if it leads away from the host.
 
@@ -641,18 +546,5 @@ def _redirected(url: str, location: str) -> tuple[str, str]:
             same = same and (old.scheme, old.port) == (new.scheme, new.port)
     except ValueError:  # no such port, or no URL at all
         return "a malformed URL", ""
-    return new.netloc.rpartition("@")[2], target if same and location else ""
-
-
-def _clock(seconds: float) -> str:
-    """The moment in so many seconds, with the day if it is not today."""
-    now = datetime.now()
-    moment = now + timedelta(seconds=seconds)
-    return moment.strftime("%H:%M:%S" if moment.date() == now.date() else "%Y-%m-%d %H:%M")
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "no reason given"
+    host = new.netloc.rpartition("@")[2] if location else "nowhere"
+    return host, target if same and location else ""

@@ -90,6 +90,7 @@ class Endpoint(Throttle):
         unreached: of them, those in a row that brought no reply.
         fault: why it is never asked again; None while it may be.
         is_named: the user has been told that it does not answer.
+        probing: held while a harmless request shows whether it refuses one question or all.
         said_until: until when the user has been told that it waits.
     """
 
@@ -97,6 +98,7 @@ class Endpoint(Throttle):
         super().__init__(limit)
         self.url = url
         self.is_one_of_several = is_one_of_several
+        self.probing = asyncio.Lock()
         self.said_until = 0.0
         self.heard = False
         self.answered_at = 0.0
