@@ -442,3 +442,19 @@ def test_several_endpoints_that_are_all_dead_are_one_line(tmp_path: Path) -> Non
     found = ask(dead[0], tmp_path, "--base-url", dead[1])
     assert (found.code, found.err.count("\n")) == (2, 1), found.err
     assert "does not answer (Connection refused)" in found.err
+
+
+def test_a_proxy_that_is_dead_is_named_without_its_password(tmp_path: Path) -> None:
+    url = f"http://me:pass-0123456789@127.0.0.1:{unused_port()}"
+    env = {"HTTP_PROXY": url, "http_proxy": url, "NO_PROXY": "", "no_proxy": ""}
+    found = ask("http://model.example/v1", tmp_path, env=env)
+    assert (found.code, found.err.count("\n")) == (2, 1)
+    assert "the proxy of the environment does not answer" in found.err
+    assert "pass-0123456789" not in found.everything
+
+
+@pytest.mark.parametrize("url", ["http://x\u00e4mple.invalid/v1", "https://127.0.0.1:{port}/v1"])
+def test_an_odd_address_is_one_line(url: str, tmp_path: Path) -> None:
+    with serving() as server:
+        found = ask(url.format(port=server.url.split(":")[2].split("/")[0]), tmp_path)
+    assert (found.code, found.err.count("\n")) == (2, 1), found.err

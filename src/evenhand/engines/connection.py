@@ -76,7 +76,7 @@ class Connection:
         """The reply, or what went wrong on the way (not yet redacted)."""
         target = self._targets.get(url)
         if target is None:
-            target = self._targets[url] = URL(url, encoded=True), proxy_for(url)
+            target = self._targets[url] = URL(url), proxy_for(url)
         try:
             async with self._session.post(
                 target[0], data=body, headers=headers, proxy=target[1], allow_redirects=False
@@ -107,7 +107,7 @@ class Connection:
 
 def proxy_for(url: str) -> URL | None:
     """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY ask for."""
-    target = URL(url, encoded=True)
+    target = URL(url)
     proxies = request.getproxies_environment()
     proxy = proxies.get(target.scheme) or proxies.get("all")
     bypass = request.proxy_bypass_environment  # type: ignore[attr-defined]

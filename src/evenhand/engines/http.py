@@ -22,7 +22,7 @@ import orjson
 from evenhand.engines.engine import Failure, Outcome, Response
 from evenhand.engines.messages import Messages, Refusal
 from evenhand.engines.rules import action_for, refused_settings
-from evenhand.engines.secrets import Redactor
+from evenhand.engines.secrets import Redactor, proxy_passwords
 from evenhand.engines.services import JUDGE_KEY, Service, known_keys, services
 from evenhand.engines.throttle import Endpoint, Fleet, backoff
 from evenhand.engines.wire import Completion, Fault, Wire, fault_of, is_secret_name
@@ -114,7 +114,7 @@ class HTTPEngine:
         sent = [*self._headers.items(), *(query or {}).items()]
         keys = [key, *known_keys(), *(value for name, value in sent if is_secret_name(name))]
         self._hide_keys = Redactor(keys)
-        self._redact = Redactor([*keys, *(value for _, value in sent)])
+        self._redact = Redactor([*keys, *(value for _, value in sent), *proxy_passwords()])
         self._messages = Messages(self._redact, self._hide_keys, flag, key_name)
         self._refuse_stored_keys(decoding, [model, *urls])
         self._decoding = decoding

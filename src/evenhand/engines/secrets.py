@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment
 
 SHORTEST = 8
 """Characters. Local servers take keys such as "x" or "token", which would match ordinary words."""
@@ -49,6 +51,18 @@ class Redactor:
     def found_in(self, text: str) -> bool:
         """Whether a text holds a key."""
         return self(text) != text
+
+
+def proxy_passwords() -> list[str]:
+    """Passwords in the proxies of the environment."""
+    return [p for url in getproxies_environment().values() if (p := _password(url))]
+
+
+def _password(url: str) -> str:
+    try:
+        return urlsplit(url).password or ""
+    except ValueError:
+        return ""
 
 
 def decoded(raw: bytes, most: int = 65_536) -> str:
