@@ -25,6 +25,7 @@ from evenhand.report.wording import (
     standing_sentence,
     where_sentence,
 )
+from evenhand.store.record import SystemRoleCheck
 
 SURE = Difference(-20.0, (-25.0, -15.0), (-28.0, -12.0), 0.0001, 0.001, 1.0)
 BARELY = Difference(-20.0, (-35.0, -5.0), (-41.0, 1.0), 0.001, 0.01, 1.0)
@@ -165,23 +166,23 @@ def test_extent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("placement", "expected"),
+    ("check", "expected"),
     [
         (
-            {"system_role": True, "evidence": "seen"},
+            SystemRoleCheck(True, "seen"),
             "The cue was verified to reach the model (seen)",
         ),
         (
-            {"system_role": True, "evidence": "unverified: x"},
+            SystemRoleCheck(True, "unverified: x"),
             "It could not be verified that",
         ),
-        ({"system_role": False, "evidence": "dropped"}, "The cue was sent in front of the user's"),
+        (SystemRoleCheck(False, "dropped"), "The cue was sent in front of the user's"),
     ],
 )
-def test_checks(placement: dict[str, Any], expected: str) -> None:
-    assert check_sentence(run(1), placement).startswith(expected)
-    assert check_sentence(run(1), placement).endswith("; no attempt failed.")
-    assert "; 7 attempts failed and were repeated." in check_sentence(run(1, failed=7), placement)
+def test_checks(check: SystemRoleCheck, expected: str) -> None:
+    assert check_sentence(run(1), check).startswith(expected)
+    assert check_sentence(run(1), check).endswith("; no attempt failed.")
+    assert "; 7 attempts failed and were repeated." in check_sentence(run(1, failed=7), check)
 
 
 def test_calibration() -> None:

@@ -7,8 +7,7 @@ differently.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from evenhand.analysis.subgroups import Where, find_where
 from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
 from evenhand.stats import Regions, joint_regions
+from evenhand.store.record import RunRecord
 from evenhand.store.store import Store, StoredCondition
 
 MOST_PAIRS = 200
@@ -229,9 +229,7 @@ class AuditDetails:
         evidence: pairs of answers with another outcome.
         conditions: all that was asked, with the messages as sent.
         examples: the first question of each benchmark.
-        study: as the user stated it.
-        sessions: when it was asked, with which versions, at what cost.
-        placement: how the system message reaches the model.
+        record: the study as stated, and how and when it was asked.
         folder: the run's, as the user named it.
     """
 
@@ -240,9 +238,7 @@ class AuditDetails:
     evidence: Evidence
     conditions: list[StoredCondition]
     examples: list[Item]
-    study: dict[str, Any]
-    sessions: list[dict[str, Any]]
-    placement: dict[str, Any]
+    record: RunRecord
     folder: str
 
 
@@ -259,9 +255,7 @@ def read_details(store: Store, audit: Audit) -> AuditDetails:
         evidence=find_evidence(store, grid, items, cue, defense),
         conditions=store.conditions(),
         examples=[first[name] for name in sorted(first)],
-        study=record.study.model_dump(mode="json"),
-        sessions=[asdict(session) for session in record.sessions],
-        placement=asdict(record.system_role),
+        record=record,
         folder=str(store.folder),
     )
 

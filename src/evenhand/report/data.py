@@ -91,8 +91,8 @@ _WHAT = ("benchmark", "axis", "item", "subgroup")
 _WHO = ("identity", "category", "kind", "cue", "defense")
 SCORE_COLUMNS: dict[str, type] = {
     **dict.fromkeys((*_WHAT, *_WHO), str),
-    **{"sample": int, "judge": str, "score": float, "unscored": str, "finish": str},
-    **{"attempts": int, "completion_tokens": int},
+    **{"sample": int, "judge": str, "score": float, "unscored": str},
+    **{"outcome": str, "finish": str, "attempts": int, "completion_tokens": int},
 }
 """Columns of a row a score. `judge` is the item's own scorer where no other judge is named."""
 

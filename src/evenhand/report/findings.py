@@ -145,17 +145,17 @@ def _facts(audit: Audit, details: AuditDetails | None) -> Iterator[tuple[str, st
             "Tokens",
             f"{audit.prompt_tokens:,} in prompts, {audit.completion_tokens:,} in answers",
         )
-    sessions = details.sessions if details else []
-    costs = [session["cost"] for session in sessions if session.get("cost") is not None]
+    sessions = details.record.sessions if details else ()
+    costs = [session.cost for session in sessions if session.cost is not None]
     if costs:
         yield "Cost", f"about ${sum(costs):,.2f}"
     if sessions:
-        first, last = sessions[0]["began"], sessions[-1]["ended"] or "not ended"
+        first, last = sessions[0].began, sessions[-1].ended or "not ended"
         yield "Asked", f"{_date(first)} to {_date(last)}"
         versions = {
             f"{name} {number}": None
             for session in sessions
-            for name, number in session["versions"].items()
+            for name, number in session.versions.items()
         }
         yield "Versions", ", ".join(versions)
 

@@ -116,7 +116,7 @@ def method_section(audit: Audit, details: AuditDetails, *, redact: bool = False)
         "method",
         "How it was measured, and its limits",
         [
-            wording.check_sentence(audit, details.placement),
+            wording.check_sentence(audit, details.record.system_role),
             wording.missing_sentence(audit.head),
             *_limits(audit),
         ],
@@ -174,10 +174,10 @@ def _decoding(audit: Audit, details: AuditDetails) -> Iterator[tuple[str, str]]:
     yield "How the system message is sent", audit.placement
     yield "Scorers", ", ".join(sorted({item.scorer for item in details.examples}))
     yield "Judge of safety and over-refusal", f"{audit.judge}; it never sees who asked"
-    yield "Worked examples in each prompt", str(details.study.get("shots", 0))
-    if details.study.get("limit"):
-        yield "Limit", f"{details.study['limit']} questions of each benchmark"
-    yield "Choice and order of questions", f"seed {details.study.get('seed', 0)}"
+    yield "Worked examples in each prompt", str(details.record.study.shots)
+    if audit.limit:
+        yield "Limit", f"{audit.limit} questions of each benchmark"
+    yield "Choice and order of questions", f"seed {details.record.study.seed}"
 
 
 def _missing_table(audit: Audit) -> doc.Table:
@@ -301,7 +301,7 @@ def _prompts(details: AuditDetails) -> Iterator[doc.Block]:
             title = f"Cue {c.cue}, defense {c.defense}: {kinds[c.identity.kind]}"
             messages = [(message["role"], message["content"]) for message in c.example]
             yield doc.Conversation(title, messages, open=c.identity.kind == "identity")
-    for kind, prompt in details.placement.get("prompts", {}).items():
+    for kind, prompt in details.record.system_role.prompts.items():
         title = f"The {kind} as the model read it, chat template included"
         yield doc.Conversation(title, [("prompt", _shortened(prompt))])
 
@@ -309,10 +309,11 @@ def _prompts(details: AuditDetails) -> Iterator[doc.Block]:
 def _repeat(details: AuditDetails) -> Iterator[str]:
     """The command, and the study file that it names."""
     usual = Study(model="any").model_dump(mode="json")
-    study = {"model": details.study["model"]} | {
-        name: value for name, value in details.study.items() if value != usual.get(name)
+    stated = details.record.study.model_dump(mode="json")
+    study = {"model": stated["model"]} | {
+        name: value for name, value in stated.items() if value != usual.get(name)
     }
-    if isinstance(study.get("decoding"), dict):
+    if "decoding" in study:
         study["decoding"] = {
             name: value
             for name, value in study["decoding"].items()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from evenhand import stats
 from evenhand.analysis import results
@@ -22,6 +21,7 @@ from evenhand.calibration.agreement import Calibration
 from evenhand.report.document import p_text, signed
 from evenhand.stats import is_significant
 from evenhand.stats.permutation import ALPHA
+from evenhand.store.record import SystemRoleCheck
 from evenhand.text import one_line
 
 STRONG = f"p < {ALPHA:g} after Holm"
@@ -307,12 +307,12 @@ def evidence_sentences(evidence: Evidence) -> list[str]:
     ]
 
 
-def check_sentence(audit: results.Audit, role_check: Mapping[str, Any]) -> str:
+def check_sentence(audit: results.Audit, check: SystemRoleCheck) -> str:
     """Whether the model received the cue, and how many attempts failed."""
-    evidence = one_line(str(role_check["evidence"]))
+    evidence = one_line(check.evidence)
     if "unverified" in evidence:
         text = f"It could not be verified that the cue reached the model ({evidence})"
-    elif role_check["system_role"]:
+    elif check.system_role:
         text = f"The cue was verified to reach the model ({evidence})"
     else:
         text = f"The cue was sent in front of the user's message ({evidence})"

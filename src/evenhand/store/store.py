@@ -515,18 +515,20 @@ class Store:
                 chunks.append(np.array(chunk, dtype=np.float64))
         return np.concatenate(chunks)
 
-    def every_score(self) -> Iterator[tuple[int, int, int, str, float | None, str, str, int, int]]:
+    def every_score(
+        self,
+    ) -> Iterator[tuple[int, int, int, str, float | None, str, Outcome, str, int, int]]:
         """Every judge's scores of the active cells, one row after another.
 
         Yields:
             (condition id, item id, sample, judge's name or "" for the item's own scorer, value or
-            None, reason for None, finish, attempts, completion tokens).
+            None, reason for None, outcome, finish, attempts, completion tokens).
         """
         value = value_with(self.blocked)
         with self.reading() as connection:
             yield from connection.execute(
                 f"SELECT condition, item, sample, coalesce(judge.name, ''), {value}, "
-                f"CASE WHEN {value} IS NULL THEN reason ELSE '' END, finish, "
+                f"CASE WHEN {value} IS NULL THEN reason ELSE '' END, outcome, finish, "
                 "response.attempts, response.completion_tokens FROM response "
                 "JOIN score ON score.response = response.id "
                 f"LEFT JOIN judge ON judge.id = score.judge {ACTIVE} "
