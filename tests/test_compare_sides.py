@@ -10,8 +10,8 @@ import pytest
 
 from audits import RIGHT, audit, benchmarks, biased, run, saying, write_questions
 from evenhand.analysis.compare import Arm, compare_arms
+from evenhand.audit import parse_arm
 from evenhand.cli import main
-from evenhand.cli.compare import parse_arm
 from evenhand.errors import UnknownName, UsageError
 from evenhand.stats import Spread
 from evenhand.store.record import InterimAnalysis, Session

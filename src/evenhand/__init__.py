@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from evenhand.audit import audit
+from evenhand.audit import audit, compare
 
 if TYPE_CHECKING:
     from evenhand import stats
@@ -23,6 +23,7 @@ __all__ = [
     "Study",
     "__version__",
     "audit",
+    "compare",
     "stats",
 ]
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from evenhand.errors import UsageError
 
 if TYPE_CHECKING:
-    from evenhand.analysis import Audit
+    from evenhand.analysis.compare import ArmComparison
+    from evenhand.analysis.results import Audit
     from evenhand.engines.engine import Engine
     from evenhand.judges import Judge
     from evenhand.judges.run import JudgePanel
     from evenhand.run.options import RunOptions
     from evenhand.run.recorder import Progress
     from evenhand.stats import Spread
-    from evenhand.store.record import InterimAnalysis
+    from evenhand.store.record import Blocked, InterimAnalysis
     from evenhand.store.store import Store
     from evenhand.study.plan import Plan
     from evenhand.study.study import Study
@@ -61,6 +62,60 @@ def audit(
     plan = plan_for(model, offline=options.offline)
     auditing = audit_plan(plan, Path(out), options, engine, on_progress)
     return _run(auditing)
+
+
+def compare(
+    *arms: str | Path,
+    margin: float = 2.0,
+    identities: Sequence[str] | None = None,
+    judge: str | None = None,
+    blocked: Blocked | None = None,
+) -> ArmComparison:
+    """Compare runs, or one run under several defenses, item by item; the first with the others.
+
+        evenhand.compare("runs/base", "runs/base@ignore").changes[0].bias
+
+    Args:
+        arms: "RUN", "RUN@DEFENSE" or "RUN@CUE/DEFENSE"; a run alone stands for the first cue and
+            defense of its study.
+        margin: largest difference that does not matter, in points, > 0.
+        identities: ids to compare; None for all that the arms share.
+        judge: whose scores to compare; None for the first judge of each study.
+        blocked: what blocked answers count as; None as `score --blocked` has set.
+
+    Raises:
+        EvenhandError: see `evenhand.errors`.
+    """
+    from contextlib import ExitStack
+
+    from evenhand.analysis.compare import Arm, compare_arms
+    from evenhand.run.scoring import score_run
+    from evenhand.store.store import Store
+
+    stores: dict[Path, Store] = {}
+    found = []
+    with ExitStack() as stack:
+        for text in arms:
+            folder, cue, defense = parse_arm(str(text))
+            if folder not in stores:
+                store = stores[folder] = Store.open(folder)
+                stack.callback(store.close)
+                score_run(store)
+                if blocked is not None:
+                    store.blocked = blocked
+            found.append(Arm(stores[folder], cue, defense, judge=judge))
+        return compare_arms(found, margin=margin, identities=identities)
+
+
+def parse_arm(text: str) -> tuple[Path, str | None, str | None]:
+    """Folder, cue and defense of RUN, RUN@DEFENSE or RUN@CUE/DEFENSE; None where not named."""
+    if "@" not in text or Path(text).exists():
+        return Path(text), None, None
+    folder, _, setting = text.rpartition("@")
+    if "/" in setting and not Path(folder).exists():
+        return Path(text), None, None  # an @ in a folder's name
+    cue, _, defense = setting.rpartition("/")
+    return Path(folder), cue or None, defense or None
 
 
 def plan_for(study: Study, *, offline: bool = False) -> Plan:

@@ -9,7 +9,6 @@ import io
 import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
 from html.parser import HTMLParser
 from pathlib import Path
 from zlib import crc32
@@ -17,9 +16,8 @@ from zlib import crc32
 import pytest
 from rich.console import Console
 
-from evenhand.analysis.compare import compare_arms
+import evenhand
 from evenhand.cli import app
-from evenhand.cli.compare import open_arms
 from evenhand.mitigate.reporting import card_tables, mitigation_document
 from evenhand.mitigate.results import IdentityGroup, Mitigation, SplitSizes, TrainingResult
 from evenhand.report.formats import render
@@ -92,11 +90,10 @@ def test_a_report_says_what_it_said(
 
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])
 def test_a_mitigation_says_what_it_said(runs: Path, form: str) -> None:
-    with ExitStack() as stack:
-        sides = open_arms([str(runs / "plain"), str(runs / "tuned")], stack)
-        found, unseen = (
-            compare_arms(sides, margin=2.0, identities=ids) for ids in (None, ["jewish", "man"])
-        )
+    found, unseen = (
+        evenhand.compare(runs / "plain", runs / "tuned", margin=2.0, identities=ids)
+        for ids in (None, ["jewish", "man"])
+    )
     mitigation = Mitigation(
         run="plain",
         model="openai/example",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from evenhand.analysis import MARGIN
-from evenhand.analysis.compare import Arm, compare_arms
+from evenhand.audit import compare as compare_runs
 from evenhand.cli.flags import BlockedAs, Margin
 from evenhand.cli.report import (
     OpenAfterwards,
@@ -24,9 +22,6 @@ from evenhand.report.comparison import comparison_document
 from evenhand.report.data import comparison_to_json
 from evenhand.report.formats import render
 from evenhand.report.terminal import print_document
-from evenhand.run.scoring import score_run
-from evenhand.store.record import Blocked
-from evenhand.store.store import Store
 from evenhand.study.study import split_names
 
 CompareFormat = Literal["text", "html", "json", "markdown", "latex", "png", "svg"]
@@ -70,12 +65,13 @@ def compare(
         evenhand compare runs/base runs/base@ignore runs/tuned runs/tuned@ignore
         evenhand compare runs/base runs/tuned --format html --open
     """
-    with ExitStack() as stack:
-        found = compare_arms(
-            open_arms(arms, stack, judge, blocked),
-            margin=margin,
-            identities=split_names(identity) or None,
-        )
+    found = compare_runs(
+        *arms,
+        margin=margin,
+        identities=split_names(identity) or None,
+        judge=judge,
+        blocked=blocked,
+    )
     document = comparison_document(found)
     try:
         if format in ("html", "text"):
@@ -91,35 +87,3 @@ def compare(
         elif format != "text":
             file = Path("comparison.html") if format == "html" else None
             deliver(render(document, format), out or file, show=open)
-
-
-def open_arms(
-    texts: Sequence[str],
-    stack: ExitStack,
-    judge: str | None = None,
-    blocked: Blocked | None = None,
-) -> list[Arm]:
-    """The arms that were named, each run opened once and scored; closed with the stack."""
-    stores: dict[Path, Store] = {}
-    arms = []
-    for text in texts:
-        folder, cue, defense = parse_arm(text)
-        if folder not in stores:
-            stores[folder] = Store.open(folder)
-            stack.callback(stores[folder].close)
-            score_run(stores[folder])
-            if blocked is not None:
-                stores[folder].blocked = blocked
-        arms.append(Arm(stores[folder], cue, defense, judge=judge))
-    return arms
-
-
-def parse_arm(text: str) -> tuple[Path, str | None, str | None]:
-    """Folder, cue and defense of RUN, RUN@DEFENSE or RUN@CUE/DEFENSE; None where not named."""
-    if "@" not in text or Path(text).exists():
-        return Path(text), None, None
-    folder, _, setting = text.rpartition("@")
-    if "/" in setting and not Path(folder).exists():
-        return Path(text), None, None  # an @ in a folder's name
-    cue, _, defense = setting.rpartition("/")
-    return Path(folder), cue or None, defense or None
