@@ -39,7 +39,7 @@ class StandIn:
         )
         usage = SimpleNamespace(input_tokens=20, output_tokens=7)
         choices = [] if self.no_choice else [choice]
-        return SimpleNamespace(choices=choices, model="served-1", usage=usage, time=0.5)
+        return SimpleNamespace(choices=choices, model="served-1", usage=usage, time=0.5, error=None)
 
     @property
     def api(self) -> Any:

@@ -128,13 +128,17 @@ class InspectEngine:
             text=text if text or outcome != "blocked" else None,
             thought="\n\n".join(part for part in (thoughts, inner) if part),
             outcome=outcome,
-            error="blocked by the provider" if outcome == "blocked" else "",
+            error=self._why(output) if outcome == "blocked" else "",
             finish=choice.stop_reason,
             served=one_line(output.model),
             prompt_tokens=output.usage.input_tokens if output.usage else 0,
             completion_tokens=output.usage.output_tokens if output.usage else 0,
             seconds=output.time or 0.0,
         )
+
+    def _why(self, output: Any) -> str:
+        told = getattr(output, "error", None)
+        return one_line(self._redact(f"blocked by the provider{f': {told}' if told else ''}"))
 
     def _fields(self, request: Request) -> dict[str, Any]:
         decoding = self._decoding

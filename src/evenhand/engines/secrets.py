@@ -17,6 +17,7 @@ _TELLING = 6
 """A key cut off at the end of a text is hidden from so many characters up."""
 _GAP = r"(?:[\x00-\x20\u200b]|\\+(?:u00|x)00){0,3}"
 """UTF-16 read as bytes puts NUL between letters, and a wrapped line a line break."""
+_CUT_OFF = re.compile(r"\Z|…|\.\.\.")
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
@@ -35,18 +36,15 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
-        self._pattern: re.Pattern[str] | None = None
+        self._patterns: list[tuple[re.Pattern[str], list[re.Pattern[str]]]] = []
 
     def __call__(self, text: str) -> str:
         """The text without the keys; give it whole, and shorten it afterwards."""
-        if not self._secrets:
-            return text
-        if self._pattern is None:  # most runs never need it
-            keys = "|".join(map(_spelled, self._secrets))
-            self._pattern = re.compile(
-                rf"(?:bearer(?:[\s:+'\"\\]|b'|%20)+)?(?:{keys})", re.IGNORECASE
-            )
-        return self._pattern.sub("[key]", text)
+        if self._secrets and not self._patterns:  # most runs never need them
+            self._patterns = [_patterns(secret) for secret in self._secrets]
+        for start, letters in self._patterns:
+            text = _without(text, start, letters)
+        return text
 
     def found_in(self, text: str) -> bool:
         """Whether a text holds a key."""
@@ -94,14 +92,33 @@ class LogFilter(logging.Filter):
         return True
 
 
-def _spelled(secret: str) -> str:
-    """A pattern for all the ways to write a secret; its end may be cut off at the text's end."""
-    letters = [_letter(letter) for letter in secret]
-    whole = _GAP.join(letters)
-    tail = r"(?:\Z|…|\.\.\.)"
-    for letter in reversed(letters[_TELLING:]):
-        tail = rf"(?:{_GAP}{letter}{tail}|\Z|…|\.\.\.)"
-    return rf"{whole}|{_GAP.join(letters[:_TELLING])}{tail}"
+def _patterns(secret: str) -> tuple[re.Pattern[str], list[re.Pattern[str]]]:
+    """Of the first letters of a secret, and of each of the others with what may stand before it."""
+    first = _GAP.join(_letter(letter) for letter in secret[:_TELLING])
+    bearer = r"(?:bearer(?:[\s:+'\"\\]|b'|%20)+)?"
+    rest = [re.compile(_GAP + _letter(letter), re.IGNORECASE) for letter in secret[_TELLING:]]
+    return re.compile(bearer + first, re.IGNORECASE), rest
+
+
+def _without(text: str, start: re.Pattern[str], letters: list[re.Pattern[str]]) -> str:
+    """The text without a secret, of which the end may be cut off at the text's end."""
+    kept: list[str] = []
+    at = 0
+    while match := start.search(text, at):
+        end = match.end()
+        for letter in letters:
+            if not (more := letter.match(text, end)):
+                if not _CUT_OFF.match(text, end):  # another text that begins alike
+                    end = -1
+                break
+            end = more.end()
+        if end < 0:
+            kept.append(text[at : match.start() + 1])
+            at = match.start() + 1
+        else:
+            kept.append(f"{text[at : match.start()]}[key]")
+            at = end
+    return "".join(kept) + text[at:] if kept else text
 
 
 def _letter(letter: str) -> str:
@@ -109,7 +126,6 @@ def _letter(letter: str) -> str:
     encoded = letter.encode("utf-8", "replace")
     units = letter.encode("utf-16-be", "surrogatepass").hex()
     spellings = [
-        rf"\\*{re.escape(letter)}",
         "".join(rf"\\+u{{?{units[i : i + 4]}}}?" for i in range(0, len(units), 4)),
         "".join(rf"(?:%(?:25)*|\\+x){byte:02x}" for byte in encoded),
         "".join(rf"\\+{byte:03o}" for byte in encoded),
@@ -125,4 +141,5 @@ def _letter(letter: str) -> str:
             "\ufffd{1,4}",
             r"\?",
         ]
+    spellings.append(rf"\\*{re.escape(letter)}")  # last: "&amp;" begins with "&"
     return f"(?:{'|'.join(spellings)})"
