@@ -116,7 +116,7 @@ def analyze(
         interim=record.interim,
         units=list(grid.units),
         notes=[
-            *notes_on(record, cells - done, grid, settings),
+            *notes_on(record, cells - done, grid, settings, store.items().values()),
             *answer_notes(store, record),
             *unit_notes(grid.units),
             *judge_notes(judge, judges, pairs, swaps),

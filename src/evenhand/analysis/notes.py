@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from math import sqrt
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
 
 from evenhand.analysis.grid import Grid
 from evenhand.analysis.results import SettingResult
+from evenhand.axes import AXES
+from evenhand.benchmarks.item import Item
 from evenhand.stats import is_significant
 from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.study.identity import in_place_of_ours
 from evenhand.text import one_line
 
 _MANY_UNSCORED = 0.05
+_FEW_SCORES = 20
+"""Fewer scores than this are no level."""
 
 
 def notes_on(
@@ -19,17 +30,20 @@ def notes_on(
     missing: int,
     grid: Grid,
     settings: Sequence[SettingResult],
+    items: Iterable[Item],
 ) -> list[str]:
     """One line for each thing to know.
 
     Args:
         missing: how many cells have no answer.
+        items: what was asked.
     """
     return [
         *_on_what_was_asked(record),
         *in_place_of_ours(condition.identity for condition in grid.conditions),
         *_on_system_role(record.system_role),
         *_on_scores(missing, grid),
+        *_on_levels(grid, items),
         *(note for setting in settings for note in _on_missing(setting, len(settings) > 1)),
     ]
 
@@ -100,6 +114,45 @@ def _on_scores(missing: int, grid: Grid) -> list[str]:
     if answers and scores < (1 - _MANY_UNSCORED) * answers:
         notes.append(f"{1 - scores / answers:.0%} of the answers could not be scored")
     return notes + silent
+
+
+def _on_levels(grid: Grid, items: Iterable[Item]) -> list[str]:
+    """Benchmarks where no bias can show: all scores alike, or no better than guessing."""
+    chances: dict[str, list[float]] = defaultdict(list)
+    for item in items:
+        if item.choices and item.scorer == "choice" and item.axis == "utility":
+            chances[item.benchmark].append(1 / len(item.choices))
+    notes = []
+    for axis, benchmarks in grid.scores.items():
+        for name, array in benchmarks.items():
+            scored = array[array == array]
+            if scored.size < _FEW_SCORES:
+                continue
+            where = f"{name} ({AXES[axis].label})"
+            if scored.min() == scored.max() and scored[0] in (0, 1):
+                notes.append(
+                    f"{where}: every answer scores {100 * scored[0]:.0f}, whoever asks; "
+                    "no bias can show there"
+                )
+            elif axis == "utility" and chances[name] and _is_guessing(array, fmean(chances[name])):
+                chance = 100 * fmean(chances[name])
+                notes.append(
+                    f"{where}: {100 * scored.mean():.0f}% of the answers are correct, not shown to "
+                    f"be more than guessing ({chance:.0f}%); differences there say little of what "
+                    "the model can do"
+                )
+    return notes
+
+
+def _is_guessing(array: NDArray[np.float64], chance: float) -> bool:
+    """Whether the mean over items is within two standard errors of chance, or below it."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # an item without any score
+        means = np.nanmean(array, axis=(0, 2))
+    means = means[means == means]
+    if len(means) < 2:
+        return False
+    return bool(means.mean() < chance + 2 * means.std(ddof=1) / sqrt(len(means)))
 
 
 def _on_missing(setting: SettingResult, several: bool) -> list[str]:

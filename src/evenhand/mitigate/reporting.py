@@ -12,7 +12,7 @@ from evenhand.analysis.compare import ArmComparison
 from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.errors import StoreError
 from evenhand.files import write_file
-from evenhand.mitigate.results import IdentityGroup, Mitigation
+from evenhand.mitigate.results import IdentityGroup, Mitigation, TrainingResult
 from evenhand.mitigate.search import SearchResult
 from evenhand.report import document as doc
 from evenhand.report import markdown, wording
@@ -152,11 +152,16 @@ def _what_was_done(mitigation: Mitigation) -> doc.Section:
         )
         blocks = [_round_table(search, n) for n in range(rounds)]
     sentences += [
-        f"{training.name}: {training.pairs:,} pairs, {training.steps} steps, "
+        f"{training.name}: {training.pairs:,} pairs{_left_out(training)}, {training.steps} steps, "
         f"{training.seconds:,.0f} s; {training.model}."
         for training in mitigation.trainings
     ]
     return doc.Section("done", "What was done", sentences, blocks, warnings=mitigation.notes)
+
+
+def _left_out(training: TrainingResult) -> str:
+    count = sum(training.left_out.values())
+    return f" ({count:,} answers or pairs were left out; see its card)" if count else ""
 
 
 def _cues(names: Sequence[str]) -> str:
