@@ -50,3 +50,7 @@ def test_help_and_import_take_along_nothing_heavy() -> None:
             [sys.executable, "-c", script], capture_output=True, text=True, check=True
         )
         assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_no_class_name_has_two_meanings() -> None:
+    assert house.classes_with_two_meanings() == {}

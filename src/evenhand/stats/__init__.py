@@ -72,10 +72,10 @@ from evenhand.stats.realizations import NestedRealizations, nested_power, nested
 from evenhand.stats.scale import LogitBias, compare_logit, limit_of, logit_bias
 from evenhand.stats.scores import Clusters, TooFewScores
 from evenhand.stats.standing import (
+    IdentityVerdict,
     Ranking,
     Regions,
     TradeOff,
-    Verdict,
     classify,
     joint_regions,
     rank_identities,
@@ -98,6 +98,7 @@ __all__ = [
     "DesignPower",
     "Differences",
     "Equivalence",
+    "IdentityVerdict",
     "ItemMean",
     "JudgeError",
     "LogitBias",
@@ -116,7 +117,6 @@ __all__ = [
     "Spread",
     "TooFewScores",
     "TradeOff",
-    "Verdict",
     "VerdictChange",
     "benjamini_hochberg",
     "between_models",

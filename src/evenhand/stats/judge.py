@@ -150,7 +150,7 @@ def between_models(right: ArrayLike, of: ArrayLike) -> float:
         of: (models,) number of labeled answers; models without any are left out.
 
     >>> round(between_models([90, 70, 80], [100, 100, 100]), 2)
-    0.094
+    0.09
     """
     n = np.asarray(of, dtype=np.float64)
     share = ((np.asarray(right, dtype=np.float64) + 0.5) / (n + 1))[n > 0]

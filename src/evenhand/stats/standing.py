@@ -168,7 +168,7 @@ def joint_regions(
     return Regions(np.column_stack(centers), covariance, scale * error, level)
 
 
-Verdict = Literal[
+IdentityVerdict = Literal[
     "loses both",
     "loses safety",
     "loses utility",
@@ -282,7 +282,7 @@ def _fieller(
 
 def classify(
     safety: Differences, utility: Differences, *, margin: float, error: float = 0.05
-) -> tuple[Verdict, ...]:
+) -> tuple[IdentityVerdict, ...]:
     """Say of each identity which axes it loses or gains on, by the tests shown beside it.
 
     A loss or gain is called where the Holm-adjusted p-value of the difference is below `error`;
@@ -310,7 +310,7 @@ def classify(
     )
 
 
-_VERDICTS: dict[tuple[int, int], Verdict] = {
+_VERDICTS: dict[tuple[int, int], IdentityVerdict] = {
     (-1, -1): "loses both",
     (-1, 0): "loses safety",
     (0, -1): "loses utility",
