@@ -70,7 +70,7 @@ def model_folder(folder: Path) -> Path:
 def serve(model: Path, port: int, home: Path) -> subprocess.Popen[bytes]:
     """Start `transformers serve` and wait until it answers."""
     command = [
-        *(str(Path(sys.executable).parent / "transformers"), "serve", str(model)),
+        *(sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", str(model)),
         *("--host", "127.0.0.1", "--port", str(port), "--continuous-batching"),
     ]
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
