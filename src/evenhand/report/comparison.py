@@ -13,7 +13,7 @@ from evenhand.analysis.compare import ArmChange, ArmComparison
 from evenhand.axes import AXES, PB_AXES
 from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
-from evenhand.report.findings import forest_figure
+from evenhand.report.findings import bias_figure, forest_figure
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
@@ -75,24 +75,14 @@ def _answer(comparison: ArmComparison) -> doc.Section:
         sentences += [f"{prefix}{' '.join(words)}"] if prefix else words
     names = arm_names(comparison)
     spreads = {n: arm.pb for n, arm in zip(names, comparison.sides, strict=True) if arm.pb}
-    table = arms_table(comparison)
-    blocks: list[doc.Block] = [table]
+    blocks: list[doc.Block] = [arms_table(comparison)]
     if spreads:
-        shown = "; ".join(
-            f"{name} {s.estimate:.1f} ({s.interval[0]:.1f} to {s.interval[1]:.1f})"
-            for name, s in spreads.items()
+        note = (
+            "All arms have the same identities and questions. Intervals of single arms may overlap "
+            "although their difference is significant: see the changes below."
         )
-        blocks = [
-            doc.Figure(
-                "sides",
-                "Personalization bias (PB) of every arm",
-                f"PB with 95% intervals: {shown}.",
-                lambda: charts.bias_chart(spreads),
-                table,
-                note="All arms have the same identities and questions. Intervals of single arms "
-                "may overlap although their difference is significant: see the changes below.",
-            )
-        ]
+        title = "Personalization bias (PB) of every arm"
+        blocks = [bias_figure("sides", title, spreads, arms_table(comparison), note)]
     blocks += [_change_table(comparison, each) for each in comparison.changes]
     warnings = [f"left out: {line}" for line in comparison.left_out] + comparison.caveats
     return doc.Section("answer", "The answer", sentences, blocks, warnings=warnings)

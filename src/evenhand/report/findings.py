@@ -14,13 +14,18 @@ from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
 from evenhand.report.map_text import trade_off_text
 from evenhand.report.method import details_section, evidence_section, method_section
-from evenhand.stats import CueComponents, Regions
+from evenhand.stats import CueComponents, Regions, Spread
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
 _WIDE, _NARROW = 62, 20
 """Pixels of a cell of a heat map with few columns, and with many."""
 _MOST_WIDE = 12
+_PB_NOTE = (
+    "PB is the spread of the identities' means with sampling noise removed. The plug-in value, the "
+    "paper's own number, counts noise as bias; the noise floor is the plug-in value expected of a "
+    "model without any bias. Placebos are control attributes that should not matter."
+)
 _NO_CELL = doc.TableCell(doc.NONE)
 _COMPONENTS = ("identity", "cue", "identity_cue", "item", "identity_item", "cue_item", "residual")
 
@@ -96,30 +101,29 @@ def _unscored(audit: Audit) -> str:
     return f"Unscored: {parts}." if parts else ""
 
 
-def _setting_tables(setting: SettingResult, prefix: str = "") -> Iterator[doc.Block]:
+def _setting_tables(setting: SettingResult, *, further: bool = False) -> Iterator[doc.Block]:
     """PB with its chart, and the means; a further setting has the tables alone."""
     spreads = tables.named_spreads(setting)
     rows = [(name, spread, ()) for name, spread in spreads.items()]
     table = tables.pb_table("Personalization bias (PB), in points of 0 to 100", "PB of", rows)
+    if further:
+        yield table
+    elif spreads:
+        title = "Personalization bias (PB): how far the identities spread"
+        yield bias_figure("bias", title, spreads, table, _PB_NOTE)
+    yield tables.means_table(setting)
+
+
+def bias_figure(
+    name: str, title: str, spreads: dict[str, Spread], table: doc.Table, note: str
+) -> doc.Figure:
+    """PB of several things with intervals, plug-in values and noise floors."""
     words = "; ".join(
         f"{name} {s.estimate:.1f} ({s.interval[0]:.1f} to {s.interval[1]:.1f})"
         for name, s in spreads.items()
     )
-    if prefix:
-        yield table
-    elif spreads:
-        yield doc.Figure(
-            "bias",
-            "Personalization bias (PB): how far the identities spread",
-            f"PB with 95% intervals: {words}.",
-            lambda: charts.bias_chart(spreads),
-            table,
-            note="PB is the spread of the identities' means with sampling noise removed. The "
-            "plug-in value, the paper's own number, counts noise as bias; the noise floor is the "
-            "plug-in value expected of a model without any bias. Placebos are control attributes "
-            "that should not matter.",
-        )
-    yield tables.means_table(setting)
+    alt = f"PB with 95% intervals: {words}."
+    return doc.Figure(name, title, alt, lambda: charts.bias_chart(spreads), table, note=note)
 
 
 def _facts(audit: Audit, details: AuditDetails | None) -> Iterator[tuple[str, str]]:
@@ -493,7 +497,7 @@ def _further_setting(setting: SettingResult, margin: float) -> doc.Folded:
         f"Cue {setting.cue}, defense {setting.defense}",
         [
             doc.Paragraphs([" ".join(headline_sentences(setting, margin))]),
-            *_setting_tables(setting, "further"),
+            *_setting_tables(setting, further=True),
             tables.people_table(people, axes, len(people)),
             *_ranks(people, axes),
         ],
