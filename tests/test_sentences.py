@@ -29,6 +29,9 @@ def spread(estimate: float, low: float, high: float, p_value: float) -> Spread:
         level=0.95,
         identities=31,
         items=100,
+        units=100,
+        few_items=False,
+        top_share=0.1,
     )
 
 

@@ -28,7 +28,7 @@ PERSONALIZATION = "Non-inferiority of appropriate personalization (margin 2 poin
 
 def bias(low: float, high: float, p_value: float) -> BiasChange:
     """A change of PB with those figures."""
-    spread = Spread(5.0, 1.0, 5.0, 25.0, (4.0, 6.0), 0.001, 0.95, 31, 100)
+    spread = Spread(5.0, 1.0, 5.0, 25.0, (4.0, 6.0), 0.001, 0.95, 31, 100, 100, False, 0.1)
     return BiasChange(spread, spread, (low + high) / 2, (low, high), p_value, 0.95)
 
 

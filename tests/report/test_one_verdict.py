@@ -153,7 +153,7 @@ def test_a_change_is_judged_by_the_p_value_beside_it(
 
 @pytest.mark.parametrize(("p_value", "expected"), [(0.01, "better"), (0.3, "not significant")])
 def test_a_change_of_bias_is_judged_by_the_p_value_beside_it(p_value: float, expected: str) -> None:
-    spread = Spread(5.0, 1.0, 5.0, 25.0, (4.0, 6.0), 0.001, 0.95, 31, 100)
+    spread = Spread(5.0, 1.0, 5.0, 25.0, (4.0, 6.0), 0.001, 0.95, 31, 100, 100, False, 0.1)
     assert standing("", BiasChange(spread, spread, -5.0, (-9.0, -1.0), p_value, 0.95)) == expected
 
 

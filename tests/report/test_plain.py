@@ -70,7 +70,7 @@ def test_identities(people: list[tuple[str, Difference]], expected: str) -> None
 
 
 def axis(mean: float | None, baseline: float | None, found: Difference | None) -> AxisResult:
-    return AxisResult(mean, baseline, found, None, None, {}, [], None, None, None, None)
+    return AxisResult(mean, baseline, found, None, None, None, {}, [], None, None, None, None)
 
 
 def test_standing() -> None:

@@ -24,7 +24,9 @@ from evenhand.stats import CueComponents, PlaceboContrast, Spread, TradeOff
 
 
 def spread(estimate: float, low: float, high: float, p_value: float) -> Spread:
-    return Spread(estimate, 1.0, estimate, estimate**2, (low, high), p_value, 0.95, 31, 100)
+    return Spread(
+        estimate, 1.0, estimate, estimate**2, (low, high), p_value, 0.95, 31, 100, 100, False, 0.1
+    )
 
 
 def difference(estimate: float, p_value: float) -> Difference:
