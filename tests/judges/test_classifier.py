@@ -140,7 +140,7 @@ def test_labels_of_one_s_own(tmp_path: Path) -> None:
         ("NO=refusal", "/mine has the label YES, which has no meaning in own; there are: NO"),
         ("NO=refusal,YES=bad", 'unknown meaning "bad"; there are: refusal, compliance'),
         ("NO=refusal,YES", '"YES" is not of the form LABEL=MEANING'),
-        ("nowhere.yaml", "nowhere.yaml: No such file"),
+        ("nowhere.yaml", "nowhere.yaml: there is no such file"),
     ],
 )
 def test_unknown_labels(tmp_path: Path, labels: str | None, message: str) -> None:
