@@ -11,6 +11,7 @@ import pytest
 
 from evenhand import RunOptions, audit
 from evenhand.analysis import Audit, analyze
+from evenhand.analysis.grid import AxisScores
 from evenhand.analysis.judges import KnownError, correct
 from evenhand.calibration.agreement import Agreement, Calibration, shipped_calibration
 from evenhand.engines.mock import MockEngine
@@ -113,14 +114,16 @@ SECOND = KnownError(JudgeError(0.95, 0.99, 300, 300), "two")
 
 def test_benchmarks_with_judges_of_unlike_errors_are_corrected_each() -> None:
     rng = np.random.default_rng(0)
-    scores = {
-        "a": (rng.random((5, 200, 1)) < 0.7).astype(float),
-        "b": (rng.random((5, 300, 1)) < 0.4).astype(float),
-    }
+    scores = AxisScores(
+        {
+            "a": (rng.random((5, 200, 1)) < 0.7).astype(float),
+            "b": (rng.random((5, 300, 1)) < 0.4).astype(float),
+        }
+    )
     errors = {("safety", "a"): FIRST, ("safety", "b"): SECOND}
     found = correct("safety", scores, None, errors, 0.95)
     assert found is not None
-    alone = [correct("safety", {name: scores[name]}, None, errors, 0.95) for name in ("a", "b")]
+    alone = [correct("safety", scores.only(name), None, errors, 0.95) for name in ("a", "b")]
     means = [each.mean for each in alone if each]
     assert found.mean == pytest.approx(sum(means) / 2)
     assert found.labels == "one; two"
@@ -137,7 +140,7 @@ def test_the_combined_interval_covers_the_truth() -> None:
     rng = np.random.default_rng(1)
     covered, rounds = 0, 400
     for _ in range(rounds):
-        errors, scores, truth = {}, {}, []
+        errors, scores, truth = {}, AxisScores(), []
         for name, share, se, sp, size in (("a", 0.8, 0.93, 0.85, 300), ("b", 0.5, 0.9, 0.95, 200)):
             seen_se = rng.binomial(250, se) / 250
             seen_sp = rng.binomial(150, sp) / 150
