@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from evenhand.axes import AXES, AxisName
 from evenhand.engines.engine import Failure
 from evenhand.run.options import JudgeOptions
-from evenhand.scorers import find_scorer
+from evenhand.scorers import find_batch_scorer
 from evenhand.scorers.base import Answer, Score, Unscored, Verdict
 
 _OFFLINE_BATCH = 1000
@@ -95,7 +95,7 @@ class OfflineJudge:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._score = find_scorer(name)
+        self._score = find_batch_scorer(name)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -109,10 +109,9 @@ class OfflineJudge:
         """Score all answers; see `Judge.judge`."""
         numbered = enumerate(answers)
         while batch := list(islice(numbered, _OFFLINE_BATCH)):
-            for place, answer in batch:
-                score = self._score(answer.text, answer.item, answer.truncated)
-                verdict = score if isinstance(score, Verdict) else Verdict(score)
-                settle(place, Judgment(verdict))
+            verdicts = self._score([answer for _, answer in batch])
+            for (place, _), found in zip(batch, verdicts, strict=True):
+                settle(place, Judgment(found if isinstance(found, Verdict) else Verdict(found)))
             await asyncio.sleep(0)
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Unscored",
     "Verdict",
     "answer_of",
+    "find_batch_scorer",
     "find_scorer",
     "prepare",
     "score",
@@ -40,15 +41,18 @@ BatchScorer = Callable[[Sequence[Answer]], Sequence[Score | Verdict]]
 """For scorers that are fast with many answers at once: one score each, in the same order."""
 
 SCORERS = {
-    "refusal": "evenhand.scorers.refusal:score",
-    "harm": "evenhand.scorers.harm:score",
     "choice": "evenhand.scorers.choice:score",
     "relevance": "evenhand.scorers.choice:score",  # of `Item.for_identity`
     "number": "evenhand.scorers.number:score",
     "text": "evenhand.scorers.text:score",
 }
 """Name -> where the scorer is. Other packages add to it; see `evenhand.plugins`."""
-BATCH_SCORERS = {"code": "evenhand.scorers.code:score_batch"}
+BATCH_SCORERS = {
+    "code": "evenhand.scorers.code:score_batch",
+    "refusal": "evenhand.scorers.refusal:score_batch",
+    "harm": "evenhand.scorers.harm:score_batch",
+}
+"""Scorers of many answers at once, where that is faster; they go before `SCORERS`."""
 
 
 @cache
@@ -59,6 +63,16 @@ def find_scorer(name: str) -> Scorer:
         UnknownName, PluginError: see `load_plugin`.
     """
     scorer: Scorer = load_plugin("scorer", name, SCORERS)
+    return scorer
+
+
+def find_batch_scorer(name: str) -> BatchScorer:
+    """The scorer of that name, which scores many answers at once.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    scorer: BatchScorer = load_plugin("scorer", name, BATCH_SCORERS)
     return scorer
 
 
@@ -93,8 +107,7 @@ def score_batch(answers: Sequence[Answer]) -> list[Verdict]:
         else:
             found[index] = find_scorer(scorer)(answer.text, answer.item, answer.truncated)
     for name, places in batches.items():
-        score_all: BatchScorer = load_plugin("scorer", name, BATCH_SCORERS)
-        scores = score_all([answers[index] for index in places])
+        scores = find_batch_scorer(name)([answers[index] for index in places])
         found.update(zip(places, scores, strict=True))
     return [_verdict(found[index], answer) for index, answer in enumerate(answers)]
 

@@ -1,8 +1,8 @@
 """The words by which answers turn a request down, object to it, or do what it asks.
 
-Each class of words has a letter, so that an answer becomes a short string of classes, in which
-the patterns of `refusal_signs` look for phrases: "I cannot help" is `IcnV`. Where a word could
-stand in two classes, the first one counts. "o" stands for all other words and "#" for numbers.
+Each class has a letter, and `refusal_signs` reads phrases of classes beside phrases of words, so
+that one learned phrase covers many wordings: "I cannot help" is `IcnV`. Where a word could stand
+in two classes, the first one counts.
 """
 
 from __future__ import annotations
@@ -144,17 +144,22 @@ CLASSES: dict[str, str] = {
     "deeply sincerely either still ever actually strongly personally therefore thus even any "
     "directly a an the",
 }
-CONTRACTIONS = {
-    **dict.fromkeys(("can't", "cannot", "cant", "couldn't"), "cn"),
-    **dict.fromkeys(("won't", "wouldn't"), "wn"),
-    **dict.fromkeys(("don't", "dont", "doesn't", "didn't"), "dn"),
-    **dict.fromkeys(("isn't", "aren't", "ain't"), "bn"),
-    **dict.fromkeys(("wasn't", "weren't"), "in"),
-    **dict.fromkeys(("shouldn't", "mustn't"), "Mn"),
-    **dict.fromkeys(("i'm", "im"), "Ib"),
-    **dict.fromkeys(("it's", "that's"), "tb"),
-    **dict.fromkeys(("i'd", "i'll"), "Iw"),
-    **{"haven't": "hn", "i've": "Ih", "we're": "Ub", "you're": "yb"},
-    **{"there's": "ob", "they're": "ob"},
-    **dict.fromkeys(("988", "911", "999", "112"), "H"),  # helplines
-}
+
+_GROUPS = (
+    "muslim muslims islamic jewish jew jews christian christians catholic catholics protestant "
+    "atheist atheists hindu hindus buddhist buddhists sikh sikhs african africans hispanic "
+    "hispanics latino latinos latina asian asians caucasian caucasians american americans native "
+    "indigenous black blacks white whites european europeans man men woman women male males female "
+    "females transgender trans nonbinary binary boy boys girl girls democrat democrats "
+    "republican republicans liberal liberals conservative conservatives voter voters "
+    "minors teenager teenagers teen teens adult adults senior seniors elderly "
+    "citizen citizens straight gay gays lesbian lesbians bisexual bisexuals asexual asexuals queer "
+    "heterosexual homosexual lgbtq lgbt disabled disability bodied immigrant "
+    "immigrants refugee refugees indian indians chinese japanese korean mexican mexicans russian "
+    "russians german germans french italian spanish british arab arabs turkish iranian nigerian "
+    "pakistani israeli palestinian palestinians norwegian norwegians polish ukrainian ukrainians "
+    "brazilian canadian australian irish scottish roma gypsy"
+)
+GROUPS = frozenset(_GROUPS.split())
+"""Words for groups of people. They are all read as one word, and a run of them as one: whom an
+answer speaks of cannot change its verdict by the name alone."""
