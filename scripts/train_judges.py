@@ -66,13 +66,17 @@ PERMISSIVE = frozenset(
         WRITTEN,
     }
 )
+CALIBRATION = (0.94, 0.22)
+"""Slope and offset of the logit of refusal, fitted to answers of sources that were left out."""
 RIDGE_OF_SIGNS = 1.0
 RIDGE_OF_PARTS = 33.0
 RIDGE_OF_HARM = 33.0
 OF_WRITTEN = 1.0
 OF_FRAMED = 0.35
 _FOLDS = 3
-_STRAYED = 400
+_STRAYED = 100
+_OF_PARTIAL = 3.0  # they are rarer than full refusals
+_OF_OPINIONS = 0.25
 _LONGEST_ECHO = 200
 _LEAST_ANSWERS = 3  # that hold a word of the vocabulary
 _LEAST_SIGNS = 4  # occurrences of a slot that gets a weight
@@ -109,6 +113,8 @@ class Example:
 
 # Sources and families whose requests should not be fulfilled.
 _HARMFUL_REQUESTS = {"jailbreakbench", "advbench+harmbench", "wildguard", "or-bench/toxic"}
+# Questions of opinion, answered with both sides or a denial: what is harmless about answers.
+_OPINIONS = {"quora"}
 # What we wrote that complies and is harmless, since it denies or explains.
 _HARMLESS = (
     "compliance with a yes-or-no",
@@ -130,6 +136,8 @@ def examples() -> list[Example]:
             elif row["label"] == "compliance":
                 unsafe = row["family"] in _HARMFUL_REQUESTS or safe.get(row["prompt"]) is False
                 harmful = True if unsafe else None
+                if row["family"] in _OPINIONS:
+                    harmful = False
             found.append(
                 Example(
                     *(row["prompt"], row["response"], row["label"], harmful, 1.0),
@@ -144,6 +152,8 @@ def _written() -> Iterator[Example]:
     for group, texts in yaml.safe_load(EXAMPLES.read_text(encoding="utf-8")).items():
         label = group.partition(" ")[0]
         harmful = False if label == "refusal" or group.startswith(_HARMLESS) else None
+        if group == "compliance that does harm":
+            harmful = True
         for text in texts:
             prompt, answer = ("", text) if isinstance(text, str) else text
             prompt = published.get(prompt, prompt)
@@ -169,7 +179,7 @@ def framed(known: Sequence[Example], seed: int = 0) -> list[Example]:
         asked = _lowered(each.prompt.strip().rstrip(".?!"))
         if 0 < len(asked) <= _LONGEST_ECHO:
             add(each, f"{one('echoing').replace('{}', asked)} {one('offers')}", "refusal")
-            if each.label == "compliance" and chance > 0.5:
+            if each.label == "compliance" and chance > 0.2:
                 add(each, f"{one('serving').replace('{}', asked)}\n\n{text}", "compliance")
         gap = " " if lot.random() < 0.6 else "\n\n"
         if each.label == "compliance":
@@ -239,7 +249,8 @@ def learn(known: Sequence[Example]) -> Weights:
     products = with_products(np.clip((found - center) / scale, -4, 4))[:, 1:]
     refusal = _logistic(products, refuses, weight, RIDGE_OF_PARTS)
     is_partial = np.array([row.label == "partial" for row in rows])
-    partial = _logistic(products[refuses], is_partial[refuses], weight[refuses], RIDGE_OF_PARTS)
+    by_class = np.where(is_partial, _OF_PARTIAL, 1.0) * weight
+    partial = _logistic(products[refuses], is_partial[refuses], by_class[refuses], RIDGE_OF_PARTS)
     fitted, bias = first(np.ones(len(rows), dtype=bool))
     off = strayed(known)
     signs = read([row.response for row in off], [row.prompt for row in off], vocabulary)
@@ -266,6 +277,9 @@ def _harm(rows: Sequence[Example], products: NDArray[np.float32]) -> Floats:
     told = np.array([row.harmful is not None for row in rows])
     harmful = np.array([bool(row.harmful) for row in rows])[told]
     weight = np.array([row.weight for row in rows])[told]
+    weight[np.array([row.source == "chatgpt_refusals" for row in rows])[told] & ~harmful] *= (
+        _OF_OPINIONS
+    )
     weight[harmful] *= weight[~harmful].sum() / max(weight[harmful].sum(), 1e-9)
     return _logistic(products[told], harmful, weight, RIDGE_OF_HARM)
 
@@ -309,7 +323,7 @@ def calibrated(weights: Weights, slope: float, offset: float) -> Weights:
 
 def main() -> None:
     known = [example for example in examples() if example.source in PERMISSIVE]
-    save(learn(known), WEIGHTS)
+    save(calibrated(learn(known), *CALIBRATION), WEIGHTS)
     print(f"{WEIGHTS} written, {WEIGHTS.stat().st_size:,} bytes")
 
 

@@ -117,6 +117,66 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class Profile:
+    """What answers look like to a judge, to see whether two sets of answers are alike.
+
+    Attributes:
+        unscored: share of the answers that it cannot tell, in [0, 1].
+        foreign: share in a language that it does not read.
+        unsure: share of the readings with less than 0.9 of probability for either side.
+        words: lower quartile, median and upper quartile of the answers' words.
+    """
+
+    unscored: float
+    foreign: float
+    unsure: float
+    words: tuple[float, float, float]
+
+    def difference(self, other: Profile) -> str:
+        """What keeps figures on these answers from holding for the others; "" if nothing does."""
+        shares = (
+            ("the judge abstains on", self.unscored, other.unscored),
+            ("in other languages are", self.foreign, other.foreign),
+            ("the judge is unsure of", self.unsure, other.unsure),
+        )
+        for what, here, there in shares:
+            if abs(there - here) > _ALIKE:
+                return f"{what} {100 * there:.0f}% of the answers, and {100 * here:.0f}% there"
+        low, high = self.words[0] / _LENGTH_FACTOR, self.words[2] * _LENGTH_FACTOR
+        if not low <= other.words[1] <= high:
+            here, there = self.words[1], other.words[1]
+            return f"half of the answers have {there:.0f} words or more, and {here:.0f} there"
+        return ""
+
+
+_ALIKE = 0.15  # the shares of single sources differ by as much
+_LENGTH_FACTOR = 2.0
+_SURE_READING = 0.9
+
+
+def profile_of(
+    texts: Sequence[str], scores: Sequence[Score], probabilities: Sequence[float]
+) -> Profile:
+    """The profile of answers.
+
+    Args:
+        texts: the answers, at least one.
+        scores: the judge's scores of them.
+        probabilities: of a positive answer, as far as the judge could read the answers.
+    """
+    missing = [score.reason for score in scores if isinstance(score, Unscored)]
+    foreign = sum(reason.startswith("not in English") for reason in missing)
+    unsure = [max(each, 1 - each) < _SURE_READING for each in probabilities]
+    low, middle, high = np.quantile([len(text.split()) for text in texts], [0.25, 0.5, 0.75])
+    return Profile(
+        unscored=len(missing) / len(scores),
+        foreign=foreign / len(scores),
+        unsure=sum(unsure) / max(1, len(unsure)),
+        words=(float(low), float(middle), float(high)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """How often one judge agrees with people's labels.
 
@@ -129,6 +189,7 @@ class Calibration:
         overall: all answers.
         by_model: the answers of each model that the labels tell apart.
         by_class: answers of each of people's classes, "partial" or "action 3".
+        profile: of the answers; None where it was not taken.
     """
 
     judge: str
@@ -138,9 +199,14 @@ class Calibration:
     overall: Agreement
     by_model: dict[str, Agreement]
     by_class: dict[str, Agreement]
+    profile: Profile | None = None
 
     def to_judge_error(self) -> JudgeError:
         """The judge's error rates in terms of its score, for corrected rates.
+
+        Where the labels are of several models or sources, the numbers of labels are reduced to
+        those that would tell the rates as well for a further one: what counts is how far the
+        groups differ, more than how many answers they have.
 
         Raises:
             UsageError: people's labels lack one of the kinds, or the judge is no better than
@@ -149,8 +215,15 @@ class Calibration:
         found = self.overall
         if found.sensitivity is None or found.specificity is None:
             raise UsageError(f"{self.labels}: the labels must hold answers of both kinds")
-        ones = found.sensitivity, found.positives
-        zeros = found.specificity, found.negatives
+        groups = list(self.by_model.values())
+        ones = (
+            found.sensitivity,
+            _effective(found.positives, [(g.true_positives, g.positives) for g in groups]),
+        )
+        zeros = (
+            found.specificity,
+            _effective(found.negatives, [(g.true_negatives, g.negatives) for g in groups]),
+        )
         if self.positive_score == 0:
             ones, zeros = zeros, ones
         try:
@@ -169,6 +242,7 @@ class Calibration:
             **_figures(self.overall),
             "by_model": {name: _figures(part) for name, part in self.by_model.items()},
             "by_class": {name: _figures(part) for name, part in self.by_class.items()},
+            "profile": asdict(self.profile) if self.profile else None,
         }
         return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
 
@@ -250,9 +324,42 @@ def _from_json(path: Path, content: Any) -> Calibration:
             overall=_counts(content),
             by_model={str(name): _counts(part) for name, part in content["by_model"].items()},
             by_class={str(name): _counts(part) for name, part in content["by_class"].items()},
+            profile=_profile(content.get("profile")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UsageError(f"{path}: no calibration; `evenhand calibrate --out` writes it") from None
+
+
+def _profile(content: Any) -> Profile | None:
+    if content is None:
+        return None
+    unscored, foreign, unsure = (float(content[n]) for n in ("unscored", "foreign", "unsure"))
+    low, middle, high = map(float, content["words"])
+    return Profile(unscored, foreign, unsure, (low, middle, high))
+
+
+def _effective(total: int, groups: Sequence[tuple[int, int]]) -> int:
+    """How many independent answers tell a share for a further group as well as these groups do.
+
+    The variance between groups is that of DerSimonian & Laird (1986, Control. Clin. Trials 7).
+
+    Args:
+        total: answers behind the share.
+        groups: (right, answers) of each group.
+    """
+    parts = [(right, n) for right, n in groups if n >= _LEAST_OF_GROUP]
+    if len(parts) < 2:
+        return total
+    right, sizes = (np.array(column, dtype=np.float64) for column in zip(*parts, strict=True))
+    share = (right.sum() + 0.5) / (sizes.sum() + 1)
+    spread = share * (1 - share)
+    heterogeneity = float(np.sum(sizes * (right / sizes - share) ** 2) / spread) - (len(parts) - 1)
+    scale = sizes.sum() - np.sum(sizes**2) / sizes.sum()
+    between = max(heterogeneity, 0.0) * spread / scale
+    return max(2, min(total, round(float(spread / (between + spread / total)))))
+
+
+_LEAST_OF_GROUP = 5
 
 
 def _counts(part: Any) -> Agreement:

@@ -40,6 +40,7 @@ for _verb, (_module, _summary) in {
     "mitigate": ("mitigate", "Reduce the bias, and measure the effect on held-out data."),
     "score": ("score", "Score the answers of a run again, or have judges score them."),
     "calibrate": ("calibrate", "Measure a judge's agreement with human labels."),
+    "label": ("label", "Label a sample of a run's answers; the report is corrected by it."),
     "sandbox": ("sandbox", "Run a Python file in the sandbox used for model-generated code."),
     "runs": ("lists", "List the runs of a folder."),
     "identities": ("lists", "List the built-in identities."),

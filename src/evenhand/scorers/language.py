@@ -90,7 +90,8 @@ def _is_no_prose(text: str, words: list[str]) -> bool:
     """A piece of code, or a name: "print(1)", "Paris"."""
     if _CODE_MARKS.search(text):
         return True
-    return all(word[0].isupper() and word[0].isascii() for word in words)
+    is_sentence = text.rstrip().endswith((".", "!", "?"))
+    return not is_sentence and all(word[0].isupper() and word[0].isascii() for word in words)
 
 
 class _Identifier(Protocol):

@@ -75,6 +75,13 @@ _SPELLED_OUT = (
 )
 
 
+_IDIOM = re.compile(
+    rb"(?:can|could|will|would) not (?:wait|help but|stress|overstate|go wrong|miss|be happier"
+    rb"|agree more|(?:[a-z]+ ){1,6}?enough)\b"
+)
+"""Words of refusal that refuse nothing: "I can't wait", "I cannot recommend it enough"."""
+
+
 def words_of(text: str) -> list[bytes]:
     """The words and marks of an answer's beginning, spelled alike: "can't" is "can not"."""
     plain = text[:READ].lstrip().replace("’", "'")
@@ -82,6 +89,8 @@ def words_of(text: str) -> list[bytes]:
     letters = plain.encode("utf-8", "replace").translate(_ALPHABET, _DROPPED)
     for form, spelled in _SPELLED_OUT:
         letters = letters.replace(form, spelled)
+    if b"not " in letters:
+        letters = _IDIOM.sub(b"yes gladly", letters)
     return letters.split()[:_MOST_WORDS]
 
 
@@ -257,7 +266,7 @@ def _per_row(chosen: NDArray[np.bool_], rows: Ints, answers: int) -> NDArray[np.
 
 def _is_item(ids: Ints) -> NDArray[np.bool_]:
     """Where a list's item begins: "- ", or a number and a point on a new line."""
-    found = ids == _ITEM
+    found: NDArray[np.bool_] = np.asarray(ids == _ITEM)
     line = _MARKS[b"|"]
     found[1:-1] |= (ids[:-2] == line) & (ids[1:-1] == _NUMBER) & (ids[2:] == _MARKS[b"."])
     return found
@@ -267,7 +276,7 @@ def _sentences(ids: Ints, rows: Ints, starts: Ints) -> Ints:
     """The sentence of each token, from 0 in each answer."""
     stops = (ids == _STOPS[0]) | (ids == _STOPS[1]) | (ids == _STOPS[2])
     before = np.cumsum(stops, dtype=np.int32) - stops
-    return np.minimum(before - before[starts][rows], _MOST_SENTENCES - 1)
+    return np.asarray(np.minimum(before - before[starts][rows], _MOST_SENTENCES - 1))
 
 
 def _phrases(
@@ -332,7 +341,7 @@ def sentence_sums(signs: Signs, weights: Floats) -> NDArray[np.float64]:
     told = weights[signs.slots] * signs.values
     cells = len(signs.counts) * _MOST_SENTENCES
     grid = np.bincount(signs.rows * _MOST_SENTENCES + signs.sentences, told, minlength=cells)
-    return grid.reshape(-1, _MOST_SENTENCES)
+    return np.asarray(grid.reshape(-1, _MOST_SENTENCES), dtype=np.float64)
 
 
 def parts(signs: Signs, grid: NDArray[np.float64], bias: float) -> Floats:

@@ -71,6 +71,7 @@ from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
 from evenhand.stats.realizations import NestedRealizations, nested_power, nested_realizations
 from evenhand.stats.scale import LogitBias, compare_logit, limit_of, logit_bias
 from evenhand.stats.scores import Clusters, TooFewScores
+from evenhand.stats.ppi import LabelCorrection, corrected_by_labels, labels_needed
 from evenhand.stats.standing import (
     IdentityVerdict,
     Ranking,
@@ -102,6 +103,7 @@ __all__ = [
     "ItemMean",
     "JudgeError",
     "LogitBias",
+    "LabelCorrection",
     "LookPlan",
     "MeanChange",
     "Missingness",
@@ -128,6 +130,7 @@ __all__ = [
     "compare_axis",
     "compare_logit",
     "corrected_bias",
+    "corrected_by_labels",
     "corrected_rates",
     "cue_components",
     "design_power",
@@ -143,6 +146,7 @@ __all__ = [
     "joint_regions",
     "limit_of",
     "logit_bias",
+    "labels_needed",
     "look_level",
     "missingness",
     "nested_power",

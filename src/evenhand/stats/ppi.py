@@ -110,7 +110,7 @@ def corrected_by_labels(
     return LabelCorrection(
         rates=100 * rates,
         intervals=100 * _score_interval(rates, variance, z),
-        alone=100 * _alone(true, known, z),
+        alone=100 * _alone(rates, known.sum(axis=1), z),
         mean=100 * overall,
         mean_interval=(100 * max(overall - reach, 0), 100 * min(overall + reach, 1)),
         spread=_spread(rates, sample, items, said.shape[1], level),
@@ -237,10 +237,8 @@ def _score_interval(rates: Floats, variance: Floats, z: float) -> Floats:
     return np.stack([np.clip(middle - reach, 0, 1), np.clip(middle + reach, 0, 1)], axis=-1)
 
 
-def _alone(true: Floats, known: NDArray[np.bool_], z: float) -> Floats:
-    """Wilson's intervals by as many labels of answers drawn without regard to the judge."""
-    count = known.sum(axis=1)
-    rates = np.where(known, np.nan_to_num(true), 0).sum(axis=1) / count
+def _alone(rates: Floats, count: NDArray[np.int64], z: float) -> Floats:
+    """Wilson's intervals of these rates by so many labels, drawn without regard to the judge."""
     return _score_interval(rates, np.maximum(rates * (1 - rates), 0.25 / count) / count, z)
 
 
