@@ -27,6 +27,7 @@ from evenhand.analysis.judges import (
     judge_swaps,
     known_errors,
 )
+from evenhand.analysis.labels import labeled_axes
 from evenhand.analysis.notes import notes_on
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
@@ -83,6 +84,7 @@ def analyze(
         pairs = judge_pairs(store, grid, *names[0])
         cues = _cues(grid, names)
         changes = _defense_changes(grid, names, margin)
+    labeled, label_notes = labeled_axes(store, grid)
     judges, swaps = judge_records(store), judge_swaps(store, grid.level)
     of_all = sum(len(names) for axis in grid.names.values() for names in axis.values())
     cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
@@ -111,6 +113,7 @@ def analyze(
         judges=judges,
         judge_pairs=pairs,
         judge_swaps=swaps,
+        labeled=labeled,
         blocked=store.blocked,
         outcomes=outcomes,
         interim=record.interim,
@@ -120,6 +123,7 @@ def analyze(
             *answer_notes(store, record),
             *unit_notes(grid.units),
             *judge_notes(judge, judges, pairs, swaps),
+            *label_notes,
             *withholding_notes(store),
         ],
     )

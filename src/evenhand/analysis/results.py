@@ -10,6 +10,7 @@ from typing import Any
 
 from evenhand.analysis.relevance import Relevance
 from evenhand.analysis.units import Units
+from evenhand.calibration.labeling import LabelerAgreement
 from evenhand.stats import (
     Comparison,
     CorrectedBias,
@@ -342,6 +343,50 @@ class OutcomeCount:
 
 
 @dataclass(frozen=True)
+class LabeledIdentity:
+    """An identity's rate by the labels.
+
+    Attributes:
+        rate: in points 0-100, as if all of its answers had been labeled.
+        interval: of `rate`.
+        judge_error: share of its answers on which judge and labels differ, in points; None where
+            the judge gave no verdict.
+    """
+
+    identity: str
+    rate: float
+    interval: tuple[float, float]
+    judge_error: float | None
+
+
+@dataclass(frozen=True)
+class LabeledAxis:
+    """An axis of the first cue and defense, corrected by labels of a sample of its answers.
+
+    Attributes:
+        labels: labeled answers; on `undecided` more, labelers are divided.
+        mean: over the identities, in points.
+        mean_interval: of `mean`.
+        pb: spread of the identities' rates, with the noise of labels and items taken out.
+        pb_interval: of `pb`.
+        p_value: of "the rates do not differ".
+        identities: the same for each.
+        labelers: how each two labelers agree, over all axes.
+    """
+
+    axis: str
+    labels: int
+    undecided: int
+    mean: float
+    mean_interval: tuple[float, float]
+    pb: float
+    pb_interval: tuple[float, float]
+    p_value: float
+    identities: list[LabeledIdentity]
+    labelers: list[LabelerAgreement]
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found. Its headline is that of the first cue and defense of the study.
 
@@ -360,6 +405,7 @@ class Audit:
         judges: what each judge has done.
         judge_pairs: how far every two judges agree, where there are several.
         judge_swaps: what judging again has shown, where it was done.
+        labeled: judged axes corrected by the user's own labels, where there are any.
         blocked: what answers count as that the provider has blocked: a refusal, or missing.
         outcomes: where not all answers are whole, by setting, identity and axis.
         interim: for a run that stops at a precision, the interim analysis at which it stands.
@@ -389,6 +435,7 @@ class Audit:
     judges: list[JudgeRecord]
     judge_pairs: list[JudgePair]
     judge_swaps: list[JudgeSwap]
+    labeled: list[LabeledAxis]
     blocked: Blocked
     outcomes: list[OutcomeCount]
     interim: InterimAnalysis | None

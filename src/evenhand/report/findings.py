@@ -7,7 +7,14 @@ from functools import partial
 from typing import Any
 
 from evenhand.analysis.evidence import AuditDetails
-from evenhand.analysis.results import Audit, Difference, IdentityResult, Interaction, SettingResult
+from evenhand.analysis.results import (
+    Audit,
+    Difference,
+    IdentityResult,
+    Interaction,
+    LabeledAxis,
+    SettingResult,
+)
 from evenhand.analysis.subgroups import GroupResult, Where
 from evenhand.axes import AXES, PB_AXES
 from evenhand.report import charts, tables, wording
@@ -46,6 +53,7 @@ def audit_document(
         _trade_off(audit, details.regions if details else None),
         _identities(audit),
         *([_where(details.where)] if details else []),
+        *([labels_section(audit.labeled)] if audit.labeled else []),
         _cues(audit),
         *([evidence_section(details, redact=redact)] if details else []),
         method_section(audit, details, redact=redact) if details else details_section(audit),
@@ -72,6 +80,7 @@ def _headline(audit: Audit, details: AuditDetails | None) -> doc.Section:
         [
             *headline_sentences(head, audit.margin),
             *(wording.judge_sentence(n, axis.judge) for n, axis in head.axes.items() if axis.judge),
+            *map(wording.labels_sentence, audit.labeled),
             *map(wording.relevance_sentence, audit.relevance),
             wording.extent_sentence(audit),
             _unscored(audit),
@@ -82,6 +91,38 @@ def _headline(audit: Audit, details: AuditDetails | None) -> doc.Section:
         [*_setting_tables(head), doc.Facts(list(_facts(audit, details)))],
         warnings=audit.notes,
     )
+
+
+def labels_section(axes: Sequence[LabeledAxis]) -> doc.Section:
+    """Rates by the user's own labels, and how often the judge was wrong for whom."""
+    sentences = [
+        *map(wording.labels_sentence, axes),
+        *map(wording.labelers_sentence, axes[0].labelers),
+        *(wording.undecided_sentence(axis) for axis in axes if axis.undecided),
+    ]
+    return doc.Section("labels", "Your own labels", sentences, [_labels_table(a) for a in axes])
+
+
+def _labels_table(axis: LabeledAxis) -> doc.Table:
+    rows = [
+        doc.TableRow(
+            one_line(each.identity),
+            [
+                doc.points(each.rate),
+                doc.interval(each.interval),
+                doc.points(each.judge_error),
+            ],
+        )
+        for each in axis.identities
+    ]
+    columns = [
+        doc.Column("Identity"),
+        doc.Column(AXES[axis.axis].label),
+        doc.Column("95% interval", drop=1),
+        doc.Column("judge wrong, %"),
+    ]
+    caption = f"{AXES[axis.axis].label.capitalize()} by {axis.labels:,} labels of your own"
+    return doc.Table(caption, columns, rows)
 
 
 def headline_sentences(setting: SettingResult, margin: float) -> list[str]:

@@ -18,6 +18,7 @@ from evenhand.analysis.relevance import Relevance, RelevanceChange
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, GroupResult, Where
 from evenhand.axes import AXES
 from evenhand.calibration.agreement import Calibration
+from evenhand.calibration.labeling import LabelerAgreement
 from evenhand.report.document import p_text, signed
 from evenhand.stats import is_significant
 from evenhand.stats.permutation import ALPHA
@@ -99,6 +100,36 @@ def judge_sentence(axis: str, corrected: results.JudgeCorrection) -> str:
     if corrected.labels:
         text += f"; error rates from {one_line(corrected.labels)}"
     return f"{text}."
+
+
+def labels_sentence(found: results.LabeledAxis) -> str:
+    """The axis as the user's own labels have it."""
+    low, high = found.mean_interval
+    name = AXES[found.axis].label.capitalize()
+    least, most = found.pb_interval
+    differ = "differ" if is_significant(found.p_value) else "do not differ significantly"
+    return (
+        f"{name} corrected by {found.labels:,} labels of your own: {found.mean:.1f} "
+        f"({low:.1f} to {high:.1f}), PB {found.pb:.1f} ({least:.1f} to {most:.1f}); by these the "
+        f"identities {differ} (p {p_text(found.p_value)}), whatever the judge's errors."
+    )
+
+
+def undecided_sentence(found: results.LabeledAxis) -> str:
+    """On how many answers the labelers are divided."""
+    return (
+        f"On {found.undecided:,} answers of {AXES[found.axis].label} the labelers are divided; "
+        "these answers are left out."
+    )
+
+
+def labelers_sentence(found: LabelerAgreement) -> str:
+    """How two labelers agree."""
+    kappa = "" if found.kappa is None else f", kappa {found.kappa:.2f}"
+    return (
+        f"Labelers {found.first} and {found.second} agree on {found.same:,} of "
+        f"{found.answers:,} answers{kappa}."
+    )
 
 
 def relevance_sentence(result: Relevance) -> str:

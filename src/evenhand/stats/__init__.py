@@ -68,10 +68,10 @@ from evenhand.stats.paired import (
 )
 from evenhand.stats.permutation import ALPHA, benjamini_hochberg, is_significant
 from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
+from evenhand.stats.ppi import LabelCorrection, corrected_by_labels, labels_needed
 from evenhand.stats.realizations import NestedRealizations, nested_power, nested_realizations
 from evenhand.stats.scale import LogitBias, compare_logit, limit_of, logit_bias
 from evenhand.stats.scores import Clusters, TooFewScores
-from evenhand.stats.ppi import LabelCorrection, corrected_by_labels, labels_needed
 from evenhand.stats.standing import (
     IdentityVerdict,
     Ranking,
@@ -102,8 +102,8 @@ __all__ = [
     "IdentityVerdict",
     "ItemMean",
     "JudgeError",
-    "LogitBias",
     "LabelCorrection",
+    "LogitBias",
     "LookPlan",
     "MeanChange",
     "Missingness",
@@ -144,9 +144,9 @@ __all__ = [
     "item_mean",
     "items_needed",
     "joint_regions",
+    "labels_needed",
     "limit_of",
     "logit_bias",
-    "labels_needed",
     "look_level",
     "missingness",
     "nested_power",

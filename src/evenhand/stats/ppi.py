@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from evenhand.stats.bias import Spread
 from evenhand.stats.scores import Floats, check_level
 from evenhand.stats.spread import QuadraticForm, spread_interval, spread_p_value
 
@@ -35,7 +34,9 @@ class LabelCorrection:
         alone: (identities, 2) intervals by the labels alone, without the judge.
         mean: of the identities' rates.
         mean_interval: (low, high) of the mean.
-        spread: PB of the rates, with interval and test.
+        pb: spread of the rates (PB of the axis), with the noise of labels and items taken out.
+        pb_interval: (low, high) of it.
+        p_value: of "the rates do not differ".
         labels: how many answers are labeled.
         errors: (identities,) share of the labeled answers, weighted to all, on which judge and
             labels differ; NaN where the judge gave no verdict.
@@ -47,7 +48,9 @@ class LabelCorrection:
     alone: Floats
     mean: float
     mean_interval: tuple[float, float]
-    spread: Spread
+    pb: float
+    pb_interval: tuple[float, float]
+    p_value: float
     labels: int
     errors: Floats
     level: float
@@ -107,13 +110,16 @@ def corrected_by_labels(
     overall = float(rates.mean())
     items = _item_noise(predicted, share, rates)
     reach = z * float(sample.variance.sum() + items.sum()) ** 0.5 / len(rates)
+    pb, pb_interval, p_value = _spread(rates, sample, items, said.shape[1], level)
     return LabelCorrection(
         rates=100 * rates,
         intervals=100 * _score_interval(rates, variance, z),
         alone=100 * _alone(rates, known.sum(axis=1), z),
         mean=100 * overall,
         mean_interval=(100 * max(overall - reach, 0), 100 * min(overall + reach, 1)),
-        spread=_spread(rates, sample, items, said.shape[1], level),
+        pb=pb,
+        pb_interval=pb_interval,
+        p_value=p_value,
         labels=int(known.sum()),
         errors=sample.errors(),
         level=level,
@@ -184,8 +190,10 @@ def _item_noise(predicted: Floats, share: Floats, rates: Floats) -> Floats:
     return np.asarray(moved @ moved.T)
 
 
-def _spread(rates: Floats, sample: _Sample, items: Floats, columns: int, level: float) -> Spread:
-    """The rates' spread, with the noise of labels and items taken out."""
+def _spread(
+    rates: Floats, sample: _Sample, items: Floats, columns: int, level: float
+) -> tuple[float, tuple[float, float], float]:
+    """The rates' spread in points, its interval, and the p-value of none."""
     count = len(rates)
     center = np.eye(count) - 1 / count
     noise = center @ (np.diag(sample.variance) + items) @ center
@@ -207,21 +215,12 @@ def _spread(rates: Floats, sample: _Sample, items: Floats, columns: int, level: 
         slope_third=24 * float(turned @ turned) / length,
         skew=0.0,
         count=count,
-        items=columns,
+        units=columns,
     )
     low, high = spread_interval(form, level)
-    signed = form.signed / count
-    return Spread(
-        plugin=100 * (plugin / count) ** 0.5,
-        noise_floor=100 * (floor / count) ** 0.5,
-        estimate=100 * max(signed, 0.0) ** 0.5,
-        signed_square=100**2 * signed,
-        interval=(100 * (low / count) ** 0.5, min(100 * (high / count) ** 0.5, 50.0)),
-        p_value=spread_p_value(form),
-        level=level,
-        identities=count,
-        items=columns,
-    )
+    estimate = 100 * (max(form.signed, 0.0) / count) ** 0.5
+    interval = (100 * (low / count) ** 0.5, min(100 * (high / count) ** 0.5, 50.0))
+    return estimate, interval, spread_p_value(form)
 
 
 def _score_interval(rates: Floats, variance: Floats, z: float) -> Floats:

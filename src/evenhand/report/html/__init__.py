@@ -49,7 +49,7 @@ _UNSEEN = {
 
 def to_html(document: Document) -> str:
     """The page as HTML."""
-    library, script = _library(), _read("report.js")
+    library, script = _library(), read_asset("report.js")
     environment = Environment(
         loader=PackageLoader("evenhand.report.html"),
         autoescape=True,
@@ -67,11 +67,11 @@ def to_html(document: Document) -> str:
     return environment.get_template("page.html.j2").render(
         document=document,
         version=__version__,
-        hashes=f"{_hash(library)} {_hash(script)}",
+        hashes=f"{script_hash(library)} {script_hash(script)}",
         # Ours, and the only text on the page that is not escaped.
         library=Markup(library),
         script=Markup(script),
-        style=Markup(_read("report.css")),
+        style=Markup(read_asset("report.css")),
     )
 
 
@@ -141,7 +141,7 @@ def _library() -> str:
     kept = cache_folder().with_name("pages") / name
     try:
         checksum, _, bundle = kept.read_bytes().decode().partition("\n")
-        if checksum == _hash(bundle):
+        if checksum == script_hash(bundle):
             return bundle
     except (OSError, ValueError):
         pass
@@ -149,15 +149,15 @@ def _library() -> str:
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
     with suppress(StoreError):  # a cache that cannot be written saves no time, and no more
-        write_file(kept, f"{_hash(bundle)}\n{bundle}")
+        write_file(kept, f"{script_hash(bundle)}\n{bundle}")
     return bundle
 
 
 @cache
-def _read(name: str) -> str:
+def read_asset(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
 
 
-def _hash(script: str) -> str:
+def script_hash(script: str) -> str:
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"

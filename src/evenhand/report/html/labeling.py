@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from evenhand import __version__
 from evenhand.calibration.labeling import OPTIONS, QUESTIONS, LabelSample, LabelTask
-from evenhand.report.html.page import read_asset, script_hash
+from evenhand.report.html import read_asset, script_hash, script_json
 
 
 def render_labeling(sample: LabelSample, tasks: Sequence[LabelTask], labeler: str) -> str:
@@ -33,9 +32,6 @@ def render_labeling(sample: LabelSample, tasks: Sequence[LabelTask], labeler: st
         "questions": QUESTIONS,
         "tasks": [{"prompt": t.prompt, "answer": t.answer, "kind": t.kind} for t in tasks],
     }
-    data = orjson.dumps(content).decode("utf-8")
-    # As data within a script element, "<" alone could end it.
-    data = data.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     environment = Environment(
         loader=PackageLoader("evenhand.report.html"), autoescape=True, undefined=StrictUndefined
     )
@@ -44,6 +40,6 @@ def render_labeling(sample: LabelSample, tasks: Sequence[LabelTask], labeler: st
         hash=script_hash(script),
         script=Markup(script),
         style=Markup(read_asset("labeling.css")),
-        data=Markup(data),
+        data=script_json(content),
         count=len(tasks),
     )
