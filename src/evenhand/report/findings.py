@@ -109,7 +109,7 @@ def _labels_table(axis: LabeledAxis) -> doc.Table:
             one_line(each.identity),
             [
                 doc.points(each.rate),
-                doc.interval(each.interval),
+                doc.interval(each.interval, sign=False),
                 doc.points(each.judge_error),
             ],
         )
