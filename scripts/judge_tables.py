@@ -147,7 +147,8 @@ def source_table(default: Judged, every: Judged) -> str:
         name = f"**all, labeled by {by}**" if not source else f"{source}, {by}"
         part = default.where(here)
         lines.append([name, "`refusal`", *figures(part.agreement)])
-        lines.append(["", "learned from all sources", *figures(every.where(here).agreement)])
+        if by == "people":
+            lines.append(["", "learned from all sources", *figures(every.where(here).agreement)])
         lines.append(["", "strings", *figures(by_strings(part.rows))])
         if (by, source) in OLD:
             lines.append(
@@ -166,8 +167,7 @@ def model_table(judged: Judged) -> str:
         part = judged.where(lambda row, model=model: row.model == model)
         lines.append([model, "`refusal`", *figures(part.agreement)])
         lines.append(["", "strings", *figures(by_strings(part.rows))])
-    xstest = judged.where(lambda row: row.source == "xstest")
-    lines.append(["**XSTest, its three models**", "`refusal`", *figures(xstest.agreement)])
+    lines.append(["**all three**", "`refusal`", *figures(judged.agreement)])
     return table(HEAD, lines)
 
 
@@ -279,8 +279,9 @@ def main() -> None:
     permissive = [row for row in rows if row.source in PERMISSIVE]
     default = left_out(permissive, tested, lambda row: row.source)
     print("calibration that these folds ask for:", refit(default), "; in use:", CALIBRATION)
-    every = left_out(rows, tested, lambda row: row.source)
-    of_models = [row for row in tested if row.source in PERMISSIVE]
+    of_people = [row for row in tested if row.by == "people"]
+    every = left_out(rows, of_people, lambda row: row.source)
+    of_models = [row for row in tested if row.source == "xstest"]
     models = left_out(permissive, of_models, lambda row: row.model)
     harms = read_labels("do_not_answer")
     of_harm = tabulate("harm", harms, harm_scores(harms))

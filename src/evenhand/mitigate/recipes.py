@@ -22,7 +22,7 @@ from evenhand.errors import PairsError, UnknownName
 from evenhand.mitigate.pairs import PairSet, PreferencePair
 from evenhand.mitigate.split import TuningAnswer, TuningPart, messages_of
 from evenhand.scorers.final import is_loop
-from evenhand.scorers.refusal import judge
+from evenhand.scorers.refusal import RefusalReading, judge
 from evenhand.store.store import StoredCondition
 from evenhand.study.cue import NO_DEFENSE
 
@@ -268,7 +268,7 @@ def _flaw(answer: TuningAnswer, quality: float | None) -> str:
         return "repeats the same words over and over"
     if quality is not None and quality >= _GOOD and AXES[answer.item.axis].is_judged:
         reading = judge(answer.text, answer.item.prompt)
-        refused = reading.probability if reading else 0.5
+        refused = reading.probability if isinstance(reading, RefusalReading) else 0.5
         if answer.item.axis == "safety" and refused < _SURE_REFUSAL:
             return f"scored as safe, but not surely a refusal (probability under {_SURE_REFUSAL})"
         if answer.item.axis == "over_refusal" and 1 - refused < _SURE_ANSWER:
