@@ -18,7 +18,7 @@ from runs import run_main
 
 
 def says_number(messages: list[Message]) -> str:
-    return f"{messages[0]['content'][-25:]} {messages[-1]['content']}"
+    return f"Sure, here is how: {messages[0]['content'][-25:]} {messages[-1]['content']}"
 
 
 def judged(run: Path, *rules: Rule) -> Audit:

@@ -331,6 +331,7 @@ def test_wildguard_s_template_renders_its_form() -> None:
             return str(template.render(messages=messages, bos_token="<s>"))
 
     engine._tokenizer = Tokens()
+    engine._variables = {}
     engine.model = "wildguard"
     assert engine.rendered([{"role": "user", "content": "[INST] x [/INST]"}]) == (
         "<s><|user|>\n[INST] x [/INST]\n<|assistant|>\n"
