@@ -19,7 +19,7 @@ from evenhand.report.latex import to_latex
 from evenhand.report.markdown import to_markdown
 from evenhand.report.terminal import print_document
 from evenhand.report.wording import standing
-from evenhand.stats import BiasChange, MeanChange, Spread, TradeOff
+from evenhand.stats import BiasChange, MeanChange, PlaceboContrast, Spread, TradeOff
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,19 @@ def test_verdicts_are_those_of_the_stars(found: Audit) -> None:
         else:
             assert verdict in ("inconclusive", "within margin")
     assert shown >= 1
+
+
+@pytest.mark.parametrize("p_value", [0.001, 0.4])
+def test_what_placebos_do_as_well_is_no_headline(found: Audit, p_value: float) -> None:
+    contrast = PlaceboContrast(5.0, 4.8, 0.9, 0.8, (0.0, 3.0), p_value, 0.95, 31, 14)
+    head = dataclasses.replace(found.head, beyond_placebo=contrast, placebo_pb=found.pb)
+    document = audit_document(dataclasses.replace(found, settings=[head, *found.settings[1:]]))
+    first, second = document.sections[0].sentences[:2]
+    if p_value < 0.05:
+        assert first.startswith("The model does not treat all users alike")
+        assert second.startswith("Identity adds")
+    else:
+        assert first.startswith("Identities do not change the answers significantly more than")
 
 
 @pytest.mark.parametrize("interval", [(-1.0, 1.0), (-0.96, 0.99), (-0.99, 0.95)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -15,6 +16,7 @@ from evenhand.report.wording import (
     category_sentence,
     cue_sentence,
     placebo_sentence,
+    population_sentences,
     relevance_sentence,
     shift_sentence,
     trade_off_sentence,
@@ -73,6 +75,18 @@ def test_a_shift_is_told_where_there_is_one(estimate: float, p_value: float) -> 
     if text:
         size = f"{estimate:+.1f} ".replace("-0.0 ", "+0.0 ")
         assert f"changes utility by {size}points" in text
+
+
+def test_few_items_and_topics_are_told() -> None:
+    pb = spread(5.0, 3.0, 7.0, 0.001)
+    assert population_sentences(pb, topics=False) == []
+    assert population_sentences(None, topics=True) == []
+    few = dataclasses.replace(pb, few_items=True, top_share=0.62, units=14)
+    (sentence,) = population_sentences(few, topics=False)
+    assert sentence.startswith("Few questions carry the bias: 5% of them have 62% of the influence")
+    first, second = population_sentences(few, topics=True)
+    assert "topics like these (14 of them)" in first
+    assert second.startswith("Few topics carry the bias")
 
 
 def test_placebos() -> None:

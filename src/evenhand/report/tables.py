@@ -79,6 +79,7 @@ def named_spreads(setting: SettingResult) -> dict[str, Spread]:
     """What the headline shows, from top to bottom."""
     spreads = {
         "both axes": setting.pb,
+        "both axes, these topics": setting.pb_these_topics,
         **{AXES[name].label: axis.pb for name, axis in setting.axes.items()},
         "placebos": setting.placebo_pb,
     }

@@ -55,6 +55,27 @@ def verdict(pb: stats.Spread | None, margin: float) -> str:
     )
 
 
+def population_sentences(pb: stats.Spread | None, *, topics: bool) -> list[str]:
+    """To what the interval extends, and how many questions carry the bias.
+
+    Args:
+        topics: whether it is for topics like these, rather than items of the same topics.
+    """
+    sentences = []
+    if pb and topics:
+        sentences.append(
+            f"The intervals are for topics like these ({pb.units:,} of them); PB for further "
+            "questions on the same topics is shown beside it."
+        )
+    if pb and pb.few_items:
+        unit = "topics" if topics else "questions"
+        sentences.append(
+            f"Few {unit} carry the bias: 5% of them have {pb.top_share:.0%} of the influence on "
+            "PB, so its lower limit is resampled."
+        )
+    return sentences
+
+
 def shift_sentence(axis: str, shift: results.Difference) -> str:
     """What stating an identity does to a mean; empty if that is not significant."""
     if not is_significant(shift.p_value):
