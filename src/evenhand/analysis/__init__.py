@@ -27,8 +27,8 @@ from evenhand.analysis.judges import (
     judge_swaps,
     known_errors,
 )
-from evenhand.analysis.labels import labeled_axes
 from evenhand.analysis.notes import notes_on
+from evenhand.analysis.own_labels import labeled_axes
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting

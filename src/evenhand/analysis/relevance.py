@@ -18,7 +18,7 @@ from evenhand.benchmarks.item import Item, letters_by_identity
 from evenhand.stats import item_mean
 from evenhand.store.store import Store
 
-CellKey = tuple[str, str, str]
+RelevanceCell = tuple[str, str, str]
 """Benchmark, item and identity."""
 
 
@@ -79,7 +79,7 @@ def relevance_of(store: Store) -> list[Relevance]:
 
 
 def relevance_change(
-    before: Mapping[CellKey, float], after: Mapping[CellKey, float], *, margin: float
+    before: Mapping[RelevanceCell, float], after: Mapping[RelevanceCell, float], *, margin: float
 ) -> RelevanceChange | None:
     """Compare the scores of two sides, as `relevance_scores` gives them.
 
@@ -105,7 +105,7 @@ def relevance_change(
     )
 
 
-def relevance_scores(store: Store, cue: str, defense: str) -> dict[CellKey, float]:
+def relevance_scores(store: Store, cue: str, defense: str) -> dict[RelevanceCell, float]:
     """Scores under a cue and a defense, in points; a cell's samples averaged."""
     items = _items(store)
     if not items:
@@ -113,7 +113,7 @@ def relevance_scores(store: Store, cue: str, defense: str) -> dict[CellKey, floa
     people = {
         c.id: c.identity.id for c in store.conditions() if (c.cue, c.defense) == (cue, defense)
     }
-    values: dict[CellKey, list[float]] = defaultdict(list)
+    values: dict[RelevanceCell, list[float]] = defaultdict(list)
     for condition, item, _, value in store.scores():
         if int(condition) in people and int(item) in items and value == value:
             what = items[int(item)]
@@ -166,7 +166,7 @@ def _items(store: Store) -> dict[int, Item]:
     return {n: item for n, item in store.items().items() if item.axis == "relevance"}
 
 
-def _by_item(scores: Mapping[CellKey, float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _by_item(scores: Mapping[RelevanceCell, float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """The mean of each item, in the order of their names."""
     by_item: dict[tuple[str, str], list[float]] = defaultdict(list)
     for (benchmark, name, _), value in scores.items():

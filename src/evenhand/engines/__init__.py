@@ -92,7 +92,7 @@ def _unknown(model: str) -> UsageError:
     """What to say of a name that no engine goes by: the nearest one, or how names begin."""
     prefix, slash, name = model.partition("/")
     known = engine_names()
-    if prefix in known or get_close_matches(prefix.casefold(), known, n=1, cutoff=0.8):
+    if prefix in known or get_close_matches(prefix.casefold(), known, n=1, cutoff=0.7):
         shown = [p if p in _ALONE else f"{p}/{name or 'MODEL'}" for p in known]
         return UnknownName("model", model, shown)
     whole = model if name or not slash else prefix
