@@ -271,9 +271,9 @@ class _HeldOutTest:
 
     def _plan(self, defenses: Sequence[Defense]) -> Plan:
         plan = plan_for_test(plan_again(self.audit, self.cues, defenses), self.split)
-        wanted = self.options.relevance
-        if wanted is None:
-            wanted = study_of(self.audit).model != "organism"
+        asks_relevance = self.options.relevance
+        if asks_relevance is None:
+            asks_relevance = study_of(self.audit).model != "organism"
         present = {item.benchmark for item in self.audit.items().values()}
-        more = load("relevance") if wanted and "relevance" not in present else []
+        more = load("relevance") if asks_relevance and "relevance" not in present else []
         return replace(plan, items=(*plan.items, *more))

@@ -215,8 +215,8 @@ def write_whole(path: Path, content: dict[str, Any]) -> None:
 def _write(files: TrainingFiles, job: TrainingJob, rows: str) -> None:
     if files.job.exists():
         found = read_job(files.out)
-        told = {"version": job.version, "left_out": job.left_out, "balance": job.balance}
-        if found.model_copy(update=told) != job:
+        informative = {"version": job.version, "left_out": job.left_out, "balance": job.balance}
+        if found.model_copy(update=informative) != job:
             raise TrainingError(f"{files.out} holds another training; take a new folder")
         return
     if files.out.is_file() or (files.out.exists() and any(files.out.iterdir())):

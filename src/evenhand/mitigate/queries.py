@@ -37,7 +37,7 @@ class QueryLoop:
     Args:
         options: how to ask; the cost limit is for all plans together.
         on_progress: called after every write, with the title of the step; with None for what is
-            told before anything is asked.
+            announced before anything is asked.
         engine: what answers for the audited model, instead of the engine of its name.
 
     Attributes:
@@ -76,15 +76,15 @@ class QueryLoop:
     def announce(self, text: str, answers: int, like: Store) -> None:
         """Tell what comes and what it may cost, if its answers are like those of a run."""
         price, tallies = self._options.price, like.tallies().values()
-        told = f"{text}: at most {answers:,} answers"
+        message = f"{text}: at most {answers:,} answers"
         if price is not None:
             cost = price.cost(
                 sum(tally.prompt_tokens for tally in tallies),
                 sum(tally.completion_tokens for tally in tallies),
             )
             each = cost / max(1, sum(tally.responses for tally in tallies))
-            told += f", about ${answers * each:,.2f}"
-        self._on_progress(told, None)
+            message += f", about ${answers * each:,.2f}"
+        self._on_progress(message, None)
 
     async def ask(self, title: str, plan: Plan, store: Store) -> None:
         """Ask what the store has no answer for yet, and score it.

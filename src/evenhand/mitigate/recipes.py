@@ -84,7 +84,7 @@ def make_pairs(
         usable = [pair for pair in data if not part.holds_out(pair.question)]
         left_out = Counter({"repeats a question of the test part": len(data) - len(usable)})
         if clean:
-            distinct = _without_near_copies(usable, lambda p: p.question, _told)
+            distinct = _without_near_copies(usable, lambda p: p.question, _all_but_question)
             left_out["nearly the same pair as another"] = len(usable) - len(distinct)
             usable = distinct
         pairs = _personalized(plain, usable, part.conditions, rng, most, several)
@@ -290,7 +290,7 @@ def _without_near_copies(
     return kept
 
 
-def _told(pair: PreferencePair) -> Hashable:
+def _all_but_question(pair: PreferencePair) -> Hashable:
     """All of a pair but its question."""
     before = tuple(message["content"] for message in pair.messages[:-1])
     return before, _words(pair.chosen), _words(pair.rejected)

@@ -79,7 +79,7 @@ class Mitigation:
         out: folder of all that follows.
         margin: losses of so many points do not matter.
         parts: what was tuned on and what was tested on.
-        search: of the defense; None where it was named, or not wanted.
+        search: of the defense; None where it was named, or none is used.
         defense: id of the defense in use; empty for none.
         trainings: of each recipe.
         relevance: of each condition, by its name; empty where it was not asked.
@@ -110,8 +110,8 @@ class Mitigation:
 
     def group(self, people: IdentityPart, cue: str | None = None) -> ArmComparison | None:
         """The comparison for some identities, under a cue; the first cue where none is named."""
-        wanted = cue or self.groups[0].cue
-        found = (g.comparison for g in self.groups if (g.people, g.cue) == (people, wanted))
+        chosen = cue or self.groups[0].cue
+        found = (g.comparison for g in self.groups if (g.people, g.cue) == (people, chosen))
         return next(found, None)
 
 

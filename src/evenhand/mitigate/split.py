@@ -203,8 +203,8 @@ def split_run(store: Store, *, seed: int | None = None, unit: Unit | None = None
     stored = store.document(_META)
     if stored is not None:
         found = validate(Split, stored, str(store.folder))
-        for name, wanted in (("seed", seed), ("unit", unit)):
-            if wanted is not None and wanted != getattr(found, name):
+        for name, value in (("seed", seed), ("unit", unit)):
+            if value is not None and value != getattr(found, name):
                 raise UsageError(
                     f"{store.folder} was split with {name} {getattr(found, name)}, which cannot "
                     "change once something was tuned on it; leave it out, or start a new audit"

@@ -87,7 +87,7 @@ def train(out: Path, on_progress: Callable[[TrainingProgress], None] = lambda _:
     resume = last_checkpoint(files.checkpoints)
     resumed_from = checkpoint_step(resume) if resume else 0
     started = time.monotonic()
-    with _told(files):
+    with _explained(files):
         trainer = _trainer(job, files, Watch(on_progress))
         try:
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -167,7 +167,7 @@ def _write_curves(
 
 
 @contextmanager
-def _told(files: TrainingFiles) -> Iterator[None]:
+def _explained(files: TrainingFiles) -> Iterator[None]:
     """Say in one line what a training can founder on, and what is kept."""
     try:
         yield
