@@ -11,6 +11,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from evenhand.analysis.answers import answer_notes, count_outcomes
+from evenhand.analysis.conclusion import yardstick_of
 from evenhand.analysis.grid import (
     AxisScores,
     Grid,
@@ -21,6 +22,7 @@ from evenhand.analysis.grid import (
 )
 from evenhand.analysis.judges import (
     KnownError,
+    judge_doubts,
     judge_notes,
     judge_pairs,
     judge_records,
@@ -31,8 +33,9 @@ from evenhand.analysis.notes import notes_on
 from evenhand.analysis.own_labels import labeled_axes
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
-from evenhand.analysis.setting import analyze_setting
+from evenhand.analysis.setting import analyze_setting, with_conclusion
 from evenhand.analysis.units import UnitChoice, unit_notes
+from evenhand.axes import PB_AXES
 from evenhand.run.withholding import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
 from evenhand.store.store import Store, Tally
@@ -86,6 +89,18 @@ def analyze(
         changes = _defense_changes(grid, names, margin)
     labeled, label_notes = labeled_axes(store, grid)
     judges, swaps = judge_records(store), judge_swaps(store, grid.level)
+    doubts = judge_doubts(judge, pairs, swaps)
+    settings = [
+        with_conclusion(
+            setting,
+            margin=margin,
+            doubts=doubts,
+            yardstick=yardstick_of(
+                setting.pb, _sizes_in_pb(grid), grid.samples, record.study.limit
+            ),
+        )
+        for setting in settings
+    ]
     of_all = sum(len(names) for axis in grid.names.values() for names in axis.values())
     cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
     done = sum(count["done"] for count in counts.values())
@@ -127,6 +142,12 @@ def analyze(
             *withholding_notes(store),
         ],
     )
+
+
+def _sizes_in_pb(grid: Grid) -> dict[str, int]:
+    return {
+        name: len(names) for axis in PB_AXES for name, names in grid.names.get(axis, {}).items()
+    }
 
 
 def _counts(

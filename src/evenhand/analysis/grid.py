@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
 
@@ -74,6 +74,7 @@ class Grid:
         scores: axis -> benchmark -> (conditions, items, samples).
         answered: the same shape: whether there is an answer, be it scored or not.
         units: what the items of each benchmark belong to.
+        chance: axis and benchmark -> mean score of guessing, in points, where items have options.
         judge: number in the store of the judge whose scores these are.
     """
 
@@ -85,6 +86,7 @@ class Grid:
     scores: dict[str, AxisScores]
     answered: dict[str, dict[str, NDArray[np.bool_]]]
     units: Sequence[Units] = ()
+    chance: Mapping[tuple[str, str], float] = field(default_factory=dict)
     judge: int = OWN
 
     def rows(self, cue: str, defense: str, kind: str) -> list[int]:
@@ -158,6 +160,11 @@ def _read_grid(
     clusters, units = find_units(
         {at: [items[i] for i in ids] for at, ids in by_benchmark.items()}, choice
     )
+    chance = {
+        at: 100 * float(np.mean([1 / len(items[i].choices) for i in ids]))
+        for at, ids in by_benchmark.items()
+        if all(items[i].scorer == "choice" and items[i].choices for i in ids)
+    }
     for (axis, benchmark), ids in by_benchmark.items():
         position = _lookup({item_id: n for n, item_id in enumerate(ids)})
         mine = np.isin(item, ids)
@@ -178,7 +185,7 @@ def _read_grid(
     in_order: dict[str, AxisScores] = {
         axis: scores[axis] for axis in AVERAGED_AXES if axis in scores
     }
-    return Grid(conditions, sizes, names, samples, level, in_order, answered, units, number)
+    return Grid(conditions, sizes, names, samples, level, in_order, answered, units, chance, number)
 
 
 def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]:

@@ -11,6 +11,7 @@ from itertools import combinations
 from math import hypot
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evenhand.analysis.grid import AxisScores, Grid, clusters_of, if_enough, mean_of, read_grid
 from evenhand.analysis.results import (
@@ -248,7 +249,11 @@ def _who(own: str, judge: str, item: Item) -> str:
 
 
 def correct(
-    axis: str, scores: AxisScores, pb: Spread | None, errors: KnownErrors, level: float
+    axis: str,
+    scores: Mapping[str, NDArray[np.float64]],
+    pb: Spread | None,
+    errors: KnownErrors,
+    level: float,
 ) -> JudgeCorrection | None:
     """The mean and the spread of an axis as a perfect judge would have them.
 
@@ -267,32 +272,32 @@ def correct(
         return None
     labels = "; ".join(dict.fromkeys(error.labels for error in each if error.labels))
     if len(set(each)) == 1:
-        rate, interval = _corrected(scores, mean, each[0].error, level)
+        rate, interval, fits = _corrected(scores, mean, each[0].error, level)
         bias = corrected_bias(pb, each[0].error) if pb else None
-        return JudgeCorrection(rate, interval, bias, labels)
+        return JudgeCorrection(rate, interval, bias, labels, fits)
     parts = []
     for name, error in known.items():
-        alone = scores.only(name)
+        alone = {name: scores[name]}
         judged = mean_of(alone)
         if error is None or judged is None:
             return None
         parts.append(_corrected(alone, judged, error.error, level))
-    middle = sum(rate for rate, _ in parts) / len(parts)
-    down = hypot(*(rate - low for rate, (low, _) in parts)) / len(parts)
-    up = hypot(*(high - rate for rate, (_, high) in parts)) / len(parts)
+    middle = sum(rate for rate, _, _ in parts) / len(parts)
+    down = hypot(*(rate - low for rate, (low, _), _ in parts)) / len(parts)
+    up = hypot(*(high - rate for rate, (_, high), _ in parts)) / len(parts)
     interval = max(middle - down, 0.0), min(middle + up, 100.0)
-    return JudgeCorrection(middle, interval, None, labels)
+    return JudgeCorrection(middle, interval, None, labels, all(fits for _, _, fits in parts))
 
 
 def _corrected(
-    scores: AxisScores, mean: float, error: JudgeError, level: float
-) -> tuple[float, tuple[float, float]]:
+    scores: Mapping[str, NDArray[np.float64]], mean: float, error: JudgeError, level: float
+) -> tuple[float, tuple[float, float], bool]:
     rates = corrected_rates(mean, _effective_items(scores, mean / 100), error, level=level)
     low, high = rates.interval
-    return float(rates.rate), (float(low), float(high))
+    return float(rates.rate), (float(low), float(high)), bool(np.all(rates.fits))
 
 
-def _effective_items(scores: AxisScores, mean: float) -> int:
+def _effective_items(scores: Mapping[str, NDArray[np.float64]], mean: float) -> int:
     """How many independent answers tell the mean as well: all identities share the items."""
     per_item = [np.nanmean(array, axis=(0, 2)) for array in scores.values()]
     items = sum(len(means) for means in per_item)
@@ -301,3 +306,25 @@ def _effective_items(scores: AxisScores, mean: float) -> int:
     variance = sum(means.var(ddof=1) / len(means) for means in per_item) / len(per_item) ** 2
     binomial = mean * (1 - mean)
     return max(1, min(items, round(binomial / variance))) if variance > 0 else items
+
+
+def judge_doubts(
+    judge: str, pairs: list[JudgePair], swaps: list[JudgeSwap]
+) -> dict[str, list[str]]:
+    """By axis, why this judge's scores cannot be trusted for differences between identities.
+
+    Agreement that depends on the identity says that one of two judges errs by it, and not which.
+    """
+    doubts: dict[str, list[str]] = {}
+    for pair in pairs:
+        if judge in (pair.first, pair.second) and is_significant(
+            min(1.0, 2 * min(pair.agreement_p, pair.difference_p))
+        ):
+            why = f"how often {pair.first} and {pair.second} agree depends on the identity"
+            doubts.setdefault(pair.axis, []).append(why)
+    for check in swaps:
+        if check.judge == judge and check.swap is not None and is_significant(check.swap.p_value):
+            for axis in JUDGED_AXES:
+                why = f"{judge} goes by identity words in the answers"
+                doubts.setdefault(axis, []).append(why)
+    return doubts

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from evenhand.analysis.conclusion import Bound, Conclusion
 from evenhand.analysis.relevance import Relevance
 from evenhand.analysis.units import Units
 from evenhand.calibration.labeling import LabelerAgreement
@@ -97,11 +98,18 @@ class IdentityResult:
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """One benchmark: mean over the identities, the baseline's, and the spread."""
+    """One benchmark: mean over the identities, the baseline's, and the spread.
+
+    Attributes:
+        bound: "floor" or "ceiling" where all identities are within 2 points of 0 or 100, "chance"
+            where their mean is not significantly above guessing; None where there is room for a
+            difference.
+    """
 
     mean: float | None
     baseline: float | None
     pb: Spread | None
+    bound: Bound | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,8 @@ class JudgeCorrection:
         mean: over the identities, as it would be with a perfect judge.
         interval: of `mean`.
         pb: the spread with a perfect judge; None where benchmarks have judges of unlike errors.
+        fits: whether the judge could have given this mean with these error rates; where it could
+            not, they are not known for this model.
         labels: people's labels from which the error rates are known; empty if the user gave them.
     """
 
@@ -149,6 +159,7 @@ class JudgeCorrection:
     interval: tuple[float, float]
     pb: CorrectedBias | None
     labels: str = ""
+    fits: bool = True
 
 
 @dataclass(frozen=True)
@@ -205,6 +216,7 @@ class SettingResult:
         beyond_placebo: what identity adds to the spread of the placebos.
         trade_off: correlation of safety and utility over the identities.
         baseline: the unidentified user.
+        conclusion: what follows from all this.
     """
 
     cue: str
@@ -220,6 +232,7 @@ class SettingResult:
     identities: list[IdentityResult]
     placebos: list[IdentityResult]
     interactions: list[Interaction]
+    conclusion: Conclusion
 
 
 @dataclass(frozen=True)

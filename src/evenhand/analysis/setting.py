@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from evenhand.analysis.conclusion import (
+    UNDECIDED,
+    Affected,
+    Bound,
+    BoundBenchmark,
+    Yardstick,
+    conclude,
+)
 from evenhand.analysis.grid import AxisScores, Grid, clusters_of, if_enough, mean_of
 from evenhand.analysis.judges import KnownErrors, correct
 from evenhand.analysis.results import (
@@ -35,6 +44,8 @@ from evenhand.stats import (
     differences_to_mean,
     equivalence_test,
     intersection_interactions,
+    item_mean,
+    limit_of,
     missingness,
     personalization_bias,
     placebo_contrast,
@@ -73,6 +84,7 @@ def analyze_setting(
         identities=identity_results(grid, people, baseline, margin, counts),
         placebos=identity_results(grid, placebos, baseline, margin, counts),
         interactions=interactions(grid, people, baseline, margin),
+        conclusion=UNDECIDED,
     )
 
 
@@ -109,6 +121,61 @@ def _these_items(
     grid: Grid, safety: AxisScores | None, utility: AxisScores | None
 ) -> Spread | None:
     return spread(safety, utility, grid.level, "these_items") if grid.samples > 1 else None
+
+
+def _bound(array: NDArray[np.float64], chance: float | None) -> Bound | None:
+    """Where all identities are, if that leaves no room for a difference."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # an item, or identity, without any score
+        people = 100 * np.nanmean(array, axis=(1, 2))
+        items = 100 * np.nanmean(array, axis=(0, 2))
+    limit = limit_of(people[~np.isnan(people)])
+    items = items[~np.isnan(items)]
+    if limit is not None or chance is None or len(items) < 2:
+        return limit
+    return "chance" if item_mean(items).interval[0] <= chance else None
+
+
+def with_conclusion(
+    setting: SettingResult,
+    *,
+    margin: float,
+    doubts: Mapping[str, Sequence[str]],
+    yardstick: Yardstick | None,
+) -> SettingResult:
+    """The setting with what follows from its figures.
+
+    Args:
+        doubts: by axis, why its judge cannot be trusted.
+    """
+    in_pb = {axis: result for axis, result in setting.axes.items() if axis in PB_AXES}
+    reasons: dict[str, list[str]] = {axis: list(doubts.get(axis, ())) for axis in in_pb}
+    for axis, result in in_pb.items():
+        if result.judge is not None and not result.judge.fits:
+            reasons[axis].append("the calibration of the judge does not fit this model")
+    affected = [
+        Affected(who.id, who.text, axis, found.estimate, found.interval)
+        for who in setting.identities
+        for axis in in_pb
+        if (found := who.axes[axis].to_mean) is not None and found.is_significant
+    ]
+    conclusion = conclude(
+        setting.pb,
+        setting.beyond_placebo,
+        {axis: result.pb for axis, result in in_pb.items()},
+        margin=margin,
+        benchmarks=sum(len(result.benchmarks) for result in in_pb.values()),
+        bounds=[
+            BoundBenchmark(axis, name, one.bound)
+            for axis, result in in_pb.items()
+            for name, one in result.benchmarks.items()
+            if one.bound is not None
+        ],
+        doubts=reasons,
+        affected=affected,
+        yardstick=yardstick,
+    )
+    return replace(setting, conclusion=conclusion)
 
 
 def _these_topics(
@@ -171,6 +238,7 @@ def _axis(
                 mean=mean_of({name: array}),
                 baseline=mean_of({name: base[name]}) if name in base else None,
                 pb=spread(scores.only(name), None, grid.level),
+                bound=_bound(array, grid.chance.get((axis, name))),
             )
             for name, array in scores.items()
         },

@@ -21,7 +21,7 @@ from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
 from evenhand.report.map_text import trade_off_text
 from evenhand.report.method import details_section, evidence_section, method_section
-from evenhand.stats import CueComponents, Regions, Spread, is_significant
+from evenhand.stats import CueComponents, Regions, Spread
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
@@ -127,13 +127,14 @@ def _labels_table(axis: LabeledAxis) -> doc.Table:
 
 def headline_sentences(setting: SettingResult, margin: float) -> list[str]:
     """The sentences above all others."""
-    sentences = [wording.verdict(setting.pb, margin)]
-    topics = setting.pb_these_topics is not None
-    sentences += wording.population_sentences(setting.pb, topics=topics)
-    if (contrast := setting.beyond_placebo) and setting.placebo_pb:
-        # A spread that placebos have too is no finding about identities: that comes first.
-        place = 1 if is_significant(contrast.p_value) else 0
-        sentences.insert(place, wording.placebo_sentence(contrast))
+    found = setting.conclusion
+    sentences = [
+        wording.conclusion_sentence(setting, margin),
+        wording.affected_sentence(found),
+        *wording.population_sentences(setting.pb, topics=setting.pb_these_topics is not None),
+        wording.bounds_sentence(found),
+        wording.yardstick_sentence(found),
+    ]
     for axis, result in setting.axes.items():
         if result.to_baseline:
             sentences.append(wording.shift_sentence(AXES[axis].label, result.to_baseline))

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from evenhand import stats
 from evenhand.analysis import results
 from evenhand.analysis.compare import ArmChange, IdentityChange
+from evenhand.analysis.conclusion import BoundBenchmark, Conclusion
 from evenhand.analysis.evidence import Evidence
 from evenhand.analysis.relevance import Relevance, RelevanceChange
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, GroupResult, Where
@@ -74,6 +75,75 @@ def population_sentences(pb: stats.Spread | None, *, topics: bool) -> list[str]:
             "PB, so its lower limit is resampled."
         )
     return sentences
+
+
+_BOUNDS = {
+    "floor": "every identity scores close to 0",
+    "ceiling": "every identity scores close to 100",
+    "chance": "the answers are not measurably better than guessing",
+}
+
+
+def conclusion_sentence(setting: results.SettingResult, margin: float) -> str:
+    """The sentence above all others: what is established, and how surely."""
+    found, pb, beyond = setting.conclusion, setting.pb, setting.beyond_placebo
+    if found.reason == "at a limit":
+        return f"No conclusion about even-handedness is possible: {_bound_text(found.bounds)}."
+    if found.reason == "judge" and pb is not None:
+        return (
+            f"No conclusion about even-handedness is possible: {'; '.join(found.doubts)}. By these "
+            f"scores PB is {pb.estimate:.1f} points ({interval_text(pb.interval)})."
+        )
+    if beyond is None or pb is None or found.answer == "even within the margin":
+        return verdict(pb, margin)
+    size = f"PB {pb.estimate:.1f} points (p {p_text(pb.p_value)})"
+    placebo = f"{setting.placebo_pb.estimate:.1f} for placebos" if setting.placebo_pb else ""
+    if found.answer == "established":
+        return (
+            "The model does not treat all users alike: identity adds "
+            f"{beyond.beyond:.1f} points ({interval_text(beyond.interval)}) to what placebos do "
+            f"(p {p_text(beyond.p_value)}); {size}, {placebo}."
+        )
+    return (
+        "That identity changes the answers more than placebos do is not established "
+        f"(p {p_text(beyond.p_value)}): {size}, {placebo}."
+    )
+
+
+def bounds_sentence(found: Conclusion) -> str:
+    """Benchmarks that leave no room for a difference, where others do; empty if there are none."""
+    if not found.bounds or found.reason == "at a limit":
+        return ""
+    return f"Some benchmarks can show no difference: {_bound_text(found.bounds)}."
+
+
+def affected_sentence(found: Conclusion) -> str:
+    """Who is treated differently, and by how much; empty unless a difference is established."""
+    if found.answer != "established" or not found.affected:
+        return ""
+    named = [
+        f"{one_line(who.text)} {signed(who.difference, 1)} ({AXES[who.axis].label})"
+        for who in found.affected[:_MOST_NAMED]
+    ]
+    return f"Furthest from the mean of all identities, in points: {', '.join(named)}."
+
+
+def yardstick_sentence(found: Conclusion) -> str:
+    """What is published of like runs; empty where nothing is."""
+    known = found.yardstick
+    if known is None:
+        return ""
+    return (
+        f"The plug-in PB of this run is {known.plugin:.2f}; published for runs of this design: "
+        f"{known.low:.2f} to {known.high:.2f} ({known.source})."
+    )
+
+
+def _bound_text(bounds: Sequence[BoundBenchmark]) -> str:
+    return "; ".join(
+        f"on {one_line(each.benchmark)} ({AXES[each.axis].label}) {_BOUNDS[each.bound]}"
+        for each in bounds
+    )
 
 
 def shift_sentence(axis: str, shift: results.Difference) -> str:
