@@ -258,6 +258,21 @@ def test_prompts_that_are_not_cut_are_not(benchmark: Path) -> None:
     assert not [note for note in audit.notes if "cut" in note]
 
 
+def test_prompts_of_many_lengths_whose_longest_is_shared_are_not(benchmark: Path) -> None:
+    """The most tokens are those of some questions by chance; others have almost as many."""
+    audit = run(benchmark, lambda request, _: {"prompt_tokens": 80 + request.item})
+    assert not [note for note in audit.notes if "cut" in note]
+    several = {"prompt_tokens": 100}
+    audit = evenhand.audit(
+        "openai/gpt-test",
+        benchmarks=[str(benchmark)],
+        identities=["religion"],
+        engine=Scripted(lambda r, _: several if r.item < 6 else {"prompt_tokens": 91 + r.item % 9}),
+        out=benchmark.parent / "other",
+    )
+    assert not [note for note in audit.notes if "cut" in note]
+
+
 def test_thoughts_can_be_looked_at_with_what_was_sent(benchmark: Path) -> None:
     run(benchmark, lambda *_: {"thought": "Hm.", "finish": "stop"}, defenses=["withhold"])
     store = Store.open(benchmark.parent / "run")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from evenhand.analysis.answers import answer_notes, count_outcomes
+from evenhand.analysis.answers import find_outcomes
 from evenhand.analysis.conclusion import yardstick_of
 from evenhand.analysis.grid import (
     AxisScores,
@@ -104,7 +104,7 @@ def analyze(
     of_all = sum(len(names) for axis in grid.names.values() for names in axis.values())
     cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
     done = sum(count["done"] for count in counts.values())
-    outcomes = count_outcomes(store)
+    outcomes, answer_notes = find_outcomes(store)
     return Audit(
         model=record.study.model,
         cells=cells,
@@ -135,7 +135,7 @@ def analyze(
         units=list(grid.units),
         notes=[
             *notes_on(record, cells - done, grid, settings, store.items().values()),
-            *answer_notes(store, record),
+            *answer_notes,
             *unit_notes(grid.units),
             *judge_notes(judge, judges, pairs, swaps),
             *label_notes,

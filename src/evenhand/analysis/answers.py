@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.special import chdtrc
@@ -20,11 +20,11 @@ from evenhand.stats import is_significant
 from evenhand.store.record import Blocked, RunRecord
 from evenhand.store.store import Store, StoredCondition
 from evenhand.store.tallies import (
+    AnswerCount,
+    answer_counts,
     identical_cells,
     longest_prompts,
-    outcome_counts,
     sample_texts,
-    served_counts,
 )
 from evenhand.text import one_line
 
@@ -38,42 +38,43 @@ Counts = Mapping[str, tuple[int, int]]
 """Identity -> how many of its answers are so, of how many."""
 
 
-def count_outcomes(store: Store) -> list[OutcomeCount]:
-    """How the answers ended, for each identity and axis where not all are whole."""
-    by_cell: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
-    for condition, axis, outcome, count in outcome_counts(store):
-        by_cell[condition, axis][outcome] = count
-    order = list(AXES)
-    conditions = {c.id: (place, c) for place, c in enumerate(store.conditions())}
-    found = []
-    for condition, axis in sorted(by_cell, key=lambda k: (conditions[k[0]][0], order.index(k[1]))):
-        counts, c = by_cell[condition, axis], conditions[condition][1]
-        if counts.total() > counts["whole"]:
-            found.append(
-                OutcomeCount(
-                    cue=c.cue,
-                    defense=c.defense,
-                    identity=c.identity.id,
-                    axis=axis,
-                    answers=counts.total(),
-                    cut_off=counts["cut off"],
-                    blocked=counts["blocked"],
-                    rejected=counts["rejected"],
-                )
-            )
-    return found
-
-
-def answer_notes(store: Store, record: RunRecord) -> list[str]:
-    """One line for each thing to know about the answers."""
-    names = {c.id: _name(c) for c in store.conditions()}
-    return [
-        *_on_outcomes(store, names),
-        *_on_contradictions(store, names),
+def find_outcomes(store: Store) -> tuple[list[OutcomeCount], list[str]]:
+    """How the answers ended, where not all are whole; and one line for each thing to know."""
+    counts = answer_counts(store)
+    conditions = {c.id: c for c in store.conditions()}
+    names = {number: _name(c) for number, c in conditions.items()}
+    record = store.record()
+    notes = [
+        *_on_outcomes(counts, names, store.blocked),
+        *_on_contradictions(counts, store, names),
         *_on_loops(store, names),
         *_on_repeats(store, record, names),
-        *_on_served(store, record, names),
-        *_on_cut_prompts(store),
+        *_on_served(counts, record, names),
+        *_on_cut_prompts(store, max((each.prompt_tokens for each in counts), default=0)),
+    ]
+    return _outcomes(counts, conditions), notes
+
+
+def _outcomes(
+    counts: Sequence[AnswerCount], conditions: Mapping[int, StoredCondition]
+) -> list[OutcomeCount]:
+    by_cell: dict[tuple[int, str], Counter[str]] = defaultdict(Counter)
+    for each in counts:
+        by_cell[each.condition, each.axis][each.outcome] += each.answers
+    return [
+        OutcomeCount(
+            cue=c.cue,
+            defense=c.defense,
+            identity=c.identity.id,
+            axis=axis,
+            answers=ended.total(),
+            cut_off=ended["cut off"],
+            blocked=ended["blocked"],
+            rejected=ended["rejected"],
+        )
+        for number, c in conditions.items()
+        for axis in AXES
+        if (ended := by_cell[number, axis]).total() > ended["whole"]
     ]
 
 
@@ -89,28 +90,32 @@ _BLOCKED: dict[Blocked, str] = {
 }
 
 
-def _on_outcomes(store: Store, names: Mapping[int, str]) -> list[str]:
-    endings: dict[Outcome, str] = {"blocked": _BLOCKED[store.blocked], **_ENDINGS}
+def _on_outcomes(
+    counts: Sequence[AnswerCount], names: Mapping[int, str], blocked: Blocked
+) -> list[str]:
+    endings: dict[Outcome, str] = {"blocked": _BLOCKED[blocked], **_ENDINGS}
     totals: dict[str, Counter[str]] = defaultdict(Counter)
-    counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for condition, axis, outcome, count in outcome_counts(store):
-        totals[axis][names[condition]] += count
-        counts[axis, outcome][names[condition]] += count
+    ended: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for each in counts:
+        totals[each.axis][names[each.condition]] += each.answers
+        ended[each.axis, each.outcome][names[each.condition]] += each.answers
     notes = []
     for outcome, ending in endings.items():
         for axis in totals:
-            found = {name: (counts[axis, outcome][name], n) for name, n in totals[axis].items()}
+            found = {name: (ended[axis, outcome][name], n) for name, n in totals[axis].items()}
             if _is_many(found) or (outcome == "blocked" and any(n for n, _ in found.values())):
                 notes.append(f"{AXES[axis].label}: {_of(found)} answers {ending}{_who(found)}")
     return notes
 
 
-def _on_contradictions(store: Store, names: Mapping[int, str]) -> list[str]:
+def _on_contradictions(
+    answers: Sequence[AnswerCount], store: Store, names: Mapping[int, str]
+) -> list[str]:
     counts: Counter[str] = Counter()
     totals: Counter[str] = Counter()
-    for condition, axis, _, count in outcome_counts(store):
-        if axis == "utility":
-            totals[names[condition]] += count
+    for each in answers:
+        if each.axis == "utility":
+            totals[names[each.condition]] += each.answers
     for condition, reason, count in store.reasons():
         if reason == DISAGREE.reason:
             counts[names[condition]] += count
@@ -160,19 +165,22 @@ _DATED = re.compile(
 """What distinguishes a dated version of a model from its name."""
 
 
-def _on_served(store: Store, record: RunRecord, names: Mapping[int, str]) -> list[str]:
+def _on_served(
+    counts: Sequence[AnswerCount], record: RunRecord, names: Mapping[int, str]
+) -> list[str]:
     models: Counter[str] = Counter()
     by_identity: dict[str, Counter[str]] = defaultdict(Counter)
-    for condition, model, count in served_counts(store):
-        models[model] += count
-        by_identity[names[condition]][model] += count
+    for each in counts:
+        if each.served:
+            models[each.served] += each.answers
+            by_identity[names[each.condition]][each.served] += each.answers
     if not models:
         return []
     asked = record.study.model.partition("/")[2] or record.study.model
     common = models.most_common(1)[0][0]
     found = {
-        name: (counts.total() - counts[common], counts.total())
-        for name, counts in by_identity.items()
+        name: (served.total() - served[common], served.total())
+        for name, served in by_identity.items()
     }
     if len(models) > 1:
         shown = ", ".join(f"{one_line(m, 80)} ({n:,})" for m, n in models.most_common(_MOST_NAMED))
@@ -186,16 +194,22 @@ def _base(model: str) -> str:
     return _DATED.sub("", model.rpartition("/")[2].lower())
 
 
-def _on_cut_prompts(store: Store) -> list[str]:
-    """Prompts of different lengths, all with one number of tokens, and none has more."""
-    longest = longest_prompts(store)
-    if longest is None or longest.items < 5 or longest.longest < 1.25 * longest.shortest:
+def _on_cut_prompts(store: Store, tokens: int) -> list[str]:
+    """Prompts of different lengths pile up at one number of tokens, and none has more.
+
+    Args:
+        tokens: of the longest prompt; 0 where nobody counts.
+    """
+    found = longest_prompts(store, tokens) if tokens else None
+    if found is None or found.items < 5 or found.longest < 1.25 * found.shortest:
+        return []
+    if found.answers < found.almost:
         return []
     return [
-        f"the endpoint seems to cut prompts at {longest.tokens:,} tokens: {longest.answers:,} "
-        f"answers, to {longest.items:,} questions of {longest.shortest:,} to {longest.longest:,} "
-        "characters, have exactly so many prompt tokens, and none has more. Words about the "
-        "identity may be among what was cut; raise the endpoint's context length"
+        f"the endpoint seems to cut prompts at {tokens:,} tokens: {found.answers:,} answers, to "
+        f"{found.items:,} questions of {found.shortest:,} to {found.longest:,} characters, have "
+        "exactly so many prompt tokens, and none has more. Words about the identity may be among "
+        "what was cut; raise the endpoint's context length"
     ]
 
 

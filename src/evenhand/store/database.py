@@ -44,10 +44,10 @@ CREATE TABLE item (
     answer TEXT NOT NULL, choices TEXT NOT NULL, subgroup TEXT NOT NULL, UNIQUE (benchmark, name));
 CREATE TABLE response (
     id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, condition INTEGER NOT NULL,
-    item INTEGER NOT NULL, sample INTEGER NOT NULL, text TEXT, error TEXT NOT NULL,
-    finish TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    seconds REAL NOT NULL, attempts INTEGER NOT NULL, thought TEXT NOT NULL DEFAULT '',
-    outcome TEXT NOT NULL DEFAULT 'whole', served TEXT NOT NULL DEFAULT '');
+    item INTEGER NOT NULL, sample INTEGER NOT NULL, outcome TEXT NOT NULL DEFAULT 'whole',
+    finish TEXT NOT NULL, served TEXT NOT NULL DEFAULT '', error TEXT NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, seconds REAL NOT NULL,
+    attempts INTEGER NOT NULL, text TEXT, thought TEXT NOT NULL DEFAULT '');
 CREATE TABLE failure (
     condition INTEGER NOT NULL, item INTEGER NOT NULL, sample INTEGER NOT NULL,
     status INTEGER NOT NULL, error TEXT NOT NULL);

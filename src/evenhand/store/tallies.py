@@ -16,23 +16,33 @@ _CELLS_COMPARED = 2000
 _TEXTS_PER_CONDITION = 100
 
 
-def outcome_counts(store: Store) -> list[tuple[int, str, Outcome, int]]:
-    """How many answers ended how: (condition id, axis, outcome, count)."""
-    with store.reading() as connection:
-        return connection.execute(
-            "SELECT condition, axis, outcome, count(*) FROM (SELECT condition, outcome, "
-            f"(SELECT axis FROM item WHERE item.id = response.item) AS axis FROM response {ACTIVE})"
-            " GROUP BY condition, axis, outcome"
-        ).fetchall()
+@dataclass(frozen=True, slots=True)
+class AnswerCount:
+    """Answers under a condition that ended alike and were served by the same model.
+
+    Attributes:
+        condition: its id in the store.
+        served: as the replies name the model; empty where they do not.
+        prompt_tokens: the most of one of them.
+    """
+
+    condition: int
+    axis: str
+    outcome: Outcome
+    served: str
+    answers: int
+    prompt_tokens: int
 
 
-def served_counts(store: Store) -> list[tuple[int, str, int]]:
-    """Which models the replies name: (condition id, model, count)."""
+def answer_counts(store: Store) -> list[AnswerCount]:
+    """All answers, counted by condition, axis, outcome and serving model."""
     with store.reading() as connection:
-        return connection.execute(
-            f"SELECT condition, served, count(*) FROM response {ACTIVE} AND served != '' "
-            "GROUP BY condition, served"
-        ).fetchall()
+        rows = connection.execute(
+            "SELECT condition, axis, outcome, served, count(*), max(prompt_tokens) FROM response "
+            f"JOIN item ON item.id = response.item {ACTIVE} "
+            "GROUP BY condition, axis, outcome, served"
+        )
+        return [AnswerCount(*row) for row in rows]
 
 
 def identical_cells(store: Store) -> list[tuple[int, int, int]]:
@@ -58,33 +68,35 @@ class LongestPrompts:
     """The answers whose prompt has the most tokens of all, as the endpoint counts them.
 
     Attributes:
-        tokens: how many.
         answers, items: how many answers, to how many questions.
         shortest, longest: characters of these questions.
+        almost: answers whose prompt has a tenth fewer tokens at most.
     """
 
-    tokens: int
     answers: int
     items: int
     shortest: int
     longest: int
+    almost: int
 
 
-def longest_prompts(store: Store) -> LongestPrompts | None:
-    """The longest prompts; None where no endpoint has counted tokens."""
+def longest_prompts(store: Store, tokens: int) -> LongestPrompts:
+    """The longest prompts.
+
+    Args:
+        tokens: of the longest, > 0.
+    """
     with store.reading() as connection:
-        (tokens,) = connection.execute(
-            f"SELECT max(prompt_tokens) FROM response {ACTIVE}"
-        ).fetchone()
-        if not tokens:
-            return None
         row = connection.execute(
-            "SELECT count(*), count(DISTINCT item), min(characters), max(characters) FROM "
-            "(SELECT item, (SELECT length(prompt) FROM item WHERE item.id = response.item) "
-            f"AS characters FROM response {ACTIVE} AND prompt_tokens = ?)",
-            (tokens,),
+            "SELECT sum(longest), count(DISTINCT CASE WHEN longest THEN item END), "
+            "min(CASE WHEN longest THEN characters END), "
+            "max(CASE WHEN longest THEN characters END), sum(NOT longest) FROM "
+            "(SELECT item, prompt_tokens = ? AS longest, (SELECT length(prompt) FROM item "
+            f"WHERE id = response.item) AS characters FROM response {ACTIVE} "
+            "AND prompt_tokens >= 0.9 * ?)",
+            (tokens, tokens),
         ).fetchone()
-    return LongestPrompts(tokens, *row)
+    return LongestPrompts(*row)
 
 
 def sample_texts(store: Store) -> list[tuple[int, str]]:
