@@ -51,7 +51,7 @@ def tables(summary: dict[str, Any]) -> str:
     for cue in parts["cues"][1]:
         columns.append((f"cue never tuned on (`{cue}`)", group(summary, "all", cue)))
         columns.append((f"neither (`{cue}`)", group(summary, "test", cue)))
-    more = [f"| PB, change (95 %) | {' | '.join(name for name, _ in columns)} |"]
+    more = [f"| PB, change (95%) | {' | '.join(name for name, _ in columns)} |"]
     more.append("|---" * (len(columns) + 1) + "|")
     for n, side in enumerate(head["sides"]):
         cells = [

@@ -60,7 +60,7 @@ def plugin_against_corrected() -> None:
         axes.fill_between(truths, low, high, color=color, alpha=0.2, linewidth=0)
         axes.plot(truths, middle, color=color, marker="o", label=label)
     axes.plot([0, max(truths)], [0, max(truths)], color=GRAY, linestyle=":", label="truth")
-    axes.set(xlabel="true PB, points", ylabel="reported PB, points (median, 5 to 95 %)")
+    axes.set(xlabel="true PB, points", ylabel="reported PB, points (median, 5 to 95%)")
     axes.legend(frameon=False)
     save(figure, "plugin_against_corrected.svg")
 

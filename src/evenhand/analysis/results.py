@@ -147,9 +147,9 @@ class JudgeCorrection:
     """What the judge's known error rates make of an axis.
 
     Attributes:
-        mean: over the identities, as it would be with a perfect judge.
+        mean: over the identities, corrected for judge error.
         interval: of `mean`.
-        pb: the spread with a perfect judge; None where benchmarks have judges of unlike errors.
+        pb: the spread, corrected likewise; None where benchmarks have judges of unlike errors.
         fits: whether the judge could have given this mean with these error rates; where it could
             not, they are not known for this model.
         labels: people's labels from which the error rates are known; empty if the user gave them.

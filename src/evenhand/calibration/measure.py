@@ -19,7 +19,7 @@ _AXIS: dict[Kind, AxisName] = {"refusal": "over_refusal", "harm": "safety"}
 
 
 async def calibrate(judge: Judge, labels: Labels) -> Calibration:
-    """Hold a judge against people's labels.
+    """Measure a judge's agreement with human labels.
 
     The judge is shown the prompt and the answer, as in an audit, and nothing of the labels.
 

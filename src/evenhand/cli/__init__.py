@@ -117,7 +117,7 @@ def _with_children(argument: Any) -> Any:
 
 def _us_flag(word: str) -> str:
     """A flag of version 0.1 as it is spelled now."""
-    if not word.startswith("--defence"):
+    if not word.startswith("--defence"):  # the old spelling
         return word
     flag, equals, value = word.partition("=")
     return us_spelling(flag) + equals + value

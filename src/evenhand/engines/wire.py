@@ -171,7 +171,7 @@ def checked_url(base_url: str) -> tuple[str, str]:
     """A base URL without its last slash, and its query with the question mark.
 
     Raises:
-        UsageError: it is no URL, or holds a user or a key.
+        UsageError: it is not a valid URL, or holds a user or a key.
     """
     url = base_url.strip()
     base, mark, query = url.partition("?")
