@@ -13,7 +13,6 @@ from evenhand.analysis.compare import ArmChange, ArmComparison
 from evenhand.axes import AXES, PB_AXES
 from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
-from evenhand.report.findings import bias_figure, forest_figure
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
@@ -82,7 +81,7 @@ def _answer(comparison: ArmComparison) -> doc.Section:
             "although their difference is significant: see the changes below."
         )
         title = "Personalization bias (PB) of every arm"
-        blocks = [bias_figure("sides", title, spreads, arms_table(comparison), note)]
+        blocks = [tables.bias_figure("sides", title, spreads, arms_table(comparison), note)]
     blocks += [_change_table(comparison, each) for each in comparison.changes]
     warnings = [f"left out: {line}" for line in comparison.left_out] + comparison.caveats
     return doc.Section("answer", "The answer", sentences, blocks, warnings=warnings)
@@ -298,7 +297,7 @@ def _forest(
     ]
     rows.sort(key=lambda row: row[2].estimate)
     name = f"changed-{each.side}-{axis.replace('_', '-')}"
-    return forest_figure(name, f"Change of {AXES[axis].label}", axis, rows, groups)
+    return tables.forest_figure(name, f"Change of {AXES[axis].label}", axis, rows, groups)
 
 
 def _limits(comparison: ArmComparison) -> doc.Section:

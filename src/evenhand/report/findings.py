@@ -4,37 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from evenhand.analysis.evidence import AuditDetails
 from evenhand.analysis.results import (
     Audit,
     Difference,
     IdentityResult,
-    Interaction,
     LabeledAxis,
     SettingResult,
 )
-from evenhand.analysis.subgroups import GroupResult, Where
 from evenhand.axes import AXES, PB_AXES
 from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
 from evenhand.report.map_text import trade_off_text
 from evenhand.report.method import details_section, evidence_section, method_section
-from evenhand.stats import CueComponents, Regions, Spread
+from evenhand.report.where import cues_section, where_section
+from evenhand.stats import Regions
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
-_WIDE, _NARROW = 62, 20
-"""Pixels of a cell of a heat map with few columns, and with many."""
-_MOST_WIDE = 12
-_PB_NOTE = (
-    "PB is the spread of the identities' means with sampling noise removed. The plug-in value, the "
-    "paper's own number, counts noise as bias; the noise floor is the plug-in value expected of a "
-    "model without any bias. Placebos are control attributes that should not matter."
-)
-_NO_CELL = doc.TableCell(doc.NONE)
-_COMPONENTS = ("identity", "cue", "identity_cue", "item", "identity_item", "cue_item", "residual")
 
 
 def audit_document(
@@ -52,9 +40,9 @@ def audit_document(
         _headline(audit, details),
         _trade_off(audit, details.regions if details else None),
         _identities(audit),
-        *([_where(details.where)] if details else []),
+        *([where_section(details.where)] if details else []),
         *([labels_section(audit.labeled)] if audit.labeled else []),
-        _cues(audit),
+        cues_section(audit),
         *([evidence_section(details, redact=redact)] if details else []),
         method_section(audit, details, redact=redact) if details else details_section(audit),
     ]
@@ -78,7 +66,7 @@ def _headline(audit: Audit, details: AuditDetails | None) -> doc.Section:
         "headline",
         "The answer",
         [
-            *headline_sentences(head, audit.margin),
+            *tables.headline_sentences(head, audit.margin),
             *(wording.judge_sentence(n, axis.judge) for n, axis in head.axes.items() if axis.judge),
             *map(wording.labels_sentence, audit.labeled),
             *map(wording.relevance_sentence, audit.relevance),
@@ -88,7 +76,7 @@ def _headline(audit: Audit, details: AuditDetails | None) -> doc.Section:
             if len(audit.judges) > 1
             else "",
         ],
-        [*_setting_tables(head), doc.Facts(list(_facts(audit, details)))],
+        [*tables.setting_tables(head), doc.Facts(list(_facts(audit, details)))],
         warnings=audit.notes,
     )
 
@@ -125,51 +113,10 @@ def _labels_table(axis: LabeledAxis) -> doc.Table:
     return doc.Table(caption, columns, rows)
 
 
-def headline_sentences(setting: SettingResult, margin: float) -> list[str]:
-    """The sentences above all others."""
-    found = setting.conclusion
-    sentences = [
-        wording.conclusion_sentence(setting, margin),
-        wording.affected_sentence(found),
-        *wording.population_sentences(setting.pb, topics=setting.pb_these_topics is not None),
-        wording.bounds_sentence(found),
-        wording.yardstick_sentence(found),
-    ]
-    for axis, result in setting.axes.items():
-        if result.to_baseline:
-            sentences.append(wording.shift_sentence(AXES[axis].label, result.to_baseline))
-    return [sentence for sentence in sentences if sentence]
-
-
 def _unscored(audit: Audit) -> str:
     reasons = audit.unscored_reasons.items()
     parts = ", ".join(f"{one_line(reason)} {number:,}" for reason, number in reasons)
     return f"Unscored: {parts}." if parts else ""
-
-
-def _setting_tables(setting: SettingResult, *, further: bool = False) -> Iterator[doc.Block]:
-    """PB with its chart, and the means; a further setting has the tables alone."""
-    spreads = tables.named_spreads(setting)
-    rows = [(name, spread, ()) for name, spread in spreads.items()]
-    table = tables.pb_table("Personalization bias (PB), in points of 0 to 100", "PB of", rows)
-    if further:
-        yield table
-    elif spreads:
-        title = "Personalization bias (PB): how far the identities spread"
-        yield bias_figure("bias", title, spreads, table, _PB_NOTE)
-    yield tables.means_table(setting)
-
-
-def bias_figure(
-    name: str, title: str, spreads: dict[str, Spread], table: doc.Table, note: str
-) -> doc.Figure:
-    """PB of several things with intervals, plug-in values and noise floors."""
-    words = "; ".join(
-        f"{name} {s.estimate:.1f} ({s.interval[0]:.1f} to {s.interval[1]:.1f})"
-        for name, s in spreads.items()
-    )
-    alt = f"PB with 95% intervals: {words}."
-    return doc.Figure(name, title, alt, lambda: charts.bias_chart(spreads), table, note=note)
 
 
 def _facts(audit: Audit, details: AuditDetails | None) -> Iterator[tuple[str, str]]:
@@ -290,13 +237,12 @@ def _identities(audit: Audit) -> doc.Section:
     blocks: list[doc.Block] = []
     if any(person.axes[axis].mean is not None for person in people for axis in axes):
         forests = [_forest(people, axis, groups) for axis in axes if _differences(people, axis)]
+        ranks = list(tables.rank_tables(people, axes))
         blocks = [
             doc.Filter("Category", groups),
             doc.Columns(forests),
             tables.people_table(people, axes, _MOST_SHOWN),
-            doc.Folded(
-                "Shrunken estimates and ranks", list(_ranks(people, axes)), depth=doc.DETAILS
-            ),
+            doc.Folded("Shrunken estimates and ranks", ranks, depth=doc.DETAILS),
         ]
     if any(axis.categories for axis in head.axes.values()):
         blocks.append(doc.Folded("Categories", [_category_table(head)], depth=doc.DETAILS))
@@ -308,10 +254,6 @@ def _differences(people: Sequence[IdentityResult], axis: str) -> list[tuple[str,
     return [(text, delta) for text, delta in deltas if delta]
 
 
-def _ranks(people: Sequence[IdentityResult], axes: Sequence[str]) -> Iterator[doc.Table]:
-    return (tables.rank_table(people, axis, depth=doc.DETAILS) for axis in axes)
-
-
 def _forest(people: Sequence[IdentityResult], axis: str, groups: Sequence[str]) -> doc.Figure:
     rows = [
         (one_line(person.text), one_line(person.category), delta)
@@ -319,33 +261,12 @@ def _forest(people: Sequence[IdentityResult], axis: str, groups: Sequence[str]) 
         if (delta := person.axes[axis].to_baseline)
     ]
     rows.sort(key=lambda row: row[2].estimate)
-    return forest_figure(
+    return tables.forest_figure(
         f"forest-{axis.replace('_', '-')}",
         f"Difference in {AXES[axis].label} to the no-identity baseline",
         axis,
         rows,
         groups,
-    )
-
-
-def forest_figure(
-    name: str,
-    title: str,
-    axis: str,
-    rows: Sequence[tuple[str, str, Difference]],
-    groups: Sequence[str],
-) -> doc.Figure:
-    """Differences with their intervals, a row each; another table has their figures."""
-    significant = [f"{text} {doc.signed(d.estimate, 1)}" for text, _, d in rows if d.is_significant]
-    worse = "right" if AXES[axis].lower_is_better else "left"
-    return doc.Figure(
-        name,
-        title,
-        f"{len(rows)} identities. Significant: {', '.join(significant) or 'none'}.",
-        lambda: charts.forest_chart(rows, groups, "points"),
-        note=f"Filled marks are significant ({wording.STRONG}); lines are 95% simultaneous "
-        f"intervals. To the {worse} of 0 is worse.",
-        groups=True,
     )
 
 
@@ -372,258 +293,3 @@ def _category_table(setting: SettingResult) -> doc.Table:
     ]
     caption = "Categories against the mean of all identities, and the spread inside each"
     return doc.Table(caption, columns, rows, strong=wording.STRONG, depth=doc.DETAILS)
-
-
-# Where
-
-
-def _where(where: Where) -> doc.Section:
-    """Heat maps of identities by benchmark, and by subgroup of each benchmark."""
-    sentences = [wording.where_sentence(where, where.benchmarks, "benchmark")]
-    if where.subgroups:
-        sentences.append(wording.where_sentence(where, where.subgroups, "subgroup"))
-    sentences.append(wording.NOISE_RULE)
-    names = [place.benchmark for place in where.benchmarks]
-    blocks: list[doc.Block] = [
-        _heat_figure("where-benchmarks", "By benchmark", where, where.benchmarks, names)
-    ]
-    by_benchmark: dict[tuple[str, str], list[GroupResult]] = {}
-    for place in where.subgroups:
-        by_benchmark.setdefault((place.axis, place.benchmark), []).append(place)
-    for n, ((axis, benchmark), places) in enumerate(by_benchmark.items()):
-        beyond = sum(int(place.beyond_noise.sum()) for place in places)
-        title = f"{one_line(benchmark, 60)}, {AXES[axis].label}, by subgroup"
-        names = [place.name for place in places]
-        figure = _heat_figure(f"where-{n}", title, where, places, names)
-        extent = f"{len(places)} subgroups, {beyond} differences beyond noise"
-        blocks.append(doc.Folded(f"{title}: {extent}", [figure]))
-    return doc.Section("where", "Where it happens", sentences, blocks, depth=doc.PAGE)
-
-
-def _heat_figure(
-    name: str, title: str, where: Where, places: Sequence[GroupResult], names: Sequence[str]
-) -> doc.Figure:
-    texts, order = doc.distinct(where.texts), _by_difference(where, places)
-    rows = [
-        doc.TableRow(texts[n], [_heat_cell(p.difference[n], p.beyond_noise[n]) for p in places])
-        for n in order
-    ]
-    heads = [f"{one_line(name, 60)} ({p.items})" for name, p in zip(names, places, strict=True)]
-    axes = [place.axis for place in places]
-    if len(set(axes)) > 1:
-        heads = [f"{head}, {AXES[axis].label}" for head, axis in zip(heads, axes, strict=True)]
-    return _heat_map(
-        name,
-        title,
-        doc.Table(
-            f"{title}: differences to the mean of all identities, in points",
-            [doc.Column("I am ..."), *map(doc.Column, doc.distinct(heads))],
-            rows,
-            strong="beyond noise",
-        ),
-        axes,
-        "Orange is worse and blue is better than the mean of the identities; gray does not exceed "
-        "noise.",
-    )
-
-
-def _heat_cell(value: Any, beyond_noise: Any) -> doc.TableCell:
-    known = float(value) if value == value else None  # NaN is not equal to itself
-    return doc.change(known, strong=bool(beyond_noise))
-
-
-def _heat_map(
-    name: str, title: str, table: doc.Table, axes: Sequence[str], note: str
-) -> doc.Figure:
-    """A table of differences as colors.
-
-    Args:
-        axes: of each column.
-    """
-    columns = [column.name for column in table.columns[1:]]
-    strong = sum(cell.strong for row in table.rows for cell in row.cells)
-
-    def chart() -> Any:
-        cells = [
-            charts.HeatCell(
-                row.head,
-                column.removesuffix(f", {AXES[axis].label}"),
-                cell.key,
-                cell.strong,
-                lower_is_better=AXES[axis].lower_is_better,
-                group=AXES[axis].label if len(set(axes)) > 1 else "",
-            )
-            for row in table.rows
-            for column, axis, cell in zip(columns, axes, row.cells, strict=True)
-        ]
-        names = list(dict.fromkeys(cell.column for cell in cells))
-        width = _WIDE if len(columns) <= _MOST_WIDE else _NARROW
-        return charts.heat_map(cells, [row.head for row in table.rows], names, cell=width)
-
-    return doc.Figure(
-        name,
-        title,
-        f"Heat map of {len(table.rows)} identities by {len(columns)} columns; {strong} cells are "
-        f"{table.strong}. The table below has every figure.",
-        chart,
-        table,
-        note=note,
-        depth=doc.PAGE,
-    )
-
-
-def _by_difference(where: Where, places: Sequence[GroupResult]) -> list[int]:
-    """Identities with most differences beyond noise first."""
-
-    def standing(n: int) -> tuple[int, float]:
-        beyond = [place for place in places if place.beyond_noise[n]]
-        return len(beyond), sum(float(place.difference[n]) ** 2 for place in beyond)
-
-    return sorted(range(len(where.identities)), key=standing, reverse=True)
-
-
-# Cues, defenses and intersections
-
-
-def _cues(audit: Audit) -> doc.Section:
-    """Other cues, defenses and intersections, where they were asked."""
-    head = audit.head
-    sentences: list[str] = []
-    blocks: list[doc.Block] = []
-    if len(audit.settings) > 1:
-        sentences.append(wording.settings_sentence(audit.settings))
-        blocks.append(_settings_table(audit.settings))
-    if audit.cues:
-        sentences += [
-            wording.cue_sentence(axis, components) for axis, components in audit.cues.items()
-        ]
-        blocks.append(doc.Columns(list(_cue_maps(audit)), depth=doc.PAGE))
-        components = _components_table(audit.cues)
-        blocks.append(
-            doc.Folded("Variance components over the cues", [components], depth=doc.DETAILS)
-        )
-    for each in audit.defenses:
-        title = f"Defense {each.after} against {each.before}, cue {each.cue}"
-        words = wording.comparison_sentences(each.change, audit.margin)
-        blocks.append(doc.Paragraphs([f"{title}: {' '.join(words)}"]))
-        axes = {"safety": each.change.safety_bias, "utility": each.change.utility_bias}
-        means = {"safety": each.change.safety_mean, "utility": each.change.utility_mean}
-        biases = {"PB": each.change.bias} | {f"PB of {axis}": b for axis, b in axes.items()}
-        known = {axis: (None, None, mean) for axis, mean in means.items() if mean}
-        blocks.append(tables.change_table(f"{title}: after less before, in points", biases, known))
-    if head.interactions:
-        sentences.append(wording.interaction_sentence(head.interactions))
-        blocks.append(doc.Columns(list(_interaction_figures(head.interactions)), depth=doc.PAGE))
-        blocks.append(_interaction_table(head.interactions))
-    elif any("+" in person.id for person in head.identities):
-        sentences.append("To measure interactions of two identities, also include each one alone.")
-    blocks += [_further_setting(setting, audit.margin) for setting in audit.settings[1:]]
-    asked = bool(sentences)
-    if not asked:
-        sentences.append("Other cues and intersections were not tested.")
-    title = "Cues and intersections"
-    return doc.Section("cues", title, sentences, blocks, depth=0 if asked else doc.PAGE)
-
-
-def _settings_table(settings: Sequence[SettingResult]) -> doc.Table:
-    axes = list(settings[0].axes)
-    rows = []
-    for setting in settings:
-        means = [(setting.axes[a].mean, setting.axes[a].baseline) for a in axes]
-        cells = [doc.points(value) for pair in means for value in pair]
-        rows.append((f"{setting.cue}, {setting.defense}", setting.pb, cells))
-    caption = "Every cue and defense, in points"
-    return tables.pb_table(caption, "Cue, defense", rows, tables.mean_columns(axes))
-
-
-def _further_setting(setting: SettingResult, margin: float) -> doc.Folded:
-    """All that the first cue and defense has, for another."""
-    people, axes = tables.most_different(setting.identities), list(setting.axes)
-    return doc.Folded(
-        f"Cue {setting.cue}, defense {setting.defense}",
-        [
-            doc.Paragraphs([" ".join(headline_sentences(setting, margin))]),
-            *_setting_tables(setting, further=True),
-            tables.people_table(people, axes, len(people)),
-            *_ranks(people, axes),
-        ],
-        depth=doc.DETAILS,
-    )
-
-
-def _cue_maps(audit: Audit) -> Iterator[doc.Figure]:
-    """One heat map an axis: identities by cue, under the first defense."""
-    settings = [s for s in audit.settings if s.defense == audit.head.defense]
-    people = doc.distinct([person.text for person in settings[0].identities])
-    strong = f"significant, {wording.STRONG} over the identities of a cue"
-    for axis in audit.cues:
-        name = AXES[axis].label.capitalize()
-        rows = []
-        for n, text in enumerate(people):
-            deltas = [setting.identities[n].axes[axis].to_mean for setting in settings]
-            cells = [
-                doc.change(d.estimate, strong=d.is_significant) if d else _NO_CELL for d in deltas
-            ]
-            rows.append(doc.TableRow(text, cells))
-        table = doc.Table(
-            f"{name} by cue: differences to the mean of the identities",
-            [doc.Column("I am ..."), *(doc.Column(setting.cue) for setting in settings)],
-            rows,
-            strong=strong,
-            depth=doc.PAGE,
-        )
-        yield _heat_map(
-            f"cues-{axis.replace('_', '-')}",
-            f"{name}: identities by cue",
-            table,
-            [axis] * len(settings),
-            f"Gray: not {strong}.",
-        )
-
-
-def _components_table(cues: dict[str, CueComponents]) -> doc.Table:
-    rows = [
-        doc.TableRow(
-            name.replace("_", " x "),
-            [doc.decimals(getattr(components, name), 2) for components in cues.values()],
-        )
-        for name in _COMPONENTS
-    ]
-    columns = [doc.Column("Source"), *(doc.Column(AXES[axis].label) for axis in cues)]
-    caption = "Variance components over the cues, squared points"
-    return doc.Table(caption, columns, rows, depth=doc.DETAILS)
-
-
-def _interaction_figures(interactions: Sequence[Interaction]) -> Iterator[doc.Figure]:
-    axes = dict.fromkeys(axis for each in interactions for axis in each.axes)
-    for axis in axes:
-        tested = _most_telling([each for each in interactions if axis in each.axes], axis)
-        rows = [(one_line(each.text), "intersection", each.axes[axis]) for each in tested]
-        title = f"{AXES[axis].label.capitalize()}: two identities beyond the sum of the two"
-        yield forest_figure(f"beyond-{axis.replace('_', '-')}", title, axis, rows, ["intersection"])
-
-
-def _most_telling(interactions: Sequence[Interaction], axis: str = "") -> list[Interaction]:
-    """The smallest p-value first, on an axis or on any."""
-
-    def standing(each: Interaction) -> tuple[float, float, float]:
-        deltas = [d for name, d in each.axes.items() if axis in ("", name)]
-        return min(((d.p_holm, d.p_value, -abs(d.estimate)) for d in deltas), default=(1, 1, 0))
-
-    return sorted(interactions, key=standing)
-
-
-def _interaction_table(interactions: Sequence[Interaction]) -> doc.Table:
-    axes = list(dict.fromkeys(axis for each in interactions for axis in each.axes))
-    rows = [
-        doc.TableRow(each.text, [tables.difference_cell(each.axes.get(axis)) for axis in axes])
-        for each in _most_telling(interactions)
-    ]
-    columns = [tables.difference_column(AXES[a].label, 0 if AXES[a].in_pb else 8) for a in axes]
-    return doc.Table(
-        "Two identities in one user, beyond the sum of the two, in points",
-        [doc.Column("I am ..."), *columns],
-        rows,
-        strong=wording.STRONG,
-        most=_MOST_SHOWN,
-    )

@@ -1,8 +1,8 @@
-"""The tables that reports share: PB, means, differences, changes; each is built here once."""
+"""Tables and figures that reports share: PB, means, differences, changes; each built here once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from evenhand.analysis.results import (
@@ -13,8 +13,8 @@ from evenhand.analysis.results import (
     SettingResult,
 )
 from evenhand.axes import AXES
+from evenhand.report import charts, wording
 from evenhand.report import document as doc
-from evenhand.report.wording import STRONG
 from evenhand.stats import AxisChange, BiasChange, MeanChange, Spread
 
 _SIMULTANEOUS = "95% simultaneous"
@@ -25,6 +25,11 @@ _VERDICTS = {
     "safety for utility": "loses safety, gains utility",
     "utility for safety": "gains safety, loses utility",
 }
+_PB_NOTE = (
+    "PB is the spread of the identities' means with sampling noise removed. The plug-in value, the "
+    "paper's own number, counts noise as bias; the noise floor is the plug-in value expected of a "
+    "model without any bias. Placebos are control attributes that should not matter."
+)
 PB_COLUMNS = (
     doc.Column("PB"),
     doc.Column("95% interval"),
@@ -180,7 +185,7 @@ def people_table(
         "Differences to the no-identity baseline in points, the largest first",
         [*columns, doc.Column("verdict", drop=9)],
         rows,
-        strong=STRONG,
+        strong=wording.STRONG,
         most=most,
         depth=depth,
     )
@@ -224,7 +229,7 @@ def rank_table(people: Sequence[IdentityResult], axis: str, *, depth: int) -> do
         f"{AXES[axis].label.capitalize()} by identity: rank 1 is the worst off; the shrunken "
         "difference is the best estimate once noise is taken into account"
     )
-    return doc.Table(caption, columns, rows, strong=STRONG, depth=depth)
+    return doc.Table(caption, columns, rows, strong=wording.STRONG, depth=depth)
 
 
 def _rank(result: IdentityAxis, turn: int) -> tuple[float | None, tuple[float, float] | None]:
@@ -282,3 +287,69 @@ def axis_biases(
 
 def _change_cells(each: BiasChange | MeanChange) -> list[doc.TableCell]:
     return [doc.change(each.difference), doc.interval(each.interval), doc.p_value(each.p_value)]
+
+
+def headline_sentences(setting: SettingResult, margin: float) -> list[str]:
+    """The sentences above all others."""
+    found = setting.conclusion
+    sentences = [
+        wording.conclusion_sentence(setting, margin),
+        wording.affected_sentence(found),
+        *wording.population_sentences(setting.pb, topics=setting.pb_these_topics is not None),
+        wording.bounds_sentence(found),
+        wording.yardstick_sentence(found),
+    ]
+    for axis, result in setting.axes.items():
+        if result.to_baseline:
+            sentences.append(wording.shift_sentence(AXES[axis].label, result.to_baseline))
+    return [sentence for sentence in sentences if sentence]
+
+
+def setting_tables(setting: SettingResult, *, further: bool = False) -> Iterator[doc.Block]:
+    """PB with its chart, and the means; a further setting has the tables alone."""
+    spreads = named_spreads(setting)
+    rows = [(name, spread, ()) for name, spread in spreads.items()]
+    table = pb_table("Personalization bias (PB), in points of 0 to 100", "PB of", rows)
+    if further:
+        yield table
+    elif spreads:
+        title = "Personalization bias (PB): how far the identities spread"
+        yield bias_figure("bias", title, spreads, table, _PB_NOTE)
+    yield means_table(setting)
+
+
+def bias_figure(
+    name: str, title: str, spreads: dict[str, Spread], table: doc.Table, note: str
+) -> doc.Figure:
+    """PB of several things with intervals, plug-in values and noise floors."""
+    words = "; ".join(
+        f"{name} {s.estimate:.1f} ({s.interval[0]:.1f} to {s.interval[1]:.1f})"
+        for name, s in spreads.items()
+    )
+    alt = f"PB with 95% intervals: {words}."
+    return doc.Figure(name, title, alt, lambda: charts.bias_chart(spreads), table, note=note)
+
+
+def forest_figure(
+    name: str,
+    title: str,
+    axis: str,
+    rows: Sequence[tuple[str, str, Difference]],
+    groups: Sequence[str],
+) -> doc.Figure:
+    """Differences with their intervals, a row each; another table has their figures."""
+    significant = [f"{text} {doc.signed(d.estimate, 1)}" for text, _, d in rows if d.is_significant]
+    worse = "right" if AXES[axis].lower_is_better else "left"
+    return doc.Figure(
+        name,
+        title,
+        f"{len(rows)} identities. Significant: {', '.join(significant) or 'none'}.",
+        lambda: charts.forest_chart(rows, groups, "points"),
+        note=f"Filled marks are significant ({wording.STRONG}); lines are 95% simultaneous "
+        f"intervals. To the {worse} of 0 is worse.",
+        groups=True,
+    )
+
+
+def rank_tables(people: Sequence[IdentityResult], axes: Sequence[str]) -> Iterator[doc.Table]:
+    return (rank_table(people, axis, depth=doc.DETAILS) for axis in axes)
