@@ -110,8 +110,8 @@ class HTTPEngine:
                 raise UsageError(f"--header {one_line(header)}: no such header can be sent")
         self.model = model
         self._key = key
-        self._headers = dict(headers or {})
-        sent = [*self._headers.items(), *(query or {}).items()]
+        self._further_headers = dict(headers or {})
+        sent = [*self._further_headers.items(), *(query or {}).items()]
         keys = [key, *known_keys(), *(value for name, value in sent if is_secret_name(name))]
         self._hide_keys = Redactor(keys)
         self._redact = Redactor([*keys, *(value for _, value in sent), *proxy_passwords()])
@@ -119,6 +119,7 @@ class HTTPEngine:
         self._refuse_stored_keys(decoding, [model, *urls])
         self._decoding = decoding
         self._wire = _wire_of(service, served_name, decoding)
+        self._headers = self._wire.headers(key) | self._further_headers
         self._query = urlencode(query or {})
         self._address = " ".join(self._wire.url(url) for url in urls)
         self._fleet = Fleet(
@@ -290,9 +291,8 @@ class HTTPEngine:
     ) -> Completion | Refusal:
         """One POST: the answer, or why there is none."""
         body = wire.body(request.messages, self._seed_of(request, wire))
-        headers = wire.headers(self._key) | self._headers
         for _ in range(_MOST_REDIRECTS):
-            reply = await self._open().post(endpoint.url, headers, body)
+            reply = await self._open().post(endpoint.url, self._headers, body)
             if isinstance(reply, str):
                 return self._messages.refusal(Fault(0, reply, kind="network"))
             if 200 <= reply.status < 300:
@@ -355,6 +355,7 @@ class HTTPEngine:
         if not settings:
             return
         self._wire = self._wire.without(settings)
+        self._headers = self._wire.headers(self._key) | self._further_headers
         if told := sorted(settings - {"max_tokens"}):
             self.notes.append(self._messages.left_out(endpoint, told, outcome))
             _log.warning(self.notes[-1])

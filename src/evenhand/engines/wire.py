@@ -13,6 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -77,7 +78,7 @@ class Wire(ABC):
     path: ClassVar[str]
     """What follows the base URL."""
     answers_in: ClassVar[tuple[str, ...]]
-    """Fields of which a reply in this format has at least one."""
+    """One or two fields of which a reply in this format has at least one."""
     optional: ClassVar[tuple[str, ...]] = ("temperature", "top_k", "top_p", "seed", "stop")
     """Settings of the format that can be left out where an endpoint refuses them."""
 
@@ -141,7 +142,7 @@ class Wire(ABC):
                 return Fault(0, "the reply is not a JSON object")
             if error := _error_in(reply):
                 return fault_of(_status_of(error), raw)
-            if not any(field in reply for field in self.answers_in):
+            if self.answers_in[0] not in reply and self.answers_in[-1] not in reply:
                 strange = looks_like_other_wire(reply, self.name)
                 if strange:
                     return Fault(0, f"the reply is {strange}", kind="foreign")
@@ -215,6 +216,14 @@ _FAILED = frozenset({
 })  # fmt: skip
 
 
+@lru_cache(maxsize=256)
+def _ended(finish: str) -> str:
+    """What a reason for the end means, in whatever case and spelling."""
+    folded = finish.lower().replace("-", "_").replace(" ", "_")
+    kinds = (("failed", _FAILED), ("blocked", _BLOCKED), ("cut off", _CUT_OFF))
+    return next((kind for kind, reasons in kinds if folded in reasons), "whole")
+
+
 def completion(
     text: str | None,
     finish: Any,
@@ -238,19 +247,19 @@ def completion(
         why: the provider's words on a block.
     """
     finish = finish if isinstance(finish, str) else ""
-    folded = finish.lower().replace("-", "_").replace(" ", "_")
-    if folded in _FAILED:
+    ended = _ended(finish)
+    if ended == "failed":
         return Fault(0, why or f"the reply ends with the finish reason {finish}", kind="failed")
+    still_thinking = False
     if thought or text:
         inner, text, still_thinking = split_thought(text or "")
-        thought = "\n\n".join(part for part in (thought.strip(), inner) if part)
-    else:
-        still_thinking = False
+        if thought or inner:
+            thought = "\n\n".join(part for part in (thought.strip(), inner) if part)
     outcome: Outcome = "whole"
-    if blocked or refusal or folded in _BLOCKED:
+    if blocked or refusal or ended == "blocked":
         outcome = "blocked"
         text = text or refusal or None
-    elif still_thinking or folded in _CUT_OFF:
+    elif still_thinking or ended == "cut off":
         outcome = "cut off"
     return Completion(
         text=text if outcome == "blocked" else text or "",
