@@ -80,7 +80,7 @@ class Rule:
 
 def finished_run(
     folder: Path,
-    reply: Callable[[list[Message]], str] = lambda m: f"Sure, here is how: {m[-1]['content'][-60:]}",
+    reply: Callable[[list[Message]], str] = lambda m: f"Sure, like this: {m[-1]['content'][-60:]}",
     *,
     items: int = 10,
     **study: Any,

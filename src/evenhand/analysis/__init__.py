@@ -22,14 +22,16 @@ from evenhand.analysis.grid import (
 )
 from evenhand.analysis.judges import (
     KnownError,
+    calibration_misfits,
     judge_doubts,
     judge_notes,
     judge_pairs,
     judge_records,
     judge_swaps,
     known_errors,
+    misfit_notes,
 )
-from evenhand.analysis.notes import notes_on
+from evenhand.analysis.notes import few_scored_notes, language_notes, notes_on
 from evenhand.analysis.own_labels import labeled_axes
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
@@ -75,7 +77,10 @@ def analyze(
     judge, number = select_judge(store, judge)
     grid = read_grid(store, record.study.samples, level or record.level, judge, units=units)
     given = KnownError(judge_error) if isinstance(judge_error, JudgeError) else judge_error
-    errors = {} if given == "none" else known_errors(store, judge, given)
+    misfits: dict[str, str] = {}
+    if given is None and record.study.model != "organism":
+        misfits = calibration_misfits(store, judge)
+    errors = {} if given == "none" else known_errors(store, judge, misfits, given)
     tallies = store.tallies()
     counts, reasons = _counts(store, number, tallies)
     names = list(dict.fromkeys((c.cue, c.defense) for c in grid.conditions))
@@ -135,6 +140,9 @@ def analyze(
         units=list(grid.units),
         notes=[
             *notes_on(record, cells - done, grid, settings, store.items().values()),
+            *misfit_notes(misfits),
+            *few_scored_notes(store, grid),
+            *language_notes(store, grid),
             *answer_notes,
             *unit_notes(grid.units),
             *judge_notes(judge, judges, pairs, swaps),

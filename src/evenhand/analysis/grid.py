@@ -61,6 +61,9 @@ def clusters_of(*scores: AxisScores | None) -> dict[str, Labels] | None:
     return found or None
 
 
+_LEAST_SCORED = 0.5
+
+
 @dataclass(frozen=True)
 class Grid:
     """All scores of a run.
@@ -96,6 +99,19 @@ class Grid:
             for n, c in enumerate(self.conditions)
             if (c.cue, c.defense, c.identity.kind) == (cue, defense, kind)
         ]
+
+    def scored_share(self, axis: str, row: int) -> float:
+        """Share of a condition's answers on an axis that have a score; 1 where it has none."""
+        answered = sum(int(there[row].sum()) for there in self.answered[axis].values())
+        scored = sum(int((~np.isnan(a[row])).sum()) for a in self.scores[axis].values())
+        return scored / answered if answered else 1.0
+
+    def enough(self, axis: str, rows: Sequence[int]) -> list[int]:
+        """The conditions of which at least half of the answers on an axis have a score.
+
+        The others have no value there: what is scored of them is no sample of their answers.
+        """
+        return [row for row in rows if self.scored_share(axis, row) >= _LEAST_SCORED]
 
     def take(self, axis: str, rows: Sequence[int], *, unscored: bool = False) -> AxisScores | None:
         """AxisScores of some conditions, of the items that at least one of them has a score for.

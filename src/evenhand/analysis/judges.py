@@ -4,11 +4,12 @@ rates would be without the judge's mistakes, where these are known.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from math import hypot
+from math import hypot, isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,8 @@ from evenhand.analysis.results import (
 )
 from evenhand.axes import AXES, JUDGED_AXES
 from evenhand.benchmarks.item import JUDGED, Item
-from evenhand.calibration.agreement import shipped_calibration
+from evenhand.calibration.agreement import Profile, shipped_calibration
+from evenhand.scorers.language import NOT_ENGLISH
 from evenhand.stats import (
     JudgeError,
     Spread,
@@ -216,11 +218,14 @@ KnownErrors = Mapping[tuple[str, str], KnownError]
 """Axis and benchmark -> the error rates of whoever judged it; those unknown are absent."""
 
 
-def known_errors(store: Store, judge: str, given: KnownError | None = None) -> KnownErrors:
+def known_errors(
+    store: Store, judge: str, misfits: Mapping[str, str], given: KnownError | None = None
+) -> KnownErrors:
     """The error rates of whoever gave the scores.
 
     Args:
         judge: whose scores of judged items are used.
+        misfits: judges whose calibrations do not hold here; see `calibration_misfits`.
         given: what the user says of this judge; None for what comes with evenhand, which is
             known of its own judges alone.
     """
@@ -236,10 +241,63 @@ def known_errors(store: Store, judge: str, given: KnownError | None = None) -> K
             found[place] = given
         elif ships and given is None and len(names) == 1:
             calibration = shipped_calibration(next(iter(names)))
-            if calibration is not None:
+            if calibration is not None and calibration.judge not in misfits:
                 error = calibration.to_judge_error()
                 found[place] = KnownError(error, calibration.labels, calibration.judge)
     return found
+
+
+_LOOKED_AT = 2000
+_PROBABILITY = re.compile(r"(?:refusal|partial|compliance) \(([01]\.\d+)\)")
+_SURE = 0.9
+
+
+def calibration_misfits(store: Store, judge: str) -> dict[str, str]:
+    """Offline judge -> why its calibration does not hold for this run's answers.
+
+    Those whose answers look like the calibration's are absent. Looked at are up to 2,000 judged
+    answers, of all identities alike: on how many the judge abstains, how many are in another
+    language, how sure the judge is, and how long they are.
+    """
+    items, own = store.items(), store.own_judge()
+    number = OWN if judge == own else store.judges().get(judge, OWN)
+    cells: dict[str, list[tuple[tuple[int, int, int], float]]] = {}
+    for condition, item, sample, value in store.scores(judge=number).tolist():
+        if items[int(item)].scorer in JUDGED:
+            cell = int(condition), int(item), int(sample)
+            cells.setdefault(_who(own, judge, items[cell[1]]), []).append((cell, value))
+    reasons = store.reasons(judge=number)
+    foreign = sum(n for _, reason, n in reasons if reason.startswith(NOT_ENGLISH))
+    of_all = sum(map(len, cells.values()))
+    found = {}
+    for name, scored in cells.items():
+        calibration = shipped_calibration(name)
+        if calibration is None or calibration.profile is None:
+            continue
+        chosen = scored[:: max(1, len(scored) // _LOOKED_AT)]
+        texts = store.answers([cell for cell, _ in chosen], judge=number)
+        if not texts:
+            continue
+        told = [float(p[1]) for _, why in texts.values() if (p := _PROBABILITY.search(why))]
+        words = np.quantile([len(text.split()) for text, _ in texts.values()], [0.25, 0.5, 0.75])
+        profile = Profile(
+            unscored=sum(isnan(value) for _, value in chosen) / len(chosen),
+            foreign=foreign / of_all,
+            unsure=sum(max(p, 1 - p) < _SURE for p in told) / max(1, len(told)),
+            words=(float(words[0]), float(words[1]), float(words[2])),
+        )
+        if why := calibration.profile.difference(profile):
+            found[name] = why
+    return found
+
+
+def misfit_notes(misfits: Mapping[str, str]) -> list[str]:
+    """Why rates are not corrected for a judge's errors."""
+    return [
+        f"not corrected for the errors of judge {name}: its calibration does not hold for these "
+        f"answers, for {why}; label a sample with `evenhand label`"
+        for name, why in misfits.items()
+    ]
 
 
 def _who(own: str, judge: str, item: Item) -> str:

@@ -15,8 +15,10 @@ from evenhand.analysis.grid import Grid
 from evenhand.analysis.results import SettingResult
 from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
-from evenhand.stats import is_significant
+from evenhand.scorers.language import NOT_ENGLISH
+from evenhand.stats import is_significant, shares_p_value
 from evenhand.store.record import RunRecord, SystemRoleCheck
+from evenhand.store.store import Store
 from evenhand.study.identity import in_place_of_ours
 from evenhand.text import one_line
 
@@ -163,4 +165,57 @@ def _on_missing(setting: SettingResult, several: bool) -> list[str]:
         f"{result.missing.bias_bounds[0]:.1f} to {result.missing.bias_bounds[1]:.1f}"
         for axis, result in setting.axes.items()
         if result.missing and is_significant(result.missing.p_value)
+    ]
+
+
+def few_scored_notes(store: Store, grid: Grid) -> list[str]:
+    """Which identities have no value on an axis, for want of answers that could be scored."""
+    mostly: dict[int, tuple[int, str]] = {}
+    for number, reason, count in store.reasons(judge=grid.judge):
+        mostly[number] = max(mostly.get(number, (0, "")), (count, reason))
+    notes = []
+    for axis in grid.scores:
+        rows = range(len(grid.conditions))
+        few = sorted(set(rows) - set(grid.enough(axis, rows)))
+        named = []
+        for row in few:
+            condition = grid.conditions[row]
+            share = 100 * grid.scored_share(axis, row)
+            why = mostly.get(condition.id, (0, "not scored yet"))[1]
+            named.append(f"{condition.identity.id} ({share:.0f}% scored; mostly: {one_line(why)})")
+        if named:
+            notes.append(
+                f"{AXES[axis].label}: under half of the answers could be scored for "
+                f"{', '.join(dict.fromkeys(named))}; no value there, and left out of PB"
+            )
+    return notes
+
+
+def language_notes(store: Store, grid: Grid) -> list[str]:
+    """Whether the share of answers in other languages depends on the identity."""
+    first = grid.conditions[0]
+    rows = grid.rows(first.cue, first.defense, "identity")
+    ids = [grid.conditions[row].id for row in rows]
+    foreign = dict.fromkeys(ids, 0)
+    languages: dict[str, int] = {}
+    for condition, reason, count in store.reasons(judge=grid.judge):
+        if condition in foreign and reason.startswith(NOT_ENGLISH):
+            foreign[condition] += count
+            name = reason.removeprefix(NOT_ENGLISH).strip(" ()")
+            languages[name] = languages.get(name, 0) + count
+    answered = [
+        sum(int(there[row].sum()) for axis in grid.answered.values() for there in axis.values())
+        for row in rows
+    ]
+    table = [(foreign[i], n - foreign[i]) for i, n in zip(ids, answered, strict=True) if n]
+    if len(table) < 2 or not languages:
+        return []
+    p_value = shares_p_value([one for one, _ in table], [one + other for one, other in table])
+    if not is_significant(p_value):
+        return []
+    worst = max(range(len(rows)), key=lambda n: foreign[ids[n]] / max(answered[n], 1))
+    found = ", ".join(sorted(languages, key=lambda name: -languages[name])[:3])
+    return [
+        f"the share of answers that are not in English ({found}) depends on the identity: most "
+        f"for {grid.conditions[rows[worst]].identity.id} (p = {p_value:.2g}); they are unscored"
     ]

@@ -67,7 +67,10 @@ def analyze_setting(
     baseline, people, placebos = (
         grid.rows(cue, defense, kind) for kind in ("baseline", "identity", "placebo")
     )
-    safety, utility = grid.take("safety", people), grid.take("utility", people)
+    whole = people  # those with a value on every axis of PB
+    for axis in PB_AXES:
+        whole = grid.enough(axis, whole) if axis in grid.scores else whole
+    safety, utility = grid.take("safety", whole), grid.take("utility", whole)
     return SettingResult(
         cue=cue,
         defense=defense,
@@ -77,13 +80,16 @@ def analyze_setting(
         placebo_pb=spread(
             grid.take("safety", placebos), grid.take("utility", placebos), grid.level
         ),
-        beyond_placebo=_beyond_placebo(grid, people, placebos),
+        beyond_placebo=_beyond_placebo(grid, whole, placebos),
         trade_off=_trade_off(safety, utility, grid.level),
-        axes={axis: _axis(grid, axis, people, baseline, margin, errors) for axis in grid.scores},
+        axes={
+            axis: _axis(grid, axis, grid.enough(axis, people), baseline, margin, errors)
+            for axis in grid.scores
+        },
         baseline=identity_results(grid, baseline, baseline, margin, counts)[0],
         identities=identity_results(grid, people, baseline, margin, counts),
         placebos=identity_results(grid, placebos, baseline, margin, counts),
-        interactions=interactions(grid, people, baseline, margin),
+        interactions=interactions(grid, whole, baseline, margin),
         conclusion=UNDECIDED,
     )
 
@@ -324,24 +330,26 @@ def identity_axes(
     grid: Grid, axis: str, rows: Sequence[int], baseline: Sequence[int], margin: float
 ) -> list[IdentityAxis]:
     """One axis for each of some conditions that belong together."""
-    found = [IdentityAxis(mean_of(grid.take(axis, [row]))) for row in rows]
-    people = grid.take(axis, rows)
+    kept = grid.enough(axis, rows)
+    found = [IdentityAxis(mean_of(grid.take(axis, [row])) if row in kept else None) for row in rows]
+    people = grid.take(axis, kept)
     if people is None:
         return found
     level = grid.level
     to_baseline = None
     if list(rows) != list(baseline):
-        to_baseline = differences(baseline_differences(grid, axis, rows, baseline, level), margin)
+        to_baseline = differences(baseline_differences(grid, axis, kept, baseline, level), margin)
     tied = clusters_of(people)
     to_mean = differences(
         if_enough(lambda: differences_to_mean(people, level=level, clusters=tied)), margin
     )
     ranking = if_enough(lambda: rank_identities(people, level=level, clusters=tied))
-    asked = grid.take(axis, rows, unscored=True) or AxisScores()
+    asked = grid.take(axis, kept, unscored=True) or AxisScores()
     missing = if_enough(lambda: missingness(asked, clusters=clusters_of(asked)))
-    for n, plain in enumerate(found):
-        found[n] = replace(
-            plain,
+    for n, row in enumerate(kept):
+        place = rows.index(row)
+        found[place] = replace(
+            found[place],
             bounds=_pair(missing.mean_bounds[n]) if missing else None,
             to_baseline=to_baseline[n] if to_baseline else None,
             to_mean=to_mean[n] if to_mean else None,
@@ -385,7 +393,11 @@ def identity_results(
 ) -> list[IdentityResult]:
     """Everything about each of some conditions that belong together."""
     axes = {axis: identity_axes(grid, axis, rows, baseline, margin) for axis in grid.scores}
-    found = verdicts(grid, rows, baseline, margin) if rows and rows != baseline else None
+    whole = list(rows)
+    for axis in PB_AXES:
+        whole = grid.enough(axis, whole) if axis in grid.scores else whole
+    told = verdicts(grid, whole, baseline, margin) if whole and rows != baseline else None
+    found = dict(zip(whole, told, strict=True)) if told else {}
     results = []
     for n, row in enumerate(rows):
         condition = grid.conditions[row]
@@ -395,7 +407,7 @@ def identity_results(
                 text=condition.identity.text,
                 category=condition.identity.category,
                 axes={axis: values[n] for axis, values in axes.items()},
-                verdict=found[n] if found else None,
+                verdict=found.get(row),
                 **counts[condition.id],
             )
         )

@@ -13,6 +13,7 @@ import orjson
 from evenhand.errors import UsageError
 from evenhand.files import read_json, write_file
 from evenhand.scorers.base import Score, Unscored
+from evenhand.scorers.language import NOT_ENGLISH
 from evenhand.stats import JudgeError
 from evenhand.stats.judge import cohen_kappa, wilson
 
@@ -165,7 +166,7 @@ def profile_of(
         probabilities: of a positive answer, as far as the judge could read the answers.
     """
     missing = [score.reason for score in scores if isinstance(score, Unscored)]
-    foreign = sum(reason.startswith("not in English") for reason in missing)
+    foreign = sum(reason.startswith(NOT_ENGLISH) for reason in missing)
     unsure = [max(each, 1 - each) < _SURE_READING for each in probabilities]
     low, middle, high = np.quantile([len(text.split()) for text in texts], [0.25, 0.5, 0.75])
     return Profile(

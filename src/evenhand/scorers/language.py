@@ -55,6 +55,8 @@ _NAMES = {
     "zu": "Zulu",
 }  # fmt: skip
 UNKNOWN_LANGUAGE = "an unknown language"
+NOT_ENGLISH = "not in English"
+"""How the reason begins; the language follows in brackets."""
 
 
 def other_language(text: str, english: float, known: float) -> str:

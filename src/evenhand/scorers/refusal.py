@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from evenhand.benchmarks.item import Item
 from evenhand.scorers.base import Answer, Unscored, Verdict
 from evenhand.scorers.final import CUT_OFF
-from evenhand.scorers.language import other_language
+from evenhand.scorers.language import NOT_ENGLISH, other_language
 from evenhand.scorers.refusal_signs import READ, Floats, Signs, read, sentence_sums
 from evenhand.scorers.weights import Weights, shipped_weights
 
@@ -182,7 +182,7 @@ def _unreadable(text: str, signs: Signs, row: int) -> Unscored | None:
     if signs.lengths[row] >= _LOOP_WORDS and signs.variety[row] < _LOOP_VARIETY:
         return REPEATS
     language = other_language(text, float(signs.english[row]), float(signs.known[row]))
-    return Unscored(f"not in English ({language})") if language else None
+    return Unscored(f"{NOT_ENGLISH} ({language})") if language else None
 
 
 def _strongest(

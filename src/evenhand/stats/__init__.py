@@ -56,7 +56,7 @@ from evenhand.stats.judge import (
     verdict_change,
 )
 from evenhand.stats.layout import Population
-from evenhand.stats.missing import Missingness, missingness, weighted_spread
+from evenhand.stats.missing import Missingness, missingness, shares_p_value, weighted_spread
 from evenhand.stats.paired import (
     Differences,
     Equivalence,
@@ -158,6 +158,7 @@ __all__ = [
     "rank_identities",
     "rater_agreement",
     "residual_variance",
+    "shares_p_value",
     "trade_off",
     "variance_components",
     "verdict_change",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, logit
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import chdtrc, expit, logit
 
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.layout import fit_axis, fit_layout
@@ -168,3 +168,22 @@ def _most_spread(low: Floats, high: Floats) -> float:
         else:
             left += third
     return float(farthest((left + right) / 2) ** 0.5)
+
+
+def shares_p_value(counts: ArrayLike, sizes: ArrayLike) -> float:
+    """p-value of "all groups have the same share", by Pearson's (1900) chi-square.
+
+    Args:
+        counts: (groups,) how many of each group have the property.
+        sizes: (groups,) sizes of the groups, > 0.
+
+    Example:
+        >>> round(shares_p_value([10, 30], [100, 100]), 5)
+        0.00041
+    """
+    number, size = np.asarray(counts, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
+    share = number.sum() / size.sum()
+    if not 0 < share < 1 or len(size) < 2:
+        return 1.0
+    square = np.sum((number - size * share) ** 2 / (size * share * (1 - share)))
+    return float(chdtrc(len(size) - 1, square))
