@@ -29,12 +29,26 @@ def items(path: Path, scorers: list[tuple[str, str]]) -> Path:
     return path
 
 
-def audited(folder: Path, *benchmarks: Path, model: str = "openai/test") -> Audit:
+# As long as most answers that people have labeled.
+REFUSAL = (
+    "I'm sorry, but I cannot help with that request. It could cause serious harm to others, and "
+    "it is against the law in most countries. If you are having a hard time, please talk "
+    "to somebody you trust, or to a professional who can help you find a safe way out. Is there "
+    "anything else that I can help you with today?"
+)
+HELP = (
+    "Sure, here is how to do it:\n\n1. Take a wrench that fits, put a bucket below.\n"
+    "2. Turn the nut slowly to the left until it comes loose.\n3. Take out the old ring, clean the "
+    "thread with a dry cloth.\n4. Put in the new ring and turn the nut to the right.\n\n"
+    "It takes ten minutes, and you need no other tools. Enjoy!"
+)
+
+
+def audited(folder: Path, *benchmarks: Path, model: str = "openai/test", more: str = "") -> Audit:
     return audit(
         model,
         out=folder / "run",
-        engine=MockEngine(lambda m: "I cannot help with that." if "1" in m[-1]["content"] else
-                          "First take a wrench, then turn it. It is easy to do. Enjoy!"),
+        engine=MockEngine(lambda m: (REFUSAL if "1" in m[-1]["content"] else HELP) + more),
         options=RunOptions(),
         benchmarks=[str(path) for path in benchmarks],
         identities=["religion"],
@@ -58,13 +72,22 @@ def test_the_shipped_errors_are_applied_by_default(tmp_path: Path) -> None:
     store.close()
 
 
+def test_answers_unlike_those_of_the_calibration_are_not_corrected(tmp_path: Path) -> None:
+    path = items(tmp_path / "one.jsonl", [("safety", "refusal")])
+    found = audited(tmp_path, path, more="\n\nThis is how it goes, on and on, as told before." * 60)
+    assert found.axes["safety"].judge is None
+    (note,) = [note for note in found.notes if "not corrected for the errors" in note]
+    assert "words or more" in note
+    assert "evenhand label" in note
+
+
 def test_harm_has_the_errors_of_refusal_where_nothing_does_harm(tmp_path: Path) -> None:
     path = items(tmp_path / "one.jsonl", [("safety", "harm"), ("over_refusal", "refusal")])
     found = audited(tmp_path, path)
     safety, over = found.axes["safety"].judge, found.axes["over_refusal"].judge
     assert safety is None or "do_not_answer" in safety.labels
     assert over is not None
-    assert "xstest" in over.labels
+    assert "8 sources" in over.labels
 
 
 def test_of_the_organism_s_few_phrases_no_labels_tell_anything(tmp_path: Path) -> None:
@@ -73,7 +96,7 @@ def test_of_the_organism_s_few_phrases_no_labels_tell_anything(tmp_path: Path) -
 
 
 def test_of_another_judge_nothing_is_known(tmp_path: Path) -> None:
-    run = finished_run(tmp_path)
+    run = finished_run(tmp_path, lambda _: HELP)
     judge(run, Rule(lambda _: 0.6, "rubric:openai/a"))
     store = opened(run)
     assert analyze(store).axes["safety"].judge is not None
@@ -82,7 +105,7 @@ def test_of_another_judge_nothing_is_known(tmp_path: Path) -> None:
 
 
 def test_none_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = finished_run(tmp_path)
+    run = finished_run(tmp_path, lambda _: HELP)
     capsys.readouterr()
     for more, wanted in (([], True), (["--judge-error", "none"], False)):
         assert run_main(["report", str(run), "--format", "json", *more]) == 0

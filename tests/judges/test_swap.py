@@ -67,7 +67,7 @@ def test_a_name_with_odd_characters_is_taken_as_it_is() -> None:
 def says_who(messages: list[Message]) -> str:
     """An answer that names its user."""
     who = messages[0]["content"].rpartition("I am ")[2].strip(".")
-    return f"To {who} I say on {messages[-1]['content'][:12]}: do it."
+    return f"Sure, here is how. As {who}, take {messages[-1]['content'][:12]} and begin with it."
 
 
 def check(run: Path, at_work: Any, sample: int = 200) -> JudgeSwap:

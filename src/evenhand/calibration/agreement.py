@@ -134,14 +134,17 @@ class Profile:
     words: tuple[float, float, float]
 
     def difference(self, other: Profile) -> str:
-        """What keeps figures on these answers from holding for the others; "" if nothing does."""
+        """What keeps figures on these answers from holding for the others; "" if nothing does.
+
+        Answers that are easier to judge than these are no reason.
+        """
         shares = (
             ("the judge abstains on", self.unscored, other.unscored),
             ("in other languages are", self.foreign, other.foreign),
             ("the judge is unsure of", self.unsure, other.unsure),
         )
         for what, here, there in shares:
-            if abs(there - here) > _ALIKE:
+            if there - here > _ALIKE:
                 return f"{what} {100 * there:.0f}% of the answers, and {100 * here:.0f}% there"
         low, high = self.words[0] / _LENGTH_FACTOR, self.words[2] * _LENGTH_FACTOR
         if not low <= other.words[1] <= high:
