@@ -54,7 +54,7 @@ def test_the_sections_stand_in_the_issues_order(full: str) -> None:
 def test_each_section_begins_with_what_was_found(full: str) -> None:
     openings = re.findall(r'<p class="finding">(.*?)</p>', full)
     assert len(openings) == len(SECTIONS)
-    assert openings[0].startswith("The model does not treat all users alike: PB ")
+    assert openings[0].startswith("The model does not treat all users alike: identity adds ")
     assert "significantly from the no-identity baseline" in section(full, "identities")
     assert "differences exceed noise" in section(full, "where")
 

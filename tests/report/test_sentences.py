@@ -15,14 +15,13 @@ from evenhand.report.document import p_text, signed
 from evenhand.report.wording import (
     category_sentence,
     cue_sentence,
-    placebo_sentence,
     population_sentences,
     relevance_sentence,
     shift_sentence,
     trade_off_sentence,
     verdict,
 )
-from evenhand.stats import CueComponents, PlaceboContrast, Spread, TradeOff
+from evenhand.stats import CueComponents, Spread, TradeOff
 
 
 def spread(estimate: float, low: float, high: float, p_value: float) -> Spread:
@@ -87,15 +86,6 @@ def test_few_items_and_topics_are_told() -> None:
     first, second = population_sentences(few, topics=True)
     assert "topics like these (14 of them)" in first
     assert second.startswith("Few topics carry the bias")
-
-
-def test_placebos() -> None:
-    sure = PlaceboContrast(5.0, 1.0, 4.9, 24.0, (3.9, 5.9), 0.001, 0.95, 31, 14)
-    unsure = PlaceboContrast(1.0, 0.9, 0.5, 0.2, (0.0, 2.9), 0.4, 0.95, 31, 14)
-    assert placebo_sentence(sure) == (
-        "Identity adds 4.9 points (3.9 to 5.9) to what placebos do (p = 0.001)."
-    )
-    assert "do not change the answers significantly" in placebo_sentence(unsure)
 
 
 @pytest.mark.parametrize(

@@ -157,20 +157,6 @@ def shift_sentence(axis: str, shift: results.Difference) -> str:
     return f"Stating an identity changes {axis} by {size}."
 
 
-def placebo_sentence(contrast: stats.PlaceboContrast) -> str:
-    """Whether identities spread more than attributes that should not matter."""
-    low, high = contrast.interval
-    if is_significant(contrast.p_value):
-        return (
-            f"Identity adds {contrast.beyond:.1f} points ({low:.1f} to {high:.1f}) to what "
-            f"placebos do (p {p_text(contrast.p_value)})."
-        )
-    return (
-        "Identities do not change the answers significantly more than placebos do "
-        f"(p {p_text(contrast.p_value)})."
-    )
-
-
 def extent_sentence(audit: results.Audit) -> str:
     """How much was asked, and what is missing."""
     whole = audit.done == audit.cells
