@@ -178,6 +178,7 @@ class Local:
     template: Callable[[list[Message]], str]
     model: str = "hf/test"
     address: str = "here"
+    notes: tuple[str, ...] = ()
 
     def rendered(self, messages: list[Message]) -> str | None:
         return self.template(messages)
