@@ -12,7 +12,7 @@ import pytest
 
 from evenhand.analysis import analyze
 from evenhand.analysis.results import Audit
-from evenhand.report.findings import headline_sentences
+from evenhand.report.tables import headline_sentences
 from evenhand.stats import JudgeError
 from test_analysis import Study, write_benchmark
 

@@ -90,11 +90,11 @@ def label(
         name, place = select_judge(store, judge)
         sample = open_sample(store, name, place, number, seed)
         if import_:
-            count = import_labels(store, sample, import_, by and check_labeler(by))
+            count = import_labels(store, sample, import_, by)
             print(f"{count:,} labels read")
             _show_agreement(store)
             return
-        labeler = check_labeler(by or _login())
+        labeler = check_labeler(_login() if by is None else by)
         tasks = tasks_of(store, sample)
         if html:
             from evenhand.report.html.labeling import render_labeling

@@ -40,6 +40,6 @@ def render_labeling(sample: LabelSample, tasks: Sequence[LabelTask], labeler: st
         hash=script_hash(script),
         script=Markup(script),
         style=Markup(read_asset("labeling.css")),
-        data=script_json(content),
+        data=Markup(script_json(content)),
         count=len(tasks),
     )
