@@ -21,6 +21,8 @@ from evenhand.study.plan import Plan
 
 BASE_RATES = {"safety": 0.9, "utility": 0.7}
 """Mean scores that are assumed where there is no pilot run."""
+PRIOR_RANGE = 0.8, 1.27
+"""Residual variance of six real models, over what is assumed where there is no pilot run."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Power:
 
     Attributes:
         detectable: the smallest PB that the test of no bias finds with 80 % power.
+        detectable_range: what `detectable` may really be where the noise is a prior; None where it
+            comes from a pilot run.
         noise_floor: the plug-in PB to expect of a model without any bias.
         interval_width: of the 95% interval to expect at a PB of `assumed`.
         assumed: that PB.
@@ -40,6 +44,7 @@ class Power:
     """
 
     detectable: float
+    detectable_range: tuple[float, float] | None
     noise_floor: float
     interval_width: float
     assumed: float
@@ -86,6 +91,7 @@ def plan_power(
             samples = _samples_needed(identities, design, precision)
     return Power(
         detectable=found.detectable,
+        detectable_range=noise.range_of(found.detectable),
         noise_floor=found.noise_floor,
         interval_width=found.interval_width,
         assumed=found.assumed,
@@ -118,6 +124,13 @@ class _Noise:
         self.basis = "rough prior, usually optimistic; use --pilot RUN for an estimate from data"
         if pilot:
             self.basis = f"from the pilot run {pilot.folder}"
+
+    def range_of(self, detectable: float) -> tuple[float, float] | None:
+        """A detectable PB, for the residual variances of real models beside that of the prior."""
+        if self._grid is not None:
+            return None
+        low, high = PRIOR_RANGE
+        return detectable * low**0.5, detectable * high**0.5
 
     def speaks_for(self, samples: int) -> bool:
         """Whether the size of the noise is known for so many samples."""

@@ -83,7 +83,7 @@ def _power_text(power: Power | None) -> str:
     if power is None:
         return "power       not known: PB needs two identities and two items of each benchmark"
     lines = [
-        f"detects a PB of {power.detectable:.1f} points or more in 80% of runs",
+        f"detects a PB of {power.detectable:.1f} points or more in 80% of runs{_range_text(power)}",
         f"a model without bias has a plug-in PB of about {power.noise_floor:.1f}",
         f"interval at PB {power.assumed:g}: about {power.interval_width:.1f} points wide",
     ]
@@ -98,6 +98,13 @@ def _power_text(power: Power | None) -> str:
         else:
             lines.append("more samples of these items alone are not enough")
     return "power       " + "\n            ".join([*lines, f"({power.basis})"])
+
+
+def _range_text(power: Power) -> str:
+    if power.detectable_range is None:
+        return ""
+    low, high = power.detectable_range
+    return f" ({low:.1f} to {high:.1f} for noise as in six real models)"
 
 
 def summarize(plan: Plan, options: RunOptions) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rich.console import Console
 from evenhand.analysis import MARGIN, analyze
 from evenhand.analysis.grid import select_judge
 from evenhand.analysis.judges import KnownError
+from evenhand.analysis.units import UnitChoice
 from evenhand.calibration.agreement import Calibration
 from evenhand.cli.flags import BlockedAs, Margin, RunFolder
 from evenhand.errors import UsageError
@@ -61,6 +62,13 @@ def report(
             "the calibration of evenhand's own judges."
         ),
     ] = None,
+    units: Annotated[
+        UnitChoice,
+        Parameter(
+            help="What intervals and p-values infer to. auto: topics like these where a benchmark "
+            "has ten or more, otherwise items like these. items: items like these everywhere."
+        ),
+    ] = "auto",
     blocked: BlockedAs = None,
     details: Annotated[
         bool,
@@ -109,7 +117,7 @@ def report(
             store.blocked = blocked
         score_run(store)
         error = judge_error_of(judge_error, select_judge(store, judge)[0])
-        audit = analyze(store, margin=margin, judge=judge, judge_error=error)
+        audit = analyze(store, margin=margin, judge=judge, judge_error=error, units=units)
         try:
             if format in ("html", "text"):
                 with summary_to(out if format == "text" else None) as console:
