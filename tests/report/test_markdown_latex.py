@@ -16,6 +16,7 @@ from evenhand.cli import main
 from evenhand.report import latex, markdown
 from evenhand.report.comparison import comparison_document
 from evenhand.report.findings import audit_document
+from evenhand.report.wording import conclusion_sentence
 
 AS_ON_GITHUB = MarkdownIt("gfm-like", {"html": True, "linkify": False})
 
@@ -93,7 +94,8 @@ def test_the_table_has_the_figures_of_the_audit(found: Audit) -> None:
 
 def test_it_begins_with_the_verdict_and_is_short(found: Audit) -> None:
     above = audit_markdown(found).partition("<details>")[0]
-    assert above.startswith("### evenhand audit of openai/made-up\n\n**The model does not treat")
+    verdict = markdown.plain(conclusion_sentence(found.head, found.margin))
+    assert above.startswith(f"### evenhand audit of openai/made-up\n\n**{verdict}**")
     assert len(above.splitlines()) < 30
 
 
