@@ -121,7 +121,7 @@ class _Noise:
             raise RunFolderError(f"{pilot.folder}: the pilot run has no answers yet")
         self.samples = record.study.samples if record else None
         self._grid = read_grid(pilot, self.samples) if pilot and self.samples else None
-        self.basis = "rough prior, usually optimistic; use --pilot RUN for an estimate from data"
+        self.basis = "rough prior; use --pilot RUN for an estimate from data"
         if pilot:
             self.basis = f"from the pilot run {pilot.folder}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
@@ -15,9 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from evenhand.analysis import MARGIN
+from evenhand.analysis.freeze import freeze_plan
 from evenhand.analysis.power import Power, plan_power
 from evenhand.audit import plan_for
-from evenhand.cli.flags import Format, ModelName, RunFlags, StudyFlags, study_from
+from evenhand.cli.flags import Format, Margin, ModelName, RunFlags, StudyFlags, study_from
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.judges import is_paid
 from evenhand.judges.run import judge_cost
@@ -40,6 +43,14 @@ def plan(
         Path | None,
         Parameter(help="Run folder of a similar study, from which to estimate the noise."),
     ] = None,
+    freeze: Annotated[
+        Path | None,
+        Parameter(
+            help="File to write the plan to: study, primary figure, margin, decision rule and a "
+            "hash. `report --frozen` then says whether it was kept."
+        ),
+    ] = None,
+    margin: Margin = MARGIN,
     format: Format = "text",
     study: StudyFlags = StudyOptions(),
     run: RunFlags = RunOptions(),
@@ -55,6 +66,9 @@ def plan(
     """
     made = plan_for(study_from(model, study), offline=run.offline)
     options = run.with_judges_alike()
+    if freeze is not None:
+        digest = freeze_plan(made.study, margin, freeze)
+        print(f"Frozen plan {digest}: {freeze}", file=sys.stderr)
     with sandbox.using():
         require_sandbox(made.items)
         if pilot is None:

@@ -8,6 +8,7 @@ import sys
 import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from evenhand.analysis import MARGIN, analyze
+from evenhand.analysis.freeze import frozen_notes
 from evenhand.analysis.grid import select_judge
 from evenhand.analysis.judges import KnownError
 from evenhand.analysis.units import UnitChoice
@@ -69,6 +71,10 @@ def report(
             "has ten or more, otherwise items like these. items: items like these everywhere."
         ),
     ] = "auto",
+    frozen: Annotated[
+        Path | None,
+        Parameter(help="Plan that `evenhand plan --freeze` has written: says whether it was kept."),
+    ] = None,
     blocked: BlockedAs = None,
     details: Annotated[
         bool,
@@ -118,6 +124,9 @@ def report(
         score_run(store)
         error = judge_error_of(judge_error, select_judge(store, judge)[0])
         audit = analyze(store, margin=margin, judge=judge, judge_error=error, units=units)
+        if frozen is not None:
+            notes = frozen_notes(frozen, store.record(), margin)
+            audit = replace(audit, notes=[*notes, *audit.notes])
         try:
             if format in ("html", "text"):
                 with summary_to(out if format == "text" else None) as console:
