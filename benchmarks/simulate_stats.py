@@ -20,15 +20,18 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, chdtrc, chdtri, chndtrinc, ndtr, ndtri
 
 from evenhand import stats
+from evenhand.stats import Population
 
 Floats = NDArray[np.float64]
-Row = dict[str, object]
+NONE = (np.nan, np.nan)
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def cell_probability(means: Floats, s: Setting, item: Floats, cell: Floats) -> F
 # --- personalization bias -----------------------------------------------------------------
 
 
-def bias_row(s: Setting, replications: int, population: str = "items") -> Row:
+def bias_row(s: Setting, replications: int, population: Population = "items") -> Row:
     """Coverage, false alarms and bias of `personalization_bias` on one axis."""
     rng, means = s.rng(population), identity_means(s.identities, s.base, s.pb)
     truth, results = np.full(replications, true_pb(means)), []
@@ -162,7 +165,7 @@ def bias_table(replications: int) -> Iterator[Row]:
         }
 
 
-VARIANTS: dict[str, dict[str, object]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "3 samples": {"samples": 3},
     "graded scores": {"graded": True},
     "3 % missing": {"missing": 0.03},
@@ -176,7 +179,7 @@ VARIANTS: dict[str, dict[str, object]] = {
 def variant_table(replications: int) -> Iterator[Row]:
     for name, change in VARIANTS.items():
         for k, pb in itertools.product((4, 31), (0, 1, 5)):
-            setting = replace(Setting(k, 300, 0.9, pb), **change)  # type: ignore[arg-type]
+            setting = replace(Setting(k, 300, 0.9, pb), **change)
             yield {"variant": name, **bias_row(setting, replications)}
     for k, pb in itertools.product((4, 31), (0, 1, 5)):
         setting = Setting(k, 300, 0.9, pb, samples=3)
@@ -279,7 +282,7 @@ def identity_table(replications: int) -> Iterator[Row]:
     names = ("plain", "3 samples", "graded scores", "3 % missing")
     for (k, n, base), name in itertools.product(designs, names):
         change = VARIANTS.get(name, {})
-        s = replace(Setting(k, n, base), **change)  # type: ignore[arg-type]
+        s = replace(Setting(k, n, base), **change)
         yield {"variant": name, **identity_row(s, replications)}
 
 
@@ -585,7 +588,7 @@ def agreement_table(replications: int) -> Iterator[Row]:
                 [f.interval[0] <= share <= f.interval[1] for f in found]
             ),
             "coverage of kappa %": "" if lenient else percent(
-                [f.kappa_interval[0] <= kappa <= f.kappa_interval[1] for f in found]
+                [low <= kappa <= high for low, high in (f.kappa_interval or NONE for f in found)]
             ),
         }  # fmt: skip
 

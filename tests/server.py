@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -24,6 +24,8 @@ from typing import Any
 
 import orjson
 from aiohttp import web
+
+from evenhand.study.cue import Message
 
 Refusal = tuple[int, dict[str, Any]]
 """An HTTP status other than 200, and the body that goes with it."""
@@ -51,7 +53,7 @@ class Faults:
         return ""
 
 
-def key_of(messages: list[dict[str, str]], seed: int | None) -> str:
+def key_of(messages: Sequence[Message], seed: int | None) -> str:
     """What a request is known by in the log."""
     return blake2b(orjson.dumps((messages, seed)), digest_size=8).hexdigest()
 

@@ -27,6 +27,8 @@ class Scripted:
     """Answers by a function."""
 
     model, address, notes = "test", "here", ()
+    is_local = is_paid = False
+    default_suite = "paper"
 
     def __init__(self, answer: Answer) -> None:
         self.answer_with = answer
@@ -40,7 +42,7 @@ class Scripted:
             self.asked += 1
             system = request.messages[0]["content"] if len(request.messages) > 1 else ""
             question = request.messages[-1]["content"]
-            fields = {"text": GOOD["utility" if "2 + 2" in question else "safety"]}
+            fields: dict[str, Any] = {"text": GOOD["utility" if "2 + 2" in question else "safety"]}
             settle(Response(request, **fields | self.answer_with(request, system)))
 
     async def close(self) -> None:

@@ -7,18 +7,20 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from evenhand.cli import progress as progress_module
 from evenhand.cli.progress import ProgressBar
 from evenhand.errors import StoreError
 from evenhand.run.recorder import Progress
@@ -242,21 +244,14 @@ def test_a_file_that_was_closed_in_order_is_not_read_through_again(
 ) -> None:
     plan = plan_of(MODEL, write_benchmark(tmp_path / "own.jsonl", 2))
     Store.create(tmp_path / "run").close()
-    checked = []
+    checked: list[str] = []
     looking = database._looking
 
-    def counting(folder: Path):  # type: ignore[no-untyped-def]
-        class Seen:
-            def __enter__(self):  # type: ignore[no-untyped-def]
-                self.inner = looking(folder)
-                connection = self.inner.__enter__()
-                connection.set_trace_callback(checked.append)
-                return connection
-
-            def __exit__(self, *error: object):  # type: ignore[no-untyped-def]
-                return self.inner.__exit__(*error)
-
-        return Seen()
+    @contextmanager
+    def counting(folder: Path) -> Iterator[sqlite3.Connection]:
+        with looking(folder) as connection:
+            connection.set_trace_callback(checked.append)
+            yield connection
 
     monkeypatch.setattr(database, "_looking", counting)
 
@@ -283,7 +278,7 @@ def test_a_file_that_was_closed_in_order_is_not_read_through_again(
 
 def test_off_a_terminal_a_line_now_and_then_unless_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("evenhand.cli.progress.time.monotonic", lambda: now[0])
     for quiet in (False, True):
         now[0] = 0.0
         log = io.StringIO()

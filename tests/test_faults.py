@@ -48,7 +48,7 @@ def test_every_cell_once_and_right_under_all_faults(
         result = audit(
             MODEL,
             out=tmp_path / "run",
-            options=RunOptions(base_urls=[server.url], timeout=10),
+            options=RunOptions(base_urls=(server.url,), timeout=10),
             on_progress=show,
             benchmarks=[str(benchmark)],
             decoding={"seed": 0},
@@ -120,7 +120,7 @@ def test_killed_at_any_step_of_the_start(tmp_path: Path) -> None:
             result = audit(
                 MODEL,
                 out=run,
-                options=RunOptions(base_urls=[server.url]),
+                options=RunOptions(base_urls=(server.url,)),
                 benchmarks=[str(benchmark)],
                 identities=["religion"],
             )
@@ -195,7 +195,7 @@ def test_answers_that_come_during_the_last_write_are_kept(
         result = audit(
             MODEL,
             out=tmp_path / "run",
-            options=RunOptions(base_urls=[server.url], max_connections=8),
+            options=RunOptions(base_urls=(server.url,), max_connections=8),
             benchmarks=[str(benchmark)],
             identities=["religion"],
             decoding={"seed": 0},

@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from audits import audit, biased
 from evenhand.analysis.gate import Margins, gate_run
 from evenhand.cli import main
 from evenhand.errors import UsageError
 from evenhand.store.store import Store
+from fakes import audit, biased
 
 
 def exit_code(*arguments: object) -> int:

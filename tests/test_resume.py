@@ -34,7 +34,7 @@ class Folder:
     def audit(self, model: str = "openai/test", **fields: Any) -> Audit:
         plan = plan_of(model, self.benchmark, **{"identities": IDENTITIES, **fields})
         before = len(self.server.requests)
-        result = audit(plan.study, out=self.out, options=RunOptions([self.server.url]))
+        result = audit(plan.study, out=self.out, options=RunOptions((self.server.url,)))
         self.sent = len(self.server.requests) - before
         assert result.done == result.cells == plan.cells
         assert set(server_keys(plan)) <= {key for key, *_ in stored(self.out)}
@@ -87,7 +87,7 @@ def test_a_grown_study_sends_only_what_is_new(
 def test_another_wording_of_an_identity_is_refused(benchmark: Path, tmp_path: Path) -> None:
     own = tmp_path / "mine.yaml"
     one = "identities: [{id: a, text: a nurse}, {id: b, text: a baker}]"
-    fields = {"identities": [], "identities_file": own}
+    fields: dict[str, Any] = {"identities": [], "identities_file": own}
     with serving() as server:
         folder = Folder(server, benchmark, tmp_path / "run")
         own.write_text(one)
@@ -134,9 +134,14 @@ def test_an_edited_question_is_refused(benchmark: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("data_dir")
 def test_other_shots_are_refused(tmp_path: Path) -> None:
-    fields = {"model": "openai/test", "benchmarks": ["gsm8k"], "identities": ["age"], "limit": 1}
+    fields: dict[str, Any] = {
+        "model": "openai/test",
+        "benchmarks": ["gsm8k"],
+        "identities": ["age"],
+        "limit": 1,
+    }
     with serving() as server:
-        options = RunOptions([server.url])
+        options = RunOptions((server.url,))
         audit(**fields, shots=2, out=tmp_path / "run", options=options)
         with pytest.raises(RunFolderError, match="other shots"):
             audit(**fields, shots=1, out=tmp_path / "run", options=options)

@@ -35,6 +35,8 @@ class Failing:
     model = "openai/test"
     notes = ()
     address = "here"
+    is_local = is_paid = False
+    default_suite = "paper"
 
     def __init__(self, good: int, error: Exception) -> None:
         self.good, self.error = good, error
@@ -88,7 +90,7 @@ def test_a_key_that_is_revoked_ends_the_run_and_keeps_the_answers(
             return (401, error("key revoked")) if len(server.answers) >= 20 else None
 
         server.refuse = refuse
-        options = RunOptions([server.url], max_connections=4)
+        options = RunOptions((server.url,), max_connections=4)
         with pytest.raises(AuthenticationError, match="key revoked"):
             audit(plan.study, out=tmp_path / "run", options=options)
         # Those under way, and a harmless one that shows that it is the key and not a question.
@@ -108,7 +110,7 @@ def test_an_endpoint_that_stops_serving_loses_no_cell(
         server.refuse = lambda _body, _key: (
             (status, error("over")) if len(server.answers) >= 20 else None
         )
-        options = RunOptions([server.url], max_connections=4)
+        options = RunOptions((server.url,), max_connections=4)
         with pytest.raises(EngineError, match=told):
             audit(plan.study, out=tmp_path / "run", options=options)
         assert all(text for _, text, _, _ in stored(tmp_path / "run"))
@@ -124,7 +126,7 @@ def test_an_endpoint_that_is_down_is_made_up_for_by_another(
     monkeypatch.setattr("evenhand.engines.throttle._BACKOFF_FIRST", 0.002)
     down = f"http://127.0.0.1:{unused_port()}/v1"
     with serving() as server:
-        options = RunOptions([down, server.url], max_connections=8)
+        options = RunOptions((down, server.url), max_connections=8)
         result = audit(plan.study, out=tmp_path / "run", options=options)
     assert result.done == result.cells == len(server.answers)
     assert 1 <= result.failed_attempts <= 10, "it rests"

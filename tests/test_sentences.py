@@ -1,5 +1,8 @@
 """The plain words follow from the numbers."""
 
+# mypy: disable-error-code="union-attr"
+# A result that is missing fails the test where it is used.
+
 from __future__ import annotations
 
 import json
@@ -13,26 +16,9 @@ from evenhand.engines.mock import MockEngine
 from evenhand.report.wording import shift_sentence, verdict
 from evenhand.stats import Spread
 from evenhand.study.cue import Message
+from fakes import spread
 
 REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
-
-
-def spread(estimate: float, low: float, high: float, p_value: float) -> Spread:
-    """A result with those figures."""
-    return Spread(
-        plugin=estimate,
-        noise_floor=1.0,
-        estimate=estimate,
-        signed_square=estimate**2,
-        interval=(low, high),
-        p_value=p_value,
-        level=0.95,
-        identities=31,
-        items=100,
-        units=100,
-        few_items=False,
-        top_share=0.1,
-    )
 
 
 @pytest.mark.parametrize(
@@ -74,6 +60,7 @@ def test_what_all_identities_lose_is_told(tmp_path: Path) -> None:
         out=tmp_path / "run",
     )
     shift = audit.axes["safety"].to_baseline
+    assert shift is not None
     assert shift.interval[0] <= -20.0 <= shift.interval[1] < 0
     assert "changes safety by -" in shift_sentence("safety", shift)
     assert audit.pb.p_value > 0.01

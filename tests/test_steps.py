@@ -13,7 +13,7 @@ from evenhand.run.recorder import Price, Progress
 
 def test_each_step_has_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr(steps.time, "monotonic", lambda: now)
+    monkeypatch.setattr("evenhand.cli.progress.time.monotonic", lambda: now)
     out = io.StringIO()
     progress = Progress(cells=1000, done=0)
     with steps.Steps(Price(1, 1), Console(file=out, width=200)) as shown:

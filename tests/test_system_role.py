@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def benchmark(tmp_path: Path) -> Path:
 
 def checked(server: Server, plan: Plan) -> Checked:
     async def find() -> Checked:
-        engine = HTTPEngine("openai/test", Decoding(seed=0), base_urls=[server.url])
+        engine = HTTPEngine("openai/test", Decoding(seed=0), base_urls=(server.url,))
         try:
             return await check_system_role(engine, plan)
         finally:
@@ -83,13 +83,13 @@ def test_the_fallback_reaches_every_answer_and_the_report(
 ) -> None:
     plan = plan_of("openai/test", benchmark, identities=["religion"])
     with serving(**behavior) as server:
-        result = audit(plan.study, out=tmp_path / "run", options=RunOptions([server.url]))
+        result = audit(plan.study, out=tmp_path / "run", options=RunOptions((server.url,)))
         assert result.done == result.cells
         answered = [b for b in server.bodies if b["messages"][0]["role"] != "system"]
         assert merged(plan) <= {body["messages"][0]["content"] for body in answered}
         assert any("in front of the user's message" in note for note in result.notes)
         before = len(server.requests)
-        audit(plan.study, out=tmp_path / "run", options=RunOptions([server.url]))
+        audit(plan.study, out=tmp_path / "run", options=RunOptions((server.url,)))
         assert len(server.requests) == before
 
 
@@ -101,7 +101,7 @@ def test_no_usage_is_said_to_be_unverified(tmp_path: Path, benchmark: Path) -> N
         result = audit(
             "openai/test",
             out=tmp_path / "run",
-            options=RunOptions([server.url]),
+            options=RunOptions((server.url,)),
             benchmarks=[str(benchmark)],
             identities=["religion"],
         )
@@ -121,7 +121,7 @@ def test_a_content_filter_is_no_rejection_of_the_system_role(
         return None
 
     with serving(refuse=refuse) as server:
-        result = audit(plan.study, out=tmp_path / "run", options=RunOptions([server.url]))
+        result = audit(plan.study, out=tmp_path / "run", options=RunOptions((server.url,)))
     assert "prompt tokens grow" in result.placement
     assert result.done == result.cells == 48
     assert result.unscored_reasons == {}  # what is blocked counts as a refusal
@@ -178,7 +178,10 @@ class Local:
     template: Callable[[list[Message]], str]
     model: str = "hf/test"
     address: str = "here"
-    notes: tuple[str, ...] = ()
+    is_local: bool = True
+    is_paid: bool = False
+    default_suite: str = "paper"
+    notes: Sequence[str] = ()
 
     def rendered(self, messages: list[Message]) -> str | None:
         return self.template(messages)

@@ -170,7 +170,12 @@ def test_each_file_is_hashed_once(
 ) -> None:
     hashed: list[Path] = []
     real = files._sha256
-    monkeypatch.setattr(files, "_sha256", lambda path: hashed.append(path) or real(path))
+
+    def hashing(path: Path) -> str:
+        hashed.append(path)
+        return real(path)
+
+    monkeypatch.setattr(files, "_sha256", hashing)
     monkeypatch.setenv("EVENHAND_DATA_DIR", str(tmp_path))
     put(tmp_path / NAME, CONTENT)
     for _ in range(5):

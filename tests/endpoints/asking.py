@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,15 +130,21 @@ def chat(message: dict[str, Any] | None, finish: Any = "stop", **more: Any) -> b
     return json.dumps({"choices": choices, **more}).encode()
 
 
-def always(raw: bytes, status: int = 200, **headers: str) -> Callable[..., web.Response]:
+def always(
+    raw: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Callable[..., web.Response]:
     """The same reply to every request."""
     return lambda _body, _request: web.Response(
-        status=status, body=raw, headers={"Content-Type": "application/json", **headers}
+        status=status, body=raw, headers={"Content-Type": "application/json", **(headers or {})}
     )
 
 
 def to_question(
-    number: int, raw: bytes, status: int = 200, times: int = 10**9, **headers: str
+    number: int,
+    raw: bytes,
+    status: int = 200,
+    times: int = 10**9,
+    headers: Mapping[str, str] | None = None,
 ) -> Callable[..., web.Response | None]:
     """A reply to one of the questions alone; the others are answered as ever."""
     left = {"times": times}
@@ -147,7 +153,7 @@ def to_question(
         if f"Question {number}?" not in body["messages"][-1]["content"] or not left["times"]:
             return None
         left["times"] -= 1
-        headers_of_it = {"Content-Type": "application/json", **headers}
+        headers_of_it = {"Content-Type": "application/json", **(headers or {})}
         return web.Response(status=status, body=raw, headers=headers_of_it)
 
     return reply

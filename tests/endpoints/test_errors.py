@@ -8,7 +8,7 @@ import re
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from server import Server, error, refuse_all, serving, unused_port
 KEY = {"OPENAI_API_KEY": "sk-0123456789abcdef"}
 
 
-def first_then(raw: bytes, status: int, after: int, times: int = 1, **headers: str) -> Any:
+def first_then(
+    raw: bytes, status: int, after: int, times: int = 1, headers: Mapping[str, str] | None = None
+) -> Any:
     """A reply to the requests from the `after`-th on, so many times."""
     seen = 0
 
@@ -154,14 +156,14 @@ def test_ten_requests_a_window_without_retry_after(tmp_path: Path) -> None:
 def test_the_time_that_the_endpoint_names_is_kept(
     headers: dict[str, str], message: str, tmp_path: Path
 ) -> None:
-    with serving(reply=first_then(problem(message), 429, 0, **headers)) as server:
+    with serving(reply=first_then(problem(message), 429, 0, headers=headers)) as server:
         found = ask(server, tmp_path)
     assert found.code == 0, found.err
     assert 0.7 <= server.times[1] - server.times[0] < 3
 
 
 def test_more_429_than_attempts_use_up_no_attempt(tmp_path: Path) -> None:
-    replies = first_then(problem("slow"), 429, 0, times=30, **{"retry-after-ms": "1"})
+    replies = first_then(problem("slow"), 429, 0, times=30, headers={"retry-after-ms": "1"})
     with serving(reply=replies) as server:
         found = ask(server, tmp_path)
     assert found.code == 0, found.err
@@ -206,9 +208,9 @@ def test_no_credit_stops_at_once(raw: bytes, tmp_path: Path) -> None:
     ["Fri, 31 Dec 99999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 -9999", "1e400", "\u00b2", "nan"],
 )
 def test_an_impossible_retry_after_is_a_failed_attempt(header: str, tmp_path: Path) -> None:
-    replies = first_then(problem("slow"), 503, 0, **{"Retry-After": header})
+    replies = first_then(problem("slow"), 503, 0, headers={"Retry-After": header})
     if header == "1e400":
-        replies = first_then(problem("slow"), 503, 0, **{"Retry-After": "-1e400"})
+        replies = first_then(problem("slow"), 503, 0, headers={"Retry-After": "-1e400"})
     with serving(reply=replies) as server:
         found = ask(server, tmp_path)
     assert found.code == 0, found.err
@@ -221,7 +223,9 @@ def test_an_impossible_retry_after_is_a_failed_attempt(header: str, tmp_path: Pa
 def test_a_body_that_unpacks_to_300_mb(tmp_path: Path) -> None:
     bomb = gzip.compress(b'{"choices":"' + b"a" * 300_000_000)
     tracemalloc.start()
-    with serving(reply=to_question(1, bomb, times=1, **{"Content-Encoding": "gzip"})) as server:
+    with serving(
+        reply=to_question(1, bomb, times=1, headers={"Content-Encoding": "gzip"})
+    ) as server:
         found = ask(server, tmp_path)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -254,7 +258,7 @@ def test_a_body_without_end(tmp_path: Path) -> None:
 
 def test_a_whole_answer_that_is_compressed_is_read(tmp_path: Path) -> None:
     raw = gzip.compress(chat({"content": "Sure."}))
-    with serving(reply=always(raw, **{"Content-Encoding": "gzip"})) as server:
+    with serving(reply=always(raw, headers={"Content-Encoding": "gzip"})) as server:
         found = ask(server, tmp_path)
     assert {r.text for r in found.rows} == {"Sure."}
 
@@ -265,7 +269,7 @@ def test_a_whole_answer_that_is_compressed_is_read(tmp_path: Path) -> None:
 def test_a_redirect_to_another_host_is_refused(tmp_path: Path) -> None:
     with serving() as other:
         target = other.url.replace("127.0.0.1", "localhost") + "/chat/completions"
-        with serving(reply=always(b"", 307, Location=target)) as server:
+        with serving(reply=always(b"", 307, {"Location": target})) as server:
             found = ask(server, tmp_path, env=KEY)
     assert (found.code, found.err.count("\n")) == (2, 1)
     assert "redirects to localhost:" in found.err

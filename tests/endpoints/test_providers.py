@@ -27,8 +27,8 @@ from anthropic.types.message_create_params import (  # noqa: E402
 from anthropic.types.refusal_stop_details import RefusalStopDetails  # noqa: E402
 from google.genai import types  # noqa: E402
 
-MessageCreateParamsBase.__pydantic_config__ = ConfigDict(extra="forbid")
-MessageCreateParamsNonStreaming.__pydantic_config__ = ConfigDict(extra="forbid")
+MessageCreateParamsBase.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+MessageCreateParamsNonStreaming.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
 PARAMS: TypeAdapter[Any] = TypeAdapter(MessageCreateParamsNonStreaming)
 SAMPLING = ("temperature", "top_p", "top_k")
 KEY = "sk-ant-0123456789abcdef"
@@ -275,8 +275,8 @@ def test_failures_of_gemini_are_tried_again(reason: str, tmp_path: Path) -> None
     assert len(found.failures) == len(found.rows) == 12
 
 
-@pytest.mark.parametrize("reason", [r.value for r in types.BlockedReason])
-def test_block_reasons_of_gemini(reason: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reason", types.BlockedReason)
+def test_block_reasons_of_gemini(reason: types.BlockedReason, tmp_path: Path) -> None:
     feedback = types.GenerateContentResponsePromptFeedback(block_reason=reason)
     made = lambda _: generated(prompt_feedback=feedback)  # noqa: E731
     with serving(reply=answering(made, check_gemini)) as server:

@@ -250,7 +250,7 @@ def test_an_endpoint_that_breaks_down_ends_the_run_and_keeps_what_came() -> None
         return None if count <= 10 else (503, error("down for maintenance"))
 
     with serving(refuse=refuse) as server:
-        engine = HTTPEngine("openai/test", Decoding(), base_urls=[server.url], max_connections=4)
+        engine = HTTPEngine("openai/test", Decoding(), base_urls=(server.url,), max_connections=4)
         responses: list[Response] = []
 
         async def run() -> None:
@@ -280,7 +280,7 @@ def test_an_endpoint_that_breaks_down_ends_the_run_and_keeps_what_came() -> None
 )
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(UsageError) as raised:
-        HTTPEngine("openai/test", Decoding(), base_urls=[url])
+        HTTPEngine("openai/test", Decoding(), base_urls=(url,))
     assert "sk-secret" not in str(raised.value)
 
 
@@ -288,14 +288,14 @@ def test_a_url_that_is_none(url: str) -> None:
 def test_a_key_that_is_none(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(UsageError, match="OPENAI_API_KEY") as raised:
-        HTTPEngine("openai/test", Decoding(), base_urls=["http://127.0.0.1/v1"])
+        HTTPEngine("openai/test", Decoding(), base_urls=("http://127.0.0.1/v1",))
     assert key not in str(raised.value)
 
 
 def test_only_openai_needs_a_key() -> None:
     with pytest.raises(UsageError, match="OPENAI_API_KEY"):
         HTTPEngine("openai/test", Decoding())
-    HTTPEngine("openai/test", Decoding(), base_urls=["http://127.0.0.1:1/v1"])
+    HTTPEngine("openai/test", Decoding(), base_urls=("http://127.0.0.1:1/v1",))
 
 
 def test_the_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +312,7 @@ def test_the_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cancelled_at_once() -> None:
     async def run(server: Server) -> float:
-        engine = HTTPEngine("openai/test", Decoding(), base_urls=[server.url])
+        engine = HTTPEngine("openai/test", Decoding(), base_urls=(server.url,))
         asking = asyncio.create_task(engine.answer(iter(requests(100)), lambda _: None))
         while not server.requests:
             await asyncio.sleep(0.01)

@@ -109,7 +109,7 @@ def audited(
     model = "hf/tiny" if engine else "openai/test"
     decoding = {"seed": None, "max_tokens": 2} if engine else {}
     plan = plan_of(model, benchmark, identities=["gender"], decoding=decoding, **study)
-    options = RunOptions([url]) if url else None
+    options = RunOptions((url,)) if url else None
     result = audit(plan.study, out=tmp_path / "run", engine=engine, options=options)
     return result, record_of(tmp_path / "run")
 

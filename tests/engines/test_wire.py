@@ -26,7 +26,9 @@ WIRES = {"openai": OpenAIWire, "anthropic": AnthropicWire, "gemini": GeminiWire}
 
 
 def wire(name: str = "openai", **decoding: Any) -> Wire:
-    return WIRES[name]("m", Decoding(**decoding), services()[name])
+    kind: Any = WIRES[name]
+    found: Wire = kind("m", Decoding(**decoding), services()[name])
+    return found
 
 
 def reply(message: Any, finish: Any = "stop", **more: Any) -> bytes:
@@ -298,7 +300,7 @@ def test_what_follows_from_an_error(fault: Fault, action: str) -> None:
     assert action_for(fault, wire()) == action
 
 
-SAMPLED = {"temperature": 1.0, "top_k": 10, "top_p": 0.9, "seed": 1}
+SAMPLED: dict[str, Any] = {"temperature": 1.0, "top_k": 10, "top_p": 0.9, "seed": 1}
 TOO_LARGE = (
     "'max_tokens' or 'max_completion_tokens' is too large: 9. This model supports at most 8."
 )

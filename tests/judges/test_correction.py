@@ -154,8 +154,8 @@ def test_benchmarks_with_judges_of_unlike_errors_are_corrected_each() -> None:
     widths = [each.interval[1] - each.interval[0] for each in alone if each]
     assert max(widths) / 2 < high - low < sum(widths) / 2
     assert low < found.mean < high
-    assert correct("safety", scores, None, {("safety", "a"): FIRST}, 0.95) is None
-    assert correct("utility", scores, None, errors, 0.95) is None
+    assert correct("safety", AxisScores(scores), None, {("safety", "a"): FIRST}, 0.95) is None
+    assert correct("utility", AxisScores(scores), None, errors, 0.95) is None
 
 
 def test_the_combined_interval_covers_the_truth() -> None:
@@ -172,7 +172,7 @@ def test_the_combined_interval_covers_the_truth() -> None:
             judged = np.where(true, rng.random(size) < se, rng.random(size) > sp)
             scores[name] = np.repeat(judged[np.newaxis, :, np.newaxis].astype(float), 4, axis=0)
             truth.append(100 * share)
-        found = correct("safety", scores, None, errors, 0.95)
+        found = correct("safety", AxisScores(scores), None, errors, 0.95)
         assert found is not None
         covered += found.interval[0] <= sum(truth) / 2 <= found.interval[1]
     assert 0.92 < covered / rounds < 0.98

@@ -181,7 +181,7 @@ def keys_of(run: Path) -> dict[int, str]:
     store = opened(run)
     items = store.items()
     keys = {
-        response: key_of([dict(m) for m in question(Answer(text, items[item]))], None)
+        response: key_of(question(Answer(text, items[item])), None)
         for response, _, item, text, *_ in store.unscored(0, again=True)
         if items[item].scorer == "refusal" and text
     }
@@ -481,7 +481,7 @@ def test_a_judge_of_the_study_file(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_audit_from_python_with_a_judge_and_looks(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 40)
     with serving(content=lambda _: GOOD) as judge_server:
-        judging = JudgeOptions([judge_server.url], price=Price(1, 1))
+        judging = JudgeOptions((judge_server.url,), price=Price(1, 1))
         found = audit(
             "openai/test",
             out=tmp_path / "run",
@@ -521,11 +521,11 @@ def test_one_limit_covers_the_model_and_the_judge(tmp_path: Path) -> None:
     study = plan.study.model_copy(update={"judges": (JUDGE,)})
     with serving() as model, serving(content=lambda _: GOOD) as judge_server:
         options = RunOptions(
-            base_urls=[model.url],
+            base_urls=(model.url,),
             max_connections=2,
             price=Price(0, 1_000_000),
             max_cost=240 * 10 + 200.0,
-            judging=JudgeOptions([judge_server.url], max_connections=2, price=Price(0, 1_000_000)),
+            judging=JudgeOptions((judge_server.url,), max_connections=2, price=Price(0, 1_000_000)),
         )
         found = audit(study, out=tmp_path / "run", options=options)
     assert found.done == 240

@@ -122,7 +122,7 @@ def test_a_judge_that_cannot_grade_an_example_stops_at_once() -> None:
 
 
 def over_http(url: str, **options: Any) -> Any:
-    return make_judge("rubric:openai/j", JudgeOptions([url], **options))
+    return make_judge("rubric:openai/j", JudgeOptions((url,), **options))
 
 
 def test_the_endpoint_is_asked_for_a_form_where_it_can_hold_to_one() -> None:

@@ -62,7 +62,7 @@ def tuning_part(folder: Path, reply: Callable[[list[Message]], str] = biased) ->
 
 
 @pytest.fixture(scope="module")
-def part(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TuningPart]:
+def part(tmp_path_factory: pytest.TempPathFactory) -> TuningPart:
     return tuning_part(tmp_path_factory.mktemp("recipes"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,9 +51,7 @@ class Model(MockEngine):
         return "Therefore, the answer is yes."
 
 
-def audit(
-    folder: Path, model: MockEngine, defense: str, prompts: list[str], **study: object
-) -> Store:
+def audit(folder: Path, model: MockEngine, defense: str, prompts: list[str], **study: Any) -> Store:
     evenhand.audit(
         "openai/any",
         benchmarks=[questions(folder, prompts)],
@@ -110,10 +109,13 @@ def test_decisions_are_made_once(tmp_path: Path) -> None:
 
 def test_another_model_can_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     router = Model("Yes")
-    asked = []
-    monkeypatch.setattr(
-        "evenhand.run.withholding.make_engine", lambda name, _: asked.append(name) or router
-    )
+    asked: list[str] = []
+
+    def made(name: str, _: object) -> Model:
+        asked.append(name)
+        return router
+
+    monkeypatch.setattr("evenhand.run.withholding.make_engine", made)
     file = tmp_path / "own.yaml"
     file.write_text("defenses:\n  - {id: by-other, withhold: openai/small}\n")
     model = Model()
@@ -155,16 +157,15 @@ def test_the_rule_keeps_what_it_was_written_for_and_little_else() -> None:
     ],
 )
 def test_places_of_a_sentence(tmp_path: Path, name: str, expected: str) -> None:
-    sent: list[list[Message]] = []
-    engine = MockEngine(lambda messages: sent.append(messages) or "yes")
+    model = Model()
     evenhand.audit(
         "openai/any",
         benchmarks=[questions(tmp_path, ["Q"])],
         identities=["gay"],
         defenses=[name],
-        engine=engine,
+        engine=model,
         out=tmp_path / "run",
     )
     sentence = select_defenses(["ignore"])[0].text
-    sent_texts = {"|".join(turn["content"] for turn in messages) for messages in sent}
+    sent_texts = {"|".join(turn["content"] for turn in messages) for messages in model.sent}
     assert expected.replace("{d}", sentence) in sent_texts

@@ -120,6 +120,7 @@ def test_a_cost_limit_stops_it_and_the_next_call_goes_on(
     assert 0 < engine.asked < 1500
     again = Counting()
     found = find(run, split, tmp_path, [*IDLE, GOOD], again, RunOptions(price=Price(1.0, 1.0)))
+    assert found.cost is not None
     assert found.cost > 0.01
     assert engine.asked + again.asked == find(run, split, tmp_path / "b", [*IDLE, GOOD]).answers
 

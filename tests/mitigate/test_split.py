@@ -16,6 +16,7 @@ from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
 from evenhand.mitigate.split import (
     TuningPart,
+    Unit,
     make_split,
     plan_for_test,
     plan_for_tuning,
@@ -39,7 +40,7 @@ STUDY = Study(
 )
 
 
-def parts(items: list[Item], seed: int = 0, unit: str = "item") -> tuple[list[Item], list[Item]]:
+def parts(items: list[Item], seed: int = 0, unit: Unit = "item") -> tuple[list[Item], list[Item]]:
     split = make_split(items, PEOPLE, ["system-1"], seed=seed, unit=unit)
     tuning = [item for item in items if split.item_part(item) == "tuning"]
     return tuning, [item for item in items if item not in tuning]
@@ -140,8 +141,12 @@ def test_the_view_of_the_tuning_part_holds_nothing_else(tmp_path: Path) -> None:
 
 def test_an_answer_knows_the_conversation_that_was_sent(tmp_path: Path) -> None:
     sent: list[list[Message]] = []
-    engine = MockEngine(lambda messages: sent.append(messages) or "No.")
-    evenhand.audit(STUDY, engine=engine, out=tmp_path / "run")
+
+    def reply(messages: list[Message]) -> str:
+        sent.append(messages)
+        return "No."
+
+    evenhand.audit(STUDY, engine=MockEngine(reply), out=tmp_path / "run")
     store = Store.open(tmp_path / "run")
     assert all(a.messages() in sent for a in TuningPart(store, split_run(store)).answers())
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from evenhand.axes import AxisName
 from evenhand.organism.world import BENCHMARKS, topics
 from evenhand.study.identity import shipped_identities
 from organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
@@ -28,7 +29,7 @@ def test_labels_have_the_planted_rate_exactly(benchmark: str, defended: bool, bi
 
 
 @pytest.mark.parametrize("axis", ["safety", "utility", "over_refusal"])
-def test_a_defense_halves_the_deviation_from_the_baseline(axis: str) -> None:
+def test_a_defense_halves_the_deviation_from_the_baseline(axis: AxisName) -> None:
     base = planted_rate([], axis)
     assert planted_rate([], axis, defended=True) == base
     for user in PEOPLE:

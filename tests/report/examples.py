@@ -144,7 +144,7 @@ def large_run(folder: Path) -> Path:
     items = []
     for n in range(8):
         path = folder / f"bench{n}.jsonl"
-        kind = {"axis": "safety", "scorer": "refusal"}
+        kind: dict[str, Any] = {"axis": "safety", "scorer": "refusal"}
         if n % 2:
             kind = {"axis": "utility", "scorer": "choice", "answer": "A", "choices": ["x", "y"]}
         rows = [

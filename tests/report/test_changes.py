@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audits import biased, run
 from evenhand.analysis.compare import Arm, IdentityChange, compare_arms
 from evenhand.analysis.relevance import RelevanceChange
 from evenhand.report.wording import (
@@ -19,7 +18,8 @@ from evenhand.report.wording import (
     mean_change_sentences,
     relevance_change_sentence,
 )
-from evenhand.stats import BiasChange, MeanChange, Spread
+from evenhand.stats import BiasChange, MeanChange
+from fakes import biased, run, spread
 
 POINTS = st.floats(-60, 60)
 INCONCLUSIVE = "The data are inconclusive about a change of the bias: PB changed"
@@ -28,8 +28,8 @@ PERSONALIZATION = "Non-inferiority of appropriate personalization (margin 2 poin
 
 def bias(low: float, high: float, p_value: float) -> BiasChange:
     """A change of PB with those figures."""
-    spread = Spread(5.0, 1.0, 5.0, 25.0, (4.0, 6.0), 0.001, 0.95, 31, 100, 100, False, 0.1)
-    return BiasChange(spread, spread, (low + high) / 2, (low, high), p_value, 0.95)
+    before = spread(5.0, 4.0, 6.0, 0.001)
+    return BiasChange(before, before, (low + high) / 2, (low, high), p_value, 0.95)
 
 
 def mean(low: float, high: float, non_inferiority_p: float, margin: float = 2.0) -> MeanChange:

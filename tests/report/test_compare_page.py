@@ -7,18 +7,19 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from audits import HOSTILE, audit, biased, run
 from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.cli import main
 from evenhand.report.comparison import comparison_document, comparison_sections, read_training
 from evenhand.report.html import to_html
 from evenhand.report.images import draw
+from fakes import HOSTILE, audit, biased, run
 from report.test_browser import CHROMIUM, WIDTHS, Opened
 
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; apt-get install chromium")
@@ -195,14 +196,16 @@ def test_the_arrows_begin_and_end_where_the_identities_stand(found: ArmCompariso
     rows = [row for rows in chart["datasets"].values() for row in rows if "when" in row]
     for who in found.identities:
         mine = {(r["when"], r["safety"], r["utility"]) for r in rows if r["text"] == who.text}
-        safety, utility = who.means["safety"], who.means["utility"]
-        assert ("before", round(safety[0], 2), round(utility[0], 2)) in mine
-        assert ("after", round(safety[3], 2), round(utility[3], 2)) in mine
+        for when, side in (("before", 0), ("after", 3)):
+            safety, utility = who.means["safety"][side], who.means["utility"][side]
+            assert safety is not None
+            assert utility is not None
+            assert (when, round(safety, 2), round(utility, 2)) in mine
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_every_chart_is_drawn_without_a_browser(
-    found: ArmComparison, kind: str, tmp_path: Path
+    found: ArmComparison, kind: Literal["png", "svg"], tmp_path: Path
 ) -> None:
     for figure in comparison_document(found).figures():
         image = draw(figure, kind)

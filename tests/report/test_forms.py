@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from audits import HOSTILE, audit, biased, run, saying
 from evenhand.plugins import load_plugin
 from evenhand.report import FORMATS, FolderFormat
 from evenhand.store.store import Store
+from fakes import HOSTILE, audit, biased, run, saying
 from runs import run_main
 
 ALL = ["text", *FORMATS]

@@ -12,12 +12,12 @@ import orjson
 import pytest
 
 import evenhand
-from audits import REFUSAL, audit, biased, run, saying
 from evenhand.analysis import analyze
 from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.report.data import comparison_to_json, to_json
 from evenhand.report.schema import report_schema
 from evenhand.stats import JudgeError
+from fakes import REFUSAL, audit, biased, run, saying
 
 SCHEMA = Path(evenhand.__file__).parent / "data" / "report.schema.json"
 

@@ -9,7 +9,6 @@ import re
 import pytest
 from rich.console import Console
 
-from audits import audit, biased
 from evenhand.analysis import Audit
 from evenhand.analysis.results import Difference
 from evenhand.analysis.setting import with_conclusion
@@ -20,7 +19,8 @@ from evenhand.report.latex import to_latex
 from evenhand.report.markdown import to_markdown
 from evenhand.report.terminal import print_document
 from evenhand.report.wording import standing
-from evenhand.stats import BiasChange, MeanChange, PlaceboContrast, Spread, TradeOff
+from evenhand.stats import BiasChange, MeanChange, PlaceboContrast, TradeOff
+from fakes import audit, biased, spread
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,9 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Audit:
 
 
 def text(document: Document, width: int = 140) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    print_document(document, console)
-    return console.file.getvalue()  # type: ignore[attr-defined]
+    out = io.StringIO()
+    print_document(document, Console(file=out, width=width))
+    return out.getvalue()
 
 
 def people_table(found: Audit) -> Table:
@@ -167,8 +167,8 @@ def test_a_change_is_judged_by_the_p_value_beside_it(
 
 @pytest.mark.parametrize(("p_value", "expected"), [(0.01, "better"), (0.3, "not significant")])
 def test_a_change_of_bias_is_judged_by_the_p_value_beside_it(p_value: float, expected: str) -> None:
-    spread = Spread(5.0, 1.0, 5.0, 25.0, (4.0, 6.0), 0.001, 0.95, 31, 100, 100, False, 0.1)
-    assert standing("", BiasChange(spread, spread, -5.0, (-9.0, -1.0), p_value, 0.95)) == expected
+    before = spread(5.0, 4.0, 6.0, 0.001)
+    assert standing("", BiasChange(before, before, -5.0, (-9.0, -1.0), p_value, 0.95)) == expected
 
 
 def test_every_table_names_its_intervals(found: Audit) -> None:

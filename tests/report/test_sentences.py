@@ -21,13 +21,8 @@ from evenhand.report.wording import (
     trade_off_sentence,
     verdict,
 )
-from evenhand.stats import CueComponents, Spread, TradeOff
-
-
-def spread(estimate: float, low: float, high: float, p_value: float) -> Spread:
-    return Spread(
-        estimate, 1.0, estimate, estimate**2, (low, high), p_value, 0.95, 31, 100, 100, False, 0.1
-    )
+from evenhand.stats import CueComponents, TradeOff
+from fakes import spread
 
 
 def difference(estimate: float, p_value: float) -> Difference:
@@ -106,7 +101,9 @@ def test_trade_off(correlation: float, interval: tuple[float, float], expected: 
 def components(
     share: float, agreement: float, interval: tuple[float, float] = (0.55, 0.9)
 ) -> CueComponents:
-    return CueComponents(*[1.0] * 7, share, interval, share, agreement, agreement, 0.95)
+    return CueComponents(
+        1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, share, interval, share, agreement, agreement, 0.95
+    )
 
 
 def test_cues() -> None:

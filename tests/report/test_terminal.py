@@ -14,7 +14,6 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from audits import HOSTILE, audit, biased, run, saying
 from evenhand.analysis import Audit
 from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.report.comparison import comparison_document
@@ -22,6 +21,7 @@ from evenhand.report.document import Column, Table, TableCell, TableRow
 from evenhand.report.findings import audit_document
 from evenhand.report.map_text import axis_ends, trade_off_text
 from evenhand.report.terminal import print_document, print_table
+from fakes import HOSTILE, audit, biased, run, saying
 
 WIDTHS = (200, 80, 72, 60, 44, 30)
 
@@ -57,8 +57,12 @@ def printed(
     """What the terminal gets."""
     bytes_written = io.BytesIO()
     file = io.TextIOWrapper(bytes_written, encoding=encoding)
-    system = "truecolor" if color else None
-    console = Console(file=file, width=width, force_terminal=color, color_system=system)
+    console = Console(
+        file=file,
+        width=width,
+        force_terminal=color,
+        color_system="truecolor" if color else None,
+    )
     if isinstance(found, Audit):
         print_document(audit_document(found), console, details=details)
     else:

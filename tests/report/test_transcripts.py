@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from audits import HOSTILE, audit, biased, run, saying
 from evenhand import plugins
 from evenhand.analysis import analyze
 from evenhand.report.transcripts import transcript_lines
 from evenhand.store.store import Store
+from fakes import HOSTILE, audit, biased, run, saying
 from runs import run_main
 from test_plugins import install
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evenhand.analysis.grid import Grid
+from evenhand.analysis.grid import AxisScores, Grid
 from evenhand.analysis.subgroups import FALSE_DISCOVERIES, SMALLER, find_where
 from evenhand.benchmarks.item import Item
 from evenhand.store.store import StoredCondition
@@ -31,7 +31,7 @@ def grid_of(scores: np.ndarray, groups: list[str]) -> tuple[Grid, dict[int, Item
         names={"safety": {"own": list(map(str, items))}},
         samples=1,
         level=0.95,
-        scores={"safety": {"own": array}},
+        scores={"safety": AxisScores({"own": array})},
         answered={"safety": {"own": ~np.isnan(array)}},
     )
     return grid, items
@@ -43,7 +43,7 @@ def test_a_planted_difference_is_found_in_its_subgroup_alone() -> None:
     scores = (rng.random((PEOPLE, 160)) < 0.9) * 1.0
     scores[3, [g == "group 2" for g in groups]] = 0.0
     found = find_where(*grid_of(scores, groups), "system-1", "none")
-    told = {(p.name, n) for p in found.subgroups for n in np.flatnonzero(p.beyond_noise)}
+    told = {(p.name, int(n)) for p in found.subgroups for n in np.flatnonzero(p.beyond_noise)}
     assert ("group 2", 3) in told
     assert {name for name, _ in told} == {"group 2"}, "whom it moves from the mean is there, too"
     place = next(p for p in found.subgroups if p.name == "group 2")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from random import Random
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -147,7 +150,7 @@ def test_bootstrap_agrees_where_bias_is_large() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(scores_strategy, st.randoms(use_true_random=False))
-def test_order_of_identities_and_items_does_not_matter(scores, random) -> None:
+def test_order_of_identities_and_items_does_not_matter(scores: np.ndarray, random: Random) -> None:
     rng = np.random.default_rng(random.getrandbits(32))
     shuffled = scores[rng.permutation(len(scores))][:, rng.permutation(scores.shape[1])]
     a, b = personalization_bias(scores, None), personalization_bias(shuffled, None)
@@ -159,7 +162,7 @@ def test_order_of_identities_and_items_does_not_matter(scores, random) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(arrays(np.float64, st.integers(2, 20), elements=st.floats(0, 1)), st.integers(2, 5))
-def test_equal_identities_have_no_bias(item_scores, k) -> None:
+def test_equal_identities_have_no_bias(item_scores: np.ndarray, k: int) -> None:
     result = personalization_bias(np.tile(item_scores, (k, 1)), None)
     assert result.plugin == result.estimate == result.noise_floor == 0
     assert result.p_value == 1
@@ -169,7 +172,7 @@ def test_equal_identities_have_no_bias(item_scores, k) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(scores_strategy)
-def test_halving_all_scores_halves_bias(scores) -> None:
+def test_halving_all_scores_halves_bias(scores: np.ndarray) -> None:
     a, b = personalization_bias(scores, None), personalization_bias(scores / 2, None)
     assert b.plugin == pytest.approx(a.plugin / 2, abs=1e-9)
     assert b.signed_square == pytest.approx(a.signed_square / 4, abs=1e-9)
@@ -181,7 +184,7 @@ def test_halving_all_scores_halves_bias(scores) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(scores_strategy)
-def test_reversed_scores_have_the_same_bias(scores) -> None:
+def test_reversed_scores_have_the_same_bias(scores: np.ndarray) -> None:
     a, b = personalization_bias(scores, None), personalization_bias(1 - scores, None)
     assert b.signed_square == pytest.approx(a.signed_square, abs=1e-9)
     assert b.interval == pytest.approx(a.interval, abs=1e-3)
@@ -222,7 +225,7 @@ def test_constant_scores_are_degenerate_but_not_errorless() -> None:
         (None, "safety, utility or both"),
     ],
 )
-def test_bad_input_is_named(safety, message: str) -> None:
+def test_bad_input_is_named(safety: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         personalization_bias(safety, None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_a_judge_near_chance_gives_no_upper_limit() -> None:
         ((0.9, 0.9, 0, 10), "both kinds"),
     ],
 )
-def test_an_impossible_judge_is_named(judge, message: str) -> None:
+def test_an_impossible_judge_is_named(judge: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         JudgeError(*judge)
 
@@ -237,7 +238,7 @@ def test_an_impossible_plan_is_named() -> None:
 @pytest.mark.parametrize(("looks", "constant"), [(1, 1.960), (2, 2.178), (5, 2.413), (10, 2.555)])
 def test_look_levels_are_pococks_constants(looks: int, constant: float) -> None:
     """Pocock 1977, table 1: two-sided 5 % with equally spaced looks."""
-    level = look_level(np.arange(1, looks + 1) / looks)
+    level = look_level([n / looks for n in range(1, looks + 1)])
     assert ndtri((1 + level) / 2) == pytest.approx(constant, abs=0.001)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,8 @@ def correlated(k: int, n: int, seed: int = 0, rate: float = 0.8) -> np.ndarray:
     """0/1 scores of items that are easy or hard for all."""
     rng = np.random.default_rng(seed)
     item = rng.normal(size=n)
-    return (item + rng.normal(size=(k, n)) < np.sqrt(2) * 0.84 * (rate > 0.5)).astype(float)
+    found: np.ndarray = item + rng.normal(size=(k, n)) < np.sqrt(2) * 0.84 * (rate > 0.5)
+    return found.astype(float)
 
 
 def test_difference_to_baseline_is_exact_mcnemar() -> None:
@@ -111,7 +113,7 @@ def test_baseline_may_have_any_clear_shape(shape: tuple[int, ...]) -> None:
     arrays(np.float64, (4, 12), elements=st.sampled_from([0.0, 0.5, 1.0])),
     st.permutations(range(4)),
 )
-def test_order_of_identities_does_not_matter(scores, order) -> None:
+def test_order_of_identities_does_not_matter(scores: np.ndarray, order: list[int]) -> None:
     a, b = differences_to_mean(scores), differences_to_mean(scores[order])
     np.testing.assert_allclose(b.difference, a.difference[order], atol=1e-8)
     np.testing.assert_allclose(b.p_value, a.p_value[order], atol=1e-8)
@@ -127,7 +129,7 @@ def test_order_of_identities_does_not_matter(scores, order) -> None:
         ({"other": np.ones(10)}, "benchmarks"),
     ],
 )
-def test_bad_baseline_is_named(baseline, message: str) -> None:
+def test_bad_baseline_is_named(baseline: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         differences_to_baseline({"a": np.ones((3, 10))}, baseline)
 

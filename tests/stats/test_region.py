@@ -35,9 +35,9 @@ def test_the_covariance_is_that_of_the_paired_differences() -> None:
     safety = {"a": draw(rng, 50, np.full(4, 0.7)), "b": draw(rng, 30, np.full(4, 0.4))}
     utility = draw(rng, 40, np.full(4, 0.6))
     found = joint_regions(safety, utility)
-    for axis, scores in enumerate((safety, utility)):
-        expected = differences_to_mean(scores).standard_error
-        assert_allclose(np.sqrt(found.covariance[:, axis, axis]), expected)
+    alone = differences_to_mean(safety), differences_to_mean(utility)
+    for axis, expected in enumerate(alone):
+        assert_allclose(np.sqrt(found.covariance[:, axis, axis]), expected.standard_error)
     assert_allclose(found.covariance[:, 0, 1], 0.0)
     assert_allclose(found.center[:, 1], 100 * utility.mean(axis=1))
     assert_allclose(found.center[:, 0], 50 * (safety["a"].mean(axis=1) + safety["b"].mean(axis=1)))

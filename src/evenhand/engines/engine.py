@@ -89,8 +89,11 @@ class Engine(Protocol):
     """Whether answers may cost money."""
     default_suite: str
     """The benchmarks that are asked where the user names none."""
-    notes: Sequence[str]
-    """What had to be asked otherwise than the study says, such as without a temperature."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What had to be asked otherwise than the study says, such as without a temperature."""
+        ...
 
     @property
     def address(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import evenhand
 from evenhand.analysis import Audit
 from evenhand.engines.mock import MockEngine
+from evenhand.stats import Spread
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
 
@@ -71,6 +72,24 @@ def biased(
         return RIGHT if chance < base - utility * hurt else WRONG
 
     return MockEngine(reply)
+
+
+def spread(estimate: float, low: float, high: float, p_value: float) -> Spread:
+    """The spread of 31 identities on 100 items, with those figures."""
+    return Spread(
+        plugin=estimate,
+        noise_floor=1.0,
+        estimate=estimate,
+        signed_square=estimate**2,
+        interval=(low, high),
+        p_value=p_value,
+        level=0.95,
+        identities=31,
+        items=100,
+        units=100,
+        few_items=False,
+        top_share=0.1,
+    )
 
 
 def saying(answer: Callable[[str], str]) -> MockEngine:
