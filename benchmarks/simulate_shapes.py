@@ -30,7 +30,8 @@ def seeded(*of: object) -> np.random.Generator:
 
 
 def scored(rng: np.random.Generator, logits: Floats) -> Floats:
-    return (rng.random(logits.shape) < expit(logits)).astype(float)
+    right: NDArray[np.bool_] = rng.random(logits.shape) < expit(logits)
+    return right.astype(float)
 
 
 # --- topics ---------------------------------------------------------------------------------
