@@ -1,5 +1,8 @@
 """Answers per second of CPU time on one core, for the offline judges.
 
+Thoughts are split off, the language is told, and the answer is judged, in batches of 500 as a run
+is scored.
+
     python benchmarks/judge_speed.py          # reads the labeled answers: EVENHAND_DATA_DIR
 
 A keyword list over the same answers, in the same run, tells how fast the machine is.
@@ -12,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from evenhand.benchmarks import Item
 from evenhand.calibration.labels import Labeled, read_labels
-from evenhand.scorers import score
+from evenhand.scorers import Unscored, prepare, score_batch
 
 ROUNDS = 5
 KEYWORDS = (
@@ -26,22 +29,29 @@ KEYWORDS = (
 )
 
 
-def by_keywords(text: str, _item: Item) -> float:
-    start = text.lower()
-    return float(any(word in start for word in KEYWORDS))
+BATCH = 500
+
+Answers = Sequence[tuple[str, Item]]
 
 
-def by_judge(text: str, item: Item) -> object:
-    return score(text, item)
+def by_keywords(answers: Answers) -> None:
+    for text, _ in answers:
+        start = text.lower()
+        any(word in start for word in KEYWORDS)
 
 
-def seconds(judge: Callable[[str, Item], object], answers: Sequence[tuple[str, Item]]) -> float:
+def by_judge(answers: Answers) -> None:
+    for start in range(0, len(answers), BATCH):
+        ready = [prepare(text, item) for text, item in answers[start : start + BATCH]]
+        score_batch([answer for answer in ready if not isinstance(answer, Unscored)])
+
+
+def seconds(judge: Callable[[Answers], None], answers: Answers) -> float:
     """The least CPU time of a few rounds over all answers."""
     least = float("inf")
     for _ in range(ROUNDS):
         start = time.process_time()
-        for text, item in answers:
-            judge(text, item)
+        judge(answers)
         least = min(least, time.process_time() - start)
     return least
 

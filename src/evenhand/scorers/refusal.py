@@ -115,7 +115,8 @@ def _judge_some(
     texts: Sequence[str], prompts: Sequence[str], weights: Weights
 ) -> list[RefusalReading | Unscored]:
     texts = [
-        _SPECIAL_TOKENS.sub(" ", text) if "<" in text or "[" in text else text for text in texts
+        _SPECIAL_TOKENS.sub(" ", text) if "<|" in text or "s>" in text or "INST]" in text else text
+        for text in texts
     ]
     signs = read(texts, prompts, weights.vocabulary)
     grid = sentence_sums(signs, weights.signs)

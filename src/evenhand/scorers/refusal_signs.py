@@ -61,19 +61,12 @@ def _alphabet() -> bytes:
 
 _ALPHABET = _alphabet()
 _DROPPED = b'*_"#'
-_SPELLED_OUT = (
-    *((b"can't", b"can not"), (b"won't", b"will not"), (b"cannot", b"can not"), (b"n't", b" not")),
-    *(
-        (b"'m", b" am"),
-        (b"'re", b" are"),
-        (b"'ve", b" have"),
-        (b"'ll", b" will"),
-        (b"'d", b" would"),
-    ),
+_CONTRACTIONS = (
+    *((b"can't", b"can not"), (b"won't", b"will not"), (b"n't", b" not"), (b"'m", b" am")),
+    *((b"'re", b" are"), (b"'ve", b" have"), (b"'ll", b" will"), (b"'d", b" would")),
     (b"'s", b" 's"),
-    *((mark, b" " + mark + b" ") for mark in (b".", b"|", b":", b"?", b",")),
 )
-
+_SPACED = tuple((mark, b" " + mark + b" ") for mark in (b".", b"|", b":", b"?", b","))
 
 _IDIOM = re.compile(
     rb"(?:can|could|will|would) not (?:wait|help but|stress|overstate|go wrong|miss|be happier"
@@ -85,10 +78,16 @@ _IDIOM = re.compile(
 def words_of(text: str) -> list[bytes]:
     """The words and marks of an answer's beginning, spelled alike: "can't" is "can not"."""
     plain = text[:READ].lstrip().replace("’", "'")
-    plain = plain.replace("\n* ", "\n~ ").replace("\n• ", "\n~ ").replace("\n- ", "\n~ ")
+    if "\n" in plain:
+        plain = plain.replace("\n* ", "\n~ ").replace("\n• ", "\n~ ").replace("\n- ", "\n~ ")
     letters = plain.encode("utf-8", "replace").translate(_ALPHABET, _DROPPED)
-    for form, spelled in _SPELLED_OUT:
-        letters = letters.replace(form, spelled)
+    if b"'" in letters:
+        for form, spelled in _CONTRACTIONS:
+            letters = letters.replace(form, spelled)
+    if b"cannot" in letters:
+        letters = letters.replace(b"cannot", b"can not")
+    for mark, spaced in _SPACED:
+        letters = letters.replace(mark, spaced)
     if b"not " in letters:
         letters = _IDIOM.sub(b"yes gladly", letters)
     return letters.split()[:_MOST_WORDS]
