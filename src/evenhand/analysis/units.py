@@ -137,12 +137,17 @@ def normalized(text: str) -> str:
 
 def unit_notes(units: Sequence[Units]) -> list[str]:
     """What a reader must know of the independent units."""
-    notes = [
-        f"{each.benchmark}: intervals and p-values are for topics like its {each.topics} topics, "
-        f"not for items like its {each.items:,} items"
+    by_topic = [
+        f"{each.benchmark} {each.topics} topics of {each.items:,} items"
         for each in units
         if each.topics is not None
     ]
+    notes = []
+    if by_topic:
+        notes.append(
+            "items of a topic are not independent, so intervals and p-values are for topics like "
+            f"these: {', '.join(by_topic)}"
+        )
     return notes + [
         f"{each.benchmark}: {each.copies:,} items repeat the text of another item; copies count as "
         "one item"
