@@ -57,6 +57,7 @@ from evenhand.stats.judge import (
 )
 from evenhand.stats.layout import Population
 from evenhand.stats.missing import Missingness, missingness, shares_p_value, weighted_spread
+from evenhand.stats.multilevel import MultilevelBias, multilevel_bias
 from evenhand.stats.paired import (
     Differences,
     Equivalence,
@@ -107,6 +108,7 @@ __all__ = [
     "LookPlan",
     "MeanChange",
     "Missingness",
+    "MultilevelBias",
     "NestedRealizations",
     "PersonalizationBias",
     "PlaceboContrast",
@@ -149,6 +151,7 @@ __all__ = [
     "logit_bias",
     "look_level",
     "missingness",
+    "multilevel_bias",
     "nested_power",
     "nested_realizations",
     "personalization_bias",
