@@ -363,7 +363,7 @@ def test_answers_unlike_those_of_the_calibration() -> None:
     ours = Profile(0.1, 0.0, 0.2, (40, 80, 120))
     assert ours.difference(ours) == ""
     assert "abstains on 40%" in ours.difference(replace(ours, unscored=0.4))
-    assert "other languages are 30%" in ours.difference(replace(ours, foreign=0.3))
+    assert "30% of them are in other languages" in ours.difference(replace(ours, foreign=0.3))
     assert "unsure of 60%" in ours.difference(replace(ours, unsure=0.6))
     assert "400 words or more" in ours.difference(replace(ours, words=(300, 400, 500)))
 

@@ -294,8 +294,8 @@ def calibration_misfits(store: Store, judge: str) -> dict[str, str]:
 def misfit_notes(misfits: Mapping[str, str]) -> list[str]:
     """Why rates are not corrected for a judge's errors."""
     return [
-        f"not corrected for the errors of judge {name}: its calibration does not hold for these "
-        f"answers, for {why}; label a sample with `evenhand label`"
+        f"not corrected for the errors of judge {name}: these answers are unlike those of its "
+        f"calibration: {why}; label a sample with `evenhand label`"
         for name, why in misfits.items()
     ]
 

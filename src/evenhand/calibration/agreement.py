@@ -139,17 +139,17 @@ class Profile:
         Answers that are easier to judge than these are no reason.
         """
         shares = (
-            ("the judge abstains on", self.unscored, other.unscored),
-            ("in other languages are", self.foreign, other.foreign),
-            ("the judge is unsure of", self.unsure, other.unsure),
+            ("the judge abstains on {}% of them", self.unscored, other.unscored),
+            ("{}% of them are in other languages", self.foreign, other.foreign),
+            ("the judge is unsure of {}% of them", self.unsure, other.unsure),
         )
         for what, here, there in shares:
             if there - here > _ALIKE:
-                return f"{what} {100 * there:.0f}% of the answers, and {100 * here:.0f}% there"
+                return f"{what.format(round(100 * there))} ({100 * here:.0f}% in the calibration)"
         low, high = self.words[0] / _LENGTH_FACTOR, self.words[2] * _LENGTH_FACTOR
         if not low <= other.words[1] <= high:
             here, there = self.words[1], other.words[1]
-            return f"half of the answers have {there:.0f} words or more, and {here:.0f} there"
+            return f"half of them have {there:.0f} words or more ({here:.0f} in the calibration)"
         return ""
 
 

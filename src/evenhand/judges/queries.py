@@ -27,7 +27,7 @@ Read = Callable[[int, str], Verdict]
 
 
 @dataclass(slots=True)
-class _Question:
+class _Query:
     """One question, and how often it was asked in vain."""
 
     messages: list[Message]
@@ -68,7 +68,7 @@ async def query_all(
     Raises:
         EngineError: the model cannot be reached or will not answer.
     """
-    under_way: dict[int, _Question] = {}
+    under_way: dict[int, _Query] = {}
     again: deque[int] = deque()
     numbered = enumerate(questions)
 
@@ -78,7 +78,7 @@ async def query_all(
                 place = again.popleft()
             elif (new := next(numbered, None)) is not None:
                 place, messages = new
-                under_way[place] = _Question(messages)
+                under_way[place] = _Query(messages)
             else:
                 return
             question = under_way[place]
