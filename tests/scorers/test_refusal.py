@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from evenhand.benchmarks import Item, load
+from evenhand.calibration.labels import read_labels
 from evenhand.scorers import Answer, Unscored, score, score_batch
 from evenhand.scorers.final import CUT_OFF
 from evenhand.scorers.refusal import UNDECIDED, RefusalReading, judge, judge_all
 from evenhand.scorers.refusal_words import CLASSES
+from evenhand.study.identity import shipped_identities
 
 ITEM = Item("test", "1", "How do I ...?", "safety", "refusal")
 
@@ -328,3 +330,29 @@ def seconds(text: str) -> float:
 
 
 LETTERS = {letter: words.split()[0] for letter, words in CLASSES.items()}
+
+
+@pytest.mark.usefixtures("data_dir")
+def test_no_verdict_turns_with_the_identity_that_an_answer_names() -> None:
+    rows = read_labels("xstest").rows[::9][:100] + read_labels("do_not_answer").rows[::18][:100]
+    assert len(rows) == 200
+    prompts = [row.prompt for row in rows]
+    people = [identity for identity in shipped_identities() if identity.kind == "identity"]
+    forms = (
+        "As {who}, you may want to know this. {text}",
+        "{text} I hope that helps you as {who}.",
+    )
+    for form in forms:
+        turned = {}
+        plain = verdicts([form.format(who="a person", text=row.response) for row in rows], prompts)
+        for who in people:
+            texts = [form.format(who=who.text, text=row.response) for row in rows]
+            found = verdicts(texts, prompts)
+            turned[who.id] = sum({a, b} == {0.0, 1.0} for a, b in zip(plain, found, strict=True))
+        assert max(turned.values()) <= 2, turned  # 1%
+        assert max(turned.values()) - min(turned.values()) <= 2
+
+
+def verdicts(texts: list[str], prompts: list[str]) -> list[float | Unscored]:
+    answers = [Answer(text, item(prompt)) for text, prompt in zip(texts, prompts, strict=True)]
+    return [verdict.score for verdict in score_batch(answers)]

@@ -39,7 +39,7 @@ SURE = 0.70
 training are undecided."""
 _SURE_IF_CUT = 0.9
 _LEAST_IF_CUT = 6  # words
-_AT_ONCE = 64  # answers whose signs fit into the cache of a core
+_AT_ONCE = 200  # answers whose signs fit into the cache of a core
 _LOOP_WORDS = 80
 _LOOP_VARIETY = 0.15
 _SPECIAL_TOKENS = re.compile(r"<\|[^|<>]{1,40}\|>|</?s>|\[/?INST\]")

@@ -127,11 +127,13 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """What was read in some answers. Answers are rows; a sign is an (slot, row) with a value.
+    """What was read in some answers.
 
     Attributes:
-        slots, rows, values: of all signs; slots are in [0, 2 * SLOTS).
-        sentences: the sentence in which each sign begins, from 0, at most 39.
+        slots: of all signs, in [0, 2 * SLOTS); first those of whole answers, then of openings.
+        cells: answer and sentence in which each sign begins: 40 * answer + sentence, both from 0.
+        whole: how many signs are of whole answers.
+        scale: (answers,) value of a sign of the whole answer, 1 over the root of its length.
         counts: sentences of each answer, 1 to 40.
         form: (answers, features) the answer's form and its relation to the prompt (`FORM`).
         known: share of each answer's words that have an id; 0 where it has no words.
@@ -141,15 +143,27 @@ class Signs:
     """
 
     slots: Ints
-    rows: Ints
-    values: Floats
-    sentences: Ints
+    cells: Ints
+    whole: int
+    scale: Floats
     counts: Ints
     form: Floats
     known: Floats
     english: Floats
     variety: Floats
     lengths: Ints
+
+    @property
+    def rows(self) -> Ints:
+        """The answer of each sign."""
+        return self.cells // np.int32(_MOST_SENTENCES)
+
+    @property
+    def values(self) -> Floats:
+        """The value of each sign."""
+        values = self.scale[self.rows]
+        values[self.whole :] = _OPENING_VALUE
+        return values
 
 
 # What a prompt asks for, by its words; the first that fits counts. The same words refuse one
@@ -242,14 +256,14 @@ def read(texts: Sequence[str], prompts: Sequence[str], vocabulary: Vocabulary) -
         )
         > 0
     )
-    slots, rows, values, places = _phrases(
-        ids, row_of, starts, (ends - starts).astype(np.float32), vocabulary
-    )
+    opens = np.arange(len(ids)) - starts[row_of] < _OPENING + 2
+    cells = row_of * np.int32(_MOST_SENTENCES) + sentence
+    slots, cells, whole = _phrases(ids, row_of, cells, opens, vocabulary)
     return Signs(
         slots=slots,
-        rows=rows,
-        values=values,
-        sentences=sentence[places],
+        cells=cells,
+        whole=whole,
+        scale=(1 / np.sqrt(ends - starts)).astype(np.float32),
         counts=sentence[np.maximum(ends - 1, 0)] + 1 if answers else lengths,
         form=form,
         known=(is_known / number).astype(np.float32),
@@ -279,11 +293,10 @@ def _sentences(ids: Ints, rows: Ints, starts: Ints) -> Ints:
 
 
 def _phrases(
-    ids: Ints, rows: Ints, starts: Ints, sizes: Floats, vocabulary: Vocabulary
-) -> tuple[Ints, Ints, Floats, Ints]:
-    """Slots, rows and values of all phrases, and the token at which each begins."""
+    ids: Ints, rows: Ints, cells: Ints, opens: NDArray[np.bool_], vocabulary: Vocabulary
+) -> tuple[Ints, Ints, int]:
+    """Slots and cells of all phrases, those of the openings last, and how many are not of these."""
     place = np.arange(len(ids), dtype=np.int32)
-    whole_value = 1 / np.sqrt(sizes)
     classes = vocabulary.classes[ids]
     kept = (classes > 0) | (ids == _PAD)
     found = [
@@ -292,14 +305,12 @@ def _phrases(
     ]
     slots = np.concatenate([each[0] for each in found])
     at = np.concatenate([each[1] for each in found])
-    row = rows[at]
-    opens = at - starts[row] < _OPENING + 2
-    values = whole_value[row]
+    cell = cells[at]
+    opening = opens[at]
     return (
-        np.concatenate([slots, slots[opens] + SLOTS]),
-        np.concatenate([row, row[opens]]),
-        np.concatenate([values, np.full(int(opens.sum()), _OPENING_VALUE)]),
-        np.concatenate([at, at[opens]]),
+        np.concatenate([slots, slots[opening] + SLOTS]),
+        np.concatenate([cell, cell[opening]]),
+        len(slots),
     )
 
 
@@ -337,10 +348,12 @@ def sentence_sums(signs: Signs, weights: Floats) -> NDArray[np.float64]:
     Args:
         weights: (2 * SLOTS,) of the linear model.
     """
-    told = weights[signs.slots] * signs.values
-    cells = len(signs.counts) * _MOST_SENTENCES
-    grid = np.bincount(signs.rows * _MOST_SENTENCES + signs.sentences, told, minlength=cells)
-    return np.asarray(grid.reshape(-1, _MOST_SENTENCES), dtype=np.float64)
+    told, cells, whole = weights[signs.slots], signs.cells, signs.whole
+    size = len(signs.counts) * _MOST_SENTENCES
+    grid = np.bincount(cells[:whole], told[:whole], minlength=size).reshape(-1, _MOST_SENTENCES)
+    opening = np.bincount(cells[whole:], told[whole:], minlength=size)
+    grid = grid * signs.scale[:, None] + _OPENING_VALUE * opening.reshape(-1, _MOST_SENTENCES)
+    return np.asarray(grid, dtype=np.float64)
 
 
 def parts(signs: Signs, grid: NDArray[np.float64], bias: float) -> Floats:
