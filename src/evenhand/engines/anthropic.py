@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from evenhand.engines.parts import read_parts
 from evenhand.engines.wire import Completion, Fault, Wire, completion, count_of, mapping
 from evenhand.study.cue import Message
 
@@ -26,7 +27,7 @@ class AnthropicWire(Wire):
 
     name = "anthropic"
     path = "/messages"
-    answers_in = ("content",)
+    answers_in = ("content", "stop_reason")
     optional = ("temperature", "top_k", "top_p", "stop")
 
     def url(self, base_url: str) -> str:
@@ -64,16 +65,17 @@ class AnthropicWire(Wire):
 
     def read(self, reply: dict[str, Any]) -> Completion | Fault:
         """The text and thinking blocks."""
-        blocks = reply["content"] or []
+        text, thought, refusal = read_parts(reply.get("content"))
         usage = mapping(reply.get("usage"))
         cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
         prompt_tokens = sum(count_of(usage.get(name)) for name in ("input_tokens", *cached))
         finish = reply.get("stop_reason")
         why = mapping(reply.get("stop_details")).get("explanation") or ""
         return completion(
-            "".join(block["text"] for block in blocks if block["type"] == "text"),
+            text,
             finish,
-            thought="\n\n".join(b.get("thinking", "") for b in blocks if b["type"] == "thinking"),
+            thought=thought,
+            refusal=refusal,
             why=f"blocked by the provider ({finish}): {why}" if why else "",
             served=reply.get("model"),
             prompt_tokens=prompt_tokens,

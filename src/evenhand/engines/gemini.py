@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import orjson
 
+from evenhand.engines.parts import read_parts
 from evenhand.engines.wire import (
     Completion,
     Fault,
@@ -88,23 +89,33 @@ class GeminiWire(Wire):
         feedback = mapping(reply.get("promptFeedback"))
         if not candidates:
             reason = feedback.get("blockReason")
+            if not isinstance(reason, str) and _is_blocked(feedback):
+                reason = "SAFETY"
             if not isinstance(reason, str):
                 return Fault(0, "the reply holds no candidate", kind="empty")
             why = feedback.get("blockReasonMessage")
             told = f"blocked by the provider (the prompt: {reason})" + (f": {why}" if why else "")
             return completion(None, reason, blocked=True, why=told, **counts)
-        candidate = candidates[0]
-        parts = mapping(candidate.get("content")).get("parts") or []
+        candidate = mapping(candidates[0])
+        text, thought, _ = read_parts(candidate.get("content"))
         finish = candidate.get("finishReason")
+        blocked = _is_blocked(candidate)
         if finish == "PUP_LIMITED_DISABLED":  # it is about the account, not about the prompt
             return Fault(403, candidate.get("finishMessage") or "the account is limited")
-        if not parts and finish in ("OTHER", None):
+        if not (text or thought or blocked) and finish in ("OTHER", None):
             return Fault(0, f"the reply holds no answer (finish reason {finish})", kind="empty")
         why = candidate.get("finishMessage")
         return completion(
-            "".join(part.get("text", "") for part in parts if not part.get("thought")),
+            text,
             finish,
-            thought="\n\n".join(part.get("text", "") for part in parts if part.get("thought")),
+            thought=thought,
+            blocked=blocked,
             why=f"blocked by the provider ({finish}): {why}" if why else "",
             **counts,
         )
+
+
+def _is_blocked(rated: dict[str, Any]) -> bool:
+    """Whether one of the safety ratings of a candidate or a prompt says so."""
+    ratings = rated.get("safetyRatings")
+    return isinstance(ratings, list) and any(mapping(r).get("blocked") is True for r in ratings)

@@ -11,11 +11,25 @@ from typing import Any
 
 import orjson
 
-from evenhand.engines.wire import Completion, Fault, Wire, completion, mapping
+from evenhand.engines.parts import flat, read_parts, refusal_in, thought_in
+from evenhand.engines.wire import (
+    A_STREAM,
+    Completion,
+    Fault,
+    Wire,
+    completion,
+    error_in,
+    fault_of,
+    mapping,
+    outcome_of,
+    status_of,
+)
 from evenhand.study.cue import Message
 
-_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
-_THOUGHT_PARTS = ("reasoning", "thinking", "reasoning_content", "reasoning_text")
+_THOUGHT_FIELDS = (
+    "reasoning_content", "reasoning", "thinking", "reasoning_text", "thought", "thoughts",
+    "reasoning_details", "thinking_blocks",
+)  # fmt: skip
 
 
 class OpenAIWire(Wire):
@@ -56,55 +70,40 @@ class OpenAIWire(Wire):
         """The first choice."""
         choices = reply["choices"]
         choice = mapping(choices[0]) if choices else {}
+        if error := error_in(choice):  # OpenRouter's way
+            return fault_of(status_of(error), orjson.dumps({"error": error}))
         finish = choice.get("finish_reason")
+        if type(finish) is not str:
+            finish = flat(finish, ("type", "reason"))
         message = choice.get("message")
         if message is None and "text" in choice:  # an old completion
-            message = {"content": choice["text"]}
-        if message is None:
-            return Fault(0, f"the reply holds no answer (finish reason {finish})", kind="empty")
-        content = message.get("content")
-        thought = refusal = ""
-        if isinstance(content, list):
-            content, thought, refusal = _parts(content)
+            message = choice["text"]
+        if message is None and "delta" in choice:
+            return Fault(0, f"the reply is {A_STREAM}", kind="foreign")
+        if message is None or message == []:
+            why = f"the reply holds no answer (finish reason {finish or None})"
+            return Fault(0, why, kind="empty")
+        if not isinstance(message, dict):
+            message = {"content": message}
+        text, thought, refusal = message.get("content"), "", ""
+        if type(text) is not str:
+            text, thought, refusal = read_parts(text)
+        if native := choice.get("native_finish_reason"):  # OpenRouter's: the provider's own
+            finish = native if outcome_of(flat(native)) == "blocked" else finish
         usage = mapping(reply.get("usage"))
         return completion(
-            content if isinstance(content, str) else "",
+            text,
             finish,
-            thought=thought or _reasoning(message),
-            refusal=_flat(message.get("refusal")) or refusal,
+            thought=thought or _reasoning(message) or _reasoning(choice),
+            refusal=refusal or refusal_in(message.get("refusal")),
             served=reply.get("model"),
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
+            prompt_tokens=usage.get("prompt_tokens", usage.get("input_tokens")),
+            completion_tokens=usage.get("completion_tokens", usage.get("output_tokens")),
         )
 
 
 def _reasoning(message: dict[str, Any]) -> str:
     for name in _THOUGHT_FIELDS:
-        if (value := message.get(name)) and isinstance(value, str):
-            return value
+        if (value := message.get(name)) and (thought := thought_in(value)):
+            return thought
     return ""
-
-
-def _parts(content: list[Any]) -> tuple[str, str, str]:
-    """Text, thought and refusal of a content that comes in parts."""
-    texts: list[str] = []
-    thoughts: list[str] = []
-    refusals: list[str] = []
-    for part in content:
-        kind = str(part.get("type", "text"))
-        if kind in _THOUGHT_PARTS:
-            thoughts.append(_flat(part.get("text") or part.get(kind) or part.get("summary")))
-        elif kind == "refusal":
-            refusals.append(_flat(part.get("refusal") or part.get("text")) or "refused")
-        else:
-            texts.append(_flat(part.get("text")))
-    return "".join(texts), "\n\n".join(thoughts), "".join(refusals)
-
-
-def _flat(value: Any) -> str:
-    """A text that may itself be in parts."""
-    if isinstance(value, list):
-        return "".join(
-            _flat(part.get("text") if isinstance(part, dict) else part) for part in value
-        )
-    return value if isinstance(value, str) else ""

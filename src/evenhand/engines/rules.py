@@ -32,17 +32,20 @@ MOST_SECONDS = 86_400.0
 """The longest wait that is taken at its word, a day."""
 
 _NO_CREDIT = (
-    r"insufficient.?(?:quota|balance|credits?|funds)|credit.?balance|out of credits?"
-    r"|(?:spend|spending|usage|billing|hard).?limit.{0,30}reached|reached.{0,40}usage.?limit"
+    r"insufficient.?(?:quota|balance|credits?|funds)|credit.?balance|out of (?:credits?|funds)"
+    r"|(?:spend|spending|usage|billing|hard).?limit.{0,30}(?:reached|exceeded)"
+    r"|reached.{0,40}(?:usage|spend|spending|billing).?limit"
+    r"|(?:spend|spending).?cap.{0,30}(?:reached|exceeded)"
     r"|billing.?(?:not.?active|hard.?limit)|payment.?required|account.{0,20}deactivated"
 )
 _FILTERED = (
     r"content.?(?:filter|management|policy)|responsible.?ai|moderat|flagged|sensitive|blocked by"
-    r"|safety.?(?:system|filter)|usage.?polic|prohibited.?content|data_inspection_failed"
+    r"|safety.?(?:system|filter)|usage.?polic|prohibited|inappropriate|data_inspection_failed"
+    r"|(?:harmful|unsafe|toxic).?content|violat\w*.{0,40}(?:polic|terms)"
     r"|content exists risk|guardrail|jailbreak"
 )
-_TRANSIENT = frozenset({408, 409, 425})
-_LIMITED = frozenset({429, 529})
+_TRANSIENT = frozenset({408, 409, 425, 498, 499})
+_LIMITED = frozenset({420, 429, 529})
 _EVERY_REQUEST = frozenset({401, 402, 403, 404, 405, 407})
 
 
@@ -70,6 +73,7 @@ _RULES = (
     _Rule("stop", frozenset({400, 403, 429}), _NO_CREDIT),
     _Rule("block", frozenset({400, 406, 415, 422, 446, 451}), _FILTERED),
     _Rule("wait", _LIMITED),
+    _Rule("wait", frozenset({403}), r"rate.?limit"),
     _Rule("retry", _TRANSIENT),
     _Rule("probe", _EVERY_REQUEST),
 )
@@ -103,13 +107,23 @@ _SPELLINGS = {
     "max_tokens": r"max[_ ]?tokens",
 }
 _REFUSED = re.compile(
-    r"not (?:\w+ ){0,2}?(?:support|permit|allow|accept|avail|recogni)|unsupported|does(?: not|n't)"
+    r"(?:not|n['’]t) (?:\w+ ){0,2}?(?:support|permit|allow|accept|avail|recogni|set|use|specif)"
+    r"|unsupported|does(?: not|n['’]t)"
     r"|deprecated|removed|un(?:known|recogni[sz]ed|expected)|extra (?:inputs|fields|parameters)"
     r"|extra_forbidden|additional propert|invalid (?:field|parameter|argument) name|cannot both"
-    r"|no longer|only the default|cannot find field",
+    r"|no longer|only the default|cannot find field|must be (?:1|1\.0|null|none|unset)(?![\d.])"
+    r"|only (?:be )?(?:set to )?(?:1|1\.0)(?![\d.])",
     re.IGNORECASE,
 )
-_OUT_OF_RANGE = re.compile(r"too (?:large|high|long)|at most|exceed|maximum (?:of|is)", re.I)
+_UNKNOWN_FIELD = re.compile(
+    r"un(?:known|recogni[sz]ed|supported|expected) (?:\w+ )?(?:param|arg|field|key|propert)"
+    r"|extra (?:inputs|fields|parameters)|extra_forbidden",
+    re.IGNORECASE,
+)
+_OUT_OF_RANGE = re.compile(
+    r"too (?:large|high|long)|at most|exceed|maximum (?:of|is)|less than|greater|between|range",
+    re.IGNORECASE,
+)
 
 
 def refused_settings(fault: Fault, wire: Wire) -> frozenset[str]:
@@ -118,13 +132,14 @@ def refused_settings(fault: Fault, wire: Wire) -> frozenset[str]:
     A value out of range is no such refusal. Of several that cannot go together, the later of
     temperature, top_p, top_k is meant.
     """
-    if fault.status not in (400, 404, 422) or not (match := _REFUSED.search(fault.message)):
+    if fault.status not in (400, 404, 422, 501) or not (match := _REFUSED.search(fault.message)):
         return frozenset()
     text = f"{fault.message} {fault.words}"
     sent = [name for name in wire.optional if wire.sends(name)]
     at = {name: m.start() for name in sent if (m := _named(name, text))}
     if "max_tokens" in at and (
-        "max_completion_tokens" not in text or _OUT_OF_RANGE.search(fault.message)
+        _OUT_OF_RANGE.search(fault.message)
+        or not ("max_completion_tokens" in text or _UNKNOWN_FIELD.search(text))
     ):
         del at["max_tokens"]
     if not at:
@@ -160,13 +175,15 @@ _DURATION = re.compile(
     re.IGNORECASE,
 )
 _SPOKEN = re.compile(
-    r"(?:(?:try|retry)(?:\s\w+)?|wait|retry_?delay['\"]?\s*:|reset(?:s|ting)?)\s*"
+    r"(?:(?:try|retry)(?:\s\w+)?|again|wait|retry_?delay['\"]?\s*:|reset(?:s|ting)?)\s*"
     r"(?:in|for|after)?\s*['\"]?((?:\d+(?:\.\d+)?\s*[a-z]+[\s,]*(?:and\s+)?)+)",
     re.IGNORECASE,
 )
 _RESETS = re.compile(
-    r"ratelimit-(?:(requests|tokens|input-tokens|output-tokens)-)?reset(?:-(.+))?$"
+    r"rate-?limit-(?:(requests|tokens|input-tokens|output-tokens)-)?reset(?:-(.+))?$"
 )
+_STANDARD = re.compile(r"\b(?:reset|t)\s*=\s*\"?(\d+)")
+"""The RateLimit header of the IETF's drafts, earlier and later."""
 
 
 def pause_of(headers: Mapping[str, str], text: str, now: float | None = None) -> float:
@@ -178,15 +195,19 @@ def pause_of(headers: Mapping[str, str], text: str, now: float | None = None) ->
         now: seconds since the epoch; the present if None.
     """
     now = time.time() if now is None else now
-    if milliseconds := _number(headers.get("retry-after-ms", "")):
-        return _bounded(milliseconds / 1000)
-    if pause := retry_after(headers.get("retry-after", ""), now):
-        return pause
+    for name in ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms"):
+        if milliseconds := _number(headers.get(name, "")):
+            return _bounded(milliseconds / 1000)
+    for name in ("retry-after", "x-retry-after"):
+        if pause := retry_after(headers.get(name, ""), now):
+            return pause
     resets = [
         _moment(value, now)
         for name, value in headers.items()
         if (match := _RESETS.search(name)) and _is_used_up(headers, name, match)
     ]
+    if limit := _STANDARD.search(headers.get("ratelimit", "")):
+        resets.append(_bounded(float(limit[1][:10])))
     if any(resets):
         return max(resets)
     spoken = _SPOKEN.search(text[:5000])
@@ -203,7 +224,7 @@ def retry_after(header: str, now: float | None = None) -> float:
     try:
         return _bounded(parsedate_to_datetime(header).timestamp() - now)
     except (TypeError, ValueError, OverflowError, OSError, IndexError, AttributeError):
-        return 0.0
+        return _moment(header, now)
 
 
 def _is_used_up(headers: Mapping[str, str], name: str, reset: re.Match[str]) -> bool:

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -29,6 +29,7 @@ from evenhand.text import one_line, split_thought
 
 _MOST_TOKENS = 2**31
 """More than any conversation has; a larger count is a mistake of the endpoint."""
+_COUNT = re.compile(r"(\d+)(?:\.0*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +139,19 @@ class Wire(ABC):
         """What a reply with status 200 says, whatever it holds."""
         try:
             reply = loads(raw)
+            if isinstance(reply, list) and len(reply) == 1:  # one piece of a stream
+                reply = reply[0]
             if not isinstance(reply, dict):
                 return Fault(0, "the reply is not a JSON object")
-            if error := _error_in(reply):
-                return fault_of(_status_of(error), raw)
+            if error := error_in(reply):
+                return fault_of(status_of(error) or status_of(reply), raw)
             if self.answers_in[0] not in reply and self.answers_in[-1] not in reply:
-                strange = looks_like_other_wire(reply, self.name)
-                if strange:
-                    return Fault(0, f"the reply is {strange}", kind="foreign")
-                return Fault(0, "the reply is not a whole JSON completion")
+                return _not_an_answer(reply, raw, self.name)
             return self.read(reply)
         except RecursionError:
             return Fault(0, "the reply is nested too deep")
         except (ValueError, LookupError, TypeError, AttributeError):
-            if strange := _looks_like(raw):
-                return Fault(0, f"the reply is {strange}", kind="foreign")
-            return Fault(0, "the reply is not a whole JSON completion")
+            return _not_json(raw)
 
 
 # The base URL
@@ -196,32 +194,37 @@ def checked_url(base_url: str) -> tuple[str, str]:
 
 # What all replies have in common
 
-_CUT_OFF = frozenset({
-    "length", "max_tokens", "max_length", "max_output_tokens", "model_length",
-    "model_context_window_exceeded", "context_length_exceeded", "token_limit",
-    "continuation", "incomplete", "abort", "aborted",
-})  # fmt: skip
-_BLOCKED = frozenset({
-    "content_filter", "content_filtered", "refusal", "safety", "blocklist",
-    "prohibited_content", "recitation", "spii", "language", "image_safety",
-    "image_prohibited_content", "image_recitation", "model_armor", "jailbreak",
-    "escalation", "guardrail_intervened", "guardrails", "moderation", "sensitive",
-    "blocked", "responsible_ai_policy_violation",
-})  # fmt: skip
-_FAILED = frozenset({
-    "error", "failed", "cancelled", "canceled", "timeout", "server_error", "network_error",
-    "malformed_response", "malformed_function_call", "insufficient_system_resource",
-    "finish_reason_unspecified", "unexpected_tool_call", "too_many_tool_calls",
-    "missing_thought_signature", "no_image", "image_other",
-})  # fmt: skip
+_ENDINGS: tuple[tuple[str, Outcome | Literal["failed"]], ...] = (
+    (
+        r"filter|refus|safety|unsafe|^block|blocked|prohibit|moderat|polic|toxic|sensitiv"
+        r"|guardrail|jailbreak|violat|censor|risk|modelarmor|recitation|^spii$|^language$"
+        r"|^escalation$",
+        "blocked",
+    ),
+    (
+        r"error(?!limit)|fail|cancel|timeout|timelimit|deadline|overload|unavailable|interrupt"
+        r"|malformed|ratelimit|insufficient|unspecified|^unexpectedtool|^toomanytool"
+        r"|^missingthought|^noimage$|^imageother$",
+        "failed",
+    ),
+    (
+        r"length|max\w*token|maxoutput|limit|context|^continuation$|incomplete|abort|truncat"
+        r"|preempt|budget",
+        "cut off",
+    ),
+)
+"""Finish reasons, as letters alone in lower case: the first pattern that matches decides."""
 
 
 @lru_cache(maxsize=256)
-def _ended(finish: str) -> str:
-    """What a reason for the end means, in whatever case and spelling."""
-    folded = finish.lower().replace("-", "_").replace(" ", "_")
-    kinds = (("failed", _FAILED), ("blocked", _BLOCKED), ("cut off", _CUT_OFF))
-    return next((kind for kind, reasons in kinds if folded in reasons), "whole")
+def outcome_of(finish: str) -> Outcome | Literal["failed"]:
+    """What a provider's finish reason means, however it is spelled; "whole" if unknown.
+
+    >>> outcome_of("FINISH_REASON_MAX_TOKENS"), outcome_of("contentFilter"), outcome_of("eos")
+    ('cut off', 'blocked', 'whole')
+    """
+    letters = re.sub(r"[^a-z]", "", finish[:200].lower()).removeprefix("finishreason")
+    return next((outcome for words, outcome in _ENDINGS if re.search(words, letters)), "whole")
 
 
 def completion(
@@ -247,7 +250,7 @@ def completion(
         why: the provider's words on a block.
     """
     finish = finish if isinstance(finish, str) else ""
-    ended = _ended(finish)
+    ended = outcome_of(finish)
     if ended == "failed":
         return Fault(0, why or f"the reply ends with the finish reason {finish}", kind="failed")
     still_thinking = False
@@ -285,8 +288,13 @@ def loads(raw: bytes) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
-        loaded = json.loads(raw)
+        encoding = json.detect_encoding(raw)
+        loaded = json.loads(raw.decode(encoding, "replace"), parse_int=_bounded_int)
         return json.loads(json.dumps(loaded, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _bounded_int(digits: str) -> int:
+    return int(digits[:30])
 
 
 def mapping(value: Any) -> dict[str, Any]:
@@ -297,8 +305,8 @@ def mapping(value: Any) -> dict[str, Any]:
 def count_of(value: Any) -> int:
     """A number of tokens, also where it is written 20.0 or "20"; 0 if it is none."""
     if type(value) is not int:
-        if isinstance(value, str) and value.isascii() and value.strip().isdigit():
-            value = int(value[:20])
+        if isinstance(value, str) and (digits := _COUNT.fullmatch(value.strip()[:20])):
+            value = int(digits[1])
         elif isinstance(value, float) and value.is_integer():
             value = int(value)
         else:
@@ -308,58 +316,95 @@ def count_of(value: Any) -> int:
 
 # Errors
 
-_HTML = re.compile(rb"\s*(?:\xef\xbb\xbf)?<(?:!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_MARKUP = re.compile(
+    r"(?:\s|\ufeff|<!--.{0,5000}?-->)*<(?:!doctype\b|\?xml\b|[a-z][\w:-]*[\s/>])", re.I | re.S
+)
 _TITLE = re.compile(r"<title[^>]*>(.{0,200}?)</title>", re.IGNORECASE | re.DOTALL)
 _STATUSES = {
-    "rate_limit": 429, "ratelimit": 429, "resource_exhausted": 429, "too_many_requests": 429,
-    "overloaded": 529, "unavailable": 503, "server_error": 500, "internal": 500, "api_error": 500,
-    "timeout": 504, "deadline_exceeded": 504, "authentication": 401, "invalid_api_key": 401,
-    "permission": 403, "billing": 402, "not_found": 404, "invalid_request": 400,
-    "invalid_argument": 400, "content_filter": 400,
+    "insufficient_quota": 429, "rate_limit": 429, "ratelimit": 429, "resource_exhausted": 429,
+    "too_many_requests": 429, "usage_limit": 429, "overloaded": 529, "unavailable": 503,
+    "server_error": 500, "internal": 500, "api_error": 500, "timeout": 504,
+    "deadline_exceeded": 504, "authentication": 401, "invalid_api_key": 401, "unauthorized": 401,
+    "permission": 403, "forbidden": 403, "billing": 402, "not_found": 404,
+    "content_filter": 400, "content_policy": 400, "invalid_request": 400, "invalid_argument": 400,
 }  # fmt: skip
 """Of error objects that name no HTTP status: by a part of their type or code."""
+_ERROR_FIELDS = ("message", "detail", "errors", "error_message", "msg")
+"""Of an error that is no object of its own, but the whole reply."""
 
 
 def fault_of(status: int, raw: bytes) -> Fault:
     """The endpoint's own words on what is wrong, whole: redact them, then make them one line."""
-    if _HTML.match(raw):
-        title = _TITLE.search(decoded(raw))
+    text = decoded(raw)
+    if _MARKUP.match(text):
+        title = _TITLE.search(text)
         page = html.unescape(title[1]).strip() if title else "without a title"
         return Fault(status, f"a web page: {page}")
     try:
         body = loads(raw)
     except (ValueError, RecursionError):
-        return Fault(status, decoded(raw))
-    if isinstance(body, list) and len(body) == 1:  # Gemini's way
-        body = body[0]
-    error = body.get("error") or body if isinstance(body, dict) else body
+        return Fault(status, text)
+    error: Any = body
+    outer: dict[str, Any] = {}
+    for _ in range(4):  # an error may stand in an error, or alone in a list, as Gemini's
+        if isinstance(error, list) and len(error) == 1:
+            error = error[0]
+        elif inner := mapping(error).get("error") or mapping(error).get("errors"):
+            if isinstance(inner, str) and any(error.get(name) for name in _ERROR_FIELDS):
+                break
+            error, outer = inner, error
     if not isinstance(error, dict):
-        return Fault(status, _text(error))
-    told = [_text(error[k]) for k in ("message", "code", "detail") if error.get(k)]
+        return Fault(status, _text(error), _words(outer))
+    told = [_text(error[k]) for k in ("error", *_ERROR_FIELDS, "code") if error.get(k)]
     kind = _text(error.get("type") or error.get("status") or "")
     if kind and not error.get("code"):
         told.append(kind)
-    words = [_text(error.get(k) or "") for k in ("type", "code", "status", "param")]
-    details = [_text(error.get(k) or "") for k in ("details", "innererror", "metadata", "reason")]
-    return Fault(status, " / ".join(told) or _text(error), " ".join(words + details))
+    return Fault(status, " / ".join(told) or _text(error), f"{_words(error)} {_words(outer)}")
 
 
-def _error_in(reply: dict[str, Any]) -> Any:
+def _words(error: dict[str, Any]) -> str:
+    """What an error says beside its message, to decide by."""
+    words = [_text(error[k]) for k in _BESIDE if isinstance(error, dict) and error.get(k)]
+    wait = next((w for k in _WAITS if (w := mapping(error).get(k))), None)
+    if isinstance(wait, int | float):
+        words.append(f"retry after {wait} s")
+    return " ".join(words)
+
+
+_BESIDE = (
+    "type", "code", "status", "param", "details", "innererror", "inner_error", "metadata", "reason",
+)  # fmt: skip
+_WAITS = ("retry_after", "retryAfter", "retry_after_seconds")
+
+
+def error_in(reply: dict[str, Any]) -> Any:
     """The error object of a reply with status 200, which may stand beside an answer; or None."""
     error = reply.get("error")
+    if isinstance(error, list) and len(error) == 1:
+        error = error[0]
     if isinstance(error, dict):
         return error if any(error.values()) else None
     return error or (reply if "error" in (reply.get("object"), reply.get("type")) else None)
 
 
-def _status_of(error: Any) -> int:
+def status_of(error: Any) -> int:
     """The HTTP status that an error object names, or that its type stands for; 0 if unknown."""
+    if isinstance(error, str):
+        error = {"type": error}
     if not isinstance(error, dict):
         return 0
-    for name in ("code", "status", "status_code", "http_status"):
-        if 400 <= (status := count_of(error.get(name))) < 600:
+    named = ("code", "status", "status_code", "statusCode", "http_status")
+    for where in (error, mapping(error.get("metadata"))):
+        for name in named:
+            if 400 <= (status := count_of(where.get(name))) < 600:
+                return status
+    for name in ("error", "errors"):
+        inner = error.get(name)
+        inner = inner[0] if isinstance(inner, list) and inner else inner
+        if isinstance(inner, dict | str) and (status := status_of(inner)):
             return status
-    words = " ".join(str(error.get(name, ""))[:100] for name in ("type", "code", "status")).lower()
+    words = " ".join(str(error.get(name, ""))[:100] for name in ("type", "code", "status"))
+    words = re.sub(r"[\s-]+", "_", words.lower())
     return next((status for part, status in _STATUSES.items() if part in words), 0)
 
 
@@ -372,33 +417,55 @@ def _text(value: Any) -> str:
         return "nested too deep"
 
 
-def _looks_like(raw: bytes) -> str:
-    """What a reply is that is not JSON, and what to do; "" if that is unknown."""
-    if _HTML.match(raw):
-        return f"{fault_of(0, raw).message} {_WRONG_PLACE}"
-    if re.match(rb"\s*(?:data|event|id|retry)\s?:", raw):
-        return "a stream of events, though none was asked for; take stream out of --extra"
-    if re.match(rb"\s*\{.*\}\s*\n\s*\{", raw[:2000], re.DOTALL):
-        return "a stream of JSON lines, such as Ollama's own; ask its /v1 instead"
-    return ""
+# Replies in another format
 
-
+A_STREAM = "a stream of events, though none was asked for; take stream out of --extra"
 _WRONG_PLACE = "(a login page or a wrong path?); the base URL must be that of the API"
+
+
+def _not_json(raw: bytes) -> Fault:
+    """Of a reply that is not JSON, or breaks off: what it is, and what to do, where that shows."""
+    text = decoded(raw)
+    strange = ""
+    if _MARKUP.match(text):
+        strange = f"{fault_of(0, raw).message} {_WRONG_PLACE}"
+    elif re.match(r"[\s\ufeff]*(?::[^\n]*\n|data\s?:|event\s?:|id\s?:|retry\s?:)", text):
+        strange = A_STREAM
+    elif re.match(r"\s*\{.*\}\s*\n\s*\{", text[:2000], re.DOTALL):
+        strange = "a stream of JSON lines, such as Ollama's own; ask its /v1 instead"
+    if strange:
+        return Fault(0, f"the reply is {strange}", kind="foreign")
+    if text.strip() and text.lstrip()[0] not in "[{":
+        return Fault(0, f"the reply is not JSON: {text}")
+    return Fault(0, "the reply is not a whole JSON completion")
+
+
+def _not_an_answer(reply: dict[str, Any], raw: bytes, own: str) -> Fault:
+    """Of a whole JSON reply that has not the form of the provider: another one, or an error."""
+    if strange := looks_like_other_wire(reply, own):
+        return Fault(0, f"the reply is {strange}", kind="foreign")
+    if any(reply.get(name) for name in _ERROR_FIELDS):
+        return fault_of(status_of(reply), raw)
+    if not reply:
+        return Fault(0, "the reply is an empty JSON object")
+    fields = ", ".join(list(reply)[:5])
+    strange = f"JSON, but not an answer of a model (its fields: {fields}); check the base URL"
+    return Fault(0, f"the reply is {strange}", kind="foreign")
 
 
 def looks_like_other_wire(reply: dict[str, Any], own: str) -> str:
     """What a whole JSON reply is that has not the form of a provider, and what to do."""
     kind = reply.get("type") or reply.get("object")
-    if own != "anthropic" and kind == "message" and "content" in reply:
-        return "a reply in Anthropic's format; name the model anthropic/MODEL"
+    if own != "anthropic" and "content" in reply and ("stop_reason" in reply or kind == "message"):
+        return "in Anthropic's format; name the model anthropic/MODEL"
     if own != "gemini" and ("candidates" in reply or "promptFeedback" in reply):
-        return "a reply in Gemini's format; name the model gemini/MODEL"
+        return "in Gemini's format; name the model gemini/MODEL"
     if own != "openai" and isinstance(reply.get("choices"), list):
-        return "a reply in OpenAI's format; name the model openai/MODEL"
+        return "in OpenAI's format; name the model openai/MODEL"
     if kind == "response" and "output" in reply:
-        return "a reply of OpenAI's Responses API; the base URL must end before /responses"
-    if "done" in reply and ("message" in reply or "response" in reply):
-        return "a reply in Ollama's own format; the base URL must end in /v1"
-    if kind in ("text_completion", "list", "model"):
-        return f"a {kind}, not a chat completion; the base URL must end in /v1"
+        return "one of OpenAI's Responses API; the base URL must end before /responses"
+    if ("done" in reply or "created_at" in reply) and ("message" in reply or "response" in reply):
+        return "in Ollama's own format; the base URL must end in /v1"
+    if kind in ("text_completion", "list", "model") or "generated_text" in reply:
+        return "not a chat completion; the base URL must end in /v1"
     return ""

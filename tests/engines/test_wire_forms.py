@@ -1,0 +1,280 @@
+"""Replies and errors that mean what others mean, in other spellings, types and nestings."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from evenhand.engines.anthropic import AnthropicWire
+from evenhand.engines.gemini import GeminiWire
+from evenhand.engines.openai import OpenAIWire
+from evenhand.engines.rules import action_for, pause_of, refused_settings
+from evenhand.engines.services import services
+from evenhand.engines.wire import Completion, Fault, Wire, fault_of, outcome_of
+from evenhand.study.decoding import Decoding
+
+WIRES = {"openai": OpenAIWire, "anthropic": AnthropicWire, "gemini": GeminiWire}
+
+
+def wire(name: str = "openai", **decoding: Any) -> Wire:
+    return WIRES[name]("m", Decoding(**decoding), services()[name])
+
+
+def read(reply: Any, name: str = "openai") -> Completion | Fault:
+    return wire(name).parse(reply if isinstance(reply, bytes) else json.dumps(reply).encode())
+
+
+def chat(message: Any, finish: Any = "stop", **choice: Any) -> dict[str, Any]:
+    return {"choices": [{"message": message, "finish_reason": finish, **choice}]}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "finishes"),
+    [
+        (
+            "cut off",
+            "LENGTH maxTokens MaxTokens FINISH_REASON_MAX_TOKENS FinishReason.MAX_TOKENS "
+            "max_new_tokens max_completion_tokens output_limit context_window_exceeded limit "
+            "ERROR_LIMIT truncated preempted",
+        ),
+        (
+            "blocked",
+            "contentFilter contentfilter ContentFiltered refused FINISH_REASON_SAFETY "
+            "safety_violation block_list block ERROR_TOXIC moderated filtered policy_violation "
+            "sensitive_content censored unsafe_content IMAGE_SAFETY",
+        ),
+        (
+            "failed",
+            "internal_error interrupted overloaded engine_overloaded time_limit rate_limit "
+            "deadline_exceeded ERROR FINISH_REASON_UNSPECIFIED",
+        ),
+        (
+            "whole",
+            "stop STOP eos eos_token end_turn stop_sequence COMPLETE tool_calls FINISH_REASON_STOP "
+            "pause_turn function_call unknown",
+        ),
+    ],
+)
+def test_a_finish_reason_in_any_spelling(outcome: str, finishes: str) -> None:
+    assert {finish: outcome_of(finish) for finish in finishes.split()} == dict.fromkeys(
+        finishes.split(), outcome
+    )
+
+
+@pytest.mark.parametrize("finish", [{"type": "max_tokens"}, {"reason": "length"}, ["length"]])
+def test_a_finish_reason_in_an_object(finish: Any) -> None:
+    found = read(chat({"content": "So"}, finish))
+    assert isinstance(found, Completion)
+    assert found.outcome == "cut off"
+
+
+T = {"type": "text", "text": "B"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "name"),
+    [
+        *(
+            (chat({"content": [part, T]}), "openai")
+            for part in (
+                {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "a"}]},
+                {"type": "reasoning", "summary": [{"type": "summary_text", "text": "a"}]},
+                {"type": "Reasoning", "text": "a"},
+                {"type": "thought", "text": "a"},
+                {"type": "think", "think": "a"},
+                {"text": "a", "thought": True},
+            )
+        ),
+        (chat({"content": "B", "reasoning": {"content": "a"}}), "openai"),
+        (chat({"content": "B", "reasoning": [{"text": "a"}]}), "openai"),
+        (chat({"content": "B", "reasoning_details": [{"text": "a"}]}), "openai"),
+        (chat({"content": "B", "thinking_blocks": [{"thinking": "a"}]}), "openai"),
+        (chat({"content": "B", "reasoning_text": "a"}), "openai"),
+        (chat({"content": "B"}, reasoning_content="a"), "openai"),
+        ({"content": [{"type": "thinking", "thinking": "a"}, None, T]}, "anthropic"),
+        ({"candidates": [{"content": {"parts": [{"text": "a", "thought": "true"}, T]}}]}, "gemini"),
+    ],
+)
+def test_a_thought_in_any_field(reply: Any, name: str) -> None:
+    found = read(reply, name)
+    assert isinstance(found, Completion)
+    assert (found.text, found.thought, found.outcome) == ("B", "a", "whole")
+
+
+@pytest.mark.parametrize(
+    ("reply", "name"),
+    [
+        (chat({"content": ["B"]}), "openai"),
+        (chat({"content": [None, T]}), "openai"),
+        (chat({"content": [{"type": "text", "text": {"value": "B"}}]}), "openai"),
+        (chat({"content": [{"type": "output_text", "text": "B"}]}), "openai"),
+        (chat({"content": T}), "openai"),
+        (chat({"content": {"parts": [T]}}), "openai"),
+        (chat("B"), "openai"),
+        ([chat({"content": "B"})], "openai"),
+        ({"content": "B"}, "anthropic"),
+        ({"content": [{"text": "B"}]}, "anthropic"),
+        ({"content": [{"type": "TEXT", "text": "B"}]}, "anthropic"),
+        ({"content": [{"type": "thinking", "thinking": None}, T]}, "anthropic"),
+        ([{"candidates": [{"content": {"parts": [T]}}]}], "gemini"),
+        ({"candidates": [{"content": {"parts": [None, {"text": None}, T]}}]}, "gemini"),
+        ({"candidates": [{"content": "B"}]}, "gemini"),
+    ],
+)
+def test_a_text_in_any_nesting(reply: Any, name: str) -> None:
+    found = read(reply, name)
+    assert isinstance(found, Completion)
+    assert (found.text, found.thought, found.outcome) == ("B", "", "whole")
+
+
+def test_a_number_is_an_answer() -> None:
+    found = read(chat({"content": 42}))
+    assert isinstance(found, Completion)
+    assert found.text == "42"
+
+
+@pytest.mark.parametrize(
+    ("reply", "name"),
+    [
+        (chat({"content": None, "refusal": {"reason": "No."}}), "openai"),
+        (chat({"content": None, "refusal": [{"text": "No."}]}), "openai"),
+        (chat({"content": [{"type": "Refusal", "refusal": "No."}]}), "openai"),
+        (chat({"content": [{"type": "output_refusal", "refusal": "No."}]}), "openai"),
+        (chat({"content": ""}, native_finish_reason="SAFETY"), "openai"),
+        (chat({"content": ""}, None, native_finish_reason="refusal"), "openai"),
+        ({"stop_reason": "refusal"}, "anthropic"),
+        ({"candidates": [{"safetyRatings": [{"blocked": True}]}]}, "gemini"),
+        ({"promptFeedback": {"safetyRatings": [{"blocked": True}]}}, "gemini"),
+        ({"candidates": [{"finishReason": "FINISH_REASON_SAFETY"}]}, "gemini"),
+    ],
+)
+def test_a_block_in_any_field(reply: Any, name: str) -> None:
+    found = read(reply, name)
+    assert isinstance(found, Completion)
+    assert (found.text or "No.", found.outcome) == ("No.", "blocked")
+    assert found.error
+
+
+@pytest.mark.parametrize(
+    ("reply", "action"),
+    [
+        ({"choices": [{"error": {"code": 502, "message": "up"}, "message": T}]}, "retry"),
+        ({"choices": [{"error": {"code": "content_filter", "message": "x"}}]}, "block"),
+        ({"errors": [{"message": "slow", "code": 429}]}, "wait"),
+        ({"error": [{"message": "slow", "code": 429}]}, "wait"),
+        ([{"error": {"message": "slow", "code": 429}}], "wait"),
+        ({"error": {"error": {"message": "slow", "code": 429}}}, "wait"),
+        ({"error": {"message": "slow", "metadata": {"code": 429}}}, "wait"),
+        ({"status": 429, "error": "Too Many Requests"}, "wait"),
+        ({"error": "Too Many Requests"}, "wait"),
+        ({"message": "slow", "code": 429}, "wait"),
+        ({"message": "x", "statusCode": 503}, "retry"),
+        ({"error": {"message": "x", "type": "insufficient_quota"}}, "stop"),
+    ],
+)
+def test_an_error_of_status_200_in_any_form(reply: Any, action: str) -> None:
+    found = read(reply)
+    assert isinstance(found, Fault)
+    assert action_for(found, wire()) == action
+    assert found.kind != "foreign"
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (b"<!-- x -->\n<!DOCTYPE html><title>Sign in</title>", "a web page: Sign in"),
+        ("<html><title>Sign in</title>".encode("utf-16"), "a web page: Sign in"),
+        (b'<meta http-equiv="refresh">', "a web page"),
+        (b"<Error><Code>AccessDenied</Code></Error>", "a web page"),
+        (b": ping\n\ndata: {}\n\n", "a stream of events"),
+        (b"\xef\xbb\xbfdata: {}\n\n", "a stream of events"),
+        (b'{"choices":[{"delta":{"content":"B"}}]}', "a stream of events"),
+        (b'{"role":"assistant","content":[],"stop_reason":"end_turn"}', "anthropic/MODEL"),
+        (b'{"model":"m","created_at":"x","message":{"content":"B"}}', "Ollama's own format"),
+        (b'[{"generated_text":"B"}]', "must end in /v1"),
+        (b'{"status":"ok"}', "its fields: status"),
+    ],
+)
+def test_another_format_in_any_form_is_named(raw: bytes, told: str) -> None:
+    found = read(raw)
+    assert isinstance(found, Fault)
+    assert found.kind == "foreign"
+    assert told in found.message
+
+
+def test_what_is_not_json_is_quoted() -> None:
+    found = read(b"Welcome to nginx!")
+    assert isinstance(found, Fault)
+    assert found.message == "the reply is not JSON: Welcome to nginx!"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"choices":[{"message":{"content":"caf\xe9"}}]}',
+        b'{"choices":[{"message":{"content":"B"}}],"usage":{"prompt_tokens":%s}}' % (b"9" * 5000),
+    ],
+)
+def test_one_bad_byte_or_number_is_no_failure(raw: bytes) -> None:
+    assert isinstance(read(raw), Completion)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "action"),
+    [
+        (400, {"message": "x", "inner_error": {"code": "ResponsibleAIPolicyViolation"}}, "block"),
+        (400, {"message": "Input contains prohibited words"}, "block"),
+        (400, {"message": "Input data may contain inappropriate content"}, "block"),
+        (403, {"message": "Rate limit exceeded"}, "wait"),
+        (420, {"message": "Enhance your calm"}, "wait"),
+        (498, {"message": "Flex tier capacity exceeded"}, "retry"),
+        (429, {"message": "Your account is out of funds"}, "stop"),
+        (429, {"message": "Monthly spend cap exceeded"}, "stop"),
+        (429, {"message": "Usage limit exceeded"}, "stop"),
+    ],
+)
+def test_an_error_in_other_words(status: int, error: dict[str, Any], action: str) -> None:
+    fault = fault_of(status, json.dumps({"error": error}).encode())
+    assert action_for(fault, wire()) == action
+
+
+@pytest.mark.parametrize(
+    ("message", "setting"),
+    [
+        ("The parameter temperature isn't supported", "temperature"),
+        ("temperature must be 1 for this model", "temperature"),
+        ("invalid temperature: only 1 is allowed for this model", "temperature"),
+        ("`temperature` may only be set to 1 when thinking is enabled", "temperature"),
+        ("this model can't use top_k", "top_k"),
+        ("Unrecognized request argument supplied: max_tokens", "max_tokens"),
+        ("temperature must be between 0 and 1", ""),
+        ("temperature must be at most 1.5", ""),
+        ("max_tokens must be less than 4096 and is not supported above", ""),
+    ],
+)
+def test_a_refused_setting_in_other_words(message: str, setting: str) -> None:
+    fault = fault_of(400, json.dumps({"error": {"message": message}}).encode())
+    refused = refused_settings(fault, wire(temperature=0.7, top_k=10))
+    assert refused == frozenset([setting] if setting else [])
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds"),
+    [
+        ({"ratelimit": "limit=10, remaining=0, reset=7"}, {}, 7),
+        ({"ratelimit": '"default";r=0;t=7'}, {}, 7),
+        ({"x-rate-limit-reset": "7"}, {}, 7),
+        ({"x-retry-after": "7"}, {}, 7),
+        ({"x-ms-retry-after-ms": "7000"}, {}, 7),
+        ({"retry-after": "2099-10-21T07:28:00Z"}, {}, 86_400),
+        ({}, {"error": "slow down", "retry_after": 7}, 7),
+        ({}, {"error": {"message": "slow", "retryAfter": 7}}, 7),
+        ({}, {"error": "Please try your request again in 7 seconds"}, 7),
+        ({}, {"error": "available again in 7s"}, 7),
+    ],
+)
+def test_a_wait_in_other_words(headers: dict[str, str], body: Any, seconds: float) -> None:
+    fault = fault_of(429, json.dumps(body).encode())
+    assert pause_of(headers, f"{fault.message} {fault.words}") == seconds
