@@ -94,3 +94,27 @@ def test_hostile_text_takes_linear_time(piece: str) -> None:
     started = time.perf_counter()
     split_thought(piece * 100_000)
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[THINKING]a[/THINKING]B",
+        "[Reasoning]a[/Reasoning]B",
+        "<longcat_think>a</longcat_think>B",
+        "<think_fast>a</think_fast>B",
+        "<reasoning_content>a</reasoning_content>B",
+        "<scratchpad>a</scratchpad>B",
+        "<Reflection>a</Reflection>B",
+        "<｜think｜>a<｜/think｜>B",
+        "assistantanalysisaassistantfinalB",
+        "a[/THINKING]B",
+    ],
+)
+def test_relatives_of_the_known_marks_of_a_thought(text: str) -> None:
+    assert split_thought(text) == ("a", "B", False)
+
+
+@pytest.mark.parametrize("text", ["<thinker>a</thinker>", "[thinks] B", "<b>a</b>", "[cot 3] B"])
+def test_other_tags_mark_no_thought(text: str) -> None:
+    assert split_thought(text) == ("", text, False)

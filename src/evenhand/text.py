@@ -12,12 +12,15 @@ def one_line(text: str, most: int = 300) -> str:
     return " ".join(printable.split())[:most]
 
 
-_NAMES = r"(?:[a-z]+:)?(?:think(?:ing)?|thoughts?|reasoning|antthinking)"
+_NAMES = (
+    r"(?:[a-z]{1,20}[:_])?(?:think(?:ing)?(?:_\w{1,12})?|thoughts?|reasoning(?:_\w{1,12})?"
+    r"|antthinking|scratchpad|reflection|inner_monologue|chain_of_thought|cot)"
+)
 _TAGS = re.compile(
-    rf"""(?P<open><{_NAMES}(?:\s[^<>]{{0,100}})?>|<\|?{_NAMES}\|>|\[think\]|◁think▷
+    rf"""(?P<open><{_NAMES}(?:\s[^<>]{{0,100}})?>|<[|｜]?{_NAMES}[|｜]>|\[{_NAMES}\]|◁think▷
           |<\|channel>\s*(?:thought|analysis)\b|<unused94>thought\b|<\|inner_prefix\|>
           |<\|(?:begin_of_thought|start_thinking)\|>)
-      |(?P<close></\s?{_NAMES}\s?>|<\|?/{_NAMES}\|>|\[/think\]|◁/think▷
+      |(?P<close></\s?{_NAMES}\s?>|<[|｜]?/{_NAMES}[|｜]>|\[/{_NAMES}\]|◁/think▷
           |<channel\|>|<unused95>|<\|inner_suffix\|>
           |<\|(?:end_of_thought|end_thinking)\|>)""",
     re.VERBOSE | re.IGNORECASE,
@@ -34,17 +37,17 @@ _CHANNELS = re.compile(
 )
 """The channels of gpt-oss ("harmony"), with their special tokens in the text."""
 _BARE_FINAL = "assistantfinal"
-_BARE_ANALYSIS = re.compile(r"\s*analysis(?=[A-Z])")
+_BARE_ANALYSIS = re.compile(r"\s*(?:assistant)?analysis(?=[A-Z])")
 """The same, where the special tokens were dropped on the way."""
 
 
 def split_thought(text: str) -> tuple[str, str, bool]:
     """What a reasoning model thought aloud, apart from its answer.
 
-    Reads the tags <think>, <thinking>, <reasoning>, <thought>, <seed:think> and [THINK] in any
-    case, a few rarer ones, and the channels of gpt-oss. A closing tag without an opening one ends
-    a thought that the chat template opened. Tags in quotation marks or backticks are only
-    mentioned, and so is an opening tag within a line that is never closed.
+    Reads the tags <think>, <thinking>, <reasoning>, <thought>, <seed:think>, [THINK] and their
+    like in any case, a few rarer ones, and the channels of gpt-oss. A closing tag without an
+    opening one ends a thought that the chat template opened. Tags in quotation marks or backticks
+    are only mentioned, and so is an opening tag within a line that is never closed.
 
         >>> split_thought("<think>2 + 2</think>The answer is 4.")
         ('2 + 2', 'The answer is 4.', False)
@@ -66,7 +69,8 @@ def split_thought(text: str) -> tuple[str, str, bool]:
             return _split_tags(text)
     if _BARE_FINAL in text:
         thought, _, answer = text.partition(_BARE_FINAL)
-        return thought.strip().removeprefix("analysis").strip(), answer.strip(), False
+        thought = thought.strip().removeprefix("assistant").removeprefix("analysis")
+        return thought.strip(), answer.strip(), False
     if analysis := _BARE_ANALYSIS.match(text):
         return text[analysis.end() :].strip(), "", True
     return "", text, False
