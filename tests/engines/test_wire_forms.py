@@ -15,11 +15,12 @@ from evenhand.engines.services import services
 from evenhand.engines.wire import Completion, Fault, Wire, fault_of, outcome_of
 from evenhand.study.decoding import Decoding
 
-WIRES = {"openai": OpenAIWire, "anthropic": AnthropicWire, "gemini": GeminiWire}
+WIRES: dict[str, Any] = {"openai": OpenAIWire, "anthropic": AnthropicWire, "gemini": GeminiWire}
 
 
 def wire(name: str = "openai", **decoding: Any) -> Wire:
-    return WIRES[name]("m", Decoding(**decoding), services()[name])
+    made: Wire = WIRES[name]("m", Decoding(**decoding), services()[name])
+    return made
 
 
 def read(reply: Any, name: str = "openai") -> Completion | Fault:
