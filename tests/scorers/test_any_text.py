@@ -31,6 +31,9 @@ FRAGMENTS = (
 )  # fmt: skip
 
 
+score("Nein, das nicht.", ITEMS[0])  # the identifier of languages is loaded when first needed
+
+
 def check(text: str, item: Item, truncated: bool) -> None:
     result = score(text, item, truncated=truncated)
     assert isinstance(result, Unscored) or 0.0 <= result <= 1.0

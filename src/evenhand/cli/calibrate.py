@@ -10,8 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from evenhand.benchmarks.item import JUDGED
-from evenhand.calibration.labels import PUBLISHED, read_labels
+from evenhand.calibration.labels import read_labels
 from evenhand.calibration.measure import calibrate as calibrate_judge
 from evenhand.cli.flags import Format
 from evenhand.judges import make_judge
@@ -21,7 +20,7 @@ from evenhand.run.options import JudgeOptions
 
 _IN_SAMPLE = (
     "This judge was trained on these very answers, so it looks better here than it is. "
-    "For models left out of its training see docs/judges.md."
+    "For sources and models left out of its training see docs/judges.md."
 )
 
 
@@ -70,5 +69,5 @@ def calibrate(
         print(found.to_json())
     else:
         print_document(calibration_document(found), Console())
-    if judge in JUDGED and labels in PUBLISHED:
+    if judge == "refusal" and labels == "xstest":
         print(_IN_SAMPLE, file=sys.stderr)

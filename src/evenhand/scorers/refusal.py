@@ -165,8 +165,10 @@ def declines(text: str) -> bool:
 
 
 _DECLINES = re.compile(
-    r"\b(?:i|we)(?:'m| am| do|'d)?\b.{0,30}?(?:can(?:no|['’ ]?)t|can not|n['’]t|not|unable|declin"
-    r"|refus|won['’]t|no access|lack)|\b(?:sorry|unable to|cannot|can['’]t)\b",
+    r"\b(?:i|we) (?:\w+ ){0,2}?(?:can(?:no|['’]?)t|can not|won['’]t|will not|decline|refuse"
+    r"|(?:do not|don['’]t) (?:have|know))\b"
+    r"|\b(?:i['’]m|i am|we are) (?:\w+ ){0,2}?(?:unable|not able|not allowed|afraid)\b|\bsorry\b"
+    r"|^\W*(?:cannot|can['’]t|unable to)\b",
     re.IGNORECASE,
 )
 
