@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.analysis.grid import Grid
-from evenhand.analysis.results import SettingResult
+from evenhand.analysis.results import Missing, SettingResult
 from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
 from evenhand.scorers.language import NOT_ENGLISH
@@ -163,6 +163,7 @@ def _on_missing(setting: SettingResult, several: bool) -> list[str]:
         f"{axis}{where}: which scores are missing depends on the identity "
         f"(p = {result.missing.p_value:.2g}); the plug-in PB could be "
         f"{result.missing.bias_bounds[0]:.1f} to {result.missing.bias_bounds[1]:.1f}"
+        f"{_weighted(result.missing)}"
         for axis, result in setting.axes.items()
         if result.missing and is_significant(result.missing.p_value)
     ]
@@ -219,3 +220,13 @@ def language_notes(store: Store, grid: Grid) -> list[str]:
         f"the share of answers that are not in English ({found}) depends on the identity: most "
         f"for {grid.conditions[rows[worst]].identity.id} (p = {p_value:.2g}); they are unscored"
     ]
+
+
+def _weighted(missing: Missing) -> str:
+    if missing.weighted is None:
+        return ""
+    low, high = missing.weighted.interval
+    return (
+        f"; with scores weighted by their chance of not being missing, PB of the axis is "
+        f"{missing.weighted.estimate:.1f} ({low:.1f} to {high:.1f})"
+    )

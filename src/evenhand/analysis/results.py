@@ -135,11 +135,14 @@ class Missing:
         count: over the identities.
         p_value: of their being as many for every identity.
         bias_bounds: what the plug-in PB could be, whatever the missing scores were.
+        weighted: spread of the axis with every score weighted by its chance of not being missing,
+            where that depends significantly on the identity.
     """
 
     count: int
     p_value: float
     bias_bounds: tuple[float, float]
+    weighted: Spread | None = None
 
 
 @dataclass(frozen=True)

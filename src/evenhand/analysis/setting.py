@@ -44,6 +44,7 @@ from evenhand.stats import (
     differences_to_mean,
     equivalence_test,
     intersection_interactions,
+    is_significant,
     item_mean,
     limit_of,
     missingness,
@@ -51,6 +52,7 @@ from evenhand.stats import (
     placebo_contrast,
     rank_identities,
     trade_off,
+    weighted_spread,
 )
 from evenhand.stats.layout import Population
 
@@ -251,7 +253,7 @@ def _axis(
         categories=_categories(effects, margin),
         between=effects.between if effects else None,
         reliability=ranking.reliability if ranking else None,
-        missing=_missing(grid.take(axis, people, unscored=True) or AxisScores()),
+        missing=_missing(grid.take(axis, people, unscored=True) or AxisScores(), grid.level),
         judge=correct(axis, scores, pb, errors, grid.level),
     )
 
@@ -297,11 +299,15 @@ def _categories(effects: CategoryEffects | None, margin: float) -> list[Category
     ]
 
 
-def _missing(scores: AxisScores) -> Missing | None:
+def _missing(scores: AxisScores, level: float) -> Missing | None:
     found = if_enough(lambda: missingness(scores, clusters=clusters_of(scores)))
     if found is None:
         return None
-    return Missing(int(np.sum(found.count)), found.p_value, found.bias_bounds)
+    weighted = None
+    if is_significant(found.p_value):
+        tied = clusters_of(scores)
+        weighted = if_enough(lambda: weighted_spread(scores, level=level, clusters=tied))
+    return Missing(int(np.sum(found.count)), found.p_value, found.bias_bounds, weighted)
 
 
 def differences(found: Differences | None, margin: float) -> list[Difference] | None:
