@@ -193,7 +193,7 @@ def test_topics_that_favor_different_users(tmp_path: Path, monkeypatch: pytest.M
     audit, _ = constructed(tmp_path, chance, items=1000)
     assert [each.topics for each in audit.units] == [topics, topics]
     assert audit.head.conclusion.answer == "not established"
-    assert any("topics like these: s 20 topics" in note for note in audit.notes)
+    assert any("s 20 topics of 1,000 items" in note for note in audit.notes)
     assert audit.head.pb_these_topics is not None
 
 
