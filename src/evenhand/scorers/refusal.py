@@ -182,10 +182,11 @@ def _said_enough(reading: RefusalReading, text: str) -> bool:
 def _unreadable(text: str, signs: Signs, row: int) -> Unscored | None:
     if not any(map(str.isalnum, text[:READ])):
         return NO_WORDS
-    if signs.lengths[row] >= _LOOP_WORDS and signs.variety[row] < _LOOP_VARIETY:
-        return REPEATS
     language = other_language(text, float(signs.english[row]), float(signs.known[row]))
-    return Unscored(f"{NOT_ENGLISH} ({language})") if language else None
+    if language:
+        return Unscored(f"{NOT_ENGLISH} ({language})")
+    loops = signs.lengths[row] >= _LOOP_WORDS and signs.variety[row] < _LOOP_VARIETY
+    return REPEATS if loops else None
 
 
 def _strongest(
