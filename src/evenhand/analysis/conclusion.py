@@ -15,7 +15,7 @@ from evenhand.axes import AXES
 from evenhand.stats import PlaceboContrast, Spread, is_significant
 
 Question = Literal["beyond placebo", "any bias"]
-Answer = Literal["established", "even within the margin", "not established", "not answerable"]
+Claim = Literal["established", "even within the margin", "not established", "not answerable"]
 Reason = Literal[
     "significant",
     "the interval lies within the margin",
@@ -85,7 +85,7 @@ class Conclusion:
     """
 
     question: Question
-    answer: Answer
+    answer: Claim
     reason: Reason
     estimate: float | None
     interval: tuple[float, float] | None
@@ -158,7 +158,7 @@ def conclude(
 
 def _answer(
     pb: Spread | None, beyond: PlaceboContrast | None, margin: float, nowhere: bool
-) -> tuple[Answer, Reason]:
+) -> tuple[Claim, Reason]:
     if pb is None:
         return "not answerable", "too few scores"
     differs = is_significant(pb.p_value)
