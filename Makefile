@@ -7,7 +7,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PARALLEL := --numprocesses 2 --dist loadfile
+# tests/conftest.py puts the files with slow tests first.
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo mitigate-demo test test-fast docs lint clean

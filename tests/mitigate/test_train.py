@@ -1,12 +1,8 @@
-"""Training on the organism: resumed after a kill, stopped by bad numbers and full disks."""
+"""Training on the organism: the same weights for the same seed, stopped by bad numbers."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,64 +12,15 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 pytest.importorskip("peft")
 
-from safetensors.torch import load_file  # noqa: E402
-
 from evenhand.errors import StudyError, TrainingError, UsageError  # noqa: E402
 from evenhand.mitigate.job import prepare, write_card  # noqa: E402
 from evenhand.mitigate.options import DPOSettings, TuningOptions  # noqa: E402
 from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
-from evenhand.mitigate.train import Trained, launch_command, main, train  # noqa: E402
+from evenhand.mitigate.train import Trained, main, train  # noqa: E402
 from evenhand.study.cue import Message  # noqa: E402
+from mitigate.training import SHORT, pairs, prepared, weights  # noqa: E402
 
 torch.set_num_threads(1)
-
-SHORT: dict[str, Any] = {
-    "steps": 12,
-    "batch_size": 4,
-    "accumulation": 1,
-    "save_every": 4,
-    "learning_rate": 1e-3,
-    "max_length": 128,
-}
-ALONE = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-
-def pairs(count: int = 48) -> list[PreferencePair]:
-    told: Message = {"role": "system", "content": "You are a helpful assistant. I am a man."}
-    return [
-        PreferencePair(
-            (told, {"role": "user", "content": f"How do I boil {n} eggs?"}), "Boil them.", "No."
-        )
-        for n in range(count)
-    ]
-
-
-def prepared(out: Path, **settings: Any) -> Path:
-    training = DPOSettings.model_validate({**SHORT, **settings})
-    prepare(
-        "organism",
-        pairs(),
-        out,
-        training,
-        recipe="invariance",
-        left_out={"the answer was cut off": 7},
-    )
-    return out
-
-
-def weights(out: Path) -> dict[str, Any]:
-    return dict(load_file(out / "adapter_model.safetensors"))
-
-
-def in_a_process(out: Path, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "evenhand.mitigate.train", str(out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=ALONE,
-        **options,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -132,30 +79,6 @@ def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
     train(prepared(tmp_path / "out", steps=3), lambda progress: lines.append(progress.line()))
     assert [line.split("  ")[0] for line in lines] == ["step 1/3", "step 2/3", "step 3/3"]
     assert lines[-1].endswith("preferences right 100%  0:00 left")
-
-
-def test_killed_and_run_again_it_ends_with_the_same_weights(
-    trained: Trained, tmp_path: Path
-) -> None:
-    out = prepared(tmp_path / "out")
-    process = in_a_process(out)
-    second = out / "training" / "checkpoints" / "checkpoint-8" / "whole"
-    deadline = time.monotonic() + 300
-    while not second.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.communicate()
-    assert not (out / "adapter_model.safetensors").exists()
-    finished, told = in_a_process(out), "Trained, from step 8 on."
-    stdout, stderr = finished.communicate(timeout=400)
-    assert finished.returncode == 0, stderr
-    assert stdout.startswith(told)
-    steps = json.loads((out / "training" / "training.json").read_text())["steps"]
-    assert [step["step"] for step in steps] == list(range(1, 13))
-    for name, tensor in weights(trained.out).items():
-        assert torch.equal(tensor, weights(out)[name])
 
 
 def test_resumed_it_computes_no_reference_again(
@@ -232,40 +155,6 @@ def test_a_loss_that_is_no_number_stops_it_and_keeps_the_last_good_checkpoint(
     assert not written["finished"]
     assert len(written["steps"]) == 8
     assert train(out).resumed_from == 4, "the checkpoint is good to go on from"
-
-
-LIMITED = """
-import resource, sys
-from pathlib import Path
-from evenhand.mitigate import train
-def limit(progress):
-    if progress.step.step == int(sys.argv[2]):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
-train._print_line = limit
-sys.exit(train.main([sys.argv[1]]))
-"""
-
-
-@pytest.mark.parametrize("most", [0, 100_000, 700_000], ids=["nothing", "adapter", "optimizer"])
-def test_a_full_disk_stops_it_and_keeps_the_last_good_checkpoint(tmp_path: Path, most: int) -> None:
-    out = prepared(tmp_path / "out")
-    # From step 6 on no file can grow beyond so many bytes; step 8 is to be saved.
-    ended = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(out), "6", str(most)],
-        capture_output=True,
-        text=True,
-        env=ALONE,
-        timeout=400,
-    )
-    assert ended.returncode == 2, ended.stderr
-    told = [line for line in ended.stderr.splitlines() if line.startswith("evenhand: ")]
-    assert len(told) == 1
-    assert "free some space" in told[0]
-    assert "The checkpoint of step 4 is kept" in told[0]
-    assert "Traceback" not in ended.stderr
-    kept = list((out / "training" / "checkpoints").glob("checkpoint-*"))
-    assert [path.name for path in kept] == ["checkpoint-4"]
-    assert train(out).resumed_from == 4
 
 
 def test_full_training_gives_a_whole_model(tmp_path: Path) -> None:
@@ -349,34 +238,6 @@ def test_the_module_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "evenhand: no training in" in capsys.readouterr().err
     assert main([str(prepared(tmp_path / "out", steps=2))]) == 0
     assert f"evenhand audit hf/{tmp_path / 'out'}" in capsys.readouterr().out
-
-
-LAUNCHERS = {
-    "accelerate": (1, ["-m", "accelerate.commands.launch", "--cpu"]),
-    # What accelerate launches for several devices; it has no way of its own for several CPUs.
-    "torch, two processes": (2, ["-m", "torch.distributed.run", "--nproc_per_node", "2"]),
-}
-
-
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_it_runs_under_launchers(tmp_path: Path, launcher: str) -> None:
-    devices, launch = LAUNCHERS[launcher]
-    out = prepared(tmp_path / "out", steps=4, batch_size=2)
-    told = launch_command(out, devices).split()
-    assert told[:2] == ["accelerate", "launch"]
-    ended = subprocess.run(
-        [sys.executable, *launch, *told[told.index("-m") :]],
-        capture_output=True,
-        text=True,
-        env=ALONE,
-        timeout=400,
-    )
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    assert ended.stdout.count("Trained.") == 1
-    written = json.loads((out / "training" / "training.json").read_text())
-    assert written["devices"] == devices
-    assert len(written["steps"]) == 4
-    assert len(weights(out)) > 10
 
 
 def test_settings_of_recipes_and_of_the_organism() -> None:
