@@ -127,6 +127,7 @@ def test_a_store_of_another_version(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "another version of evenhand" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_was_counted(tmp_path: Path) -> None:
     """A limit on the size of files stands for a disk that is full."""
     benchmark = write_benchmark(tmp_path / "own.jsonl", 60)

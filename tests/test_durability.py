@@ -110,6 +110,7 @@ def test_a_journal_that_says_nonsense_is_told_in_one_line(tmp_path: Path) -> Non
             Store.open(run)
 
 
+@pytest.mark.slow
 def test_kill_9_costs_the_requests_under_way_at_most(tmp_path: Path) -> None:
     """Over HTTP, as fast as it goes: what was answered is hardly ever asked again."""
     benchmark = write_benchmark(tmp_path / "own.jsonl", 60)
@@ -133,6 +134,7 @@ def test_kill_9_costs_the_requests_under_way_at_most(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o000])
+@pytest.mark.slow
 def test_the_folder_is_the_users_alone(tmp_path: Path, umask: int) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 4)
     run = tmp_path / "runs" / "first"
@@ -295,6 +297,7 @@ def test_off_a_terminal_a_line_now_and_then_unless_quiet(monkeypatch: pytest.Mon
         assert re.match(r"asking  \d+/1,000  .*3 retries$", lines[0])
 
 
+@pytest.mark.slow
 def test_a_silent_endpoint_still_has_progress(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 10)
     often = "from evenhand.cli import main, progress; progress._LINE_EVERY = 0.3; main()"

@@ -66,6 +66,7 @@ def ran(shell: Shell) -> list[tuple[str, subprocess.CompletedProcess[str]]]:
     return [(command, shell.run(command)) for command in commands]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_work(
     ran: list[tuple[str, subprocess.CompletedProcess[str]]],
 ) -> None:

@@ -75,6 +75,7 @@ def test_every_cell_once_and_right_under_all_faults(
     assert statuses[0] > 0  # dropped connections and truncated JSON
 
 
+@pytest.mark.slow
 def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
     draw = random.Random(20240607)
     benchmark = write_benchmark(tmp_path / "own.jsonl", 40)

@@ -28,6 +28,7 @@ TASK = {
 
 
 @pytest.mark.usefixtures("data_dir", "bubblewrap")
+@pytest.mark.slow
 def test_every_reference_passes() -> None:
     tasks = [Task.from_json(item.answer) for item in load("mbpp-all")]
     assert len(tasks) == 974

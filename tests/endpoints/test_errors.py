@@ -220,6 +220,7 @@ def test_an_impossible_retry_after_is_a_failed_attempt(header: str, tmp_path: Pa
 # Sizes
 
 
+@pytest.mark.slow
 def test_a_body_that_unpacks_to_300_mb(tmp_path: Path) -> None:
     bomb = gzip.compress(b'{"choices":"' + b"a" * 300_000_000)
     tracemalloc.start()

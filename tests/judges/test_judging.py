@@ -189,6 +189,7 @@ def keys_of(run: Path) -> dict[int, str]:
     return keys
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_nothing_is_paid_twice(tmp_path: Path) -> None:
     run = finished_run(
         tmp_path, lambda m: f"{m[0]['content']} {m[-1]['content']}", items=60, identities=["all"]

@@ -202,6 +202,7 @@ class Dying(MockEngine):
 
 
 @pytest.mark.parametrize("after", [1, 700, 2500, 6000])
+@pytest.mark.slow
 def test_a_mitigation_cut_off_anywhere_goes_on(
     audited: Path, tmp_path: Path, after: int, found: Mitigation
 ) -> None:

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from runs import command, finish, write_benchmark
 from server import Server, serving
 
@@ -28,6 +30,7 @@ def groups(run: Path) -> Any:
     return json.loads(text.replace(str(run), "RUN"))["groups"]
 
 
+@pytest.mark.slow
 def test_killed_and_interrupted_it_goes_on_and_finds_the_same(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 32)
     study = [MODEL, "-b", str(benchmark), "-i", "religion,gender", "--decoding-seed", "0"]

@@ -19,6 +19,7 @@ COMMAND = [
 ]
 
 
+@pytest.mark.slow
 def test_one_command_from_the_audit_to_the_evidence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,7 @@ def test_done_is_done(trained: Trained) -> None:
     assert (trained.out / "adapter_model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_another_other_ones(
     trained: Trained, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
     assert lines[-1].endswith("preferences right 100%  0:00 left")
 
 
+@pytest.mark.slow
 def test_resumed_it_computes_no_reference_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +109,7 @@ def test_resumed_it_computes_no_reference_again(
     assert not calls
 
 
+@pytest.mark.slow
 def test_cut_off_while_the_model_is_written(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +129,7 @@ def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_it_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +168,7 @@ def test_full_training_gives_a_whole_model(tmp_path: Path) -> None:
     assert "library_name: transformers" in (out / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_supervised_loss_adds_to_the_preference_loss(tmp_path: Path) -> None:
     plain = train(prepared(tmp_path / "plain", steps=2)).steps
     both = train(prepared(tmp_path / "both", steps=2, sft_weight=1.0)).steps

@@ -23,6 +23,7 @@ def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(MODEL)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights() -> None:
     (first, _), (again, _) = (train(SHORT, bias=1.0, seed=3) for _ in range(2))
     for name, weight in first.state_dict().items():

@@ -17,7 +17,10 @@ from report.examples import full_run, hostile_run, write_report
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WIDTHS = (390, 1400)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium; apt-get install chromium"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -120,6 +120,7 @@ def open_page(browser: Browser, pages: dict[str, Path]) -> Iterator[Callable[...
 @in_browser
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", ["four", "two", "hostile", "little"])
+@pytest.mark.slow
 def test_all_is_drawn_without_a_request_or_a_complaint(
     open_page: Callable[..., Opened], name: str, width: int
 ) -> None:
@@ -139,6 +140,7 @@ def test_all_is_drawn_without_a_request_or_a_complaint(
 
 @in_browser
 @pytest.mark.parametrize("name", ["four", "hostile"])
+@pytest.mark.slow
 def test_no_accessibility_fault(open_page: Callable[..., Opened], name: str) -> None:
     opened = open_page(name)
     violations = Axe().run(opened.page).response["violations"]
@@ -204,6 +206,7 @@ def test_the_arrows_begin_and_end_where_the_identities_stand(found: ArmCompariso
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
+@pytest.mark.slow
 def test_every_chart_is_drawn_without_a_browser(
     found: ArmComparison, kind: Literal["png", "svg"], tmp_path: Path
 ) -> None:
@@ -226,6 +229,7 @@ def test_hostile_text_is_inert_in_the_images(found: ArmComparison) -> None:
         assert not re.search(r"<(script|img|svg onload|image|a) ", image)
 
 
+@pytest.mark.slow
 def test_the_command_writes_page_and_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -149,6 +149,7 @@ def test_json_cannot_end_its_script() -> None:
     assert not set("<>&\u2028") & set(text)
 
 
+@pytest.mark.slow
 def test_the_size_of_a_large_report(tmp_path: Path) -> None:
     html = html_of(large_run(tmp_path))
     assert html.count('<article class="pair"') == 200

@@ -53,6 +53,7 @@ def there_and_back(value: object) -> Any:
 
 
 @given(VALUES)
+@pytest.mark.slow
 def test_comes_back(value: object) -> None:
     back = there_and_back(value)
     assert back == value

@@ -102,6 +102,7 @@ def tester() -> Iterator[sandbox.Tester]:
 
 
 @pytest.mark.parametrize("name", FORGED)
+@pytest.mark.slow
 def test_does_not_pass(name: str, tester: sandbox.Tester) -> None:
     tested = tester.test([FORGED[name]], ADD)
     assert not tested.passed, tested
@@ -203,6 +204,7 @@ ENDLESS = "class E:\n def __iter__(self): return self\n def __next__(self): retu
         ("def f(): return 10**2_000_000", "assert f() ** f() == 1"),
     ],
 )
+@pytest.mark.slow
 def test_an_answer_cannot_keep_the_tests(program: str, test: str, tester: sandbox.Tester) -> None:
     start, load = time.monotonic(), os.getloadavg()[0]
     assert not tester.test([program], sandbox.Tests((test,), ("f",))).passed

@@ -18,7 +18,7 @@ from evenhand import sandbox
 from evenhand.sandbox import Limits, Ran, run_program
 from sandbox_limits import ADD, LIMITS
 
-pytestmark = pytest.mark.usefixtures("bubblewrap")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bubblewrap")]
 
 MARK = "reached-by-a-hostile-program"
 

@@ -52,6 +52,7 @@ def test_any_mixture(text: str, item: Item, truncated: bool) -> None:
 
 @pytest.mark.parametrize("item", ITEMS, ids=lambda item: f"{item.scorer}-{item.id}")
 @pytest.mark.parametrize("fragment", [*FRAGMENTS, "a", "9", "9,", "answer is ", "answer to "])
+@pytest.mark.slow
 def test_no_text_is_slow(fragment: str, item: Item) -> None:
     text = fragment * (100_000 // len(fragment))
     start = time.process_time()

@@ -21,6 +21,8 @@ from simulate_stats import (
 
 from evenhand.stats import plan_looks
 
+pytestmark = pytest.mark.slow
+
 REPLICATIONS = 400
 ERROR = 100 * 3 * (0.05 * 0.95 / REPLICATIONS) ** 0.5
 
