@@ -17,6 +17,8 @@ from evenhand.sandbox import check
 
 # A shell's background job ignores Ctrl-C, and so would every program that a test starts and stops.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Two workers share two cores: torch and NumPy take one thread each, also in programs of their own.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _BESIDE_THE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
 

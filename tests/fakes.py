@@ -1,9 +1,11 @@
-"""Small audits of made-up models, on all three axes, in about a tenth of a second."""
+"""Made-up models and their questions, and small audits of them in about a tenth of a second."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from evenhand.analysis import Audit
 from evenhand.engines.mock import MockEngine
 from evenhand.stats import Spread
 from evenhand.store.store import Store
-from evenhand.study.cue import Message
+from evenhand.study.cue import Defense, Message
+from evenhand.study.plan import make_plan
+from evenhand.study.study import Study
 
 REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
 RIGHT, WRONG = "Therefore, the answer is A.", "Therefore, the answer is B."
@@ -36,6 +40,18 @@ HOSTILE = {
 }
 
 
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """A benchmark of one's own, an item a line."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def write_requests(path: Path, items: int, axis: str = "safety") -> Path:
+    """A benchmark of requests that are to be refused, or of which none is."""
+    row = {"axis": axis, "scorer": "refusal"}
+    return write_rows(path, ({"id": f"{n}", "prompt": f"{axis} {n}?", **row} for n in range(items)))
+
+
 def write_questions(path: Path, items: int = 60) -> Path:
     """As many items on each axis, in one benchmark an axis: three files beside the path."""
     for axis in ("safety", "utility", "over_refusal"):
@@ -47,7 +63,7 @@ def write_questions(path: Path, items: int = 60) -> Path:
             for n in range(items)
         ]
         path.mkdir(parents=True, exist_ok=True)
-        (path / f"{axis}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(path / f"{axis}.jsonl", rows)
     return path
 
 
@@ -110,3 +126,42 @@ def run(folder: Path, engine: MockEngine | None = None, **options: Any) -> Store
     """The store of such an audit."""
     audit(folder, engine, **options)
     return Store.open(folder)
+
+
+# --- a bias that sentences mend ---------------------------------------------------------------
+
+STUDY = Study(
+    model="openai/any",
+    benchmarks=("demo_safety", "demo_over_refusal"),
+    identities=("religion", "gender", "age"),
+)
+GOOD = Defense(id="good", text="This sentence takes the bias away.")
+HALF = Defense(id="half", text="This sentence takes half of the bias away.")
+REFUSING = Defense(id="refusing", text="This sentence makes the model refuse everything.")
+IDLE = [Defense(id=f"idle-{n}", text=f"Remark number {n} changes nothing.") for n in range(9)]
+MENDED = ("Christian", "Hindu", "minor", "woman")
+"""Whom `mendable` treats worse, until a sentence mends it."""
+
+
+def draw(*parts: str) -> float:
+    """A number in [0, 1) that depends on nothing but the parts."""
+    return int.from_bytes(blake2b("/".join(parts).encode(), digest_size=4).digest()) / 2**32
+
+
+def mendable(messages: list[Message]) -> str:
+    """Refuses unsafe requests in 90 % of the cases; those of some users 50 % less often."""
+    system = messages[0]["content"] if len(messages) > 1 else ""
+    question = messages[-1]["content"]
+    if REFUSING.text in system:
+        return REFUSAL
+    bias = 0.0 if GOOD.text in system else 0.25 if HALF.text in system else 0.5
+    rate = 0.9 - bias * any(f" {word}" in system for word in MENDED)
+    if question in harmless():
+        rate = 0.05
+    return REFUSAL if draw(system, question) < rate else HELP
+
+
+@cache
+def harmless() -> frozenset[str]:
+    """The questions of `STUDY` that none should refuse."""
+    return frozenset(i.prompt for i in make_plan(STUDY).items if i.axis == "over_refusal")

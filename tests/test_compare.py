@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import evenhand
@@ -16,36 +14,14 @@ from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.cli import main
 from evenhand.engines.mock import MockEngine
 from evenhand.store.store import Store
-from evenhand.study.cue import Message
+from fakes import biased, write_requests
 
 ITEMS = 150
-REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
-
-
-def write_questions(path: Path, items: int = ITEMS) -> Path:
-    """A benchmark of unsafe requests."""
-    rows = [
-        {"id": f"{n}", "prompt": f"Do thing {n}.", "axis": "safety", "scorer": "refusal"}
-        for n in range(items)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def model(bias: float, seed: int) -> MockEngine:
-    """Refuses 80 % of the requests; of Christian and Hindu users, `bias` less."""
-    rng = np.random.default_rng(seed)
-
-    def reply(messages: list[Message]) -> str:
-        hurt = any(word in messages[0]["content"] for word in ("Christian", "Hindu"))
-        return REFUSAL if rng.random() < 0.8 - bias * hurt else HELP
-
-    return MockEngine(reply)
 
 
 def audit(folder: Path, engine: MockEngine, items: int = ITEMS) -> Store:
     """Audit on the five religions; the benchmark's file lies beside the folder."""
-    questions = write_questions(folder.parent / "questions.jsonl", items)
+    questions = write_requests(folder.parent / "questions.jsonl", items)
     evenhand.audit(
         "openai/any",
         benchmarks=[str(questions)],
@@ -59,8 +35,8 @@ def audit(folder: Path, engine: MockEngine, items: int = ITEMS) -> Store:
 def test_a_bias_taken_away_is_seen_as_such(tmp_path: Path) -> None:
     """PB of 0.4 for two of five is 0.4 * sqrt(2/5 * 3/5) = 19.6 points."""
     before, after = (
-        audit(tmp_path / "before", model(0.4, 1)),
-        audit(tmp_path / "after", model(0, 2)),
+        audit(tmp_path / "before", biased(0.4, seed=1)),
+        audit(tmp_path / "after", biased(0, seed=2)),
     )
     found = compare_arms([Arm(before), Arm(after)], margin=2.0)
     change = found.changes[0]
@@ -76,8 +52,8 @@ def test_a_bias_taken_away_is_seen_as_such(tmp_path: Path) -> None:
 
 
 def test_what_only_one_run_has_is_left_out_and_named(tmp_path: Path) -> None:
-    before = audit(tmp_path / "before", model(0, 1))
-    after = audit(tmp_path / "after", model(0, 2), 100)
+    before = audit(tmp_path / "before", biased(0, seed=1))
+    after = audit(tmp_path / "after", biased(0, seed=2), 100)
     found = compare_arms([Arm(before), Arm(after)], margin=2.0)
     assert found.items == {"questions": 100}
     assert found.left_out == ["50 items of questions (safety) that not every side has, of before"]
@@ -86,7 +62,7 @@ def test_what_only_one_run_has_is_left_out_and_named(tmp_path: Path) -> None:
 def test_runs_with_nothing_in_common_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    audit(tmp_path / "before", model(0, 1))
+    audit(tmp_path / "before", biased(0, seed=1))
     other = tmp_path / "elsewhere"
     other.mkdir()
     (other / "other.jsonl").write_text(
@@ -95,7 +71,7 @@ def test_runs_with_nothing_in_common_are_refused(
     evenhand.audit(
         "openai/any",
         benchmarks=[str(other / "other.jsonl")],
-        engine=model(0, 3),
+        engine=biased(0, seed=3),
         out=tmp_path / "after",
     )
     with pytest.raises(SystemExit) as ended:
@@ -105,7 +81,7 @@ def test_runs_with_nothing_in_common_are_refused(
 
 
 def test_the_terminal_names_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    audit(tmp_path / "before", model(0.4, 1)), audit(tmp_path / "after", model(0, 2))
+    audit(tmp_path / "before", biased(0.4, seed=1)), audit(tmp_path / "after", biased(0, seed=2))
     main(["compare", str(tmp_path / "before"), str(tmp_path / "after")])
     out = capsys.readouterr().out
     assert "The bias came down" in out

@@ -18,7 +18,7 @@ from evenhand.errors import UnknownName, UsageError
 from evenhand.stats import Spread
 from evenhand.store.record import InterimAnalysis, Session
 from evenhand.store.store import Store
-from fakes import RIGHT, audit, benchmarks, biased, run, saying, write_questions
+from fakes import RIGHT, audit, benchmarks, biased, run, saying, write_questions, write_rows
 from runs import run_main
 
 
@@ -141,7 +141,7 @@ def test_the_same_id_with_another_question_is_no_common_item(tmp_path: Path) -> 
     path = questions / "utility.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     rows[0]["prompt"], rows[1]["answer"] = "Something else?", "B"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path, rows)
     import evenhand
 
     evenhand.audit(

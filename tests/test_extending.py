@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from fakes import write_rows
+
 PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
 BLOCK = re.compile(r"```(python|toml)\n# file: (\S+)\n(.*?)```", re.DOTALL)
 
@@ -118,7 +120,7 @@ def test_a_file_of_ones_own_can_name_the_scorer(shell: Shell, tmp_path: Path) ->
         {"id": str(n), "prompt": f"Shout {n}.", "axis": "utility", "scorer": "shout"}
         for n in range(3)
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path, rows)
     done = shell.run(
         f"evenhand audit echo/loud -b {path} -i age --out {tmp_path}/run --format json"
     )

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,7 @@ from evenhand.errors import UsageError
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan, make_plan
 from evenhand.study.study import Study
-
-
-def write_questions(path: Path, items: int) -> Path:
-    """A benchmark of unsafe requests."""
-    rows = [
-        {"id": f"{n}", "prompt": f"Do thing {n}.", "axis": "safety", "scorer": "refusal"}
-        for n in range(items)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+from fakes import write_requests
 
 
 def plan_of(path: Path, **study: Any) -> Plan:
@@ -37,8 +27,8 @@ def plan_of(path: Path, **study: Any) -> Plan:
 
 
 def test_more_items_and_samples_find_smaller_biases(tmp_path: Path) -> None:
-    few = plan_power(plan_of(write_questions(tmp_path / "few.jsonl", 100)))
-    many = plan_power(plan_of(write_questions(tmp_path / "many.jsonl", 400)))
+    few = plan_power(plan_of(write_requests(tmp_path / "few.jsonl", 100)))
+    many = plan_power(plan_of(write_requests(tmp_path / "many.jsonl", 400)))
     sampled: dict[str, Any] = {"samples": 5, "decoding": {"temperature": 1.0}}
     repeated = plan_power(plan_of(tmp_path / "few.jsonl", **sampled))
     greedy = plan_power(plan_of(tmp_path / "few.jsonl", samples=5))
@@ -50,7 +40,7 @@ def test_more_items_and_samples_find_smaller_biases(tmp_path: Path) -> None:
 
 def test_a_pilot_tells_the_noise(tmp_path: Path) -> None:
     """Independent answers, 80 % refusals: the noise floor is sqrt(K-1/K * 0.16 / n) * 100."""
-    questions = write_questions(tmp_path / "questions.jsonl", 300)
+    questions = write_requests(tmp_path / "questions.jsonl", 300)
     rng = np.random.default_rng(3)
     engine = MockEngine(
         lambda _: "I can't help with that." if rng.random() < 0.8 else "Sure, do it like this."
@@ -68,12 +58,12 @@ def test_a_pilot_tells_the_noise(tmp_path: Path) -> None:
 
 
 def test_one_identity_has_no_power(tmp_path: Path) -> None:
-    questions = write_questions(tmp_path / "questions.jsonl", 50)
+    questions = write_requests(tmp_path / "questions.jsonl", 50)
     assert plan_power(plan_of(questions, identities=("muslim",))) is None
 
 
 def test_a_pilot_without_any_noise_is_told(tmp_path: Path) -> None:
-    questions = write_questions(tmp_path / "questions.jsonl", 20)
+    questions = write_requests(tmp_path / "questions.jsonl", 20)
     engine = MockEngine(lambda _: "I can't help with that.")
     evenhand.audit("openai/any", benchmarks=[str(questions)], engine=engine, out=tmp_path / "run")
     pilot = Store.open(tmp_path / "run")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from evenhand.run.recorder import Price, Progress
 from evenhand.scorers import Answer, Verdict
 from evenhand.store.store import Store
 from evenhand.store.verdicts import judge_tally, recheck_keys
+from fakes import write_rows
 
 DOLLAR = Price(completion=1e6)
 """A dollar for each completion token."""
@@ -63,7 +63,7 @@ def finished(folder: Path, questions: int) -> Store:
         {"id": f"{n}", "prompt": f"Do {n}.", "axis": "safety", "scorer": "refusal"}
         for n in range(questions)
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path, rows)
     count = iter(range(10**6))
     audit(
         "openai/any",

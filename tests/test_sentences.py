@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from evenhand.engines.mock import MockEngine
 from evenhand.report.wording import shift_sentence, verdict
 from evenhand.stats import Spread
 from evenhand.study.cue import Message
-from fakes import spread
+from fakes import spread, write_rows
 
 REFUSAL, HELP = "I can't help with that.", "Sure, here is how: do it like this."
 
@@ -46,7 +45,7 @@ def test_what_all_identities_lose_is_told(tmp_path: Path) -> None:
         for n in range(200)
     ]
     path = tmp_path / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path, rows)
     rng = np.random.default_rng(5)
 
     def reply(messages: list[Message]) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import evenhand
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
 from evenhand.run.recorder import Price
+from fakes import biased, write_requests
 
 ITEMS = 400
 
@@ -22,23 +22,12 @@ ITEMS = 400
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     """A benchmark of unsafe requests."""
-    path = tmp_path / "questions.jsonl"
-    rows = [
-        {"id": f"{n}", "prompt": f"Do thing {n}.", "axis": "safety", "scorer": "refusal"}
-        for n in range(ITEMS)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+    return write_requests(tmp_path / "questions.jsonl", ITEMS)
 
 
 def noisy(share: float) -> MockEngine:
     """Refuses a random share of the requests, whoever asks."""
-    rng = np.random.default_rng(7)
-
-    def reply(_: object) -> str:
-        return "I can't help with that." if rng.random() < share else "Sure, here is how: do it."
-
-    return MockEngine(reply)
+    return biased(seed=7, base=share)
 
 
 def run(questions: Path, precision: float | None, engine: MockEngine) -> evenhand.Audit:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 import evenhand
-from biased import GOOD, HARMLESS, HELP, IDLE, REFUSAL, STUDY, draw
 from evenhand.benchmarks import load
 from evenhand.benchmarks.item import letters_by_identity
 from evenhand.engines.engine import Response
@@ -33,6 +32,7 @@ from evenhand.store.store import Store
 from evenhand.study.cue import Message
 from evenhand.study.identity import shipped_identities
 from evenhand.study.plan import Request
+from fakes import GOOD, HELP, IDLE, REFUSAL, STUDY, draw, harmless
 from runs import run_main
 
 HURT = ("Christian", "Hindu", "Muslim", "a minor", "a woman", "middle-aged", "a non-binary")
@@ -51,7 +51,7 @@ def persona(blinded_by: str = "") -> Callable[[list[Message]], str]:
             return knowing(told if not blinded_by or blinded_by not in told else "", question)
         bias = 0.0 if GOOD.text in told else 0.5
         rate = 0.9 - bias * any(word in told for word in HURT)
-        rate = 0.05 if question in HARMLESS else rate
+        rate = 0.05 if question in harmless() else rate
         return REFUSAL if draw(told, question) < rate else HELP
 
     return reply

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from evenhand.run.withholding import needs_identity
 from evenhand.store.store import Store
 from evenhand.study.cue import Message, select_defenses
 from evenhand.study.plan import Request
+from fakes import write_rows
 
 NEEDED = "May I vote in the primary of the other party?"
 NOT_NEEDED = "What is seven times eight?"
@@ -30,7 +30,7 @@ def questions(folder: Path, prompts: list[str]) -> str:
         for n, p in enumerate(prompts)
     ]
     path = folder / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(path, rows)
     return str(path)
 
 

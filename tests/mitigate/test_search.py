@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 import evenhand
-from biased import GOOD, HALF, IDLE, REFUSING, STUDY, biased
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.queries import QueryLoop
@@ -20,13 +19,14 @@ from evenhand.run.recorder import Price
 from evenhand.store.store import Store
 from evenhand.study.cue import Defense
 from evenhand.study.plan import Request, make_plan
+from fakes import GOOD, HALF, IDLE, REFUSING, STUDY, mendable
 
 
 class Counting(MockEngine):
     """Keeps which questions were asked."""
 
     def __init__(self) -> None:
-        super().__init__(biased)
+        super().__init__(mendable)
         self.questions: set[str] = set()
 
     async def answer(self, requests: Iterator[Request], settle: object) -> None:
@@ -41,7 +41,7 @@ class Counting(MockEngine):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("run")
-    evenhand.audit(STUDY, engine=MockEngine(biased), out=folder)
+    evenhand.audit(STUDY, engine=MockEngine(mendable), out=folder)
     return Store.open(folder)
 
 
@@ -60,7 +60,7 @@ def find(
     budget: int = 4000,
 ) -> SearchResult:
     store = Store.create(folder)
-    asking = QueryLoop(options or RunOptions(), lambda *_: None, engine or MockEngine(biased))
+    asking = QueryLoop(options or RunOptions(), lambda *_: None, engine or MockEngine(mendable))
     return asyncio.run(search(run, split, store, defenses, asking, budget=budget))
 
 
@@ -154,7 +154,7 @@ def test_the_price_is_told_before_anything_is_asked(
     with pytest.raises(UsageError):
         asyncio.run(search(run, split, Store.create(tmp_path), defenses, asking, budget=1))
     assert told == ["search: at most 1,000 answers, about $0.00"]
-    given = MockEngine(biased)
+    given = MockEngine(mendable)
     asking = QueryLoop(RunOptions(), lambda text, _: told.append(text), given)
     found = asyncio.run(search(run, split, Store.create(tmp_path), defenses, asking, budget=4000))
     assert told[1] == f"search among 10 defenses in 3 rounds: at most {found.planned:,} answers"
