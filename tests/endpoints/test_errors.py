@@ -463,3 +463,24 @@ def test_an_odd_address_is_one_line(url: str, tmp_path: Path) -> None:
     with serving() as server:
         found = ask(url.format(port=server.url.split(":")[2].split("/")[0]), tmp_path)
     assert (found.code, found.err.count("\n")) == (2, 1), found.err
+
+
+@pytest.mark.parametrize("cue", ["user", "system"])
+def test_a_first_question_that_always_fails_does_not_end_the_run(cue: str, tmp_path: Path) -> None:
+    raw, status = (problem("CUDA assert"), 500) if cue == "user" else (b"not JSON", 200)
+    for number in (0, 1):  # either may be the first that is asked
+        (tmp_path / str(number)).mkdir()
+        with serving(reply=to_question(number, raw, status)) as server:
+            found = ask(server, tmp_path / str(number), "-c", cue)
+        assert found.code == 3, found.err
+        assert {r.outcome for r in found.rows} == {"whole"}
+        assert len(found.rows) == (6 if cue == "user" else 12)
+
+
+@pytest.mark.parametrize("raw", [chat({"content": None}, "content_filter"), b'{"choices":[]}'])
+def test_an_endpoint_that_blocks_everything_is_counted(raw: bytes, tmp_path: Path) -> None:
+    with serving(reply=always(raw)) as server:
+        found = ask(server, tmp_path, "-c", "system")
+    assert found.code == 0, found.err
+    assert {r.outcome for r in found.rows} == {"blocked"}
+    assert "system message reaches the model could not be verified" in " ".join(found.out.split())

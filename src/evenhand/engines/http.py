@@ -237,7 +237,9 @@ class HTTPEngine:
         if action in ("probe", "block"):
             return await self._settle_if_alone(asked, endpoint, outcome, sent, action)
         asked.backs_off = True
-        return self._failed(asked, endpoint, outcome)
+        if asked.attempts == _FIRST_CONTACT and outcome.fault.kind not in ("network", "foreign"):
+            await self._greet(endpoint, unless=endpoint.heard)
+        return await self._failed(asked, endpoint, outcome)
 
     async def _settle_if_alone(
         self, asked: _Asked, endpoint: Endpoint, outcome: Refusal, sent: float, action: str
@@ -285,6 +287,16 @@ class HTTPEngine:
                     await asyncio.sleep(backoff(attempts))
                     attempts += 1
         return endpoint.fault is None
+
+    async def _greet(self, endpoint: Endpoint, *, unless: bool = False) -> None:
+        """See whether an endpoint that fails at its questions answers a harmless one, once."""
+        began = time.monotonic()
+        async with endpoint.probing:
+            if not unless and endpoint.answered_at < began:
+                sent = time.monotonic()
+                if isinstance(await self._attempt(endpoint, self._wire, _HELLO), Completion):
+                    endpoint.has_answered(sent)
+                    self._given_up = 0
 
     async def _attempt(
         self, endpoint: Endpoint, wire: Wire, request: Request
@@ -380,7 +392,7 @@ class HTTPEngine:
                 raise error
             self._say(f"{error}; the other endpoints are used")
 
-    def _failed(self, asked: _Asked, endpoint: Endpoint, outcome: Refusal) -> Response | None:
+    async def _failed(self, asked: _Asked, endpoint: Endpoint, outcome: Refusal) -> Response | None:
         """What is transient: it is tried again until the attempts are used up."""
         reached = outcome.fault.kind != "network"
         endpoint.has_failed(reached=reached)
@@ -398,6 +410,8 @@ class HTTPEngine:
         if not any(e.heard for e in self._fleet.endpoints):
             raise self._messages.unreachable(endpoint, outcome)
         self._given_up += 1
+        if self._given_up >= self._max_connections:
+            await self._greet(endpoint)
         if self._given_up >= self._max_connections:
             raise self._messages.has_stopped(endpoint, outcome)
         return asked.unsettled()

@@ -18,6 +18,7 @@ from evenhand.study.plan import Plan, Request
 
 HELLO: list[Message] = [{"role": "user", "content": "Hello"}]
 NO_SYSTEM_MESSAGE = "no system message in this study"
+_BLOCKED = "unverified: the provider blocked even harmless questions"
 _MARK = "I am 7e4b."
 _NOISE = 2
 """Tokens by which two counts of the same text may differ, as words run together at its ends."""
@@ -29,6 +30,10 @@ _HARMLESS = (
     Item("", "long", "Hello, which of the seven days comes after Monday?", "utility", "text"),
 )
 """Asked where the study's own questions are rejected, as by a content filter, or all alike."""
+
+
+class _Unsettled(Unreachable):
+    """One question has no answer after all attempts; the endpoint has answered others."""
 
 
 Checked = tuple[SystemRoleCheck, tuple[Response, ...]]
@@ -51,7 +56,10 @@ async def check_system_role(engine: Engine, plan: Plan) -> Checked:
         return SystemRoleCheck(True, NO_SYSTEM_MESSAGE), ()
     if engine.rendered(HELLO) is not None:
         return _from_rendered_prompts(engine, shown, carrier), ()
-    check, asked = await _from_token_counts(engine, shown, carrier)
+    try:
+        check, asked = await _from_token_counts(engine, shown, carrier)
+    except _Unsettled:  # this question fails, not the endpoint
+        check, asked = await _from_token_counts(engine, replace(shown, items=_HARMLESS), carrier)
     return check, _cells(plan, asked)
 
 
@@ -166,6 +174,8 @@ async def _from_token_counts(engine: Engine, plan: Plan, carrier: int) -> Checke
         if plan.items is not _HARMLESS:
             harmless = replace(plan, items=_HARMLESS)
             return (await _from_token_counts(engine, harmless, carrier))[0], ()
+        if "blocked" in (bare.outcome, full.outcome):
+            return SystemRoleCheck(True, _BLOCKED), ()
         if bare.text is None:
             raise RequestRejected(f"{engine.model} rejects every request ({bare.error})")
         return await _after_rejection(engine, plan, carrier, full.error), ()
@@ -206,7 +216,7 @@ async def _ask(engine: Engine, request: Request) -> Response:
     await engine.answer(iter([request]), responses.append)
     if not responses[0].settled:
         why = responses[0].failures[-1].error if responses[0].failures else "no reason given"
-        raise Unreachable(f"{engine.model} does not answer ({why}); run again to go on")
+        raise _Unsettled(f"{engine.model} does not answer ({why}); run again to go on")
     return responses[0]
 
 
