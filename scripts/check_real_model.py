@@ -26,7 +26,7 @@ import zipfile
 from pathlib import Path
 
 import evenhand
-from evenhand.errors import PairsError
+from evenhand.errors import EvenhandError, PairsError
 from evenhand.mitigate.flow import tune
 from evenhand.mitigate.options import MitigationOptions, TuningOptions
 from evenhand.mitigate.pairs import PreferencePair, write_pairs
@@ -207,4 +207,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EvenhandError as error:
+        sys.exit(f"check_real_model: {error}")
