@@ -484,3 +484,21 @@ def test_an_endpoint_that_blocks_everything_is_counted(raw: bytes, tmp_path: Pat
     assert found.code == 0, found.err
     assert {r.outcome for r in found.rows} == {"blocked"}
     assert "system message reaches the model could not be verified" in " ".join(found.out.split())
+
+
+@pytest.mark.parametrize(
+    ("message", "is_the_key"),
+    [
+        ("API key not valid. Please pass a valid API key.", True),
+        ("Invalid API-key provided", True),
+        ("You didn't provide an API key: api key required", True),
+        ("Unauthorized", True),
+        ("This model's maximum context length is 10 tokens", False),
+    ],
+)
+def test_a_wrong_key_that_is_told_with_400(message: str, is_the_key: bool, tmp_path: Path) -> None:
+    with serving(refuse=refuse_all(400, message)) as server:
+        found = ask(server, tmp_path, env=KEY)
+    assert (found.code, found.err.count("\n")) == (2, 1)
+    assert ("check OPENAI_API_KEY" in found.err) == is_the_key
+    assert ("rejects every request" in found.err) != is_the_key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,13 @@ from evenhand.errors import (
 from evenhand.text import one_line
 
 _MOST_OF_A_MESSAGE = 65_536
+_OF_THE_KEY = re.compile(
+    r"\b(?:invalid|incorrect|expired|missing|wrong|unknown|no).{0,20}(?:api.?key|access.?token|credential)"
+    r"|(?:api.?key|access.?token|credentials?).{0,30}(?:invalid|incorrect|expired|missing|required"
+    r"|n[o']t (?:\w+ )?(?:valid|found|provided|correct))|unauthori[sz]ed|authentication.{0,20}fail",
+    re.IGNORECASE,
+)
+"""Some say with HTTP 400 or 500 that the key is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +144,7 @@ class Messages:
         """An endpoint refuses even a harmless request."""
         where, why = self.where(endpoint), refusal.failure.error
         status = refusal.fault.status
-        if status in (401, 403, 407):
+        if status in (401, 403, 407) or _OF_THE_KEY.search(refusal.fault.message):
             return AuthenticationError(f"{where} refuses the key ({why}); check {self._key_name}")
         if status == 402:
             return self.no_credit(endpoint, refusal)
