@@ -30,6 +30,7 @@ _THOUGHT_FIELDS = (
     "reasoning_content", "reasoning", "thinking", "reasoning_text", "thought", "thoughts",
     "reasoning_details", "thinking_blocks",
 )  # fmt: skip
+_ANY_THOUGHT = frozenset(_THOUGHT_FIELDS)
 
 
 class OpenAIWire(Wire):
@@ -70,7 +71,7 @@ class OpenAIWire(Wire):
         """The first choice."""
         choices = reply["choices"]
         choice = mapping(choices[0]) if choices else {}
-        if error := error_in(choice):  # OpenRouter's way
+        if "error" in choice and (error := error_in(choice)):  # OpenRouter's way
             return fault_of(status_of(error), orjson.dumps({"error": error}))
         finish = choice.get("finish_reason")
         if type(finish) is not str:
@@ -95,7 +96,7 @@ class OpenAIWire(Wire):
             text,
             finish,
             thought=thought or _reasoning(message) or _reasoning(choice),
-            refusal=refusal or refusal_in(message.get("refusal")),
+            refusal=refusal or (refusal_in(r) if (r := message.get("refusal")) else ""),
             served=reply.get("model"),
             prompt_tokens=usage.get("prompt_tokens", usage.get("input_tokens")),
             completion_tokens=usage.get("completion_tokens", usage.get("output_tokens")),
@@ -103,6 +104,8 @@ class OpenAIWire(Wire):
 
 
 def _reasoning(message: dict[str, Any]) -> str:
+    if _ANY_THOUGHT.isdisjoint(message):  # most replies, at once
+        return ""
     for name in _THOUGHT_FIELDS:
         if (value := message.get(name)) and (thought := thought_in(value)):
             return thought
