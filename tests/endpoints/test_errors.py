@@ -502,3 +502,13 @@ def test_a_wrong_key_that_is_told_with_400(message: str, is_the_key: bool, tmp_p
     assert (found.code, found.err.count("\n")) == (2, 1)
     assert ("check OPENAI_API_KEY" in found.err) == is_the_key
     assert ("rejects every request" in found.err) != is_the_key
+
+
+@pytest.mark.parametrize("raw", [problem("loading"), b'{"choices":[{"mess'], ids=["error", "half"])
+def test_an_endpoint_that_fails_at_first_with_status_200_is_given_time(
+    raw: bytes, tmp_path: Path
+) -> None:
+    with serving(reply=first_then(raw, 200, 0, times=6)) as server:
+        found = ask(server, tmp_path)
+    assert found.code == 0, found.err
+    assert {r.outcome for r in found.rows} == {"whole"}

@@ -19,7 +19,7 @@ from evenhand.engines.wire import (
     Wire,
     completion,
     error_in,
-    fault_of,
+    fault_told_in_200,
     mapping,
     outcome_of,
     status_of,
@@ -72,7 +72,7 @@ class OpenAIWire(Wire):
         choices = reply["choices"]
         choice = mapping(choices[0]) if choices else {}
         if "error" in choice and (error := error_in(choice)):  # OpenRouter's way
-            return fault_of(status_of(error), orjson.dumps({"error": error}))
+            return fault_told_in_200(status_of(error), orjson.dumps({"error": error}))
         finish = choice.get("finish_reason")
         if type(finish) is not str:
             finish = flat(finish, ("type", "reason"))

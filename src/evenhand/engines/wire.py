@@ -12,7 +12,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -55,7 +55,7 @@ class Fault:
         message: what is wrong in the endpoint's own words; not yet redacted.
         words: type, code and parameter of the error, to decide by.
         kind: "network" where no reply came; "empty" for one without a choice; "failed" for one
-            that ends with an error; "foreign" for one in another format, which says what to do in
+            that is or ends with an error, or breaks off; "foreign" for one in another format, which says what to do in
             its message; "" for all others.
     """
 
@@ -144,7 +144,7 @@ class Wire(ABC):
             if not isinstance(reply, dict):
                 return Fault(0, "the reply is not a JSON object")
             if error := error_in(reply):
-                return fault_of(status_of(error) or status_of(reply), raw)
+                return fault_told_in_200(status_of(error) or status_of(reply), raw)
             if self.answers_in[0] not in reply and self.answers_in[-1] not in reply:
                 return _not_an_answer(reply, raw, self.name)
             return self.read(reply)
@@ -362,6 +362,12 @@ def fault_of(status: int, raw: bytes) -> Fault:
     return Fault(status, " / ".join(told) or _text(error), f"{_words(error)} {_words(outer)}")
 
 
+def fault_told_in_200(status: int, raw: bytes) -> Fault:
+    """An error in a reply with status 200: like the status that it names, else a failed attempt."""
+    fault = fault_of(status, raw)
+    return fault if status else replace(fault, kind="failed")
+
+
 def _words(error: dict[str, Any]) -> str:
     """What an error says beside its message, to decide by."""
     words = [_text(error[k]) for k in _BESIDE if isinstance(error, dict) and error.get(k)]
@@ -437,7 +443,8 @@ def _not_json(raw: bytes) -> Fault:
         return Fault(0, f"the reply is {strange}", kind="foreign")
     if text.strip() and text.lstrip()[0] not in "[{":
         return Fault(0, f"the reply is not JSON: {text}")
-    return Fault(0, "the reply is not a whole JSON completion")
+    kind = "failed" if text.strip() else ""
+    return Fault(0, "the reply is not a whole JSON completion", kind=kind)
 
 
 def _not_an_answer(reply: dict[str, Any], raw: bytes, own: str) -> Fault:
@@ -445,7 +452,7 @@ def _not_an_answer(reply: dict[str, Any], raw: bytes, own: str) -> Fault:
     if strange := looks_like_other_wire(reply, own):
         return Fault(0, f"the reply is {strange}", kind="foreign")
     if any(reply.get(name) for name in _ERROR_FIELDS):
-        return fault_of(status_of(reply), raw)
+        return fault_told_in_200(status_of(reply), raw)
     if not reply:
         return Fault(0, "the reply is an empty JSON object")
     fields = ", ".join(list(reply)[:5])
