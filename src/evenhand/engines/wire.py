@@ -55,8 +55,8 @@ class Fault:
         message: what is wrong in the endpoint's own words; not yet redacted.
         words: type, code and parameter of the error, to decide by.
         kind: "network" where no reply came; "empty" for one without a choice; "failed" for one
-            that is or ends with an error, or breaks off; "foreign" for one in another format, which says what to do in
-            its message; "" for all others.
+            that is or ends with an error, or breaks off; "foreign" for one in another format,
+            which says what to do in its message; "" for all others.
     """
 
     status: int
