@@ -167,6 +167,7 @@ def test_who_gained_and_who_lost() -> None:
     assert direction("utility for safety") == "both ways"
 
 
+@pytest.mark.slow
 def test_the_words_of_real_changes(tmp_path: Path) -> None:
     """A bias taken away, one brought in, a loss for all, and one model asked twice."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from evenhand.analysis import analyze
+from evenhand.analysis import Audit, analyze
 from evenhand.cli import main
 from evenhand.errors import MissingExtra, StoreError
 from evenhand.report.data import (
@@ -34,11 +34,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A run with placebos, two cues and two samples."""
     return run(
-        tmp_path / "run",
+        tmp_path_factory.mktemp("tables") / "run",
         biased(0.4, 0.2, seed=3),
         items=12,
         placebos=True,
@@ -47,8 +47,13 @@ def store(tmp_path: Path) -> Store:
     )
 
 
-def test_the_scores_are_those_of_the_store(store: Store, tmp_path: Path) -> None:
-    write_csv_tables(analyze(store), store, tmp_path / "out")
+@pytest.fixture(scope="module")
+def found(store: Store) -> Audit:
+    return analyze(store)
+
+
+def test_the_scores_are_those_of_the_store(store: Store, found: Audit, tmp_path: Path) -> None:
+    write_csv_tables(found, store, tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "scores.csv")
     scores = store.scores()[:, 3]
     assert list(rows[0]) == list(SCORE_COLUMNS)
@@ -60,8 +65,10 @@ def test_the_scores_are_those_of_the_store(store: Store, tmp_path: Path) -> None
     assert {row["judge"] for row in rows} == {"refusal", "choice"}
 
 
-def test_means_of_the_scores_are_those_of_the_identities(store: Store, tmp_path: Path) -> None:
-    write_csv_tables(analyze(store), store, tmp_path / "out")
+def test_means_of_the_scores_are_those_of_the_identities(
+    store: Store, found: Audit, tmp_path: Path
+) -> None:
+    write_csv_tables(found, store, tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "scores.csv")
     people = read_csv(tmp_path / "out" / "identities.csv")
     for person in people:
@@ -74,8 +81,7 @@ def test_means_of_the_scores_are_those_of_the_identities(store: Store, tmp_path:
         assert float(person["utility"]) == pytest.approx(100 * np.mean(mine))
 
 
-def test_the_identities_are_those_of_the_audit(store: Store, tmp_path: Path) -> None:
-    found = analyze(store)
+def test_the_identities_are_those_of_the_audit(store: Store, found: Audit, tmp_path: Path) -> None:
     write_csv_tables(found, store, tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "identities.csv")
     assert list(rows[0]) == list(identity_columns(found))
@@ -93,8 +99,7 @@ def test_the_identities_are_those_of_the_audit(store: Store, tmp_path: Path) -> 
     assert baseline["safety_delta"] == ""
 
 
-def test_parquet_holds_the_same(store: Store, tmp_path: Path) -> None:
-    found = analyze(store)
+def test_parquet_holds_the_same(store: Store, found: Audit, tmp_path: Path) -> None:
     write_csv_tables(found, store, tmp_path)
     write_parquet_tables(found, store, tmp_path)
     for name in ("scores", "identities"):
