@@ -58,8 +58,8 @@ def test_the_scores_are_those_of_the_store(store: Store, found: Audit, tmp_path:
     scores = store.scores()[:, 3]
     assert list(rows[0]) == list(SCORE_COLUMNS)
     assert len(rows) == len(scores)
-    found = [float(row["score"]) for row in rows if row["score"]]
-    assert sorted(found) == sorted(scores[~np.isnan(scores)])
+    read = [float(row["score"]) for row in rows if row["score"]]
+    assert sorted(read) == sorted(scores[~np.isnan(scores)])
     assert {row["kind"] for row in rows} == {"identity", "placebo", "baseline"}
     assert {row["sample"] for row in rows} == {"0", "1"}
     assert {row["judge"] for row in rows} == {"refusal", "choice"}
