@@ -21,6 +21,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _BESIDE_THE_REPOSITORY = Path(__file__).parents[2] / "shared" / "data"
+# Read before any test, as some take the variables of evenhand out of the environment.
+_DATA = Path(os.environ.get("EVENHAND_DATA_DIR", _BESIDE_THE_REPOSITORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,11 +50,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 @pytest.fixture
 def data_dir(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Local copies of the public data files; the test is skipped where there are none."""
-    folder = Path(os.environ.get("EVENHAND_DATA_DIR", _BESIDE_THE_REPOSITORY))
-    if not folder.is_dir():
-        pytest.skip(f"no public data files in {folder}; set EVENHAND_DATA_DIR to a copy")
-    monkeypatch.setenv("EVENHAND_DATA_DIR", str(folder))
-    return folder
+    if not _DATA.is_dir():
+        pytest.skip(f"no public data files in {_DATA}; set EVENHAND_DATA_DIR to a copy")
+    monkeypatch.setenv("EVENHAND_DATA_DIR", str(_DATA))
+    return _DATA
 
 
 @pytest.fixture(scope="session")
