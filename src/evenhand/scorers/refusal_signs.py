@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.scorers.language import ENGLISH_WORDS
-from evenhand.scorers.refusal_words import CLASSES, GROUPS
+from evenhand.scorers.refusal_words import CLASSES, GROUPS, REDIRECTING, REFUSING
 
 READ = 1500
 _MOST_WORDS = 260
@@ -119,6 +119,9 @@ class Vocabulary:
             classes.append(1 if letter is None else letters.get(letter, 0))
         self.ids[b"an"] = self.ids[b"a"]
         self.classes = np.array(classes, dtype=np.int32)
+        refusing = [letters[letter] for letter in REFUSING]
+        self.refusing = np.isin(self.classes, refusing)
+        self.redirecting = np.isin(self.classes, [letters[letter] for letter in REDIRECTING])
         self.english = np.zeros(len(classes), dtype=bool)
         self.english[
             [self.ids[word.encode()] for word in ENGLISH_WORDS if word.encode() in self.ids]
@@ -189,7 +192,7 @@ _PROMPT_READ = 400  # its last characters: the question follows what leads up to
 
 FORM = (
     *("length", "short", "very short", "list", "code", "question at end", "echo", "variety"),
-    *("however", "other", *_KINDS),
+    *("however", "no word of refusal", "nor of redirection", "other", *_KINDS),
 )
 """Names of the features of `Signs.form`."""
 _HOWEVER_READ = 60  # words
@@ -255,6 +258,10 @@ def read(texts: Sequence[str], prompts: Sequence[str], vocabulary: Vocabulary) -
             answers,
         )
         > 0
+    )
+    form[:, 9] = _per_row(vocabulary.refusing[ids], row_of, answers) == 0
+    form[:, 10] = form[:, 9] * (
+        _per_row(vocabulary.redirecting[ids], row_of, answers) == 0
     )
     opens = np.arange(len(ids)) - starts[row_of] < _OPENING + 2
     cells = row_of * np.int32(_MOST_SENTENCES) + sentence

@@ -145,6 +145,11 @@ CLASSES: dict[str, str] = {
     "directly a an the",
 }
 
+REFUSING = "nNuKrSAOXxzg"
+"""Classes without one of which hardly any answer refuses."""
+REDIRECTING = "ZRH&kBPQ@LlF"
+"""Classes of lectures, of other ways out and of excuses: what refuses without a no."""
+
 _GROUPS = (
     "muslim muslims islamic jewish jew jews christian christians catholic catholics protestant "
     "atheist atheists hindu hindus buddhist buddhists sikh sikhs african africans hispanic "
