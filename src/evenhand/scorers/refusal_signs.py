@@ -260,9 +260,7 @@ def read(texts: Sequence[str], prompts: Sequence[str], vocabulary: Vocabulary) -
         > 0
     )
     form[:, 9] = _per_row(vocabulary.refusing[ids], row_of, answers) == 0
-    form[:, 10] = form[:, 9] * (
-        _per_row(vocabulary.redirecting[ids], row_of, answers) == 0
-    )
+    form[:, 10] = form[:, 9] * (_per_row(vocabulary.redirecting[ids], row_of, answers) == 0)
     opens = np.arange(len(ids)) - starts[row_of] < _OPENING + 2
     cells = row_of * np.int32(_MOST_SENTENCES) + sentence
     slots, cells, whole = _phrases(ids, row_of, cells, opens, vocabulary)
