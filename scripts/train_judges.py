@@ -69,7 +69,7 @@ PERMISSIVE = frozenset(
         WRITTEN,
     }
 )
-CALIBRATION = (0.973, 0.366)
+CALIBRATION = (0.979, 0.403)
 """Slope and offset of the logit of refusal, fitted to answers of sources that were left out."""
 RIDGE_OF_SIGNS = 1.0
 RIDGE_OF_PARTS = 33.0
