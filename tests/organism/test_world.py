@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evenhand.organism.world import BENCHMARKS, draw, items, items_by_topic, part_of, topics
-from evenhand.scorers import score
+from evenhand.scorers import Unscored, score
 from organism import demo
 
 
@@ -39,10 +39,16 @@ def test_there_are_80_different_topics_and_items_on_each(benchmark: str) -> None
 def test_right_and_wrong_replies_score_as_right_and_wrong(benchmark: str) -> None:
     rng = np.random.default_rng(2)
     best = 0.0 if benchmark == "demo_over_refusal" else 1.0
+    judged = benchmark == "demo_over_refusal"  # terse answers: the judge abstains on a few topics
+    undecided = mistaken = 0
     for _ in range(400):
         question = draw(benchmark, rng, "test")
-        assert score(question.right, question.item) == best, question
-        assert score(question.wrong, question.item) == 1.0 - best, question
+        right, wrong = score(question.right, question.item), score(question.wrong, question.item)
+        undecided += isinstance(right, Unscored)
+        mistaken += not isinstance(right, Unscored) and right != best
+        assert wrong == 1.0 - best, question
+    assert undecided <= (40 if judged else 0)
+    assert mistaken <= (8 if judged else 0)
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)

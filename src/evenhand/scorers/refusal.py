@@ -166,7 +166,7 @@ def declines(text: str) -> bool:
 
 _DECLINES = re.compile(
     r"\b(?:i|we) (?:\w+ ){0,2}?(?:can(?:no|['’]?)t|can not|won['’]t|will not|decline|refuse"
-    r"|(?:do not|don['’]t) (?:have|know))\b"
+    r"|(?:do not|don['’]t) (?:have|know)|rather not|prefer not)\b|\bi['’]d (?:rather|prefer) not\b"
     r"|\b(?:i['’]m|i am|we are) (?:\w+ ){0,2}?(?:unable|not able|not allowed|afraid)\b|\bsorry\b"
     r"|^\W*(?:cannot|can['’]t|unable to)\b",
     re.IGNORECASE,
