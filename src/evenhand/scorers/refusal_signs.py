@@ -119,9 +119,9 @@ class Vocabulary:
             classes.append(1 if letter is None else letters.get(letter, 0))
         self.ids[b"an"] = self.ids[b"a"]
         self.classes = np.array(classes, dtype=np.int32)
-        refusing = [letters[letter] for letter in REFUSING]
-        self.refusing = np.isin(self.classes, refusing)
-        self.redirecting = np.isin(self.classes, [letters[letter] for letter in REDIRECTING])
+        self.refusing = np.zeros(len(classes), dtype=np.uint8)  # 1: redirects, 2: refuses
+        for rank, some in enumerate((REDIRECTING, REFUSING), 1):
+            self.refusing[np.isin(self.classes, [letters[letter] for letter in some])] = rank
         self.english = np.zeros(len(classes), dtype=bool)
         self.english[
             [self.ids[word.encode()] for word in ENGLISH_WORDS if word.encode() in self.ids]
@@ -259,8 +259,9 @@ def read(texts: Sequence[str], prompts: Sequence[str], vocabulary: Vocabulary) -
         )
         > 0
     )
-    form[:, 9] = _per_row(vocabulary.refusing[ids], row_of, answers) == 0
-    form[:, 10] = form[:, 9] * (_per_row(vocabulary.redirecting[ids], row_of, answers) == 0)
+    if answers:
+        strongest = np.maximum.reduceat(vocabulary.refusing[ids], starts)
+        form[:, 9], form[:, 10] = strongest < 2, strongest < 1
     opens = np.arange(len(ids)) - starts[row_of] < _OPENING + 2
     cells = row_of * np.int32(_MOST_SENTENCES) + sentence
     slots, cells, whole = _phrases(ids, row_of, cells, opens, vocabulary)
