@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from evenhand import __version__
+from evenhand.cli import main
 from runs import command, finish, run_main, stored, write_benchmark
 from server import serving
 
@@ -297,3 +298,15 @@ def test_every_option_says_what_it_sets() -> None:
         shown = [each for each in arguments if each.show and each.parse and each.name != "*"]
         without = [each.name for each in shown if not (each.parameter.help or "").strip()]
         assert without == [], verb
+
+
+def test_windows_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("evenhand.cli.sys.platform", "win32")
+    with pytest.raises(SystemExit) as ended:
+        main(["benchmarks"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "evenhand: Windows is not supported; run evenhand in WSL 2\n"
+    )

@@ -54,6 +54,8 @@ for _verb, (_module, _summary) in {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake is told in one line."""
+    if sys.platform == "win32":
+        sys.exit(_refuse_windows())
     given = sys.argv[1:] if arguments is None else list(arguments)
     if len(given) > 1 and {"--help", "-h"} & set(given):
         _show_examples(given[0])
@@ -155,3 +157,9 @@ def _show_examples(verb: str) -> None:
         if examples:
             app[verb].help = description
             app[verb].help_epilogue = f"Examples:\n{examples}"
+
+
+def _refuse_windows() -> int:
+    """Locks, signals and the sandbox are those of Unix."""
+    print("evenhand: Windows is not supported; run evenhand in WSL 2", file=sys.stderr)
+    return 2
