@@ -10,6 +10,7 @@ from evenhand.engines.engine import Engine, Failure, Response
 from evenhand.judges.judge import Judgment, Settle
 from evenhand.run.loop import tokens_of
 from evenhand.scorers.base import Unscored, Verdict
+from evenhand.scorers.final import CUT_OFF
 from evenhand.study.cue import Message
 from evenhand.study.plan import Request
 from evenhand.text import one_line
@@ -90,12 +91,12 @@ async def query_all(
         question.add(response)
         if response.text is None:
             refused = Verdict(Unscored("rejected by the judge's endpoint"), response.error)
-            settle(place, under_way.pop(place).settled(refused if response.error else None))
+            settle(place, under_way.pop(place).settled(refused if response.settled else None))
             return
         try:
             verdict = read(place, response.text)
         except Unreadable as error:
-            reason = "cut off at the token limit" if response.finish == "length" else str(error)
+            reason = CUT_OFF.reason if response.outcome == "cut off" else str(error)
             question.unread += 1
             question.failures.append(Failure(200, f"{reason}: {one_line(response.text, 100)}"))
             if question.unread < attempts:
