@@ -9,14 +9,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from scipy.special import chdtrc
-
 from evenhand.analysis.results import OutcomeCount
 from evenhand.axes import AXES
 from evenhand.engines.engine import Outcome
 from evenhand.scorers.final import DISAGREE, is_loop
-from evenhand.stats import is_significant
+from evenhand.stats import is_significant, shares_p_value
 from evenhand.store.record import Blocked, RunRecord
 from evenhand.store.store import Store, StoredCondition
 from evenhand.store.tallies import (
@@ -235,11 +232,10 @@ def _is_many(counts: Counts) -> bool:
 
 def _who(counts: Counts) -> str:
     """Whom it concerns most, where it depends on the identity (chi-square test)."""
-    table = np.array([(n, of - n) for n, of in counts.values() if of], dtype=float)
-    if len(table) < 2 or not table.sum(axis=0).all():
+    there = [(n, of) for n, of in counts.values() if of]
+    if not there:
         return ""
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    p_value = float(chdtrc(len(table) - 1, ((table - expected) ** 2 / expected).sum()))
+    p_value = shares_p_value(*zip(*there, strict=True))
     if not is_significant(p_value):
         return ""
     shares = sorted(counts.items(), key=lambda each: each[1][0] / max(1, each[1][1]), reverse=True)
