@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,7 +19,42 @@ _LINE_EVERY = 20.0
 """Seconds between two lines where there is no terminal: a log shows that the run is alive."""
 
 
-class ProgressBar:
+class _Bar:
+    """A bar on a terminal, from `with` to `close`; nothing elsewhere.
+
+    Args:
+        note: what stands behind the bar, as a format of rich.
+    """
+
+    def __init__(self, note: str, console: Console, *, quiet: bool) -> None:
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn(note),
+            console=console,
+            transient=True,
+            disable=quiet or not console.is_terminal,
+        )
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        with suppress(OSError):  # the terminal may be gone
+            self._bar.stop()
+
+
+class ProgressBar(_Bar):
     """A bar on a terminal; elsewhere a line now and then, unless it is to be quiet."""
 
     def __init__(
@@ -35,34 +71,10 @@ class ProgressBar:
         self._price = price
         self._judge_price = judge_price
         self._judges: dict[str, TaskID] = {}
-        self._bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[note]}"),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        )
+        super().__init__("{task.percentage:>3.0f} %  {task.fields[note]}", console, quiet=quiet)
         self._lines = None if quiet or console.is_terminal else console
         self._last_line = time.monotonic()
         self._task = self._bar.add_task("asking", total=cells, note="", visible=cells > 0)
-
-    def __enter__(self) -> ProgressBar:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Take the bar off the screen."""
-        with suppress(OSError):  # the terminal may be gone
-            self._bar.stop()
 
     def show(self, progress: Progress) -> None:
         """Draw where the run stands."""
@@ -124,42 +136,18 @@ _STEP_LINE_EVERY = 10.0
 """Seconds between two lines of the same step where there is no terminal."""
 
 
-class Steps:
+class Steps(_Bar):
     """One bar on a terminal, for step after step; elsewhere a line for each step."""
 
     def __init__(self, price: Price | None, console: Console, *, quiet: bool = False) -> None:
         self._price = price
         self._quiet = quiet
         self._console = console
-        self._bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        )
+        super().__init__("{task.fields[note]}", console, quiet=quiet)
         self._task = self._bar.add_task("", total=None, note="")
         self._title = ""
         self._told = 0.0
         self._began = (0.0, 0)
-
-    def __enter__(self) -> Steps:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Take the bar off the screen."""
-        with suppress(OSError):  # the terminal may be gone
-            self._bar.stop()
 
     def title(self, text: str) -> None:
         """Tell what begins."""
