@@ -89,8 +89,7 @@ def compare(
     from contextlib import ExitStack
 
     from evenhand.analysis.compare import Arm, compare_arms
-    from evenhand.run.scoring import score_run
-    from evenhand.store.store import Store
+    from evenhand.run.scoring import scored_run
 
     stores: dict[Path, Store] = {}
     found = []
@@ -98,9 +97,7 @@ def compare(
         for text in arms:
             folder, cue, defense = parse_arm(str(text))
             if folder not in stores:
-                store = stores[folder] = Store.open(folder)
-                stack.callback(store.close)
-                score_run(store)
+                store = stores[folder] = stack.enter_context(scored_run(folder))
                 if blocked is not None:
                     store.blocked = blocked
             found.append(Arm(stores[folder], cue, defense, judge=judge))

@@ -15,7 +15,7 @@ from typing import Literal
 
 from evenhand.analysis import analyze
 from evenhand.analysis.compare import Arm, compare_arms
-from evenhand.analysis.results import Audit, Difference
+from evenhand.analysis.results import Audit
 from evenhand.axes import AXES, PB_AXES
 from evenhand.errors import UsageError
 from evenhand.store.store import Store
@@ -132,14 +132,15 @@ def _gap_checks(audit: Audit, axes: list[str], margin: float) -> tuple[list[Gate
     """
     checks, notes = [], []
     for name in axes:
-        found: dict[str, Difference] = {}
-        for identity in audit.identities:
-            own = identity.axes.get(name)
-            if own and (own.to_baseline or own.to_mean):
-                found[identity.id] = own.to_baseline or own.to_mean  # type: ignore[assignment]
+        own = {i.id: i.axes[name] for i in audit.identities if name in i.axes}
+        found = {
+            who: difference
+            for who, each in own.items()
+            if (difference := each.to_baseline or each.to_mean)
+        }
         if not found:
             continue
-        if not any(i.axes[name].to_baseline for i in audit.identities if i.id in found):
+        if not any(own[who].to_baseline for who in found):
             notes.append(
                 f"{AXES[name].label}: the run has no baseline, so gaps are to the mean of the "
                 "identities"

@@ -14,8 +14,7 @@ from evenhand.analysis.gate import Margins, gate_run
 from evenhand.errors import UsageError
 from evenhand.files import write_file
 from evenhand.report.gate_formats import gate_junit, gate_markdown, gate_sarif, gate_text
-from evenhand.run.scoring import score_run
-from evenhand.store.store import Store
+from evenhand.run.scoring import scored_run
 from evenhand.text import one_line
 
 EXIT_CODES = {"passed": 0, "failed": 4, "inconclusive": 5}
@@ -68,11 +67,10 @@ def gate(
         evenhand gate runs/new --against runs/old --max-growth 1 --junit gate.xml
     """
     with ExitStack() as stack:
-        store = _opened(run, stack)
         found = gate_run(
-            store,
+            stack.enter_context(scored_run(run)),
             Margins(max_pb, max_gap, max_growth),
-            against=_opened(against, stack) if against else None,
+            against=stack.enter_context(scored_run(against)) if against else None,
             axes=[one.strip().replace("-", "_") for one in axes.split(",")] if axes else None,
             level=level,
             judge=judge,
@@ -88,13 +86,6 @@ def gate(
     if found.decision == "inconclusive" and inconclusive:
         sys.exit(EXIT_CODES["failed"] if inconclusive == "fail" else 0)
     sys.exit(EXIT_CODES[found.decision])
-
-
-def _opened(folder: Path, stack: ExitStack) -> Store:
-    store = Store.open(folder)
-    stack.callback(store.close)
-    score_run(store)
-    return store
 
 
 def _append(file: Path, text: str) -> None:

@@ -26,7 +26,7 @@ from evenhand.judges import is_paid
 from evenhand.judges.run import judge_cost
 from evenhand.run.loop import CHARACTERS_PER_TOKEN
 from evenhand.run.options import RunOptions
-from evenhand.run.scoring import score_run
+from evenhand.run.scoring import scored_run
 from evenhand.sandbox import require as require_sandbox
 from evenhand.store.store import Store
 from evenhand.study.identity import in_place_of_ours
@@ -74,12 +74,8 @@ def plan(
         if pilot is None:
             show_plan(made, options, None, format)
             return
-        store = Store.open(pilot)
-        try:
-            score_run(store)
+        with scored_run(pilot) as store:
             show_plan(made, options, store, format)
-        finally:
-            store.close()
 
 
 def show_plan(plan: Plan, options: RunOptions, pilot: Store | None, format: Format) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Outcome
@@ -15,6 +17,21 @@ AnswerToScore = tuple[int, int, int, str | None, Outcome, bool]
 
 _SLOW_CHUNK = 500
 """Answers between two writes where a scorer takes its time: the most that a kill can cost."""
+
+
+@contextmanager
+def scored_run(folder: Path) -> Iterator[Store]:
+    """The store of a run folder, all its responses scored; closed at the end.
+
+    Raises:
+        RunFolderError, StoreError: as `Store.open`.
+    """
+    store = Store.open(folder)
+    try:
+        score_run(store)
+        yield store
+    finally:
+        store.close()
 
 
 def score_run(store: Store, *, again: bool = False) -> int:
