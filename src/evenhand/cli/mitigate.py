@@ -22,7 +22,7 @@ from evenhand.mitigate.reporting import mitigation_document, to_json, write_resu
 from evenhand.mitigate.results import Mitigation
 from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
-from evenhand.study.study import StudySelection, is_study_file
+from evenhand.study.study import JUDGE_NAMES, StudySelection, is_study_file
 
 _AUDIT = Group("Audit, where RUN is a model", sort_key=5)
 
@@ -49,10 +49,8 @@ def mitigate(
     study: Annotated[StudySelection, Parameter(name="*", group=_AUDIT)] = StudySelection(),
     judges: Annotated[
         tuple[str, ...],
+        JUDGE_NAMES,
         Parameter(
-            name=("--judge", "-j"),
-            negative="",
-            show_default=False,
             group=_AUDIT,
             help="Judge of the audit's answers, as for audit; may be repeated. Default: none.",
         ),

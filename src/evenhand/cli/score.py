@@ -26,6 +26,7 @@ from evenhand.run.recorder import Price, Progress
 from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.store.verdicts import unscored_reasons
+from evenhand.study.study import JUDGE_NAMES
 from evenhand.text import one_line
 
 
@@ -35,10 +36,8 @@ def score(
     *,
     judges: Annotated[
         tuple[str, ...],
+        JUDGE_NAMES,
         Parameter(
-            name=("--judge", "-j"),
-            negative="",
-            show_default=False,
             help="Judge of the answers: rubric:MODEL, classifier:ID-or-path, or an offline judge "
             "(refusal, harm); may be repeated. Default: the scorers that the items name.",
         ),

@@ -37,6 +37,7 @@ def _names(*flags: str) -> Parameter:
     return Parameter(name=flags, negative="", show_default=False)
 
 
+JUDGE_NAMES = _names("--judge", "-j")
 _FILE = Parameter(show_default=False)
 
 
@@ -107,11 +108,9 @@ class StudyOptions(StudySelection):
 
     judges: Annotated[
         tuple[str, ...],
+        JUDGE_NAMES,
         Parameter(
-            name=("--judge", "-j"),
-            negative="",
-            show_default=False,
-            group=Group("Judge: who scores the answers of safety and over-refusal", sort_key=4),
+            group=Group("Judge: who scores the answers of safety and over-refusal", sort_key=4)
         ),
     ] = ()
     """Judge of the answers: rubric:MODEL, classifier:ID-or-path, or an offline judge (refusal,
