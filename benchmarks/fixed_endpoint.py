@@ -2,6 +2,8 @@
 
     python benchmarks/fixed_endpoint.py PORT [LATENCY_SECONDS]
 
+or, from another benchmark, `with fixed_endpoints(0.05) as (base_url,):`.
+
 It reads each request no further than the length of its body, so that what is measured is the
 client.
 """
@@ -9,7 +11,12 @@ client.
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import orjson
 
@@ -73,6 +80,30 @@ async def serve(port: int, latency: float) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: FixedAnswer(latency), "127.0.0.1", port)
     await server.serve_forever()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def fixed_endpoints(*latencies: float) -> Iterator[list[str]]:
+    """Base URLs of one endpoint a latency, each in a process of its own."""
+    ports = [free_port() for _ in latencies]
+    servers = [
+        subprocess.Popen([sys.executable, __file__, str(port), str(latency)])
+        for port, latency in zip(ports, latencies, strict=True)
+    ]
+    try:
+        time.sleep(1)
+        yield [f"http://127.0.0.1:{port}/v1" for port in ports]
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
 
 
 if __name__ == "__main__":

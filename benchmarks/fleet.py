@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
+
+from fixed_endpoint import fixed_endpoints, free_port
 
 from evenhand.engines import EngineOptions, make_engine
 from evenhand.engines.engine import Response
@@ -56,13 +55,6 @@ async def ask(urls: list[str], count: int) -> tuple[float, int]:
     return answers / (time.monotonic() - started), failures
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -70,16 +62,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     logging.getLogger("evenhand").setLevel(logging.ERROR)
-    ports = [free_port(), free_port(), free_port()]
-    fast, slow, dead = (f"http://127.0.0.1:{port}/v1" for port in ports)
-    script = str(Path(__file__).parent / "fixed_endpoint.py")
-    servers = [
-        subprocess.Popen([sys.executable, script, str(port), str(latency)])
-        for port, latency in zip(ports, (FAST, SLOW), strict=False)
-    ]
-    try:
-        time.sleep(1)
-        ratios: dict[str, list[float]] = {}
+    dead = f"http://127.0.0.1:{free_port()}/v1"
+    ratios: dict[str, list[float]] = {}
+    with fixed_endpoints(FAST, SLOW) as (fast, slow):
         for _ in range(options.runs):
             alone, _ = asyncio.run(ask([fast], options.requests))
             print(f"{'fast alone':>12} {alone:,.0f}/s")
@@ -92,10 +77,6 @@ def main() -> None:
                 speed, failures = asyncio.run(ask(urls, options.requests))
                 ratios.setdefault(name, []).append(speed / alone)
                 print(f"{name:>12} {speed:,.0f}/s, {speed / alone:.2f} times, {failures} failures")
-    finally:
-        for server in servers:
-            server.terminate()
-            server.wait()
     found = {name: median(values) for name, values in ratios.items()}
     print("median: " + ", ".join(f"{name} {ratio:.2f} times" for name, ratio in found.items()))
     if min(found.values()) < LEAST:

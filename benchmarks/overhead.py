@@ -15,7 +15,6 @@ import argparse
 import asyncio
 import os
 import resource
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,10 +22,11 @@ import time
 from pathlib import Path
 from statistics import median
 
+from fixed_endpoint import fixed_endpoints
+
 CONDITIONS, ITEMS = 32, 939
 MOST_ASKED, MOST_WHOLE, MOST_MB = 1.6, 2.2, 130
 REQUESTS = CONDITIONS * ITEMS
-HERE = Path(__file__).parent
 
 
 async def bare(url: str, connections: int, requests: int) -> None:
@@ -91,13 +91,6 @@ def measure(command: list[str], env: dict[str, str]) -> tuple[float, float, floa
     return usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -113,16 +106,10 @@ def main() -> None:
     if options.bare:
         asyncio.run(bare(options.bare, options.connections, REQUESTS))
         return
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, str(HERE / "fixed_endpoint.py"), str(port), str(options.latency)]
-    )
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    base_url = f"http://127.0.0.1:{port}/v1"
     env = {**os.environ, "OPENAI_API_KEY": ""}
-    try:
-        time.sleep(1)
+    with fixed_endpoints(options.latency) as (base_url,):
         asked, whole, most = [], [], 0.0
         print(f"{REQUESTS:,} requests, {options.connections} connections, {options.latency:g} s")
         connections = ("--connections", str(options.connections))
@@ -164,9 +151,6 @@ def main() -> None:
         )
         if median(asked) > MOST_ASKED or median(whole) > MOST_WHOLE or most > MOST_MB:
             sys.exit(1)
-    finally:
-        server.terminate()
-        server.wait()
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ benchmarks that share items; identities given by several names.
 
 from __future__ import annotations
 
-import argparse
 import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from simulate_stats import Row, percent, print_table, z_of_mean
+from simulate_stats import Row, percent, run_tables, z_of_mean
 
 from evenhand import stats
 
@@ -264,15 +263,5 @@ TABLES: dict[str, Callable[[int], Iterator[Row]]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES))
-    parser.add_argument("--replications", type=int, default=1000)
-    options = parser.parse_args()
-    for name in options.only:
-        print(f"\n### {name} ({options.replications} replications)\n", flush=True)
-        print_table(TABLES[name](options.replications))
-
-
 if __name__ == "__main__":
-    main()
+    run_tables(TABLES, __doc__.splitlines()[0])

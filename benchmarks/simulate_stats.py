@@ -18,7 +18,7 @@ import argparse
 import itertools
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -707,17 +707,18 @@ def print_table(rows: Iterator[Row]) -> None:
         print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES))
+def run_tables(tables: Mapping[str, Callable[[int], Iterator[Row]]], about: str) -> None:
+    """Print the tables that the command line asks for."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--only", nargs="+", choices=list(tables), default=list(tables))
     parser.add_argument("--replications", type=int, default=1000)
     options = parser.parse_args()
     for name in options.only:
         start = time.perf_counter()
         print(f"\n### {name} ({options.replications} replications)\n", flush=True)
-        print_table(TABLES[name](options.replications))
+        print_table(tables[name](options.replications))
         print(f"\n{time.perf_counter() - start:.0f} s")
 
 
 if __name__ == "__main__":
-    main()
+    run_tables(TABLES, __doc__.splitlines()[0])

@@ -11,39 +11,16 @@ by one.
 from __future__ import annotations
 
 import argparse
-import os
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
+
+from served import served
 
 import evenhand
 from evenhand.organism import MODEL
 from evenhand.store.store import Store
 
 BENCHMARKS = ("do_not_answer", "xstest", "mmlu", "gsm8k")
-
-
-def serve(port: int, home: str) -> subprocess.Popen[bytes]:
-    """Start the server and wait until it answers."""
-    command = [
-        *(str(Path(sys.executable).parent / "transformers"), "serve", str(MODEL)),
-        *("--host", "127.0.0.1", "--port", str(port), "--continuous-batching"),
-    ]
-    environment = {**os.environ, "HF_HOME": home, "HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    for _ in range(120):
-        time.sleep(1)
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-        except OSError:
-            continue
-        return server
-    server.terminate()
-    sys.exit("the server did not come up")
 
 
 def answers(folder: Path) -> dict[tuple[str, str, str], str | None]:
@@ -67,23 +44,18 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=25)
     options = parser.parse_args()
     study = {"benchmarks": BENCHMARKS, "limit": options.limit, "decoding": {"max_tokens": 48}}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        server = serve(port, folder)
-        try:
-            urls = evenhand.RunOptions(base_urls=[f"http://127.0.0.1:{port}/v1"])
-            served = evenhand.audit(
-                f"openai/{MODEL}", out=f"{folder}/served", options=urls, **study
+        with served(MODEL, Path(folder)) as url:
+            remote = evenhand.audit(
+                f"openai/{MODEL}",
+                out=f"{folder}/served",
+                options=evenhand.RunOptions(base_urls=[url]),
+                **study,
             )
-        finally:
-            server.terminate()
-            server.wait()
         local = evenhand.audit("organism", out=f"{folder}/local", **study)
         over_http, in_process = answers(Path(folder, "served")), answers(Path(folder, "local"))
     same = sum(over_http[cell] == in_process[cell] for cell in in_process)
-    print(f"over HTTP:  {served.done:,} of {served.cells:,} cells done; {served.placement}")
+    print(f"over HTTP:  {remote.done:,} of {remote.cells:,} cells done; {remote.placement}")
     print(f"in process: {local.done:,} of {local.cells:,} cells done; {local.placement}")
     print(f"{same:,} of {len(in_process):,} answers are the same ({same / len(in_process):.2%})")
 

@@ -16,14 +16,13 @@ two tokens are nearly as likely, answers part. Exits with 1 where a check fails.
 from __future__ import annotations
 
 import argparse
-import os
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 import zipfile
 from pathlib import Path
+
+from served import served
 
 import evenhand
 from evenhand.errors import EvenhandError, PairsError
@@ -65,32 +64,6 @@ def model_folder(folder: Path) -> Path:
         **where,
     ).save_pretrained(out)
     return out
-
-
-def serve(model: Path, port: int, home: Path) -> subprocess.Popen[bytes]:
-    """Start `transformers serve` and wait until it answers."""
-    command = [
-        *(sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", str(model)),
-        *("--host", "127.0.0.1", "--port", str(port), "--continuous-batching"),
-    ]
-    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    for _ in range(300):
-        time.sleep(1)
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-        except OSError:
-            continue
-        return server
-    server.terminate()
-    sys.exit("the server did not come up")
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def answers(run: Path) -> tuple[SystemRoleCheck, dict[tuple[str, str, str], str]]:
@@ -166,17 +139,12 @@ def main() -> None:
     print(
         f"in process: {local.done:,} of {local.cells:,} cells, {time.monotonic() - started:.0f} s"
     )
-    port = free_port()
-    server = serve(model, port, folder / "home")
-    started = time.monotonic()
-    try:
-        urls = RunOptions(base_urls=[f"http://127.0.0.1:{port}/v1"], max_connections=8)
-        served = evenhand.audit(f"openai/{model}", out=folder / "served", options=urls, **study)
-    finally:
-        server.terminate()
-        server.wait()
+    with served(model, folder / "home") as url:
+        started = time.monotonic()
+        urls = RunOptions(base_urls=[url], max_connections=8)
+        remote = evenhand.audit(f"openai/{model}", out=folder / "served", options=urls, **study)
     print(
-        f"over HTTP: {served.done:,} of {served.cells:,} cells, {time.monotonic() - started:.0f} s"
+        f"over HTTP: {remote.done:,} of {remote.cells:,} cells, {time.monotonic() - started:.0f} s"
     )
     (here, own), (there, theirs) = answers(folder / "in-process"), answers(folder / "served")
     for name, prompt in here.prompts.items():
@@ -193,7 +161,7 @@ def main() -> None:
     what, seconds = tuned(folder / "in-process", folder / "tuned", f"hf/{model}")
     print(f"four steps of DPO on {what}: {seconds:.0f} s")
     passed = {
-        "every cell is done": local.done == local.cells and served.done == served.cells,
+        "every cell is done": local.done == local.cells and remote.done == remote.cells,
         "the system message reaches the model both ways": here.system_role and there.system_role,
         "it is one of its own, not folded": not (here.folded or there.folded),
         "the vendor's prompt is seen": VENDOR in here.default_system,

@@ -1,0 +1,48 @@
+"""A model folder behind `transformers serve`, for the scripts that compare it with in process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def served(model: Path, home: Path) -> Iterator[str]:
+    """The base URL of the model's server, from when it answers until the end.
+
+    Args:
+        home: folder for what the server keeps, so that it sees no other models.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        *(sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", str(model)),
+        *("--host", "127.0.0.1", "--port", str(port), "--continuous-batching"),
+    ]
+    environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(300):
+        time.sleep(1)
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+        except OSError:
+            continue
+        return
+    sys.exit("the server did not come up")
