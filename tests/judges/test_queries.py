@@ -28,7 +28,7 @@ class Ending(MockEngine):
             settle(Response(request, text, outcome=outcome, finish=finish))
 
 
-def unreadable(_: int, text: str) -> Verdict:
+def unreadable(_place: int, _text: str) -> Verdict:
     raise Unreadable("no JSON object")
 
 
