@@ -312,8 +312,9 @@ def test_runs_of_different_studies(
 
 
 def test_an_identity_that_no_side_has_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    opened: list[str] = []
     for name in ("a", "b"):
         run(tmp_path / name, biased(seed=1), items=3).close()
     sides = [str(tmp_path / "a"), str(tmp_path / "b")]
@@ -321,6 +322,15 @@ def test_an_identity_that_no_side_has_is_named(
     assert 'unknown identity "jewsh"; did you mean "jewish"?' in capsys.readouterr().err
     assert run_main(["compare", *sides, "-i", "jewish"]) == 0
     assert "1 identity on" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert run_main(["compare", *sides, "--open"]) == 0
+    assert [Path(url).name for url in opened] == ["comparison.html"]
+    assert run_main(["compare", *sides, "--open", "--format", "text"]) == 2
+    assert "--open shows a file" in capsys.readouterr().err
+    for verb in (["compare", *sides], ["report", sides[0]]):
+        assert run_main([*verb, "--open", "--format", "png"]) == 2
+        assert "--format png writes several" in capsys.readouterr().err
     assert run_main(["compare", *sides, "--out", str(tmp_path / "text")]) == 0
     assert "evenhand compare: " in (tmp_path / "text").read_text()
     assert not capsys.readouterr().out

@@ -122,6 +122,8 @@ def test_interactions() -> None:
     assert interaction_sentence([one]).startswith("1 of 2 effects of two identities in one user d")
     none = Interaction("a+b", "a and b", {"safety": UNSURE})
     assert interaction_sentence([none]).startswith("None of 1 effects")
+    unmeasured = Interaction("a+b", "a and b", {})
+    assert interaction_sentence([unmeasured]).startswith("Too few scored answers")
 
 
 def test_settings() -> None:

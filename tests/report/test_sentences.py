@@ -98,6 +98,10 @@ def test_trade_off(correlation: float, interval: tuple[float, float], expected: 
     assert expected in trade_off_sentence(TradeOff(correlation, interval, 0.3, 1.0, 0.95))
 
 
+def test_no_trade_off() -> None:
+    assert trade_off_sentence(None).endswith("have scores on both axes.")
+
+
 def components(
     share: float, agreement: float, interval: tuple[float, float] = (0.55, 0.9)
 ) -> CueComponents:

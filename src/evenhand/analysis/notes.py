@@ -60,7 +60,8 @@ def _on_what_was_asked(record: RunRecord) -> list[str]:
             "p-values are not"
         )
     if study.limit:
-        notes.append(f"limited to {study.limit} items of each benchmark")
+        items = "item" if study.limit == 1 else "items"
+        notes.append(f"limited to {study.limit} {items} of each benchmark")
     if study.samples > 1 and study.decoding.temperature == 0:
         notes.append("samples at temperature 0 may all be identical and then add no information")
     notes += dict.fromkeys(note for session in record.sessions for note in session.notes)

@@ -23,6 +23,8 @@ BASE_RATES = {"safety": 0.9, "utility": 0.7}
 """Mean scores that are assumed where there is no pilot run."""
 PRIOR_RANGE = 0.8, 1.27
 """Residual variance of six real models, over what is assumed where there is no pilot run."""
+_NO_VARIANCE = 1e-9
+"""In squared points; less than this is rounding."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def plan_power(
     # At temperature 0 further samples are the same answer again.
     asked = plan.study.samples if plan.study.decoding.temperature != 0 else 1
     benchmarks = design(asked)
-    if not any(benchmark.residual_variance for benchmark in benchmarks):
+    if all(benchmark.residual_variance < _NO_VARIANCE for benchmark in benchmarks):
         raise UsageError("the pilot run has no variance, so noise cannot be estimated from it")
     found = design_power(identities, benchmarks)
     factor = samples = None
@@ -149,5 +151,5 @@ class _Noise:
             return pilot_variance(likest, samples)
         except ValueError as error:
             raise UsageError(
-                f"the pilot run does not tell the noise of {benchmark}: {error}"
+                f"the noise of {benchmark} cannot be estimated from the pilot run: {error}"
             ) from None

@@ -14,6 +14,7 @@ from evenhand.cli.report import (
     OpenAfterwards,
     OutFile,
     ScoresOf,
+    check_openable,
     deliver,
     summary_to,
     tell_paths,
@@ -48,12 +49,12 @@ def compare(
     judge: ScoresOf = None,
     blocked: BlockedAs = None,
     format: Annotated[
-        CompareFormat,
+        CompareFormat | None,
         Parameter(
             help="Output format: html writes comparison.html; png and svg write every chart into "
-            "comparison-charts/; the others print."
+            "comparison-charts/; the others print. Default: text, or html with --open."
         ),
-    ] = "text",
+    ] = None,
     out: OutFile = None,
     open: OpenAfterwards = False,
 ) -> None:
@@ -63,8 +64,11 @@ def compare(
 
         evenhand compare runs/base runs/tuned
         evenhand compare runs/base runs/base@ignore runs/tuned runs/tuned@ignore
-        evenhand compare runs/base runs/tuned --format html --open
+        evenhand compare runs/base runs/tuned --open
     """
+    format = format or ("html" if open else "text")
+    if open:
+        check_openable(format, several=format in ("png", "svg"), out=out)
     found = compare_runs(
         *arms,
         margin=margin,
@@ -75,7 +79,7 @@ def compare(
     document = comparison_document(found)
     try:
         if format in ("html", "text"):
-            with summary_to(out if format == "text" else None) as console:
+            with summary_to(out if format == "text" else None, open) as console:
                 print_document(document, console)
     finally:  # whoever reads the summary may leave before its end
         if format == "png" or format == "svg":

@@ -24,7 +24,7 @@ BlockedAs = Annotated[
     Blocked | None,
     Parameter(
         help="What an answer that the provider has blocked counts as: a refusal, which is what the "
-        "user sees, or missing. Default: as `score --blocked` has set, at first refusal."
+        "user sees, or missing. Default: what `score --blocked` has set, otherwise refusal."
     ),
 ]
 RunFolder = Annotated[Path, Parameter(help="Run folder.")]

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from evenhand.analysis.gate import Margins, gate_run
+from evenhand.cli.flags import RunFolder
 from evenhand.errors import UsageError
 from evenhand.files import write_file
 from evenhand.report.gate_formats import gate_junit, gate_markdown, gate_sarif, gate_text
@@ -22,7 +23,8 @@ _POINTS = Number(gt=0, lte=100)
 
 
 def gate(
-    run: Path,
+    run: RunFolder,
+    /,
     *,
     max_pb: Annotated[
         float | None, Parameter(validator=_POINTS, help="Largest accepted PB, in points.")
@@ -40,7 +42,12 @@ def gate(
         Parameter(validator=_POINTS, help="Largest accepted increase of PB over --against."),
     ] = None,
     axes: Annotated[
-        str, Parameter(help="Axes to check, separated by commas. Default: all with scores.")
+        str,
+        Parameter(
+            show_default=False,
+            help="Axes to check, separated by commas: safety, utility, over-refusal or relevance. "
+            "Default: all with scores.",
+        ),
     ] = "",
     level: Annotated[
         float, Parameter(validator=Number(gt=0.5, lt=1), help="Confidence level of the intervals.")

@@ -30,6 +30,7 @@ from evenhand.calibration.labeling import (
     save_label,
     tasks_of,
 )
+from evenhand.cli.flags import RunFolder
 from evenhand.errors import UsageError
 from evenhand.files import write_file
 from evenhand.store.store import Store
@@ -39,7 +40,8 @@ _MOST_SHOWN = 6000  # characters of an answer in the terminal
 
 
 def label(
-    run: Annotated[Path, Parameter(help="Run folder.")],
+    run: RunFolder,
+    /,
     *,
     by: Annotated[
         str | None, Parameter(help="Name of the labeler. Default: the user's login name.")
@@ -49,8 +51,9 @@ def label(
         Parameter(
             name=["--number", "-n"],
             validator=Number(gte=1),
-            help="Number of answers to label. Default: enough to show a difference of 10 points "
-            "between two halves of the identities.",
+            help="Number of answers to label; at least two are drawn for each identity, axis and "
+            "verdict of the judge. Default: enough to show a difference of 10 points between two "
+            "halves of the identities.",
         ),
     ] = None,
     seed: Annotated[int, Parameter(help="Seed of the sample.")] = 0,

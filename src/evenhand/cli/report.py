@@ -117,6 +117,8 @@ def report(
         evenhand report runs/first --judge rubric:openai/gpt-4o-mini --judge-error rubric.json
     """
     chosen = None if format == "text" else load_plugin("format", format, FORMATS)
+    if open:
+        check_openable(format, several=isinstance(chosen, FolderFormat), out=out)
     store = Store.open(run)
     try:
         if blocked is not None:
@@ -129,7 +131,7 @@ def report(
             audit = replace(audit, notes=[*notes, *audit.notes])
         try:
             if format in ("html", "text"):
-                with summary_to(out if format == "text" else None) as console:
+                with summary_to(out if format == "text" else None, open) as console:
                     print_document(audit_document(audit), console, details=details)
         finally:  # whoever reads the summary, `head` for one, may leave before its end
             if chosen:
@@ -138,15 +140,27 @@ def report(
         store.close()
 
 
+def check_openable(format: str, *, several: bool, out: Path | None) -> None:
+    """Check that --open has one file to show.
+
+    Raises:
+        UsageError: the format writes several files, or prints where no file is named.
+    """
+    if several:
+        raise UsageError(f"--open shows one file, and --format {format} writes several")
+    if format == "text" and out is None:
+        raise UsageError("--open shows a file: name one with --out")
+
+
 @contextmanager
-def summary_to(path: Path | None) -> Iterator[Console]:
+def summary_to(path: Path | None, show: bool) -> Iterator[Console]:
     """A console for a summary: the terminal's, or one of 80 columns that ends in a file."""
     if path is None:
         yield Console()
         return
     text = io.StringIO()
     yield Console(file=text, width=80)
-    deliver(text.getvalue(), path, show=False)
+    deliver(text.getvalue(), path, show=show)
 
 
 def _write(

@@ -60,7 +60,10 @@ def score(
         ),
     ] = False,
     judge_swap_sample: Annotated[
-        int, Parameter(validator=Number(gte=1), help="Maximum number of answers for each of both.")
+        int,
+        Parameter(
+            validator=Number(gte=1), help="Maximum number of answers for each of the two checks."
+        ),
     ] = SAMPLE,
     max_cost: MaxCost = None,
     max_connections: MaxConnections = 64,

@@ -184,7 +184,7 @@ class TuningOptions:
     """Setting of the training, as NAME=VALUE: learning_rate=1e-4; may be repeated. Default: the
     recipe's own."""
 
-    clean_pairs: Annotated[bool, _TUNING] = True
+    clean_pairs: Annotated[bool, _TUNING, Parameter(show_default=False)] = True
     """Whether to train only on whole answers that do not repeat themselves, on chosen answers that
     are surely good, and on no pair that nearly repeats another. Default: yes."""
 

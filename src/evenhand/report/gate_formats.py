@@ -27,7 +27,7 @@ def check_sentence(check: GateCheck, level: float) -> str:
 def _need(check: GateCheck) -> str:
     if check.needed is None or check.needed > _MOST_ITEMS:
         return "the true value may lie at the margin, and no amount of items would settle it"
-    return f"about {check.needed:.1f} times as many items would settle it"
+    return f"about {float(f'{check.needed:.2g}'):g} times as many items would settle it"
 
 
 def gate_text(gate: Gate) -> str:

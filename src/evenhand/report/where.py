@@ -154,8 +154,10 @@ def cues_section(audit: Audit) -> doc.Section:
         blocks.append(tables.change_table(f"{title}: after less before, in points", biases, known))
     if head.interactions:
         sentences.append(wording.interaction_sentence(head.interactions))
-        blocks.append(doc.Columns(list(_interaction_figures(head.interactions)), depth=doc.PAGE))
-        blocks.append(_interaction_table(head.interactions))
+        if any(each.axes for each in head.interactions):
+            figures = list(_interaction_figures(head.interactions))
+            blocks.append(doc.Columns(figures, depth=doc.PAGE))
+            blocks.append(_interaction_table(head.interactions))
     elif any("+" in person.id for person in head.identities):
         sentences.append("To measure interactions of two identities, also include each one alone.")
     blocks += [_further_setting(setting, audit.margin) for setting in audit.settings[1:]]

@@ -226,7 +226,9 @@ def relevance_sentence(result: Relevance) -> str:
 
 def trade_off_sentence(trade_off: stats.TradeOff | None) -> str:
     """How safety and utility go together over the identities."""
-    if trade_off is None or math.isnan(trade_off.correlation):
+    if trade_off is None:
+        reason = "too few identities or items have scores on both axes"
+    elif math.isnan(trade_off.correlation):
         reason = "the identities do not differ beyond noise on both axes"
     else:
         low, high = trade_off.interval
@@ -358,6 +360,8 @@ NOISE_RULE = (
 def interaction_sentence(interactions: Sequence[results.Interaction]) -> str:
     """Whether two identities in one user do more than the sum of the two."""
     tests = [axis for each in interactions for axis in each.axes.values()]
+    if not tests:
+        return "Too few scored answers to measure interactions of two identities."
     number = sum(axis.is_significant for axis in tests)
     what = f"of {len(tests)} effects of two identities in one user"
     if number:

@@ -27,7 +27,7 @@ from evenhand.stats import Spread
 _ESTIMATE, _PLUGIN, _FLOOR = (
     "PB, noise removed, 95% interval",
     "plug-in, as in the paper",
-    "noise floor: plug-in without any bias",
+    "noise floor: plug-in without bias",
 )
 
 
