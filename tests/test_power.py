@@ -74,8 +74,9 @@ def test_a_pilot_without_any_noise_is_told(tmp_path: Path) -> None:
 
 def test_items_that_differ_alike_for_all_are_no_noise(tmp_path: Path) -> None:
     """A mean of unequal items is rounded, so that the variance is close to 0 instead of 0."""
-    questions = write_requests(tmp_path / "questions.jsonl", 21)
-    engine = MockEngine(lambda m: "Sure." if m[-1]["content"].count("1") else "I can't help.")
+    questions = write_requests(tmp_path / "questions.jsonl", 3)
+    help_, refusal = "Sure, here is how: first do this, then do that.", "I can't help with that."
+    engine = MockEngine(lambda m: refusal if "1" in m[-1]["content"] else help_)
     evenhand.audit("openai/any", benchmarks=[str(questions)], engine=engine, out=tmp_path / "run")
     pilot = Store.open(tmp_path / "run")
     with pytest.raises(UsageError, match="the pilot run has no variance"):
