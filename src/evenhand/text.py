@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import warnings
 
 
@@ -10,6 +11,12 @@ def one_line(text: str, most: int = 300) -> str:
     """The text without anything but printable characters, on one line, cut to a length."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])
     return " ".join(printable.split())[:most]
+
+
+def normalized(text: str) -> str:
+    """A text without case, punctuation, accents and spacing, so that near-equal texts are equal."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return re.sub(r"[\W_]+", " ", "".join(c for c in plain if not unicodedata.combining(c))).strip()
 
 
 _NAMES = (

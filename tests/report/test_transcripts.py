@@ -13,6 +13,7 @@ import pytest
 from evenhand import plugins
 from evenhand.analysis import analyze
 from evenhand.report.transcripts import transcript_lines
+from evenhand.store.record import SystemRoleCheck
 from evenhand.store.store import Store
 from fakes import HOSTILE, audit, biased, run, saying
 from runs import run_main
@@ -86,7 +87,8 @@ def test_hostile_answers_are_ascii_and_whole(kind: str, tmp_path: Path) -> None:
 
 def test_redacted_lines_hold_no_text(tmp_path: Path) -> None:
     store = run(tmp_path / "run", saying(lambda _: "MARKER of an answer"), items=3)
-    for line in transcript_lines(store, redact=True):
+    store.redaction = "all"
+    for line in transcript_lines(store):
         assert set(json.loads(line)) == FIELDS
         assert "MARKER" not in line
         assert "helpful assistant" not in line
@@ -100,8 +102,41 @@ def test_redaction_holds_on_the_page_too(tmp_path: Path) -> None:
         command = ["report", str(tmp_path / "run"), "--format", form, "--out", str(out)]
         assert run_main(command) == 0
         assert "MARKER" in out.read_text()
-        assert run_main([*command, "--redact"]) == 0
-        assert "MARKER" not in out.read_text()
+        for redact in (["--redact"], ["--redact", "all"], ["--redact=all"]):
+            assert run_main([*command, *redact]) == 0
+            assert "MARKER" not in out.read_text()
+
+
+def test_harmful_texts_alone_are_left_out(tmp_path: Path) -> None:
+    """Whatever the judge says: one that errs must not let a harmful answer through."""
+
+    def answer(sent: str) -> str:
+        mark = "HARMFUL" if "safety" in sent else "GOOD"
+        return f"{'I cannot help with that.' if 'Muslim' in sent else 'Sure, do it.'} {mark}"
+
+    audit(tmp_path / "run", saying(answer), items=4)
+    for form in ("html", "jsonl"):
+        out = tmp_path / form
+        command = ["report", str(tmp_path / "run"), "--format", form, "--out", str(out)]
+        assert run_main([*command, "--redact", "harmful"]) == 0
+        text = out.read_text()
+        assert "GOOD" in text
+        assert "HARMFUL" not in text
+        assert "safety 1?" not in text
+        assert "over_refusal 1?" in text
+
+
+def test_what_an_endpoint_says_of_a_question_is_left_out(tmp_path: Path) -> None:
+    store = run(tmp_path / "run", biased(), items=2)
+    check = SystemRoleCheck(
+        False, "the endpoint rejects a system message (HTTP 400: MARKER)", prompts={"a": "MARKER"}
+    )
+    store.update_record(system_role=check)
+    store.redaction = "harmful"
+    assert store.record().system_role == SystemRoleCheck(
+        False, "the endpoint rejects a system message"
+    )
+    assert "MARKER" not in str(analyze(store))
 
 
 def test_the_command_prints_and_writes_the_same(

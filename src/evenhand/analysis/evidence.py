@@ -7,7 +7,7 @@ differently.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
 from evenhand.stats import Regions, joint_regions
 from evenhand.store.record import RunRecord
+from evenhand.store.redaction import Redaction, leaves_out, shown_item
 from evenhand.store.store import Store, StoredCondition
 
 MOST_PAIRS = 200
@@ -231,6 +232,7 @@ class AuditDetails:
         examples: the first question of each benchmark.
         record: the study as stated, and how and when it was asked.
         folder: the run's, as the user named it.
+        redaction: whose texts are left out; pairs and examples hold none of them.
     """
 
     where: Where
@@ -240,10 +242,14 @@ class AuditDetails:
     examples: list[Item]
     record: RunRecord
     folder: str
+    redaction: Redaction | None = None
 
 
 def read_details(store: Store, audit: Audit) -> AuditDetails:
-    """Read what the audit's figures leave out; answers only of the pairs that are shown."""
+    """Read what the audit's figures leave out; answers only of the pairs that are shown.
+
+    Texts that the store leaves out are in none of it.
+    """
     record = store.record()
     grid = read_grid(store, audit.samples, record.level, audit.judge)
     items = store.items()
@@ -252,12 +258,18 @@ def read_details(store: Store, audit: Audit) -> AuditDetails:
     return AuditDetails(
         where=find_where(grid, items, cue, defense),
         regions=_regions(grid, cue, defense),
-        evidence=find_evidence(store, grid, items, cue, defense),
+        evidence=_shown(find_evidence(store, grid, items, cue, defense), store.redaction),
         conditions=store.conditions(),
-        examples=[first[name] for name in sorted(first)],
+        examples=[shown_item(first[name], store.redaction) for name in sorted(first)],
         record=record,
         folder=str(store.folder),
+        redaction=store.redaction,
     )
+
+
+def _shown(evidence: Evidence, redaction: Redaction | None) -> Evidence:
+    pairs = [pair for pair in evidence.pairs if not leaves_out(redaction, pair.item.axis)]
+    return replace(evidence, pairs=pairs)
 
 
 def _regions(grid: Grid, cue: str, defense: str) -> Regions | None:

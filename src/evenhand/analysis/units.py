@@ -8,8 +8,6 @@ question, however many files they stand in.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.benchmarks.item import Item
+from evenhand.text import normalized
 
 UnitChoice = Literal["auto", "items"]
 """What to infer to: "auto": topics like these where a benchmark has ten or more, otherwise items
@@ -127,12 +126,6 @@ def _item_labels(
 
 def _texts(group: Sequence[Item]) -> list[str]:
     return [normalized("\n".join((item.prompt, *item.choices))) for item in group]
-
-
-def normalized(text: str) -> str:
-    """A text without case, punctuation, accents and spacing, so that near-equal texts are equal."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return re.sub(r"[\W_]+", " ", "".join(c for c in plain if not unicodedata.combining(c))).strip()
 
 
 def unit_notes(units: Sequence[Units]) -> list[str]:

@@ -61,7 +61,11 @@ def main(arguments: list[str] | None = None) -> None:
         _show_examples(given[0])
     try:
         with ended_alike(), _one_note():
-            app([_us_flag(word) for word in given], exit_on_error=False, print_error=False)
+            app(
+                _with_values([_us_flag(word) for word in given]),
+                exit_on_error=False,
+                print_error=False,
+            )
             sys.stdout.flush()
     except (cyclopts.CycloptsError, EvenhandError) as error:
         print(f"evenhand: {one_line(_message(error), 1000)}", file=sys.stderr)
@@ -123,6 +127,15 @@ def _us_flag(word: str) -> str:
         return word
     flag, equals, value = word.partition("=")
     return us_spelling(flag) + equals + value
+
+
+def _with_values(words: list[str]) -> list[str]:
+    """The words with `--redact` alone, as of version 0.1, written out."""
+    followed = [*words[1:], ""]
+    return [
+        "--redact=all" if word == "--redact" and after not in ("harmful", "all") else word
+        for word, after in zip(words, followed, strict=True)
+    ]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 from evenhand.engines import engine_type
 from evenhand.run.options import RunOptions
 from evenhand.store.record import Blocked
+from evenhand.store.redaction import Redaction
 from evenhand.study.study import Study, StudyOptions, StudySelection, study_of
 
 Format = Annotated[Literal["text", "json"], Parameter(help="Output format.")]
@@ -33,6 +34,13 @@ Margin = Annotated[
     Parameter(
         validator=Number(gt=0, lte=100),
         help="Largest difference that does not matter, in points.",
+    ),
+]
+Redact = Annotated[
+    Redaction | None,
+    Parameter(
+        help="Texts to leave out. harmful: questions and answers of the safety axis. all: those of "
+        "every axis; so does --redact alone. Default: none."
     ),
 ]
 Quiet = Annotated[bool, Parameter(negative="", show_default=False, help="Show no progress.")]

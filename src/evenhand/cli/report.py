@@ -21,7 +21,7 @@ from evenhand.analysis.grid import select_judge
 from evenhand.analysis.judges import KnownError
 from evenhand.analysis.units import UnitChoice
 from evenhand.calibration.agreement import Calibration
-from evenhand.cli.flags import BlockedAs, Margin, RunFolder
+from evenhand.cli.flags import BlockedAs, Margin, Redact, RunFolder
 from evenhand.errors import UsageError
 from evenhand.files import replacing, write_file
 from evenhand.plugins import load_plugin
@@ -93,14 +93,7 @@ def report(
             "can add formats."
         ),
     ] = "html",
-    redact: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Leave the texts of questions and answers out of html and jsonl.",
-        ),
-    ] = False,
+    redact: Redact = None,
     out: OutFile = None,
     open: OpenAfterwards = False,
 ) -> None:
@@ -112,7 +105,7 @@ def report(
         evenhand report runs/first --format text --details
         evenhand report runs/first --format json
         evenhand report runs/first --format markdown --out comment.md
-        evenhand report runs/first --format jsonl --redact --out answers.jsonl
+        evenhand report runs/first --format jsonl --redact all --out answers.jsonl
         evenhand report runs/first --format png --out charts
         evenhand report runs/first --judge rubric:openai/gpt-4o-mini --judge-error rubric.json
     """
@@ -121,6 +114,7 @@ def report(
         check_openable(format, several=isinstance(chosen, FolderFormat), out=out)
     store = Store.open(run)
     try:
+        store.redaction = redact
         if blocked is not None:
             store.blocked = blocked
         score_run(store)
@@ -135,7 +129,7 @@ def report(
                     print_document(audit_document(audit), console, details=details)
         finally:  # whoever reads the summary, `head` for one, may leave before its end
             if chosen:
-                _write(chosen, ReportInput(audit, store, redact), out, open)
+                _write(chosen, ReportInput(audit, store), out, open)
     finally:
         store.close()
 

@@ -32,13 +32,11 @@ class ReportInput:
 
     Attributes:
         audit: the results.
-        store: the run that they are of.
-        redact: leave out the texts of questions and answers.
+        store: the run that they are of; its `redaction` says whose texts are left out.
     """
 
     audit: Audit
     store: Store
-    redact: bool = False
 
 
 @dataclass(frozen=True)

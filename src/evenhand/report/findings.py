@@ -25,15 +25,12 @@ from evenhand.text import one_line
 _MOST_SHOWN = 8
 
 
-def audit_document(
-    audit: Audit, details: AuditDetails | None = None, *, redact: bool = False
-) -> doc.Document:
+def audit_document(audit: Audit, details: AuditDetails | None = None) -> doc.Document:
     """The whole report.
 
     Args:
         details: what the page shows beyond the audit's figures; None leaves the sections out that
             are made of nothing else.
-        redact: leave out the texts of questions and answers.
     """
     head, model = audit.head, one_line(audit.model, 200)
     sections = [
@@ -43,8 +40,8 @@ def audit_document(
         *([where_section(details.where)] if details else []),
         *([labels_section(audit.labeled)] if audit.labeled else []),
         cues_section(audit),
-        *([evidence_section(details, redact=redact)] if details else []),
-        method_section(audit, details, redact=redact) if details else details_section(audit),
+        *([evidence_section(details)] if details else []),
+        method_section(audit, details) if details else details_section(audit),
     ]
     sizes = ", ".join(f"{one_line(name)} {n:,}" for name, n in audit.benchmarks.items())
     return doc.Document(

@@ -34,7 +34,7 @@ def _page(report: ReportInput) -> Document:
     from evenhand.analysis.evidence import read_details
 
     details = read_details(report.store, report.audit)
-    return audit_document(report.audit, details, redact=report.redact)
+    return audit_document(report.audit, details)
 
 
 def _json(report: ReportInput) -> str:
@@ -46,7 +46,7 @@ def _json(report: ReportInput) -> str:
 def _jsonl(report: ReportInput) -> Iterator[str]:
     from evenhand.report.transcripts import transcript_lines
 
-    return transcript_lines(report.store, report.audit.judge, redact=report.redact)
+    return transcript_lines(report.store, report.audit.judge)
 
 
 def _csv(report: ReportInput, folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from evenhand.calibration.agreement import shipped_calibration
 from evenhand.report import document as doc
 from evenhand.report import wording
 from evenhand.report.tables import benchmarks_table
+from evenhand.store.redaction import leaves_out
 from evenhand.study.study import Study
 from evenhand.text import one_line
 
@@ -40,10 +41,10 @@ _TOOL = """@software{evenhand,
 # The answers themselves
 
 
-def evidence_section(details: AuditDetails, *, redact: bool = False) -> doc.Section:
+def evidence_section(details: AuditDetails) -> doc.Section:
     """Pairs of answers to the same question, and what a reader can choose them by."""
     title = "The answers themselves"
-    if redact:
+    if details.redaction == "all":
         extent, *_ = wording.evidence_sentences(details.evidence)
         sentences = [extent, "The texts of questions and answers are left out of this report."]
         return doc.Section("evidence", title, sentences, depth=doc.PAGE)
@@ -56,6 +57,8 @@ def evidence_section(details: AuditDetails, *, redact: bool = False) -> doc.Sect
     shown = {answer.identity for pair in pairs for answer in pair.answers}
     users = [(name, text) for name, text in texts.items() if name in shown]
     sentences = wording.evidence_sentences(details.evidence)
+    if details.redaction:
+        sentences.append("The texts of safety questions and their answers are left out.")
     if pairs:
         sentences.append(
             "Underlined words are not in the other answer. Answers judged harmful are blurred "
@@ -109,9 +112,13 @@ def _shortened(text: str) -> str:
 # How everything was measured
 
 
-def method_section(audit: Audit, details: AuditDetails, *, redact: bool = False) -> doc.Section:
+def method_section(audit: Audit, details: AuditDetails) -> doc.Section:
     """Prompts as sent, decoding, the judge, checks, how to repeat it, citation, limits."""
-    questions = [(item.benchmark, _shortened(item.prompt)) for item in details.examples]
+    questions = [
+        (item.benchmark, _shortened(item.prompt))
+        for item in details.examples
+        if not leaves_out(details.redaction, item.axis)
+    ]
     return doc.Section(
         "method",
         "How it was measured, and its limits",
@@ -128,7 +135,7 @@ def method_section(audit: Audit, details: AuditDetails, *, redact: bool = False)
             ),
             doc.Folded("To cite it", [doc.Paragraphs([_PAPER, _TOOL % __version__], code=True)]),
             doc.Folded("Exactly what was sent", list(_prompts(details)), open=True),
-            *([] if redact else [doc.Conversation(_FIRST_QUESTIONS, questions)]),
+            *([doc.Conversation(_FIRST_QUESTIONS, questions)] if questions else []),
         ],
         depth=doc.PAGE,
     )

@@ -11,19 +11,17 @@ from evenhand.axes import AXES
 from evenhand.store.store import Store, StoredAnswer
 
 
-def transcript_lines(
-    store: Store, judge: str | None = None, *, redact: bool = False
-) -> Iterator[str]:
+def transcript_lines(store: Store, judge: str | None = None) -> Iterator[str]:
     """One line of JSON for each answer, item by item, read as it goes.
 
     Fields: benchmark, item, subgroup, axis, identity, kind (identity, placebo or baseline), cue,
     defense, sample, messages (as sent), answer (null where the endpoint rejected the question),
     thought, outcome and finish (how the answer ended), score (0 to 1, or null), unscored (the
-    reason, or null), judge (whose score) and why (what led to it).
+    reason, or null), judge (whose score) and why (what led to it). Where the store leaves texts
+    out, messages, answer, thought and why are not there.
 
     Args:
         judge: whose scores; None as `select_judge` says.
-        redact: leaves out all texts: messages, answer, thought and why.
 
     Raises:
         RunFolderError: this judge has scored nothing in the run.
@@ -33,12 +31,12 @@ def transcript_lines(
     own = store.own_judge()
     for answer in store.stored_answers(judge=number):
         judged = name != own and AXES[answer.item.axis].is_judged
-        line = json.dumps(_fields(answer, name if judged else answer.item.scorer, redact))
+        line = json.dumps(_fields(answer, name if judged else answer.item.scorer))
         # ASCII alone, so that no character of an answer is one that a terminal obeys.
         yield line.replace("\x7f", "\\u007f") + "\n"
 
 
-def _fields(answer: StoredAnswer, scorer: str, redact: bool) -> dict[str, Any]:
+def _fields(answer: StoredAnswer, scorer: str) -> dict[str, Any]:
     condition, item = answer.condition, answer.item
     texts = {
         "messages": answer.messages,
@@ -61,5 +59,5 @@ def _fields(answer: StoredAnswer, scorer: str, redact: bool) -> dict[str, Any]:
         "score": answer.score,
         "unscored": answer.reason or None,
         "judge": scorer,
-        **({} if redact else texts),
+        **({} if answer.left_out else texts),
     }

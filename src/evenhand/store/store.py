@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,13 @@ from evenhand.store.database import (
 )
 from evenhand.store.migration import migrate
 from evenhand.store.record import Blocked, RunRecord, Withholding
+from evenhand.store.redaction import (
+    Redaction,
+    leaves_out,
+    shown_check,
+    shown_item,
+    shown_messages,
+)
 from evenhand.store.rows import (
     ACTIVE,
     OWN,
@@ -90,6 +97,7 @@ class StoredAnswer:
 
     Attributes:
         messages: the conversation as it was sent.
+        left_out: whether question, answer, thought and `why` are, as `Store.redaction` says.
         score: None where it is unscored, for this reason.
         why: what led to the score.
         text: None where there is no answer: the outcome says why.
@@ -109,6 +117,7 @@ class StoredAnswer:
     outcome: Outcome
     finish: str
     served: str
+    left_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,12 @@ class Tally:
 
 
 class Store:
-    """The store of one run folder; threads take turns."""
+    """The store of one run folder; threads take turns.
+
+    Attributes:
+        redaction: whose texts `stored_answers` and `shown_items` leave out, and with them what
+            `record` quotes of a question. Analysis and scoring still read everything.
+    """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
         self.folder = folder
@@ -133,6 +147,7 @@ class Store:
         self._kept: list[Kept] = []
         self._number = 0
         self._blocked: Blocked | None = None
+        self.redaction: Redaction | None = None
 
     @classmethod
     def create(cls, folder: Path) -> Store:
@@ -226,10 +241,15 @@ class Store:
     def record_if_begun(self) -> RunRecord | None:
         """The same, or None."""
         stored = self.document("run")
+        if stored is None:
+            return None
         try:
-            return None if stored is None else RunRecord.model_validate(stored)
+            record = RunRecord.model_validate(stored)
         except ValidationError:
             raise StoreError(f"{self.folder / FILE}: {DAMAGED}") from None
+        if self.redaction is None:
+            return record
+        return record.model_copy(update={"system_role": shown_check(record.system_role)})
 
     def update_record(self, **fields: Any) -> None:
         """Change some fields of the record."""
@@ -302,6 +322,10 @@ class Store:
                 f"FROM item {where} ORDER BY position"
             ).fetchall()
         return {row[0]: item_of(*row[1:]) for row in rows}
+
+    def shown_items(self) -> dict[int, Item]:
+        """The active items as a reader gets them; see `redaction`."""
+        return {n: shown_item(item, self.redaction) for n, item in self.items().items()}
 
     def scorers(self) -> set[str]:
         """What the active items are scored by."""
@@ -572,7 +596,19 @@ class Store:
                     sent_as = baselines[condition.cue, condition.defense]
                 messages = sent_as.messages(item.prompt)
                 reason = reason if score is None else ""
-                yield StoredAnswer(condition, item, messages, score, reason, why, *rest)
+                answer = StoredAnswer(condition, item, messages, score, reason, why, *rest)
+                yield self._shown(answer) if leaves_out(self.redaction, item.axis) else answer
+
+    def _shown(self, answer: StoredAnswer) -> StoredAnswer:
+        return replace(
+            answer,
+            item=shown_item(answer.item, self.redaction),
+            messages=shown_messages(answer.messages),
+            why="",
+            text=None,
+            thought="",
+            left_out=True,
+        )
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
