@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
-import orjson
-
+from evenhand.engines.access import Access
 from evenhand.engines.engine import Failure, Outcome, Response
-from evenhand.engines.messages import Messages, Refusal
+from evenhand.engines.messages import Refusal
 from evenhand.engines.rules import action_for, refused_settings
-from evenhand.engines.secrets import Redactor, proxy_passwords
-from evenhand.engines.services import JUDGE_KEY, Service, known_keys, services
 from evenhand.engines.throttle import Endpoint, Fleet, backoff
-from evenhand.engines.wire import Completion, Fault, Wire, fault_of, is_secret_name
-from evenhand.errors import EngineError, UsageError
+from evenhand.engines.wire import Completion, Fault, Wire, fault_of
+from evenhand.errors import EngineError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
-from evenhand.text import one_line
 
 if TYPE_CHECKING:
     from evenhand.engines import EngineOptions
@@ -48,11 +41,6 @@ _SAID_AGAIN = 300.0
 """Seconds after which a wait is said again that the endpoint did not ask for."""
 _REST_OF_THE_DEAD = 60.0
 """Seconds between two tries of one of several endpoints that has never answered."""
-_WIRES = {
-    "openai": "evenhand.engines.openai:OpenAIWire",
-    "anthropic": "evenhand.engines.anthropic:AnthropicWire",
-    "gemini": "evenhand.engines.gemini:GeminiWire",
-}
 
 
 class HTTPEngine:
@@ -94,37 +82,16 @@ class HTTPEngine:
         max_attempts: int = 8,
         judge: bool = False,
     ) -> None:
-        name, _, served_name = model.partition("/")
-        service = services()[name]
-        flag = "--judge-base-url" if judge else "--base-url"
-        urls = list(base_urls) or service.base_urls()
-        own = {"authorization", "api-key", "x-api-key"} & {h.lower() for h in headers or {}}
-        key_name, key = _key_of(service, judge=judge)
-        if not key and not own and not service.own_server and service.base_url in urls:
-            raise UsageError(
-                f"no API key{' for the judge' if judge else ''}: set {key_name}, or name a "
-                f"local endpoint with {flag}"
-            )
-        for header, value in (headers or {}).items():
-            if not _HEADER_NAME.fullmatch(header) or not value.isprintable():
-                raise UsageError(f"--header {one_line(header)}: no such header can be sent")
-        self.model = model
-        self._key = key
-        self._further_headers = dict(headers or {})
-        sent = [*self._further_headers.items(), *(query or {}).items()]
-        keys = [key, *known_keys(), *(value for name, value in sent if is_secret_name(name))]
-        self._hide_keys = Redactor(keys)
-        self._redact = Redactor([*keys, *(value for _, value in sent), *proxy_passwords()])
-        self._messages = Messages(self._redact, self._hide_keys, flag, key_name)
-        self._refuse_stored_keys(decoding, [model, *urls])
-        self._decoding = decoding
-        self._wire = _wire_of(service, served_name, decoding)
-        self._headers = self._wire.headers(key) | self._further_headers
-        self._query = urlencode(query or {})
-        self._address = " ".join(self._wire.url(url) for url in urls)
-        self._fleet = Fleet(
-            [self._with_query(self._wire.url(url)) for url in urls], max_connections
+        self._access = access = Access(
+            model, decoding, base_urls=base_urls, headers=headers, query=query, judge=judge
         )
+        self.model = model
+        self._messages = access.messages
+        self._wire = access.wire
+        self._headers = access.headers(self._wire)
+        self._address = access.address
+        urls = [access.with_query(self._wire.url(url)) for url in access.urls]
+        self._fleet = Fleet(urls, max_connections)
         self._max_connections = max_connections
         self._timeout = timeout
         self._max_attempts = max_attempts
@@ -302,7 +269,7 @@ class HTTPEngine:
         self, endpoint: Endpoint, wire: Wire, request: Request
     ) -> Completion | Refusal:
         """One POST: the answer, or why there is none."""
-        body = wire.body(request.messages, self._seed_of(request, wire))
+        body = wire.body(request.messages, self._access.seed_of(request, wire))
         for _ in range(_MOST_REDIRECTS):
             reply = await self._open().post(endpoint.url, self._headers, body)
             if isinstance(reply, str):
@@ -319,20 +286,6 @@ class HTTPEngine:
                 return self._messages.refusal(Fault(reply.status, self._messages.leads_away(host)))
             endpoint.url = target
         return self._messages.refusal(Fault(310, "redirects without end"))
-
-    def _seed_of(self, request: Request, wire: Wire) -> int | None:
-        """The seed of a request.
-
-        Without a seed of the study, it is drawn from the cell, so that a gateway with a cache
-        never gives one answer for several samples.
-        """
-        if not wire.sends("seed"):
-            return None
-        if self._decoding.seed is not None:
-            return self._decoding.seed + request.sample
-        if request.sample or self._decoding.temperature != 0:
-            return int.from_bytes(request.key[:4]) >> 1
-        return None
 
     def _answered(self, asked: _Asked, answer: Completion) -> Response:
         return Response(
@@ -367,7 +320,7 @@ class HTTPEngine:
         if not settings:
             return
         self._wire = self._wire.without(settings)
-        self._headers = self._wire.headers(self._key) | self._further_headers
+        self._headers = self._access.headers(self._wire)
         if told := sorted(settings - {"max_tokens"}):
             self.notes.append(self._messages.left_out(endpoint, told, outcome))
             _log.warning(self.notes[-1])
@@ -441,31 +394,11 @@ class HTTPEngine:
 
     # Setting up
 
-    def _refuse_stored_keys(self, decoding: Decoding, texts: Sequence[str]) -> None:
-        """No key may stand where the run folder would keep it.
-
-        Raises:
-            UsageError: one does.
-        """
-        extra = orjson.dumps([decoding.extra, decoding.stop]).decode()
-        if self._hide_keys.found_in(extra):
-            raise UsageError(
-                "--extra or --stop holds a key, and would be stored with the run; give headers "
-                "with --header, which stores no value"
-            )
-        if any(self._hide_keys.found_in(text) for text in texts):
-            raise UsageError("the name of the model or the base URL holds a key; take it out")
-
-    def _with_query(self, url: str) -> str:
-        if not self._query:
-            return url
-        return f"{url}{'&' if '?' in url else '?'}{self._query}"
-
     def _open(self) -> Connection:
         if self._connection is None:
             from evenhand.engines.connection import Connection  # aiohttp takes a third of a second
 
-            self._connection = Connection(self._timeout, self._redact)
+            self._connection = Connection(self._timeout, self._access.redact)
         return self._connection
 
 
@@ -481,7 +414,6 @@ class OtherFormat(HTTPEngine):
     takes_response_format = False
 
 
-_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _MOST_REDIRECTS = 5
 _OF_THE_QUESTION = frozenset({403, 451})
 """Refused though a harmless request is answered: a filter before the model, as of a gateway."""
@@ -524,28 +456,6 @@ class _Asked:
         """All attempts failed: the cell stays open for the next run."""
         seconds = time.monotonic() - self.started
         return Response(self.request, None, seconds=seconds, failures=self.failures)
-
-
-def _key_of(service: Service, *, judge: bool) -> tuple[str, str]:
-    """The name of the variable that holds the key, and the key.
-
-    Raises:
-        UsageError: it cannot be a key.
-    """
-    own = judge and os.environ.get(JUDGE_KEY, "").strip()
-    name = JUDGE_KEY if own else service.key
-    key = os.environ.get(name, "").strip()
-    if not key and name == "GEMINI_API_KEY":
-        key = os.environ.get("GOOGLE_API_KEY", "").strip()
-    if not key.isprintable() or " " in key:
-        raise UsageError(f"{name} contains a space or a line break; it is not one key")
-    return name, key
-
-
-def _wire_of(service: Service, model: str, decoding: Decoding) -> Wire:
-    module, _, name = _WIRES[service.wire].partition(":")
-    wire: Wire = getattr(import_module(module), name)(model, decoding, service)
-    return wire
 
 
 def _redirected(url: str, location: str) -> tuple[str, str]:
