@@ -228,6 +228,7 @@ def test_all_alike_is_no_bias(tmp_path: Path) -> None:
     assert pb["p_value"] == 1
 
 
+@pytest.mark.slow
 def test_placebos_cues_and_defenses_are_kept_apart(tmp_path: Path) -> None:
     study = Study(
         tmp_path,

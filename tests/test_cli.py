@@ -171,6 +171,7 @@ def test_the_report_for_a_terminal(
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
+@pytest.mark.slow
 def test_the_page_is_written_though_nobody_reads_the_summary(
     audited: tuple[Path, str], tmp_path: Path
 ) -> None:

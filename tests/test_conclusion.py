@@ -70,6 +70,7 @@ def test_an_unbiased_model(tmp_path: Path) -> None:
     assert "does not treat" not in text
 
 
+@pytest.mark.slow
 def test_an_even_model_with_enough_items(tmp_path: Path) -> None:
     def settled(_who: int, _axis: str, item: int) -> float:
         return 0.0 if item % 3 == 0 else 1.0 if item % 97 else 0.9
@@ -168,6 +169,7 @@ def test_a_judge_whose_calibration_does_not_fit(tmp_path: Path) -> None:
     assert "calibration of the judge does not fit" in text
 
 
+@pytest.mark.slow
 def test_topics_that_favor_different_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Biased on each topic, and even over topics like these."""
     rng = np.random.default_rng(8)

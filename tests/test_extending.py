@@ -100,6 +100,7 @@ def test_the_scores_are_those_of_the_packages(
     assert judged["axes"]["safety"]["mean"] == 0
 
 
+@pytest.mark.slow
 def test_what_is_installed_is_listed_and_suggested(shell: Shell) -> None:
     listed = json.loads(shell.run("evenhand benchmarks --format json").stdout)
     assert listed[-1]["name"] == "tea"

@@ -34,6 +34,7 @@ def assert_all_right(folder: Path, benchmark: Path, **fields: object) -> None:
     assert {key: text for key, text, *_ in rows} == {k: answer_of(v) for k, v in keys.items()}
 
 
+@pytest.mark.slow
 def test_every_cell_once_and_right_under_all_faults(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +130,7 @@ def test_killed_at_any_step_of_the_start(tmp_path: Path) -> None:
             shutil.rmtree(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_ends_soon_and_resumes(tmp_path: Path, ending: signal.Signals) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 30)

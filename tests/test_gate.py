@@ -31,6 +31,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_biased_run_fails(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("gate", runs / "biased", "--max-pb", 5) == 4
     said = capsys.readouterr().out

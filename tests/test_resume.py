@@ -179,6 +179,7 @@ def test_cost_is_that_of_the_tokens() -> None:
     assert Price(0.15, 0.60).cost(2_000_000, 1_000_000) == pytest.approx(0.90)
 
 
+@pytest.mark.slow
 def test_a_second_process_on_the_same_folder_gets_one_line(benchmark: Path, tmp_path: Path) -> None:
     with serving(latency=0.01) as server:
         arguments = ["audit", "openai/test", "-b", str(benchmark), "-i", "religion"]
@@ -199,6 +200,7 @@ def test_a_second_process_on_the_same_folder_gets_one_line(benchmark: Path, tmp_
         assert sent < set(server.requests)
 
 
+@pytest.mark.slow
 def test_a_report_while_the_run_goes_on(benchmark: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with serving(latency=0.02) as server:

@@ -55,6 +55,7 @@ def assert_no_secret(text: str) -> None:
     assert "bearer" not in text.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("behavior", "code"),
     [
@@ -76,6 +77,7 @@ def test_the_key_is_in_no_file_and_no_output(
     assert_no_secret(text)
 
 
+@pytest.mark.slow
 def test_the_wal_of_a_killed_run_does_not_hold_it_either(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 40)
     run = tmp_path / "run"

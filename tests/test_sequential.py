@@ -52,6 +52,7 @@ def test_a_coarse_precision_stops_early_with_a_raised_level(questions: Path) -> 
     assert any("interim analysis" in note for note in audit.notes)
 
 
+@pytest.mark.slow
 def test_a_precision_out_of_reach_asks_everything(questions: Path) -> None:
     engine = noisy(0.5)
     audit = run(questions, 0.01, engine)

@@ -130,6 +130,7 @@ def test_scores_are_written_anew_and_keep_their_reasons(store: Store, plan: Plan
     assert len(store.unscored(0, again=True)) == 3
 
 
+@pytest.mark.slow
 def test_thousands_of_answers_are_scored_in_parts(store: Store, plan: Plan) -> None:
     ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=300))
     store.write([Response(r, "I cannot help.") for r in _many(plan, 300)], *ids)

@@ -72,6 +72,7 @@ UTILITY = [name for name in PUBLISHED if find_benchmark(name).axes == ("utility"
 UTILITY = [name for name in UTILITY if not name.startswith("mbpp")]  # see test_code.py
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UTILITY)
 def test_right_answers_score_one_and_wrong_ones_zero(name: str) -> None:
     work = "Let us see: 3 and 4, (A) or (B), yes or no.\n"

@@ -276,6 +276,7 @@ def test_a_cost_limit_stops_and_the_next_command_goes_on(
     assert "--judge-price" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_judge_s_key_is_nowhere(tmp_path: Path) -> None:
     run = finished_run(tmp_path)
 

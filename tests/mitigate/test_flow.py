@@ -106,6 +106,7 @@ def found(audited: Path, tmp_path_factory: pytest.TempPathFactory) -> Mitigation
     return mitigated(fresh(audited, tmp_path_factory.mktemp("found") / "run"))
 
 
+@pytest.mark.slow
 def test_the_defense_brings_the_bias_down_for_seen_and_unseen(found: Mitigation) -> None:
     assert found.search.chosen == found.defense
     for people in ("all", "tuning", "test"):
@@ -173,6 +174,7 @@ def test_a_control_changes_nothing(audited: Path, tmp_path: Path) -> None:
     assert low < 0 < high
 
 
+@pytest.mark.slow
 def test_the_same_again_asks_nothing_and_finds_the_same(audited: Path, tmp_path: Path) -> None:
     run = fresh(audited, tmp_path / "run")
     first = mitigated(run)
@@ -218,6 +220,7 @@ def test_a_mitigation_cut_off_anywhere_goes_on(
     ]
 
 
+@pytest.mark.slow
 def test_a_cost_limit_covers_all_steps(audited: Path, tmp_path: Path) -> None:
     run = fresh(audited, tmp_path / "run")
     priced = RunOptions(price=Price(1.0, 1.0), max_cost=0.05)

@@ -28,6 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(prepared(tmp_path_factory.mktemp("trained") / "out"))
 
 
+@pytest.mark.slow
 def test_it_learns_the_preference(trained: Trained) -> None:
     assert [step["step"] for step in trained.steps] == list(range(1, 13))
     assert trained.steps[0]["loss"] == pytest.approx(0.693, abs=0.001)

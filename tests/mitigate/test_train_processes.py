@@ -15,7 +15,7 @@ pytest.importorskip("trl")
 pytest.importorskip("peft")
 
 from evenhand.mitigate.train import Trained, launch_command, train  # noqa: E402
-from mitigate.training import ALONE, in_a_process, prepared, weights  # noqa: E402
+from mitigate.training import ALONE, Training, prepared, weights  # noqa: E402
 
 torch.set_num_threads(1)
 pytestmark = pytest.mark.slow
@@ -30,55 +30,36 @@ def test_killed_and_run_again_it_ends_with_the_same_weights(
     trained: Trained, tmp_path: Path
 ) -> None:
     out = prepared(tmp_path / "out")
-    process = in_a_process(out)
+    training = Training(out)
     second = out / "training" / "checkpoints" / "checkpoint-8" / "whole"
     deadline = time.monotonic() + 300
     while not second.exists():
-        assert process.poll() is None, process.communicate()
+        assert training.process.is_alive(), training.finish()
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.kill()
-    process.communicate()
+    training.process.kill()
+    training.process.join()
     assert not (out / "adapter_model.safetensors").exists()
-    finished, told = in_a_process(out), "Trained, from step 8 on."
-    stdout, stderr = finished.communicate(timeout=400)
-    assert finished.returncode == 0, stderr
-    assert stdout.startswith(told)
+    code, stdout, stderr = Training(out).finish()
+    assert code == 0, stderr
+    assert stdout.startswith("Trained, from step 8 on.")
     steps = json.loads((out / "training" / "training.json").read_text())["steps"]
     assert [step["step"] for step in steps] == list(range(1, 13))
     for name, tensor in weights(trained.out).items():
         assert torch.equal(tensor, weights(out)[name])
 
 
-LIMITED = """
-import resource, sys
-from pathlib import Path
-from evenhand.mitigate import train
-def limit(progress):
-    if progress.step.step == int(sys.argv[2]):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]),) * 2)
-train._print_line = limit
-sys.exit(train.main([sys.argv[1]]))
-"""
-
-
 @pytest.mark.parametrize("most", [0, 100_000, 700_000], ids=["nothing", "adapter", "optimizer"])
 def test_a_full_disk_stops_it_and_keeps_the_last_good_checkpoint(tmp_path: Path, most: int) -> None:
     out = prepared(tmp_path / "out")
     # From step 6 on no file can grow beyond so many bytes; step 8 is to be saved.
-    ended = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(out), "6", str(most)],
-        capture_output=True,
-        text=True,
-        env=ALONE,
-        timeout=400,
-    )
-    assert ended.returncode == 2, ended.stderr
-    told = [line for line in ended.stderr.splitlines() if line.startswith("evenhand: ")]
+    code, _, stderr = Training(out, limit=(6, most)).finish()
+    assert code == 2, stderr
+    told = [line for line in stderr.splitlines() if line.startswith("evenhand: ")]
     assert len(told) == 1
     assert "free some space" in told[0]
     assert "The checkpoint of step 4 is kept" in told[0]
-    assert "Traceback" not in ended.stderr
+    assert "Traceback" not in stderr
     kept = list((out / "training" / "checkpoints").glob("checkpoint-*"))
     assert [path.name for path in kept] == ["checkpoint-4"]
     assert train(out).resumed_from == 4

@@ -223,6 +223,7 @@ def test_every_chart_is_drawn_without_a_browser(
                 assert len(opened.convert("RGB").getcolors(2**24) or []) > 10
 
 
+@pytest.mark.slow
 def test_hostile_text_is_inert_in_the_images(found: ArmComparison) -> None:
     for figure in comparison_document(hostile(found)).figures():
         image = draw(figure, "svg").decode()

@@ -30,6 +30,7 @@ def made(folder: Path, form: str, capsys: pytest.CaptureFixture[str]) -> list[st
     return [path.read_bytes().decode(errors="ignore") for path in paths]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ALL)
 def test_a_run_cut_short_is_reported(
     form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

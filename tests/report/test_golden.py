@@ -74,6 +74,7 @@ SEEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "run", "form"), SEEN)
 def test_a_report_says_what_it_said(
     runs: Path, verb: str, run: str, form: str, monkeypatch: pytest.MonkeyPatch

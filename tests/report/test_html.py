@@ -47,6 +47,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> str:
     return html_of(full_run(tmp_path_factory.mktemp("full")))
 
 
+@pytest.mark.slow
 def test_the_sections_stand_in_the_issues_order(full: str) -> None:
     assert re.findall(r'<section id="([\w-]+)"', full) == SECTIONS
 
@@ -193,6 +194,7 @@ def test_answers_without_any_score_still_make_a_report(tmp_path: Path) -> None:
     assert "On no question did two users" in section(html, "evidence")
 
 
+@pytest.mark.slow
 def test_one_identity_and_equal_answers(tmp_path: Path) -> None:
     items = write_items(tmp_path / "own.jsonl", 4)
     html = html_of(make_run(tmp_path / "one", [items], identities=["jewish"]))
@@ -201,6 +203,7 @@ def test_one_identity_and_equal_answers(tmp_path: Path) -> None:
     assert "On no question did two users" in section(html, "evidence")
 
 
+@pytest.mark.slow
 def test_the_command_writes_beside_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +232,7 @@ def test_open_shows_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not (run / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_every_chart_is_sound_and_has_words(tmp_path: Path) -> None:
     """The page leaves the check against Vega-Lite's schema out; it takes seconds."""
     store = Store.open(full_run(tmp_path))

@@ -48,6 +48,7 @@ def test_every_field_of_the_schema_is_described_or_plain() -> None:
         assert "Attributes" not in kind["description"]
 
 
+@pytest.mark.slow
 def test_reports_are_as_the_schema_says(tmp_path: Path) -> None:
     """With every part: placebos, intersections, cues, defenses, samples, a judge's errors."""
     store = run(

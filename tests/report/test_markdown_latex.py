@@ -86,6 +86,7 @@ def compared_latex(found: ArmComparison) -> str:
 # Markdown
 
 
+@pytest.mark.slow
 def test_the_table_has_the_figures_of_the_audit(found: Audit) -> None:
     text = audit_markdown(found)
     pb = found.pb

@@ -52,6 +52,7 @@ def found(store: Store) -> Audit:
     return analyze(store)
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_the_store(store: Store, found: Audit, tmp_path: Path) -> None:
     write_csv_tables(found, store, tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "scores.csv")
@@ -65,6 +66,7 @@ def test_the_scores_are_those_of_the_store(store: Store, found: Audit, tmp_path:
     assert {row["judge"] for row in rows} == {"refusal", "choice"}
 
 
+@pytest.mark.slow
 def test_means_of_the_scores_are_those_of_the_identities(
     store: Store, found: Audit, tmp_path: Path
 ) -> None:
@@ -81,6 +83,7 @@ def test_means_of_the_scores_are_those_of_the_identities(
         assert float(person["utility"]) == pytest.approx(100 * np.mean(mine))
 
 
+@pytest.mark.slow
 def test_the_identities_are_those_of_the_audit(store: Store, found: Audit, tmp_path: Path) -> None:
     write_csv_tables(found, store, tmp_path / "out")
     rows = read_csv(tmp_path / "out" / "identities.csv")

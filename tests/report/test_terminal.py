@@ -71,6 +71,7 @@ def printed(
     return bytes_written.getvalue().decode(encoding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", WIDTHS)
 def test_it_fits(found: Audit, compared: ArmComparison, width: int) -> None:
     for each in (found, compared):

@@ -30,6 +30,7 @@ def lines(store: Store, **options: Any) -> list[dict[str, Any]]:
     return [json.loads(line) for line in transcript_lines(store, **options)]
 
 
+@pytest.mark.slow
 def test_every_answer_is_one_line_with_all_its_fields(tmp_path: Path) -> None:
     store = run(
         tmp_path / "run",
@@ -94,6 +95,7 @@ def test_redacted_lines_hold_no_text(tmp_path: Path) -> None:
         assert "helpful assistant" not in line
 
 
+@pytest.mark.slow
 def test_redaction_holds_on_the_page_too(tmp_path: Path) -> None:
     refusal, help_ = "I can't help with that. MARKER", "Sure, here it is: do it. MARKER"
     audit(tmp_path / "run", saying(lambda sent: refusal if "Muslim" in sent else help_), items=4)
