@@ -20,8 +20,8 @@ from runs import run_main
 from test_plugins import install
 
 FIELDS = {
-    "benchmark", "item", "subgroup", "axis", "identity", "kind", "cue", "defense", "sample",
-    "outcome", "finish", "score", "unscored", "judge",
+    "benchmark", "item", "subgroup", "axis", "identity", "kind", "realization", "cue", "defense",
+    "sample", "outcome", "finish", "score", "unscored", "judge",
 }  # fmt: skip
 TEXTS = {"messages", "answer", "thought", "why"}
 

@@ -30,6 +30,7 @@ class Item:
             "muslim=A, jewish=B".
         choices: texts of the options A, B, ..., in the order shown; empty where there are none.
         subgroup: harm type, subject or task, for results in detail.
+        slot: which realization of every identity is shown on it; None in a study without any.
     """
 
     benchmark: str
@@ -40,6 +41,7 @@ class Item:
     answer: str = ""
     choices: tuple[str, ...] = ()
     subgroup: str = ""
+    slot: int | None = None
 
     def asks(self, identity: str) -> bool:
         """Whether the item is asked on behalf of this identity; all but `relevance` always are."""

@@ -20,7 +20,7 @@ from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.benchmarks.item import Item
 from evenhand.errors import PairsError, UnknownName
 from evenhand.mitigate.pairs import PairSet, PreferencePair
-from evenhand.mitigate.split import TuningAnswer, TuningPart, messages_of
+from evenhand.mitigate.split import TuningAnswer, TuningPart
 from evenhand.scorers.final import is_loop
 from evenhand.scorers.refusal import RefusalReading, judge
 from evenhand.store.store import StoredCondition
@@ -140,7 +140,7 @@ def as_asked_by(pair: PreferencePair, condition: StoredCondition) -> PreferenceP
 
     Earlier turns of the pair's own stand between the cue and the question.
     """
-    *cue, question = messages_of(condition, pair.question)
+    *cue, question = condition.messages(pair.question)
     messages = (*cue, *pair.messages[:-1], question)
     return replace(pair, messages=messages, identity=condition.identity.id)
 

@@ -6,8 +6,9 @@ nothing that was tuned on can slip into the test part.
 
 Items are split within each benchmark, axis and subgroup, so that both parts ask about the same
 subjects: the test part is new questions, not new subjects. With `unit="subgroup"` whole subgroups
-go to one part, which is harder: no subject of the test part was tuned on. Identities are split
-within their categories, cues within their forms.
+go to one part, which is harder: no subject of the test part was tuned on. Where identities have
+several realizations, such as names, whole slots go to one part, so that the test part shows names
+that were not tuned on. Identities are split within their categories, cues within their forms.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class TuningAnswer:
 
     def messages(self) -> list[Message]:
         """The conversation as it was sent."""
-        return messages_of(self.condition, self.item.prompt)
+        return self.condition.messages(self.item.prompt, self.item.slot)
 
 
 class TuningPart:
@@ -275,14 +276,6 @@ def fingerprint(prompt: str) -> str:
     return blake2b(folded.encode(), digest_size=8).hexdigest()
 
 
-def messages_of(condition: StoredCondition, question: str) -> list[Message]:
-    """The conversation of a stored condition, for a question."""
-    return [
-        {"role": turn["role"], "content": turn["content"].replace("{question}", question)}
-        for turn in condition.example
-    ]
-
-
 def _is_tuning(condition: StoredCondition, split: Split) -> bool:
     return condition.cue in split.cues and _may_tune(condition.identity, split)
 
@@ -295,6 +288,11 @@ def _may_tune(identity: Identity, split: Split) -> bool:
 
 def _tuning_items(items: Sequence[Item], seed: int, unit: Unit) -> list[Item]:
     found: list[Item] = []
+    slots = sorted({item.slot for item in items if item.slot is not None})
+    if slots and unit == "subgroup":
+        raise UsageError("a run with several realizations is split by these, not by subgroup")
+    # Whole slots, so that the names of the test part were not tuned on.
+    tuned = systematic(slots, lambda _: "", str, ITEM_SHARE, seed)
     groups: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in items:
         groups[item.benchmark, item.axis].append(item)
@@ -304,6 +302,9 @@ def _tuning_items(items: Sequence[Item], seed: int, unit: Unit) -> list[Item]:
                 f"{benchmark} has {len(members)} items on {axis}; at least {FEWEST_ITEMS} are "
                 "needed to split them into a tuning and a test part"
             )
+        if slots:
+            found += [item for item in members if item.slot in tuned]
+            continue
         if unit == "item":
             found += systematic(members, lambda i: i.subgroup, lambda i: i.id, ITEM_SHARE, seed)
             continue

@@ -14,11 +14,12 @@ from evenhand.store.store import Store, StoredAnswer
 def transcript_lines(store: Store, judge: str | None = None) -> Iterator[str]:
     """One line of JSON for each answer, item by item, read as it goes.
 
-    Fields: benchmark, item, subgroup, axis, identity, kind (identity, placebo or baseline), cue,
-    defense, sample, messages (as sent), answer (null where the endpoint rejected the question),
-    thought, outcome and finish (how the answer ended), score (0 to 1, or null), unscored (the
-    reason, or null), judge (whose score) and why (what led to it). Where the store leaves texts
-    out, messages, answer, thought and why are not there.
+    Fields: benchmark, item, subgroup, axis, identity, kind (identity, placebo or baseline),
+    realization (such as the name that the identity was shown by, or null), cue, defense, sample,
+    messages (as sent), answer (null where the endpoint rejected the question), thought, outcome
+    and finish (how the answer ended), score (0 to 1, or null), unscored (the reason, or null),
+    judge (whose score) and why (what led to it). Where the store leaves texts out, messages,
+    answer, thought and why are not there.
 
     Args:
         judge: whose scores; None as `select_judge` says.
@@ -51,6 +52,7 @@ def _fields(answer: StoredAnswer, scorer: str) -> dict[str, Any]:
         "axis": item.axis,
         "identity": condition.identity.id,
         "kind": condition.identity.kind,
+        "realization": answer.realization,
         "cue": condition.cue,
         "defense": condition.defense,
         "sample": answer.sample,

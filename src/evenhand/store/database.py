@@ -25,7 +25,7 @@ LOCK_FILE = "run.lock"
 CLEAN_FILE = "run.clean"
 """Size and time of the database when it was last closed: as long as they hold, it is whole."""
 JOURNALS = ("run.journal-0", "run.journal-1")
-VERSION = 3
+VERSION = 4
 
 OWN_FILES = {FILE, LOCK_FILE, CLEAN_FILE, *JOURNALS, f"{FILE}-wal", f"{FILE}-shm"}
 DAMAGED = "the file is damaged and was left as it is; restore it, or take a new folder"
@@ -37,11 +37,13 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE condition (
     id INTEGER PRIMARY KEY, name TEXT UNIQUE NOT NULL, active INTEGER NOT NULL,
     position INTEGER NOT NULL, identity TEXT NOT NULL, text TEXT NOT NULL, category TEXT NOT NULL,
-    kind TEXT NOT NULL, cue TEXT NOT NULL, defense TEXT NOT NULL, example TEXT NOT NULL);
+    kind TEXT NOT NULL, cue TEXT NOT NULL, defense TEXT NOT NULL, example TEXT NOT NULL,
+    gaps TEXT NOT NULL DEFAULT '');
 CREATE TABLE item (
     id INTEGER PRIMARY KEY, benchmark TEXT NOT NULL, name TEXT NOT NULL, active INTEGER NOT NULL,
     position INTEGER NOT NULL, prompt TEXT NOT NULL, axis TEXT NOT NULL, scorer TEXT NOT NULL,
-    answer TEXT NOT NULL, choices TEXT NOT NULL, subgroup TEXT NOT NULL, UNIQUE (benchmark, name));
+    answer TEXT NOT NULL, choices TEXT NOT NULL, subgroup TEXT NOT NULL, slot INTEGER,
+    UNIQUE (benchmark, name));
 CREATE TABLE response (
     id INTEGER PRIMARY KEY, key BLOB UNIQUE NOT NULL, condition INTEGER NOT NULL,
     item INTEGER NOT NULL, sample INTEGER NOT NULL, outcome TEXT NOT NULL DEFAULT 'whole',
@@ -232,7 +234,7 @@ def check(folder: Path) -> int:
         if not _closed_cleanly(folder):
             (health,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    if version not in (2, VERSION):
+    if version not in (2, 3, VERSION):
         raise RunFolderError(f"{folder} was written by another version of evenhand")
     if health != "ok" or not tables >= _TABLES:
         raise StoreError(f"{folder / FILE}: {DAMAGED}")

@@ -1,4 +1,4 @@
-"""Runs that evenhand 0.1 has written, version 2 of the store, become runs of this version."""
+"""Runs of older versions of the store become runs of this one; evenhand 0.1 wrote version 2."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RENAMED = {"defences": "defenses", "defences_file": "defenses_file"}
 
 
 def migrate(folder: Path) -> None:
-    """Bring a store of version 2 to this one, all of it or nothing.
+    """Bring a store of version 2 or 3 to this one, all of it or nothing.
 
     Raises:
         RunFolderError: another process is at work in the folder.
@@ -39,9 +39,13 @@ def migrate(folder: Path) -> None:
         try:
             connection.isolation_level = None
             connection.execute("BEGIN IMMEDIATE")
-            if connection.execute("PRAGMA user_version").fetchone() == (2,):
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 2:
                 _change_tables(connection)
                 _change_facts(connection)
+            if version in (2, 3):
+                connection.execute("ALTER TABLE condition ADD COLUMN gaps TEXT NOT NULL DEFAULT ''")
+                connection.execute("ALTER TABLE item ADD COLUMN slot INTEGER")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
         except sqlite3.Error as error:

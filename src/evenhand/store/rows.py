@@ -17,6 +17,9 @@ from evenhand.scorers.base import Score, Unscored, Verdict
 from evenhand.store.database import Change
 from evenhand.store.record import Blocked
 from evenhand.study.cue import Condition
+from evenhand.study.facts import FactList
+from evenhand.study.identity import Identity
+from evenhand.study.realization import Realization
 
 OWN = 0
 """In the place of a judge's number: the scorer that each item names itself."""
@@ -168,10 +171,35 @@ def item_of(
     answer: str,
     choices: str,
     subgroup: str,
+    slot: int | None,
 ) -> Item:
     """The item of a stored row."""
     options = tuple(orjson.loads(choices))
-    return Item(benchmark, name, prompt, axis, scorer, answer, options, subgroup)
+    return Item(benchmark, name, prompt, axis, scorer, answer, options, subgroup, slot)
+
+
+def gaps_text(identity: Identity, facts: FactList | None) -> str:
+    """What fills the gaps of a condition's example, as stored; empty where nothing does."""
+    if not identity.fields and not identity.realizations and facts is None:
+        return ""
+    shown = [[each.id, dict(each.fields)] for each in identity.realizations]
+    content = {
+        "fields": dict(identity.fields),
+        "realizations": shown,
+        "facts": facts.model_dump() if facts else None,
+    }
+    return orjson.dumps(content).decode()
+
+
+def read_gaps(identity: Identity, stored: str) -> tuple[Identity, FactList | None]:
+    """The identity with its fields and realizations, and the facts of its cue, as stored."""
+    if not stored:
+        return identity, None
+    content = orjson.loads(stored)
+    shown = (Realization(name, tuple(of.items())) for name, of in content["realizations"])
+    facts = content["facts"]
+    whole = replace(identity, fields=tuple(content["fields"].items()), realizations=tuple(shown))
+    return whole, FactList.model_validate(facts) if facts else None
 
 
 def activate_condition(connection: sqlite3.Connection, position: int, c: Condition) -> int:
@@ -180,7 +208,6 @@ def activate_condition(connection: sqlite3.Connection, position: int, c: Conditi
     Raises:
         RunFolderError: it is there with another wording.
     """
-    example = orjson.dumps(replace(c, withheld=frozenset()).messages("{question}")).decode()
     identity = c.identity
     content = (
         identity.id,
@@ -189,17 +216,18 @@ def activate_condition(connection: sqlite3.Connection, position: int, c: Conditi
         identity.kind,
         c.cue.id,
         c.defense.id,
-        example,
+        orjson.dumps(c.template()).decode(),
+        gaps_text(identity, c.cue.facts),
     )
     stored = connection.execute(
-        "SELECT id, identity, text, category, kind, cue, defense, example "
+        "SELECT id, identity, text, category, kind, cue, defense, example, gaps "
         "FROM condition WHERE name = ?",
         (c.id,),
     ).fetchone()
     if stored is None:
         cursor = connection.execute(
             "INSERT INTO condition (name, active, position, identity, text, category, kind, cue, "
-            "defense, example) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "defense, example, gaps) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (c.id, position, *content),
         )
         return int(cursor.lastrowid or 0)
@@ -221,23 +249,24 @@ def activate_item(connection: sqlite3.Connection, position: int, item: Item) -> 
         RunFolderError: it is there with another wording.
     """
     choices = orjson.dumps(item.choices).decode()
-    content = (item.prompt, item.axis, item.scorer, item.answer, choices, item.subgroup)
+    content = (item.prompt, item.axis, item.scorer, item.answer, choices, item.subgroup, item.slot)
     stored = connection.execute(
-        "SELECT id, prompt, axis, scorer, answer, choices, subgroup FROM item "
+        "SELECT id, prompt, axis, scorer, answer, choices, subgroup, slot FROM item "
         "WHERE benchmark = ? AND name = ?",
         (item.benchmark, item.id),
     ).fetchone()
     if stored is None:
         cursor = connection.execute(
             "INSERT INTO item (benchmark, name, active, position, prompt, axis, scorer, answer, "
-            "choices, subgroup) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
+            "choices, subgroup, slot) VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
             (item.benchmark, item.id, position, *content),
         )
         return int(cursor.lastrowid or 0)
     if stored[1:] != content:
         raise RunFolderError(
             f'the run was made with another wording of "{item.id}" in {item.benchmark} '
-            "(other shots, or an edited file); take a new folder with --out"
+            "(other shots, an edited file, or another number of realizations); take a new folder "
+            "with --out"
         )
     connection.execute(
         "UPDATE item SET active = 1, position = ? WHERE id = ?", (position, stored[0])

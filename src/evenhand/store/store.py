@@ -60,13 +60,16 @@ from evenhand.store.rows import (
     apply,
     counts_of,
     item_of,
+    read_gaps,
     response_changes,
     score_row,
     value_with,
 )
-from evenhand.study.cue import Condition, Message
+from evenhand.study.cue import Condition, Message, gap_values
+from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
 from evenhand.study.plan import Request
+from evenhand.study.realization import fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,9 @@ class StoredCondition:
     """A condition of the study last asked for, as the audit needs it.
 
     Attributes:
-        example: the messages as sent, with `{question}` in the place of the question.
+        example: the messages as sent, with gaps such as `{question}` and `{name}` in the place of
+            what differs from one question to the next.
+        facts: what stands in the gap `{facts}`.
     """
 
     id: int
@@ -82,11 +87,14 @@ class StoredCondition:
     cue: str
     defense: str
     example: list[Message]
+    facts: FactList | None = None
 
-    def messages(self, question: str) -> list[Message]:
-        """The conversation, for a question from which the identity was not withheld."""
+    def messages(self, question: str, slot: int | None = None) -> list[Message]:
+        """The conversation, for a question of a slot from which the identity was not withheld."""
+        told = self.identity.kind != "baseline"
+        values = gap_values(self.identity, self.facts, question, slot or 0, told=told)
         return [
-            {"role": turn["role"], "content": turn["content"].replace("{question}", question)}
+            {"role": turn["role"], "content": fill(turn["content"], values)}
             for turn in self.example
         ]
 
@@ -118,6 +126,12 @@ class StoredAnswer:
     finish: str
     served: str
     left_out: bool = False
+
+    @property
+    def realization(self) -> str | None:
+        """Id of the realization that the identity was shown by, such as a name."""
+        shown = self.condition.identity.shown(self.item.slot or 0)
+        return shown.id if shown and self.item.slot is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,20 +319,22 @@ class Store:
         where = "" if inactive else "WHERE active"
         with self.reading() as connection:
             rows = connection.execute(
-                "SELECT id, identity, text, category, kind, cue, defense, example FROM condition "
-                f"{where} ORDER BY position"
+                "SELECT id, identity, text, category, kind, cue, defense, example, gaps "
+                f"FROM condition {where} ORDER BY position"
             ).fetchall()
-        return [
-            StoredCondition(row[0], Identity(*row[1:5]), row[5], row[6], orjson.loads(row[7]))
-            for row in rows
-        ]
+        found = []
+        for row in rows:
+            identity, facts = read_gaps(Identity(*row[1:5]), row[8])
+            example = orjson.loads(row[7])
+            found.append(StoredCondition(row[0], identity, row[5], row[6], example, facts))
+        return found
 
     def items(self, *, inactive: bool = False) -> dict[int, Item]:
         """The active items, or all, by their id in the store, in the order of the plan."""
         where = "" if inactive else "WHERE active"
         with self.reading() as connection:
             rows = connection.execute(
-                "SELECT id, benchmark, name, prompt, axis, scorer, answer, choices, subgroup "
+                "SELECT id, benchmark, name, prompt, axis, scorer, answer, choices, subgroup, slot "
                 f"FROM item {where} ORDER BY position"
             ).fetchall()
         return {row[0]: item_of(*row[1:]) for row in rows}
@@ -594,7 +610,7 @@ class Store:
                 withholding = withholdings.get(condition.defense)
                 if withholding and withholding.withholds(item.prompt):
                     sent_as = baselines[condition.cue, condition.defense]
-                messages = sent_as.messages(item.prompt)
+                messages = sent_as.messages(item.prompt, item.slot)
                 reason = reason if score is None else ""
                 answer = StoredAnswer(condition, item, messages, score, reason, why, *rest)
                 yield self._shown(answer) if leaves_out(self.redaction, item.axis) else answer

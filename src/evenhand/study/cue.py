@@ -13,8 +13,11 @@ from typing import Literal, TypedDict, get_args
 from pydantic import Field, model_validator
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.study.entry import Entry, read_entries
+from evenhand.files import read_text
+from evenhand.study.entry import Entry, read_entries, validate
+from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
+from evenhand.study.realization import RESERVED, fill, gaps_of
 
 Placement = Literal["system", "user", "history"]
 DefensePlace = Literal["after", "before", "user"]
@@ -28,11 +31,12 @@ class Message(TypedDict):
 
 
 class Frame(Entry):
-    """A conversation with gaps: `{is}` for the identity's text, `{question}` for the prompt.
+    """A conversation with gaps: `{question}` for the prompt, `{is}` for the identity's text,
+    `{facts}` for a list of facts, and any other, such as `{name}`, that identities fill.
 
     Attributes:
         system: the system message; empty for none.
-        history: earlier turns, the user's and the assistant's in alternation.
+        history: earlier turns, as many as you like, the user's and the assistant's in alternation.
         user: the user's message.
     """
 
@@ -50,9 +54,19 @@ class Frame(Entry):
             raise ValueError("`history` must end with a turn of the assistant")
         return self
 
-    def mentions_identity(self) -> bool:
-        """Whether the identity has a place in it."""
-        return any("{is}" in text for text in (self.system, *self.history, self.user))
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """System message and turns."""
+        return (self.system, *self.history, self.user)
+
+    @property
+    def gaps(self) -> set[str]:
+        """The gaps that identities fill."""
+        return gaps_of(self.texts) - set(RESERVED)
+
+    def turns(self, values: Mapping[str, str]) -> tuple[str, list[str]]:
+        """System message and turns with the gaps filled that have a value."""
+        return fill(self.system, values), [fill(t, values) for t in (*self.history, self.user)]
 
 
 class Cue(Frame):
@@ -62,21 +76,47 @@ class Cue(Frame):
         id: form and number of the wording: "memory-2".
         form: what kind of telling it is: "stored memory".
         placement: where in the conversation it stands.
+        facts: what stands in the gap `{facts}`; None where there is no such gap.
         baseline: the same conversation with nothing said of the user.
     """
 
     id: str = Field(pattern=r"^[\w.-]+$")
     form: str
     placement: Placement
+    facts: FactList | None = None
     baseline: Frame
 
     @model_validator(mode="after")
     def _check_gaps(self) -> Cue:
-        if not self.mentions_identity():
-            raise ValueError("a cue must hold {is} somewhere")
-        if self.baseline.mentions_identity():
-            raise ValueError("the baseline says nothing of the user: it cannot hold {is}")
+        if not self.gaps and self.facts is None:
+            raise ValueError("a cue must hold {is} somewhere, or {name}, {facts} or another gap")
+        if self.facts is None and "facts" in gaps_of((*self.texts, *self.baseline.texts)):
+            raise ValueError("{facts} needs `facts`, which says what stands there")
+        if self.facts is not None and "facts" not in gaps_of(self.texts):
+            raise ValueError("`facts` needs a gap {facts} somewhere")
+        if {"is", "name"} & self.baseline.gaps:
+            raise ValueError("the baseline says nothing of the user: it cannot hold {is} or {name}")
         return self
+
+    @property
+    def all_gaps(self) -> set[str]:
+        """The gaps that identities fill, those of the facts included."""
+        return self.gaps | (gaps_of([self.facts.fact]) if self.facts else set())
+
+
+def gap_values(
+    identity: Identity, facts: FactList | None, question: str, slot: int, *, told: bool
+) -> dict[str, str]:
+    """What fills the gaps of a cue in the prompt of one question.
+
+    Args:
+        slot: which realization of the identity is shown.
+        told: whether the identity is told; otherwise the facts are the fillers alone.
+    """
+    values = identity.values(slot)
+    if facts is not None:
+        values["facts"] = facts.render(question, values if told else None)
+    return {**values, "question": question}
 
 
 class Defense(Entry):
@@ -122,14 +162,26 @@ class Condition:
         """Unique in a study: "muslim|system-1|none"."""
         return f"{self.identity.id}|{self.cue.id}|{self.defense.id}"
 
-    def messages(self, question: str) -> list[Message]:
-        """The conversation to send, for a question."""
-        is_baseline = self.identity.kind == "baseline"
-        frame = self.cue.baseline if is_baseline or question in self.withheld else self.cue
-        text = self.identity.text
-        system = self._defended(frame.system.replace("{is}", text))
-        turns = [turn.replace("{is}", text) for turn in frame.history]
-        turns.append(frame.user.replace("{is}", text).replace("{question}", question))
+    @property
+    def tells(self) -> bool:
+        """Whether the identity is told at all."""
+        return self.identity.kind != "baseline"
+
+    def messages(self, question: str, slot: int = 0) -> list[Message]:
+        """The conversation to send, for a question of a slot."""
+        told = self.tells and question not in self.withheld
+        values = gap_values(self.identity, self.cue.facts, question, slot, told=told)
+        return self._conversation(self.cue if told else self.cue.baseline, values)
+
+    def template(self) -> list[Message]:
+        """The conversation with the gaps left in it that are filled for each question anew."""
+        return self._conversation(
+            self.cue if self.tells else self.cue.baseline, self.identity.fixed()
+        )
+
+    def _conversation(self, frame: Frame, values: Mapping[str, str]) -> list[Message]:
+        system, turns = frame.turns(values)
+        system = self._defended(system)
         if self.defense.text and self.defense.place == "user":
             turns[-1] = f"{self.defense.text}\n\n{turns[-1]}"
         if system and not self.system_role:
@@ -163,12 +215,33 @@ def with_neutral_baseline(cue: Cue) -> Cue:
 def read_cues(path: Path) -> list[Cue]:
     """Cues of a YAML or TOML file with a list `cues`, in the form of the shipped `cues.yaml`.
 
+    A text file (.txt, .md) is one cue: a system prompt of one's own with marked places, such as
+    `{is}` or `{name}`. Its baseline is the same prompt without the lines that hold one.
+
     Raises:
         StudyError: the file is malformed, an entry is invalid, or an id occurs twice.
     """
+    if path.suffix.lower() in (".txt", ".md"):
+        return [_own_prompt(path)]
     cues = [entry for entry in read_entries(path, {"cues": Cue})["cues"] if isinstance(entry, Cue)]
     _check_distinct([cue.id for cue in cues], "cue", path)
     return cues
+
+
+def _own_prompt(path: Path) -> Cue:
+    prompt = read_text(path, StudyError)
+    if not gaps_of([prompt]) - set(RESERVED):
+        raise StudyError(f"{path}: mark the place of the user with {{is}}, {{name}} or another gap")
+    bare = "\n".join(line for line in prompt.split("\n") if not gaps_of([line]))
+    entry = {
+        "id": "".join(c if c.isalnum() or c in "._-" else "-" for c in path.stem),
+        "form": "own prompt",
+        "placement": "system",
+        "system": prompt,
+        "user": "{question}",
+        "baseline": {"system": bare, "user": "{question}"},
+    }
+    return validate(Cue, entry, str(path))
 
 
 def read_defenses(path: Path) -> list[Defense]:
@@ -204,19 +277,33 @@ def shipped_defenses() -> tuple[Defense, ...]:
     return tuple(read_defenses(Path(__file__).parents[1] / "data" / "defenses.yaml"))
 
 
+@cache
+def profile_cues() -> tuple[Cue, ...]:
+    """Further cues: names, profiles, memories among other facts, and opening turns.
+
+    "all" does not name them, since most need more than the text of an identity.
+    """
+    return tuple(read_cues(Path(__file__).parents[1] / "data" / "profiles.yaml"))
+
+
 def select_cues(names: Iterable[str], own: Sequence[Cue] = ()) -> list[Cue]:
     """Cues by id, by form ("memory" is memory-1), by pattern ("memory-*"), or "all".
+
+    "all" is every wording that states the identity, and one's own; not those of `profile_cues`.
 
     Raises:
         UnknownName: a name fits nothing.
     """
-    pool = {cue.id: cue for cue in (*shipped_cues(), *own)}
+    stated = {cue.id: cue for cue in (*shipped_cues(), *own)}
+    pool = {cue.id: cue for cue in profile_cues()} | stated
     chosen: dict[str, Cue] = {}
     for name in names:
-        pattern = "*" if name == "all" else name if name in pool else f"{name}-1"
-        if "*" in name:
-            pattern = name
-        found = [cue for cue in pool.values() if fnmatchcase(cue.id, pattern)]
+        if name == "all":
+            chosen.update(stated)
+            continue
+        pattern = name if name in pool or "*" in name else f"{name}-1"
+        found = [cue for cue in stated.values() if fnmatchcase(cue.id, pattern)]
+        found = found or [cue for cue in pool.values() if fnmatchcase(cue.id, pattern)]
         if not found:
             forms = [cue_id.removesuffix("-1") for cue_id in pool if cue_id.endswith("-1")]
             raise UnknownName("cue", name, [*forms, *pool, "all"])

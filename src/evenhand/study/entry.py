@@ -31,6 +31,7 @@ _IN_PLAIN_WORDS = {
     "literal_error": "must be {expected}",
     "missing": "is missing",
     "tuple_type": "must be a list",
+    "dict_type": "must be names with values",
     "model_type": "must be names with values",
     "string_pattern_mismatch": "may hold letters, digits, . - and _ only",
     "string_too_short": "is empty",

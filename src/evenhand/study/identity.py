@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.study.entry import Entry, read_entries
+from evenhand.files import CsvColumns, read_records
+from evenhand.study.entry import Entry, read_entries, validate
+from evenhand.study.realization import (
+    Fields,
+    Realization,
+    gaps_of,
+    read_fields,
+    read_realizations,
+)
 from evenhand.text import us_spelling
 
 IdentityKind = Literal["baseline", "identity", "placebo"]
@@ -26,30 +35,80 @@ class Identity:
         text: completes "I am ...": "a Muslim person", "straight"; empty for the baseline.
         category: "religion"; "religion x age" for an intersection.
         kind: only the kind `identity` counts towards PB.
+        fields: what fills further gaps of a cue, the same on every item: ("city", "Boston").
+        realizations: names, biographies or phrasings, one of which is shown on each item.
     """
 
     id: str
     text: str
     category: str
     kind: IdentityKind = "identity"
+    fields: Fields = ()
+    realizations: tuple[Realization, ...] = ()
+
+    @property
+    def varying(self) -> set[str]:
+        """The gaps that its realizations fill."""
+        return {name for name, _ in self.realizations[0].fields} if self.realizations else set()
+
+    def fixed(self) -> dict[str, str]:
+        """What fills the gaps of a cue on every item."""
+        values = {"is": self.text} if self.text else {}
+        return {n: v for n, v in {**values, **dict(self.fields)}.items() if n not in self.varying}
+
+    def shown(self, slot: int) -> Realization | None:
+        """The realization on the items of a slot; None where the identity has none."""
+        return self.realizations[slot % len(self.realizations)] if self.realizations else None
+
+    def values(self, slot: int) -> dict[str, str]:
+        """What fills the gaps of a cue on the items of a slot."""
+        shown = self.shown(slot)
+        return {**self.fixed(), **(dict(shown.fields) if shown else {})}
 
 
 BASELINE = Identity(id="baseline", text="", category="baseline", kind="baseline")
 """The no-identity baseline: an unidentified user."""
 
-_RESERVED = (BASELINE.id, "all", "placebos")
+IMPLIED = ("names", "English", "topic")
+"""Categories of the identities with realizations that come with evenhand; "all" leaves them out."""
+_RESERVED = (BASELINE.id, "all", "placebos", *IMPLIED)
+
+
+def _as_text(given: Any) -> Any:
+    """Numbers as YAML reads them, for fields such as an age."""
+    if isinstance(given, Mapping):
+        return {k: str(v) if type(v) in (int, float) else v for k, v in given.items()}
+    return given
+
+
+_FieldsGiven = Annotated[dict[str, str], BeforeValidator(_as_text)]
 
 
 class _PlaceboEntry(Entry):
     id: str = Field(pattern=r"^[\w.+-]+$")
     text: str = Field(min_length=1)
+    fields_: _FieldsGiven = Field(default={}, alias="fields")
+    names: tuple[str, ...] = ()
+    realizations: tuple[_FieldsGiven, ...] = ()
 
     @field_validator("text")
     @classmethod
     def _check_text(cls, text: str) -> str:
-        if "{is}" in text or "{question}" in text:
+        if gaps_of([text]):
             raise ValueError('it completes "I am ..." and has no gaps of its own')
         return text
+
+    def identity(self, category: str, kind: IdentityKind, where: str) -> Identity:
+        """The identity that the entry describes."""
+        given = [*({"name": name} for name in self.names), *self.realizations]
+        return Identity(
+            id=self.id,
+            text=self.text,
+            category=category,
+            kind=kind,
+            fields=read_fields(self.fields_, f'{where}: identity "{self.id}"'),
+            realizations=read_realizations(given, self.id, where),
+        )
 
 
 class _IdentityEntry(_PlaceboEntry):
@@ -59,23 +118,73 @@ class _IdentityEntry(_PlaceboEntry):
 def read_identities(path: Path) -> list[Identity]:
     """Identities and placebos of a YAML or TOML file with the lists `identities`, `placebos`.
 
+    A CSV file has a row for each realization: columns `identity` and `text`, perhaps `category`
+    and `kind`, and a column for every gap that the realizations fill, such as `name`.
+
     Raises:
-        StudyError: the file is malformed, an entry is invalid, or an id or text occurs twice.
+        StudyError: the file is malformed, an entry is invalid, or an id, text or name occurs twice.
     """
-    lists = read_entries(path, {"identities": _IdentityEntry, "placebos": _PlaceboEntry})
-    found = [Identity(**entry.model_dump()) for entry in lists["identities"]]
-    found += [
-        Identity(**entry.model_dump(), category="placebo", kind="placebo")
-        for entry in lists["placebos"]
-    ]
+    if path.suffix.lower() in (".csv", ".tsv"):
+        found = _from_table(path)
+    else:
+        lists = read_entries(path, {"identities": _IdentityEntry, "placebos": _PlaceboEntry})
+        found = [
+            entry.identity(entry.category, "identity", str(path))
+            for entry in lists["identities"]
+            if isinstance(entry, _IdentityEntry)
+        ]
+        found += [
+            entry.identity("placebo", "placebo", str(path))
+            for entry in lists["placebos"]
+            if isinstance(entry, _PlaceboEntry)
+        ]
     check_distinct(found, str(path))
     return found
 
 
+_OF_IDENTITY = ("identity", "text", "category", "kind")
+
+
+def _from_table(path: Path) -> list[Identity]:
+    """Identities of a CSV file with a row for each realization."""
+    columns = CsvColumns(required=("identity", "text"), whole_rows=True)
+    rows: dict[str, list[dict[str, str]]] = {}
+    for line, row in read_records(path, StudyError, columns):
+        values = {name: value.strip() for name, value in row.items()}
+        if not values["identity"] or not values["text"]:
+            raise StudyError(f"{path}:{line}: identity or text is empty")
+        rows.setdefault(values["identity"], []).append(values)
+    if not rows:
+        raise StudyError(f"{path}: there are no identities")
+    return [_of_rows(name, group, path) for name, group in rows.items()]
+
+
+def _of_rows(name: str, rows: Sequence[Mapping[str, str]], path: Path) -> Identity:
+    first = rows[0]
+    kind = first.get("kind") or "identity"
+    if kind not in ("identity", "placebo"):
+        raise StudyError(f'{path}: identity "{name}": kind must be identity or placebo')
+    free = [column for column in first if column not in _OF_IDENTITY]
+    entry: dict[str, Any] = {"id": name, "text": first["text"]}
+    if len(rows) == 1 and not any(first[column] for column in free):
+        free = []
+    given = [{column: row[column] for column in free if row[column]} for row in rows]
+    if len({row["text"] for row in rows}) > 1:  # phrasings
+        given = [{"is": row["text"], **each} for row, each in zip(rows, given, strict=True)]
+    if any(given):
+        entry["realizations"] = given
+    elif len(rows) > 1:
+        raise StudyError(f'{path}: duplicate identity "{name}"')
+    category = first.get("category") or ("placebo" if kind == "placebo" else "own")
+    made = validate(_PlaceboEntry, entry, f'{path}: identity "{name}"')
+    return made.identity(category, "placebo" if kind == "placebo" else "identity", str(path))
+
+
 def check_distinct(identities: Iterable[Identity], where: str) -> None:
-    """Raise `StudyError` if two identities share an id or a text, or one has a reserved id."""
+    """Raise `StudyError` if two share an id, a text or a name, or one has a reserved id."""
     ids: set[str] = set()
     texts: set[str] = set()
+    owners: dict[str, str] = {}
     for identity in identities:
         if identity.id in _RESERVED:
             raise StudyError(f'{where}: "{identity.id}" is a reserved id; choose another')
@@ -85,12 +194,51 @@ def check_distinct(identities: Iterable[Identity], where: str) -> None:
             raise StudyError(f'{where}: two identities have the text "{identity.text}"')
         ids.add(identity.id)
         texts.add(identity.text)
+        for realization in identity.realizations:
+            name = realization.id.casefold()
+            if owners.setdefault(name, identity.id) != identity.id:
+                raise StudyError(
+                    f'{where}: "{realization.id}" stands in two identities, "{owners[name]}" and '
+                    f'"{identity.id}"; it can speak for neither'
+                )
 
 
 @cache
 def shipped_identities() -> tuple[Identity, ...]:
     """The 31 identities of the paper (Vijjini et al. 2025) in 7 categories, and the placebos."""
     return tuple(read_identities(Path(__file__).parents[1] / "data" / "identities.yaml"))
+
+
+@cache
+def implied_identities() -> tuple[Identity, ...]:
+    """Groups with first names of the US Census 2020, and users known by an opening message."""
+    data = Path(__file__).parents[1] / "data"
+    found = (*read_identities(data / "names.csv"), *read_identities(data / "openings.csv"))
+    check_distinct(found, str(data))
+    return found
+
+
+def halves(identity: Identity, seed: int) -> list[Identity]:
+    """Placebos of an identity with realizations: two random halves of these.
+
+    Both are the same group, so that what tells them apart is nothing but which names they got.
+    """
+    drawn = list(identity.realizations)
+    random.Random(f"halves/{seed}/{identity.id}").shuffle(drawn)
+    size = len(drawn) // 2
+    if size < 2:
+        return []
+    return [
+        replace(
+            identity,
+            id=f"{identity.id}.half{n + 1}",
+            text=f"{identity.text} (half {n + 1} of the names)",
+            category="placebo",
+            kind="placebo",
+            realizations=tuple(drawn[n * size : (n + 1) * size]),
+        )
+        for n in range(2)
+    ]
 
 
 def in_place_of_ours(identities: Iterable[Identity]) -> list[str]:
@@ -112,10 +260,19 @@ def intersect(first: Identity, second: Identity) -> Identity:
     """
     if _is_adjective(first) and not _is_adjective(second):
         first, second = second, first
+    shared = {name for name, _ in first.fields} | first.varying
+    shared &= {name for name, _ in second.fields} | second.varying
+    if shared or "is" in first.varying | second.varying or (first.varying and second.varying):
+        raise StudyError(
+            f'"{first.id}" and "{second.id}" cannot be crossed: both fill the same gaps, or both '
+            "have realizations"
+        )
     return Identity(
         id=f"{first.id}+{second.id}",
         text=f"{first.text} and {second.text}",
         category=f"{first.category} x {second.category}",
+        fields=first.fields + second.fields,
+        realizations=first.realizations or second.realizations,
     )
 
 
@@ -131,8 +288,8 @@ def categories(identities: Iterable[Identity]) -> list[str]:
 def select(names: Iterable[str], pool: Sequence[Identity]) -> list[Identity]:
     """Identities by id, by category, by "A*B" (intersection of categories or ids), or "all".
 
-    "all" means every identity that is not a placebo; "placebos" every placebo; "baseline" is
-    understood and adds nothing, because it is always asked.
+    "all" means every identity that is not a placebo and not of a category of `IMPLIED`; "placebos"
+    every placebo; "baseline" is understood and adds nothing, because it is always asked.
 
     Raises:
         UnknownName: a name fits nothing.
@@ -151,7 +308,7 @@ def _select_one(name: str, pool: Sequence[Identity]) -> list[Identity]:
     if name == BASELINE.id:
         return []
     if name == "all":
-        return people
+        return [i for i in people if i.category not in IMPLIED]
     if name == "placebos":
         return [i for i in pool if i.kind == "placebo"]
     found = [i for i in pool if i.id == name] or [i for i in people if i.category == name]

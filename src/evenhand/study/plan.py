@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -16,6 +16,7 @@ from evenhand.benchmarks.item import Item
 from evenhand.errors import StudyError
 from evenhand.study.cue import (
     Condition,
+    Cue,
     Message,
     read_cues,
     read_defenses,
@@ -26,10 +27,13 @@ from evenhand.study.cue import (
 from evenhand.study.identity import (
     BASELINE,
     Identity,
+    halves,
+    implied_identities,
     read_identities,
     select,
     shipped_identities,
 )
+from evenhand.study.realization import ENOUGH_SLOTS
 from evenhand.study.study import Study
 
 
@@ -65,6 +69,11 @@ class Plan:
     items: tuple[Item, ...]
 
     @property
+    def slots(self) -> int:
+        """Number of slots: blocks of items with realizations of their own; 0 without any."""
+        return len({item.slot for item in self.items if item.slot is not None})
+
+    @property
     def cells(self) -> int:
         """Number of answers wanted."""
         special = [item for item in self.items if item.axis == "relevance"]
@@ -97,7 +106,7 @@ class Plan:
     def request(self, condition: int, item: int, sample: int = 0) -> Request:
         """One cell."""
         where, what = self.conditions[condition], self.items[item]
-        messages = where.messages(what.prompt)
+        messages = where.messages(what.prompt, what.slot or 0)
         content = orjson.dumps((where.id, what.benchmark, what.id, sample, messages))
         key = blake2b(self._model_and_decoding + content, digest_size=16).digest()
         return Request(key, condition, item, sample, messages)
@@ -133,40 +142,139 @@ def make_plan(study: Study, *, offline: bool = False, default_suite: str = "pape
         UsageError: a name is unknown, or a file of the user's is invalid.
         DataError: a benchmark's file cannot be had.
     """
-    return Plan(
-        study=study,
-        conditions=tuple(_conditions(study)),
-        items=tuple(_items(study, offline, default_suite)),
-    )
+    cues = _cues(study)
+    chosen = _identities(study, cues)
+    people = [_baseline(chosen, cues), *chosen]
+    conditions = tuple(_conditions(study, cues, people))
+    items = _items(study, offline, default_suite)
+    return Plan(study, conditions, tuple(_with_slots(items, conditions)))
 
 
-def _conditions(study: Study) -> Iterator[Condition]:
-    own_cues = read_cues(study.cues_file) if study.cues_file else []
+def _cues(study: Study) -> list[Cue]:
+    own = read_cues(study.cues_file) if study.cues_file else []
+    cues = select_cues(study.cues, own) if study.cues else own or select_cues(["system"])
+    return [with_neutral_baseline(cue) for cue in cues] if study.baseline == "neutral" else cues
+
+
+def _conditions(study: Study, cues: list[Cue], people: list[Identity]) -> Iterator[Condition]:
     own_defenses = read_defenses(study.defenses_file) if study.defenses_file else []
-    people = (BASELINE, *_identities(study))
-    cues = select_cues(study.cues, own_cues) if study.cues else own_cues or select_cues(["system"])
-    if study.baseline == "neutral":
-        cues = [with_neutral_baseline(cue) for cue in cues]
     defenses = select_defenses(study.defenses or ["none"], own_defenses)
     if not study.defenses:
         defenses += own_defenses
     for cue in cues:
         for defense in defenses:
             for identity in people:
-                yield Condition(identity, cue, defense)
+                if identity.kind != "placebo" or _is_told_by(identity, cue):
+                    yield Condition(identity, cue, defense)
 
 
-def _identities(study: Study) -> list[Identity]:
+def _is_told_by(placebo: Identity, cue: Cue) -> bool:
+    """Whether a placebo has its place in a cue: a half of the names where names are shown."""
+    fills = cue.all_gaps <= placebo.values(0).keys()
+    return fills and (not placebo.realizations or bool(placebo.varying & cue.all_gaps))
+
+
+def _identities(study: Study, cues: list[Cue]) -> list[Identity]:
     own = read_identities(study.identities_file) if study.identities_file else []
     ids, texts = {identity.id for identity in own}, {identity.text for identity in own}
-    others = [i for i in shipped_identities() if i.id not in ids and i.text not in texts]
+    shipped = (*shipped_identities(), *implied_identities())
+    others = [i for i in shipped if i.id not in ids and i.text not in texts]
     pool = [*others, *own]  # one's own stands in the place of ours
     chosen = select(study.identities, pool) if study.identities else own or select(["all"], pool)
+    people = [identity for identity in chosen if identity.kind == "identity"]
+    if not people:
+        raise StudyError("choose at least one identity; for a bias, two or more")
+    for cue in cues:
+        for identity in people:
+            _check_told(identity, cue)
     if study.placebos:
         chosen += [placebo for placebo in select(["placebos"], pool) if placebo not in chosen]
-    if not any(identity.kind == "identity" for identity in chosen):
-        raise StudyError("choose at least one identity; for a bias, two or more")
+        shown = [i for i in people if any(i.varying & cue.all_gaps for cue in cues)]
+        chosen += halves(shown[0], study.seed) if shown else []
     return chosen
+
+
+def _baseline(people: Sequence[Identity], cues: Sequence[Cue]) -> Identity:
+    """The unidentified user, with those fields that all identities share."""
+    gaps = set().union(*(cue.baseline.gaps for cue in cues))
+    first, *others = (who.fixed() for who in people)
+    shared = {g: first[g] for g in gaps & first.keys() if all(w.get(g) == first[g] for w in others)}
+    for cue in cues:
+        for gap in sorted(cue.baseline.gaps - shared.keys()):
+            raise StudyError(
+                f'cue "{cue.id}": its baseline has the gap {{{gap}}}, which not all identities '
+                "fill with the same"
+            )
+    return replace(BASELINE, fields=tuple(shared.items())) if shared else BASELINE
+
+
+_NOT_CARRIED = {
+    "religion": "religion",
+    "politics": "political affiliation",
+    "sexuality": "sexuality",
+    "disability": "disability",
+}
+
+
+def _check_told(identity: Identity, cue: Cue) -> None:
+    """Raise `StudyError` where an identity has nothing for a gap of a cue."""
+    missing = sorted(cue.all_gaps - identity.values(0).keys())
+    if not missing:
+        return
+    why = "give it by --identities-file"
+    if "name" in missing:
+        why = "take --identity names, or give names by --identities-file"
+        if identity.id == "native_american":
+            why = (
+                "no first name of the US Census 2020 has 80% Native American bearers, so names "
+                "cannot carry it; state it, or give names by --identities-file"
+            )
+        elif identity.category in _NOT_CARRIED:
+            why = (
+                f"first names do not carry {_NOT_CARRIED[identity.category]}; state it, or give "
+                "names by --identities-file"
+            )
+    raise StudyError(
+        f'cue "{cue.id}" has the gap {{{missing[0]}}}, and identity "{identity.id}" has nothing '
+        f"for it: {why}"
+    )
+
+
+def _with_slots(items: Sequence[Item], conditions: Sequence[Condition]) -> Iterator[Item]:
+    """The items with the slot of each: every benchmark's are dealt out in their random order."""
+    slots = min(
+        (len(c.identity.realizations) for c in conditions if c.identity.varying & c.cue.all_gaps),
+        default=0,
+    )
+    dealt: Counter[tuple[str, str]] = Counter()
+    for item in items:
+        place = (item.axis, item.benchmark)
+        yield replace(item, slot=dealt[place] % slots) if slots else item
+        dealt[place] += 1
+
+
+def _differ(people: Iterable[Identity], gap: str, slots: int) -> bool:
+    values = {tuple(who.values(n).get(gap) for n in range(slots or 1)) for who in people}
+    return len(values) > 1
+
+
+def plan_notes(plan: Plan) -> list[str]:
+    """What to know of a plan's identities before anything is paid."""
+    notes = []
+    if 0 < plan.slots < ENOUGH_SLOTS:
+        notes.append(
+            f"{plan.slots} realizations of each identity are few; with {ENOUGH_SLOTS} or more the "
+            "intervals hold"
+        )
+    people = {c.identity.id: c.identity for c in plan.conditions if c.identity.kind == "identity"}
+    for cue in dict.fromkeys(c.cue for c in plan.conditions):
+        differ = [gap for gap in sorted(cue.all_gaps) if _differ(people.values(), gap, plan.slots)]
+        if len(differ) > 1:
+            notes.append(
+                f"cue {cue.id}: identities differ in {' and '.join(differ)}, so that a difference "
+                "may come of either; give all of them the same in all but one"
+            )
+    return notes
 
 
 def _items(study: Study, offline: bool, default_suite: str) -> list[Item]:
