@@ -89,7 +89,8 @@ def html_of(folder: Path) -> str:
     store = Store.open(folder)
     try:
         score_run(store)
-        return str(HTML.write(ReportInput(analyze(store), store)))
+        beside = folder / "report-answers"
+        return str(HTML.write(ReportInput(analyze(store), store, beside=beside)))
     finally:
         store.close()
 

@@ -13,7 +13,8 @@ from evenhand.analysis.evidence import read_details
 from evenhand.engines.mock import MockEngine
 from evenhand.report.document import minus
 from evenhand.report.findings import audit_document
-from evenhand.report.html import differing, script_json, visible
+from evenhand.report.html import differing
+from evenhand.report.texts import script_json, visible
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
 from report.examples import (
@@ -30,7 +31,7 @@ from report.examples import (
 from runs import run_main
 
 SECTIONS = [
-    "headline", "trade-off", "identities", "where", "cues", "evidence", "method",
+    "headline", "trade-off", "identities", "where", "cues", "evidence", "answers", "method",
 ]  # fmt: skip
 
 
@@ -119,7 +120,9 @@ def test_hostile_text_is_only_text(tmp_path: Path) -> None:
     for unseen in "\x00\x1b\u202e\u2066\u2028":
         assert unseen not in html, hex(ord(unseen))
     assert "⟨U+202E⟩" in html
-    assert "a" * 2000 not in html
+    assert "a" * 20_001 not in html
+    data = r'<script type="application/json" data-part.*?</script>'
+    assert "a" * 2000 not in re.sub(data, "", html, flags=re.DOTALL)
     assert "characters not shown]" in html
     assert "{{ 7 * 7 }}" in html
 

@@ -175,8 +175,10 @@ def _write(
             )
         tell_paths(format.write(report, out or folder))
     else:
-        file = run / format.file if format.file else None
-        deliver(format.write(report), out or file, show=show, private=out is None)
+        file = out or (run / format.file if format.file else None)
+        beside = file.with_name(f"{file.stem}-answers") if file else None
+        content = format.write(replace(report, beside=beside))
+        deliver(content, file, show=show, private=out is None)
 
 
 def tell_paths(paths: Sequence[Path]) -> None:

@@ -33,10 +33,12 @@ class ReportInput:
     Attributes:
         audit: the results.
         store: the run that they are of; its `redaction` says whose texts are left out.
+        beside: folder for what is too large to stand inside a page; None leaves it inside.
     """
 
     audit: Audit
     store: Store
+    beside: Path | None = None
 
 
 @dataclass(frozen=True)

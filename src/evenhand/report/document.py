@@ -10,7 +10,7 @@ own medium. Figures have ASCII signs; a renderer may typeset them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -278,6 +278,23 @@ class Answers(PageBlock):
 
 
 @dataclass(frozen=True)
+class AnswerBrowser(PageBlock):
+    """All answers, to be searched and filtered; `browser.py` says what the parts are.
+
+    Attributes:
+        inside: parts that stand inside the page, as JSON, by name.
+        folder: where the parts are, beside the page; empty where they are inside it.
+        questions: how many questions the parts have.
+        left_out: questions that they have not.
+    """
+
+    inside: Mapping[str, str]
+    folder: str
+    questions: int
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
 class Section:
     """A section.
 
@@ -319,6 +336,11 @@ class Document:
         """All figures in their order."""
         for section in self.sections:
             yield from _figures(section.blocks)
+
+    def browsers(self) -> Iterator[AnswerBrowser]:
+        """The browsers of answers, which stand in no other block."""
+        for section in self.sections:
+            yield from (block for block in section.blocks if isinstance(block, AnswerBrowser))
 
 
 def _figures(blocks: Sequence[Block]) -> Iterator[Figure]:

@@ -17,7 +17,12 @@ from evenhand.axes import AXES, PB_AXES
 from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
 from evenhand.report.map_text import trade_off_text
-from evenhand.report.method import details_section, evidence_section, method_section
+from evenhand.report.method import (
+    answers_section,
+    details_section,
+    evidence_section,
+    method_section,
+)
 from evenhand.report.where import cues_section, where_section
 from evenhand.stats import Regions
 from evenhand.text import one_line
@@ -25,12 +30,17 @@ from evenhand.text import one_line
 _MOST_SHOWN = 8
 
 
-def audit_document(audit: Audit, details: AuditDetails | None = None) -> doc.Document:
+def audit_document(
+    audit: Audit,
+    details: AuditDetails | None = None,
+    answers: doc.AnswerBrowser | None = None,
+) -> doc.Document:
     """The whole report.
 
     Args:
         details: what the page shows beyond the audit's figures; None leaves the sections out that
             are made of nothing else.
+        answers: all of them; None where they cannot be browsed.
     """
     head, model = audit.head, one_line(audit.model, 200)
     sections = [
@@ -41,6 +51,7 @@ def audit_document(audit: Audit, details: AuditDetails | None = None) -> doc.Doc
         *([labels_section(audit.labeled)] if audit.labeled else []),
         cues_section(audit),
         *([evidence_section(details)] if details else []),
+        *([answers_section(answers, audit)] if answers else []),
         method_section(audit, details) if details else details_section(audit),
     ]
     sizes = ", ".join(f"{one_line(name)} {n:,}" for name, n in audit.benchmarks.items())

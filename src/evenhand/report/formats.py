@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from evenhand.report import FileFormat, FolderFormat, ReportInput
-from evenhand.report.document import Document
+from evenhand.report.document import AnswerBrowser, Document
 from evenhand.report.findings import audit_document
 
 
@@ -30,11 +30,18 @@ def render(document: Document, format: Literal["html", "markdown", "latex"]) -> 
     return to_latex(document)
 
 
-def _page(report: ReportInput) -> Document:
+def _page(report: ReportInput, answers: AnswerBrowser | None = None) -> Document:
     from evenhand.analysis.evidence import read_details
 
     details = read_details(report.store, report.audit)
-    return audit_document(report.audit, details)
+    return audit_document(report.audit, details, answers)
+
+
+def _html(report: ReportInput) -> str:
+    from evenhand.report.browser import browse
+
+    answers = browse(report.store, report.audit.judge, report.beside)
+    return render(_page(report, answers), "html")
 
 
 def _json(report: ReportInput) -> str:
@@ -67,7 +74,7 @@ def _images(kind: Literal["png", "svg"], report: ReportInput, folder: Path) -> l
     return write_images(_page(report), folder, kind)
 
 
-HTML = FileFormat(lambda report: render(_page(report), "html"), "report.html")
+HTML = FileFormat(_html, "report.html")
 JSON = FileFormat(_json)
 JSONL = FileFormat(_jsonl)
 MARKDOWN = FileFormat(lambda report: render(audit_document(report.audit), "markdown"))

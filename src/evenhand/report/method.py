@@ -67,6 +67,23 @@ def evidence_section(details: AuditDetails) -> doc.Section:
     return doc.Section("evidence", title, sentences, [doc.Answers(pairs, users)], depth=doc.PAGE)
 
 
+def answers_section(answers: doc.AnswerBrowser, audit: Audit) -> doc.Section:
+    """The browser of all answers."""
+    if answers.left_out:
+        extent = (
+            f"The answers to {answers.questions:,} questions, drawn at random, can be browsed "
+            f"here; {answers.left_out:,} more are too many for a page. "
+            "`evenhand report --format jsonl` prints all answers."
+        )
+    else:
+        extent = f"All {audit.done:,} answers can be browsed here."
+    how = (
+        "A search finds words by their beginnings, in questions, answers and thoughts. The address "
+        "of this page holds what is chosen, so it can be sent to others."
+    )
+    return doc.Section("answers", "All answers", [extent, how], [answers], depth=doc.PAGE)
+
+
 def _pair(pair: AnswerPair, texts: dict[str, str]) -> doc.ComparedAnswers:
     parts = [pair.item.benchmark, pair.item.subgroup, f"question {pair.item.id}"]
     if pair.sample:

@@ -45,6 +45,7 @@ from evenhand.store.database import (
 from evenhand.store.migration import migrate
 from evenhand.store.record import Blocked, RunRecord, Withholding
 from evenhand.store.redaction import (
+    LEFT_OUT,
     Redaction,
     leaves_out,
     shown_check,
@@ -132,6 +133,41 @@ class StoredAnswer:
         """Id of the realization that the identity was shown by, such as a name."""
         shown = self.condition.identity.shown(self.item.slot or 0)
         return shown.id if shown and self.item.slot is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class GivenScore:
+    """A judge's score of an answer: its value, or None with the reason; and what led to it."""
+
+    value: float | None
+    reason: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemAnswer:
+    """An answer to a question, with the scores of all judges.
+
+    Attributes:
+        condition: id of the condition in the store.
+        text: None where there is no answer: the outcome and the error say why.
+        scores: by the judges' numbers in the store.
+    """
+
+    scores: dict[int, GivenScore]
+    condition: int
+    sample: int
+    text: str | None
+    thought: str
+    outcome: Outcome
+    finish: str
+    error: str
+
+    def redacted(self) -> ItemAnswer:
+        """Without its texts, and without what a judge or the endpoint said of them."""
+        scores = {judge: replace(score, why="") for judge, score in self.scores.items()}
+        text = None if self.text is None else LEFT_OUT
+        return replace(self, scores=scores, text=text, thought="", error="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -625,6 +661,41 @@ class Store:
             thought="",
             left_out=True,
         )
+
+    def text_length(self) -> int:
+        """Characters of all answers and thoughts of the study last asked for."""
+        with self.reading() as connection:
+            (length,) = connection.execute(
+                f"SELECT sum(length(coalesce(text, '')) + length(thought)) FROM response {ACTIVE}"
+            ).fetchone()
+        return length or 0
+
+    def item_answers(self, item: int, axis: str) -> list[ItemAnswer]:
+        """The answers to an item, by condition in the order of the plan, then by sample.
+
+        Args:
+            item: its id in the store.
+            axis: the item's: texts are left out as `redaction` says.
+        """
+        value = value_with(self.blocked)
+        with self.reading() as connection:
+            rows = connection.execute(
+                "SELECT id, condition, sample, text, thought, outcome, finish, error FROM response "
+                f"{ACTIVE} AND item = ? "
+                "ORDER BY (SELECT position FROM condition WHERE id = condition), sample",
+                (item,),
+            ).fetchall()
+            scored = connection.execute(
+                f"SELECT response, judge, {value}, reason, why FROM score "
+                "JOIN response ON response.id = score.response WHERE item = ?",
+                (item,),
+            ).fetchall()
+        answers = {number: row for number, *row in rows}
+        scores: dict[int, dict[int, GivenScore]] = {}
+        for response, judge, *given in scored:
+            scores.setdefault(response, {})[judge] = GivenScore(*given)
+        found = [ItemAnswer(scores.get(number, {}), *row) for number, row in answers.items()]
+        return [each.redacted() for each in found] if leaves_out(self.redaction, axis) else found
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

@@ -1,7 +1,8 @@
 """A document as a page: one file with its script and style inside, which makes no network requests.
 
-The page's policy forbids every request, and every script but the two whose hashes it names; so
-nothing that a model wrote can run, even if it were not escaped.
+The page's policy forbids every request, and every script but those whose hashes it names; so
+nothing that a model wrote can run, even if it were not escaped. Where the answers are in a folder
+beside the page, the policy also lets these scripts load it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ from difflib import SequenceMatcher
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -25,6 +24,7 @@ from evenhand.benchmarks.files import cache_folder
 from evenhand.errors import StoreError
 from evenhand.files import write_file
 from evenhand.report.document import NONE, Document, Figure, minus
+from evenhand.report.texts import script_json, visible
 from evenhand.text import one_line
 
 _HERE = Path(__file__).parent
@@ -34,22 +34,14 @@ HEAD, TAIL = 900, 500
 """Characters shown of a longer answer's beginning, and of its end, where its result stands."""
 
 _WORDS = re.compile(r"\s*\S+|\s+$")
-_UNSEEN = {
-    **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"},
-    0x7F: "␡",
-    **{code: f"⟨U+{code:04X}⟩" for code in range(0x80, 0xA0)},
-    # Marks that turn the direction of what follows, and others that cannot be seen.
-    **{
-        code: f"⟨U+{code:04X}⟩"
-        for code in (0x061C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070))
-    },
-    0xFEFF: "⟨U+FEFF⟩",
-}
 
 
 def to_html(document: Document) -> str:
     """The page as HTML."""
+    browser = next(document.browsers(), None)
     library, script = _library(), read_asset("report.js")
+    answers_script = read_asset("answers.js") if browser else ""
+    scripts = filter(None, (library, script, answers_script))
     environment = Environment(
         loader=PackageLoader("evenhand.report.html"),
         autoescape=True,
@@ -62,15 +54,18 @@ def to_html(document: Document) -> str:
         "name": lambda text: one_line(text, 200),
         "cell": lambda text: "–" if text == NONE else minus(one_line(text, 200)),
         "visible": visible,
+        "ours": Markup,
     }
     environment.globals |= {"differing": differing, "spec": chart_json}
     return environment.get_template("page.html.j2").render(
         document=document,
         version=__version__,
-        hashes=f"{script_hash(library)} {script_hash(script)}",
+        hashes=" ".join(map(script_hash, scripts)),
+        folder=browser.folder if browser else "",
         # Ours, and the only text on the page that is not escaped.
         library=Markup(library),
         script=Markup(script),
+        answers_script=Markup(answers_script),
         style=Markup(read_asset("report.css")),
     )
 
@@ -80,20 +75,7 @@ def chart_json(figure: Figure) -> Markup:
     return Markup(script_json(figure.chart().to_dict(validate=False)))
 
 
-def script_json(value: Any) -> str:
-    """JSON that is safe inside a script element, whatever strings are in it."""
-    text = orjson.dumps(value).decode()
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text
-
-
 # Answers
-
-
-def visible(text: str) -> str:
-    """The text with control characters and marks of direction as signs that can be seen."""
-    return text.translate(_UNSEEN).encode("utf-8", "replace").decode()
 
 
 def differing(text: str, other: str) -> Markup:

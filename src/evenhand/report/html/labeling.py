@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from evenhand import __version__
 from evenhand.calibration.labeling import OPTIONS, QUESTIONS, LabelSample, LabelTask
-from evenhand.report.html import read_asset, script_hash, script_json
+from evenhand.report.html import read_asset, script_hash
+from evenhand.report.texts import script_json
 
 
 def render_labeling(sample: LabelSample, tasks: Sequence[LabelTask], labeler: str) -> str:
