@@ -63,7 +63,7 @@ def browse(store: Store, judge: str, folder: Path | None) -> AnswerBrowser:
     Raises:
         StoreError: the store cannot be read, or the folder cannot be written.
     """
-    parts = _Parts(folder)
+    parts = _PageParts(folder)
     items = _chosen(store)
     _write_parts(store, items, judge, parts.put)
     return AnswerBrowser(
@@ -74,7 +74,7 @@ def browse(store: Store, judge: str, folder: Path | None) -> AnswerBrowser:
     )
 
 
-class _Parts:
+class _PageParts:
     """Keeps parts in memory, and moves them into the folder when they become too many.
 
     Attributes:
@@ -132,14 +132,14 @@ def _write_parts(
 ) -> None:
     conditions = store.conditions()
     judges = {OWN: store.own_judge(), **{number: name for name, number in store.judges().items()}}
-    columns = _Columns({c.id: n for n, c in enumerate(conditions)}, list(judges))
-    words, size = _Words(), 0
+    columns = _AnswerColumns({c.id: n for n, c in enumerate(conditions)}, list(judges))
+    words, size = _WordIndex(), 0
     chunk: list[dict[str, Any]] = []
     first: list[int] = []
     for number, (item_id, item) in enumerate(items.items()):
         if not chunk:
             first.append(number)
-        told = _Told(item, words, list(judges))
+        told = _QuestionTexts(item, words, list(judges))
         for answer in store.item_answers(item_id, item.axis):
             columns.add(answer)
             told.add(answer)
@@ -212,7 +212,7 @@ def _user(condition: StoredCondition) -> dict[str, str]:
     }
 
 
-class _Columns:
+class _AnswerColumns:
     """What is known of every answer, one array a column.
 
     Args:
@@ -252,10 +252,10 @@ class _Columns:
         }
 
 
-class _Told:
+class _QuestionTexts:
     """The texts of one question and its answers, equal ones once."""
 
-    def __init__(self, item: Item, words: _Words, judges: list[int]) -> None:
+    def __init__(self, item: Item, words: _WordIndex, judges: list[int]) -> None:
         self.question = bounded(item.prompt)
         self.size = len(self.question)
         self._right, self._words, self._judges = item.answer, words, judges
@@ -291,7 +291,7 @@ class _Told:
         }
 
 
-class _Words:
+class _WordIndex:
     """In which answers and questions each word stands."""
 
     def __init__(self) -> None:
