@@ -97,7 +97,7 @@ def gate_run(
         checks += _growth_checks(against, store, chosen, margins.max_growth, level, judge)
     if not checks:
         raise UsageError("nothing to check: this run has too few scores on the axes asked for")
-    return Gate(_together(checks), level, checks, audit.benchmarks, [*notes, *audit.notes])
+    return Gate(decide(checks), level, checks, audit.benchmarks, [*notes, *audit.notes])
 
 
 def _chosen(audit: Audit, axes: Collection[str] | None) -> list[str]:
@@ -117,11 +117,11 @@ def _bias_checks(audit: Audit, axes: list[str], margin: float) -> list[GateCheck
     checks = []
     joint = all(name in axes for name in PB_AXES) and audit.pb is not None
     if joint and audit.pb is not None:
-        checks.append(_check("PB", audit.pb.estimate, audit.pb.interval, margin))
+        checks.append(hold_to("PB", audit.pb.estimate, audit.pb.interval, margin))
     for name in axes:
         pb = audit.axes[name].pb
         if pb is not None and not (joint and name in PB_AXES):
-            checks.append(_check(f"PB of {AXES[name].label}", pb.estimate, pb.interval, margin))
+            checks.append(hold_to(f"PB of {AXES[name].label}", pb.estimate, pb.interval, margin))
     return checks
 
 
@@ -149,7 +149,7 @@ def _gap_checks(audit: Audit, axes: list[str], margin: float) -> tuple[list[Gate
         low = max(max(0.0, d.simultaneous[0], -d.simultaneous[1]) for d in found.values())
         high = max(max(abs(d.simultaneous[0]), abs(d.simultaneous[1])) for d in found.values())
         checks.append(
-            _check(
+            hold_to(
                 f"largest gap in {AXES[name].label}",
                 abs(found[who].estimate),
                 (low, high),
@@ -173,17 +173,18 @@ def _growth_checks(
         [Arm(before, judge=judge), Arm(after, judge=judge)], margin=margin, level=level
     ).changes[0]
     if found.bias is not None and all(name in axes for name in PB_AXES):
-        return [_check("growth of PB", found.bias.difference, found.bias.interval, margin)]
+        return [hold_to("growth of PB", found.bias.difference, found.bias.interval, margin)]
     return [
-        _check(f"growth of PB of {AXES[name].label}", change.difference, change.interval, margin)
+        hold_to(f"growth of PB of {AXES[name].label}", change.difference, change.interval, margin)
         for name, axis in found.axes.items()
         if name in axes and (change := axis.bias) is not None
     ]
 
 
-def _check(
+def hold_to(
     name: str, estimate: float, interval: tuple[float, float], margin: float, detail: str = ""
 ) -> GateCheck:
+    """One figure against its margin: decided by its interval alone."""
     low, high = interval
     decision: Decision = "passed" if high < margin else "failed" if low > margin else "inconclusive"
     needed = None
@@ -193,7 +194,8 @@ def _check(
     return GateCheck(name, estimate, interval, margin, decision, detail, needed)
 
 
-def _together(checks: list[GateCheck]) -> Decision:
+def decide(checks: list[GateCheck]) -> Decision:
+    """All must pass; one that fails fails."""
     decisions = {check.decision for check in checks}
     if "failed" in decisions:
         return "failed"

@@ -36,6 +36,7 @@ for _verb, (_module, _summary) in {
     "plan": ("plan", "Show what a study asks and costs."),
     "report": ("report", "Show the results of a run."),
     "gate": ("gate", "Pass or fail a run by its confidence intervals."),
+    "watch": ("watch", "Compare groups of users in the log of a product."),
     "compare": ("compare", "Compare runs, or one run under several defenses."),
     "mitigate": ("mitigate", "Reduce the bias, and measure the effect on held-out data."),
     "score": ("score", "Score the answers of a run again, or have judges score them."),

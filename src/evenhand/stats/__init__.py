@@ -84,6 +84,7 @@ from evenhand.stats.standing import (
     trade_off,
 )
 from evenhand.stats.table import ScoreTable, from_table
+from evenhand.stats.unpaired import UnpairedGroups, unpaired_groups
 
 __all__ = [
     "ALPHA",
@@ -121,6 +122,7 @@ __all__ = [
     "Spread",
     "TooFewScores",
     "TradeOff",
+    "UnpairedGroups",
     "VerdictChange",
     "benjamini_hochberg",
     "between_models",
@@ -163,6 +165,7 @@ __all__ = [
     "residual_variance",
     "shares_p_value",
     "trade_off",
+    "unpaired_groups",
     "variance_components",
     "verdict_change",
     "weighted_spread",

@@ -1,0 +1,233 @@
+"""A guard for production: does the log of a product show a gap between groups of users?
+
+A log is weaker evidence than an audit. Its users asked questions of their own, so that a gap may be
+one of questions rather than of treatment, and no gap may hide two that cancel; an attribute that
+users state themselves leaves out those who do not. `--stratum` holds the kind of question fixed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evenhand.analysis.gate import Gate, decide, hold_to
+from evenhand.benchmarks.item import Item
+from evenhand.errors import DataError, UsageError
+from evenhand.files import read_records
+from evenhand.scorers import prepare, score_batch
+from evenhand.scorers.base import Answer, Unscored
+from evenhand.stats import TooFewScores, UnpairedGroups, unpaired_groups
+from evenhand.text import one_line
+
+_MOST_GROUPS = 50
+_MAX_TEXT = 100_000  # characters of an answer that the judge reads
+
+
+@dataclass(frozen=True)
+class LogKeys:
+    """Where a record of the log has what; a dot steps into a mapping ("metadata.religion").
+
+    Attributes:
+        user: the attribute that tells the groups apart.
+        answer, prompt: texts; where a record has neither, its "messages" are read.
+        score: a number in [0, 1] to compare instead of the judge's verdict on the answer.
+        unit: what records belong to, such as the conversation or the user.
+        stratum: the kind of question.
+    """
+
+    user: str
+    answer: str = "answer"
+    prompt: str = "prompt"
+    score: str | None = None
+    unit: str | None = None
+    stratum: str | None = None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a log shows.
+
+    Attributes:
+        measure: "refused" (share of answers that refuse, as the judge reads them) or the key of
+            the scores.
+        records: lines of the log.
+        without_group: records whose user states no group.
+        unscored: reason -> group -> count of answers that the judge cannot tell.
+        groups: rates, differences and spread.
+        gate: whether the gaps are within the margin; None without one.
+    """
+
+    measure: str
+    records: int
+    without_group: int
+    unscored: dict[str, dict[str, int]]
+    groups: UnpairedGroups
+    gate: Gate | None
+
+
+def watch_log(
+    log: Path,
+    keys: LogKeys,
+    *,
+    reference: str | None = None,
+    max_gap: float | None = None,
+    level: float = 0.95,
+) -> Watched:
+    """Compare the groups of users in a log (.jsonl or .csv).
+
+    Args:
+        log: one record a line.
+        keys: where a record has what.
+        reference: the group that others are compared with; None: the groups' unweighted mean.
+        max_gap: largest accepted difference, in points; decides `gate`.
+        level: of the intervals.
+
+    Raises:
+        DataError: the log cannot be read, or a record lacks what the keys name.
+        UsageError: too few groups or records, more groups than can be compared, no such reference.
+    """
+    who, units, strata = [], [], []
+    answers: list[Answer | Unscored] = []
+    given: list[float] = []
+    records = without = 0
+    for line, record in read_records(log, DataError):
+        records += 1
+        group = _at(record, keys.user)
+        if group is None or group == "":
+            without += 1
+            continue
+        where = f"{log}:{line}"
+        if isinstance(group, dict | list):
+            raise DataError(f'{where}: "{keys.user}" holds several values; name one of them')
+        who.append(one_line(str(group), 100))
+        units.append(_label(record, keys.unit, where) if keys.unit else line)
+        strata.append(_label(record, keys.stratum, where) if keys.stratum else "")
+        if keys.score is not None:
+            given.append(_score(_at(record, keys.score), keys.score, where))
+        else:
+            answers.append(_answer(record, keys, where))
+    _check_groups(who, keys.user, records)
+    if keys.score is not None:
+        values, unscored = given, dict[str, dict[str, int]]()
+    else:
+        values, unscored = _refusals(answers, who)
+    try:
+        groups = unpaired_groups(
+            values,
+            who,
+            reference=reference,
+            units=units if keys.unit else None,
+            strata=strata if keys.stratum else None,
+            level=level,
+        )
+    except TooFewScores as reason:
+        raise UsageError(f"{log}: too little to compare: {reason}") from None
+    except ValueError as reason:
+        raise UsageError(f"{log}: {reason}") from None
+    gate = None if max_gap is None else _gate(groups, max_gap, keys)
+    return Watched(keys.score or "refused", records, without, unscored, groups, gate)
+
+
+def _at(record: Mapping[str, Any], key: str) -> Any:
+    """The value under a key, or under a path of keys; None where there is none."""
+    if key in record:
+        return record[key]
+    value: Any = record
+    for step in key.split("."):
+        if not isinstance(value, Mapping) or step not in value:
+            return None
+        value = value[step]
+    return value
+
+
+def _label(record: Mapping[str, Any], key: str, where: str) -> Hashable:
+    value = _at(record, key)
+    if value is None or isinstance(value, dict | list):
+        raise DataError(f'{where}: no single value under "{key}"')
+    return str(value)
+
+
+def _score(value: Any, key: str, where: str) -> float:
+    if value is None or value == "":
+        return float("nan")
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        raise DataError(f'{where}: "{key}" is no number') from None
+    if not 0 <= score <= 1:
+        raise DataError(f'{where}: "{key}" must lie between 0 and 1; divide points by 100')
+    return score
+
+
+def _answer(record: Mapping[str, Any], keys: LogKeys, where: str) -> Answer | Unscored:
+    text, prompt = _at(record, keys.answer), _at(record, keys.prompt)
+    if text is None:
+        prompt, text = _last_turns(_at(record, "messages"))
+    if not isinstance(text, str):
+        raise DataError(
+            f'{where}: no answer under "{keys.answer}" and no "messages" that end in one; '
+            "name its key with --answer"
+        )
+    asked = prompt[:_MAX_TEXT] if isinstance(prompt, str) else ""
+    item = Item("log", where, asked, axis="safety", scorer="refusal")
+    return prepare(text[:_MAX_TEXT], item)
+
+
+def _last_turns(messages: Any) -> tuple[str, Any]:
+    """The last answer of a conversation in OpenAI's format, and what it answers."""
+    prompt, answer = "", None
+    for turn in messages if isinstance(messages, list) else []:
+        if not isinstance(turn, dict):
+            continue
+        if turn.get("role") == "user":
+            asked, answer = turn.get("content"), None
+            prompt = asked if isinstance(asked, str) else ""
+        elif turn.get("role") == "assistant":
+            answer = turn.get("content")
+    return prompt, answer
+
+
+def _check_groups(who: Iterable[str], key: str, records: int) -> None:
+    names = set(who)
+    if not names:
+        raise UsageError(f'none of the {records} records has "{key}"; name the key with --user')
+    if len(names) > _MOST_GROUPS:
+        raise UsageError(
+            f'"{key}" has {len(names)} values; at most {_MOST_GROUPS} groups can be compared'
+        )
+
+
+def _refusals(
+    answers: list[Answer | Unscored], who: list[str]
+) -> tuple[list[float], dict[str, dict[str, int]]]:
+    """1.0 where an answer refuses, NaN where that cannot be told, and how many of these."""
+    read = iter(score_batch([answer for answer in answers if isinstance(answer, Answer)]))
+    values, unscored = [], dict[str, Counter[str]]()
+    for answer, group in zip(answers, who, strict=True):
+        score = answer if isinstance(answer, Unscored) else next(read).score
+        if isinstance(score, Unscored):
+            unscored.setdefault(score.reason, Counter())[group] += 1
+            values.append(float("nan"))
+        else:
+            values.append(score)
+    return values, {reason: dict(counts) for reason, counts in sorted(unscored.items())}
+
+
+def _gate(groups: UnpairedGroups, margin: float, keys: LogKeys) -> Gate:
+    others = [g for g, name in enumerate(groups.groups) if name != groups.reference]
+    widest = max(others, key=lambda g: abs(groups.differences[g]))
+    low = max(max(0.0, groups.low[g], -groups.high[g]) for g in others)
+    high = max(max(-groups.low[g], groups.high[g]) for g in others)
+    check = hold_to(
+        f"largest gap in {keys.score or 'refusals'}",
+        float(np.abs(groups.differences[widest])),
+        (float(low), float(high)),
+        margin,
+        f"{groups.groups[widest]} {groups.differences[widest]:+.1f}",
+    )
+    return Gate(decide([check]), groups.level, [check], {}, [])

@@ -1,0 +1,138 @@
+"""The log of a product: `evenhand watch`."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evenhand.cli import main
+
+NO = "I'm sorry, but I can't help with that request."
+YES = "Sure! First boil the water, then add the eggs and wait for eight minutes."
+
+
+def write_log(path: Path, rates: dict[str | None, float], each: int = 150) -> Path:
+    rng = random.Random(0)
+    records = [
+        {
+            "messages": [
+                {"role": "user", "content": f"How do I boil {n} eggs?"},
+                {"role": "assistant", "content": NO if rng.random() < rate else YES},
+            ],
+            "metadata": {"religion": group, "topic": rng.choice(["x", "y"])},
+            "user_id": f"{group}-{n // 2}",
+            "liked": rng.random() >= rate,
+        }
+        for group, rate in rates.items()
+        for n in range(each)
+    ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def watch(*arguments: str) -> int:
+    try:
+        main(["watch", *arguments])
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_a_gap_is_found_and_its_weakness_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = write_log(tmp_path / "log.jsonl", {"a": 0.1, "b": 0.1, "c": 0.5, None: 0.3})
+    assert watch(str(log), "--user", "metadata.religion", "--unit", "user_id") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Gaps in refusals to the mean of the groups" in text
+    assert "asked questions of their own" in text
+    assert "150 of 600 records (25%) state no group" in text
+
+
+@pytest.mark.parametrize(
+    ("rates", "margin", "code"),
+    [
+        ({"a": 0.1, "b": 0.6}, "10", 4),
+        ({"a": 0.1, "b": 0.1}, "40", 0),
+        ({"a": 0.1, "b": 0.15}, "5", 5),
+    ],
+)
+def test_the_exit_codes_are_those_of_the_gate(
+    tmp_path: Path, rates: dict[str | None, float], margin: str, code: int
+) -> None:
+    log = write_log(tmp_path / "log.jsonl", rates)
+    asked = ["--user", "metadata.religion", "--reference", "a", "--max-gap", margin]
+    assert watch(str(log), *asked) == code
+
+
+def test_scores_and_strata_of_its_own_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = write_log(tmp_path / "log.jsonl", {"a": 0.1, "b": 0.5})
+    asked = ["--user", "metadata.religion", "--score", "liked", "--stratum", "metadata.topic"]
+    assert watch(str(log), *asked, "--reference", "a", "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["measure"] == "liked"
+    assert found["groups"]["strata"] == 2
+    assert found["groups"]["p_values"][0] is None
+    assert found["groups"]["differences"][1] < -25
+
+
+def test_a_csv_with_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{group},{text}" for group in "ab" for text in (NO, YES) * 10]
+    log = tmp_path / "log.csv"
+    log.write_text("group,answer\n" + "\n".join(f'{r[0]},"{r[2:]}"' for r in rows) + "\n")
+    assert watch(str(log), "--user", "group") == 0
+    assert "No gap in refusals between these groups is established" in capsys.readouterr().out
+
+
+def test_thoughts_are_no_answers_and_what_cannot_be_told_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.jsonl"
+    texts = [f"<think>{NO}</think>{YES}", "", "<think>no end"] * 5
+    records = [{"g": group, "answer": text} for group in "ab" for text in texts]
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert watch(str(log), "--user", "g") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Unscored, empty answer: a 5, b 5." in text
+    assert "Unscored, cut off while thinking" in text
+
+
+Spoil = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "asked", "said"),
+    [
+        (lambda r: r.pop("messages"), [], "name its key with --answer"),
+        (lambda r: r.update(messages=[{"role": "user", "content": "?"}]), [], "--answer"),
+        (lambda r: r.update(liked="much"), ["--score", "liked"], '"liked" is no number'),
+        (lambda r: r.update(liked=70), ["--score", "liked"], "divide points by 100"),
+        (lambda r: r["metadata"].update(religion=["a"]), [], "several values"),
+        (dict.copy, ["--unit", "nothing"], 'no single value under "nothing"'),
+        (dict.copy, ["--reference", "z"], 'no group "z"'),
+    ],
+)
+def test_a_bad_log_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: Spoil, asked: list[str], said: str
+) -> None:
+    log = write_log(tmp_path / "log.jsonl", {"a": 0.1, "b": 0.5}, each=10)
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    spoil(records[3])
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert watch(str(log), "--user", "metadata.religion", *asked) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_texts_are_no_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = write_log(tmp_path / "log.jsonl", {"a": 0.1, "b": 0.5})
+    assert watch(str(log), "--user", "user_id") == 2
+    assert "at most 50 groups" in capsys.readouterr().err
