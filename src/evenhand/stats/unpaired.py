@@ -205,8 +205,8 @@ def _rates(
     sums *= scale
     covariance = sums.T @ sums
     squares = np.bincount(cell, values**2, minlength=groups * kinds)
-    alone = _least_variance(means * sizes, squares, sizes.astype(float))
-    alone = _least_variance(means * sizes, squares, sizes.astype(float))
+    counts = np.asarray(sizes, dtype=float)
+    alone = _least_variance(means * counts, squares, counts)
     least = alone.reshape(groups, kinds) @ weights**2
     covariance[np.diag_indices(groups)] = np.maximum(np.diag(covariance), least)
     return rates, covariance, np.array([float(n - 1) for n in clusters]), clusters
