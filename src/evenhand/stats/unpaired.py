@@ -204,8 +204,8 @@ def _rates(
     scale = np.sqrt([n / (n - kinds) if n > kinds else n / (n - 1) for n in clusters])
     sums *= scale
     covariance = sums.T @ sums
-    squares = np.bincount(cell, values**2, minlength=groups * kinds)
-    counts = np.asarray(sizes, dtype=float)
+    squares: Floats = np.bincount(cell, values**2, minlength=groups * kinds).astype(float)
+    counts: Floats = sizes.astype(float)
     alone = _least_variance(means * counts, squares, counts)
     least = alone.reshape(groups, kinds) @ weights**2
     covariance[np.diag_indices(groups)] = np.maximum(np.diag(covariance), least)
