@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("run", "judges", "calibration", "organism"),
     ("analysis",),
     ("report",),
-    ("mitigate",),
+    ("bundle", "mitigate"),
     ("audit",),
     ("cli", "__main__"),
 )

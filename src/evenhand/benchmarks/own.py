@@ -37,7 +37,7 @@ from typing import Any
 from evenhand.axes import AXES, AxisName
 from evenhand.benchmarks.item import JUDGED, Item, letters_by_identity, number_of
 from evenhand.benchmarks.prompts import lettered
-from evenhand.benchmarks.task import is_humaneval, read_humaneval
+from evenhand.benchmarks.task import Task, is_humaneval, read_humaneval
 from evenhand.errors import BenchmarkError, UnknownName
 from evenhand.files import CsvColumns, read_records
 from evenhand.plugins import plugin_names
@@ -90,6 +90,19 @@ def read_own(path: Path, benchmark: str) -> list[Item]:
     return items
 
 
+def own_record(item: Item) -> dict[str, Any]:
+    """The record of which `read_own` makes this item."""
+    return {
+        "id": item.id,
+        "prompt": item.prompt,
+        "axis": item.axis,
+        "scorer": item.scorer,
+        "answer": item.answer,
+        "choices": list(item.choices),
+        "subgroup": item.subgroup,
+    }
+
+
 @cache
 def _scorers() -> list[str]:
     """The built-in scorers, and those of other packages."""
@@ -111,7 +124,8 @@ def _item(record: _Record, benchmark: str) -> Item:
             raise _BadRecordError(f"{field} is missing or empty")
     axis = AXES[_one_of("axis", _text(record, "axis"), list(AXES))].name
     scorer = _one_of("scorer", _text(record, "scorer"), _scorers())
-    if scorer in _SCORERS and scorer not in _SCORERS_OF[axis]:
+    is_task = scorer == "code" and axis == "utility"
+    if scorer in _SCORERS and scorer not in _SCORERS_OF[axis] and not is_task:
         fitting = " or ".join(", ".join(_SCORERS_OF[axis]).rsplit(", ", 1))
         raise _BadRecordError(f"axis {axis} goes with scorer {fitting}, not {scorer}")
     choices = _choices(record, scorer)
@@ -225,7 +239,15 @@ def _one_of_them(answer: str, choices: tuple[str, ...]) -> str:
     return answer
 
 
+def _task(answer: str, _choices: tuple[str, ...]) -> str:
+    try:
+        return Task.from_json(answer).to_json()
+    except (ValueError, TypeError, KeyError):
+        raise _BadRecordError("answer must be a programming task as a bundle holds it") from None
+
+
 _CHECKS = {
+    "code": _task,
     "choice": _letter,
     "relevance": _letters,
     "number": _number,

@@ -8,6 +8,7 @@ shown, or stands in the sample's order.
 
 from __future__ import annotations
 
+import os
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -149,7 +150,8 @@ def _draw(
     kinds = tuple(kind if kind in OPTIONS else "refusal" for kind in kinds)
     sample = LabelSample(all_cells, kinds, seed, judge)
     content = {"schema": _SCHEMA, "seed": seed, "judge": judge, "cells": all_cells, "kinds": kinds}
-    write_file(path, orjson.dumps(content))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_file(path, orjson.dumps(content), private=True)
     return sample
 
 
@@ -203,10 +205,11 @@ def tasks_of(store: Store, sample: LabelSample) -> list[LabelTask]:
 def save_label(store: Store, labeler: str, cell: CellKey, label: str) -> None:
     """Add one label to the labeler's file, at once on disk."""
     path = _file_of(store, labeler)
-    path.parent.mkdir(parents=True, exist_ok=True)
     line = orjson.dumps({"cell": cell, "label": label}) + b"\n"
     try:
-        with path.open("ab") as file:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "ab") as file:
             file.write(line)
     except OSError as error:
         raise RunFolderError(f"{path}: cannot be written: {error.strerror}") from None

@@ -13,13 +13,16 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$]|[<:&](?=\S))")
 _LINKS = re.compile(r"(www)\.", re.IGNORECASE)
 
 
-def to_markdown(document: doc.Document) -> str:
-    """The summary of a document: its first section, everything else folded."""
+def to_markdown(document: doc.Document, *, folded: bool = True) -> str:
+    """The summary of a document: its first section, everything else folded, or below it."""
     first, *others = document.sections
-    parts = [f"### {plain(document.title)}", *_section(first, first=True)]
+    parts = [f"### {plain(document.title)}"]
+    parts += [] if folded else [f"#### {plain(first.title)}"]
+    parts += _section(first, first=True)
     for section in others:
         if section.depth == doc.SUMMARY and (inside := list(_section(section))):
-            parts.append(_folded(section.title, inside))
+            head = f"#### {plain(section.title)}"
+            parts += [_folded(section.title, inside)] if folded else [head, *inside]
     parts.append(plain(document.subtitle))
     parts.append(f"<sub>made by evenhand {__version__}</sub>")
     return "\n\n".join(parts) + "\n"

@@ -17,7 +17,7 @@ from evenhand.report import document as doc
 from evenhand.report import wording
 from evenhand.report.tables import benchmarks_table
 from evenhand.store.redaction import leaves_out
-from evenhand.study.study import Study
+from evenhand.study.study import stated_fields
 from evenhand.text import one_line
 
 NO_IDENTITY = "no identity stated"
@@ -142,7 +142,7 @@ def method_section(audit: Audit, details: AuditDetails) -> doc.Section:
         [
             wording.check_sentence(audit, details.record.system_role),
             wording.missing_sentence(audit.head),
-            *_limits(audit),
+            *limits_sentences(audit),
         ],
         [
             doc.Facts(list(_decoding(audit, details))),
@@ -182,7 +182,8 @@ def _detail_blocks(audit: Audit) -> Iterator[doc.Block]:
         )
 
 
-def _limits(audit: Audit) -> Iterator[str]:
+def limits_sentences(audit: Audit) -> Iterator[str]:
+    """How well the judges are known, and for what the results hold."""
     judged = any(AXES[axis].is_judged for axis in audit.axes)
     for judge in audit.judge.split("+") if judged else []:
         yield wording.calibration_sentence(judge, shipped_calibration(judge))
@@ -332,17 +333,7 @@ def _prompts(details: AuditDetails) -> Iterator[doc.Block]:
 
 def _repeat(details: AuditDetails) -> Iterator[str]:
     """The command, and the study file that it names."""
-    usual = Study(model="any").model_dump(mode="json")
-    stated = details.record.study.model_dump(mode="json")
-    study = {"model": stated["model"]} | {
-        name: value for name, value in stated.items() if value != usual.get(name)
-    }
-    if "decoding" in study:
-        study["decoding"] = {
-            name: value
-            for name, value in study["decoding"].items()
-            if value != usual["decoding"].get(name)
-        }
+    study = stated_fields(details.record.study)
     yield f"evenhand audit study.yaml --out {Path(details.folder).name}-again"
     yield (
         f"# study.yaml, evenhand {__version__}\n"

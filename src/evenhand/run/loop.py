@@ -18,6 +18,7 @@ from evenhand.run.withholding import withhold_identities
 from evenhand.store.record import InterimAnalysis, RunRecord, Session, SystemRoleCheck
 from evenhand.store.rows import response_changes
 from evenhand.store.store import Store
+from evenhand.study.cue import wordings_of
 from evenhand.study.plan import Plan, Request
 
 CHARACTERS_PER_TOKEN = 4
@@ -70,6 +71,7 @@ async def run(
             blocked=record.blocked if record else "refusal",
         )
         ids = store.activate(plan.conditions, plan.items, new)
+        store.set_document("wordings", wordings_of(plan.conditions))
         keys = store.keys()
         progress = replace(earlier or Progress(0), cells=plan.cells)
         progress.done = sum(r.key in keys for r in plan.requests()) if keys else 0

@@ -389,6 +389,17 @@ class Store:
         """The name of the items' own scorers in whose place a judge stands, such as "refusal"."""
         return "+".join(sorted(self.scorers() & JUDGED or JUDGED))
 
+    def forget_items(self, items: Iterable[int]) -> None:
+        """Take items with their answers and scores off the run."""
+        numbers = [(item,) for item in items]
+        of_item = "response IN (SELECT id FROM response WHERE item = ?)"
+        with self.writing() as connection:
+            for table in ("score", "recheck", "judge_failure"):
+                connection.executemany(f"DELETE FROM {table} WHERE {of_item}", numbers)
+            for table in ("response", "failure"):
+                connection.executemany(f"DELETE FROM {table} WHERE item = ?", numbers)
+            connection.executemany("DELETE FROM item WHERE id = ?", numbers)
+
     # Responses
 
     def keys(self) -> set[bytes]:

@@ -201,6 +201,16 @@ class Condition:
         return " ".join(filter(None, reversed(parts) if self.defense.place == "before" else parts))
 
 
+def wordings_of(conditions: Iterable[Condition]) -> dict[str, list[dict[str, object]]]:
+    """The cues and defenses of a study word by word, as files of one's own hold them."""
+    cues = {c.cue.id: c.cue for c in conditions}
+    defenses = {c.defense.id: c.defense for c in conditions}
+    return {
+        "cues": [cue.model_dump(mode="json") for cue in cues.values()],
+        "defenses": [d.model_dump(mode="json") for d in defenses.values() if d != NO_DEFENSE],
+    }
+
+
 NEUTRAL_SYSTEM = "You are a helpful assistant."
 
 

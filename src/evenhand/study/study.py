@@ -147,6 +147,22 @@ def study_of(target: str, options: StudySelection | None = None) -> Study:
     return validate(Study, {"model": target, **given}, "study")
 
 
+def stated_fields(study: Study) -> dict[str, Any]:
+    """The fields of a study that are not the default, as a study file holds them."""
+    usual = Study(model="any").model_dump(mode="json")
+    stated = study.model_dump(mode="json")
+    found = {"model": stated["model"]} | {
+        name: value for name, value in stated.items() if value != usual.get(name)
+    }
+    if "decoding" in found:
+        found["decoding"] = {
+            name: value
+            for name, value in found["decoding"].items()
+            if value != usual["decoding"].get(name)
+        }
+    return found
+
+
 def is_study_file(target: str) -> bool:
     """Whether this names a study file rather than a model."""
     return target.endswith(MAPPING_ENDINGS)

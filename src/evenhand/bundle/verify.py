@@ -1,0 +1,322 @@
+"""A bundle checked, and run again: hashes, counts, scores and figures, all made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import orjson
+
+from evenhand import __version__
+from evenhand.analysis import analyze
+from evenhand.analysis.results import Audit
+from evenhand.bundle import pack
+from evenhand.bundle.archive import BundleReader
+from evenhand.errors import UsageError
+from evenhand.report.data import to_json, write_csv_tables
+from evenhand.run.scoring import split
+from evenhand.scorers import Score, Unscored, Verdict, score_batch
+from evenhand.store.dump import Dump, Row, load_run
+from evenhand.store.redaction import leaves_out
+from evenhand.store.store import Store
+from evenhand.study.plan import Plan
+
+TOLERANCE = 1e-6
+"""Largest difference of two figures, in points, that is the rounding of another machine."""
+_MOST_NAMED = 5
+_NOT_FIGURES = ("notes", "placement")
+_OF_TEXTS = ("judge",)
+"""Figures that need the answers' texts: whether a judge's known errors apply to them."""
+
+
+@dataclass(frozen=True)
+class BundleCheck:
+    """One thing that was checked.
+
+    Attributes:
+        holds: None where it could not be checked.
+    """
+
+    name: str
+    holds: bool | None
+    detail: str
+
+
+def verify_bundle(path: Path) -> list[BundleCheck]:
+    """Check a bundle: hashes, counts, scores and figures.
+
+    Raises:
+        UsageError: it is no bundle at all, or one that could do harm.
+    """
+    with BundleReader(path) as bundle:
+        checks = [_hashes(bundle)]
+        if not checks[0].holds:
+            return checks  # figures of other files than those listed say nothing
+        with TemporaryDirectory() as scratch:
+            own: dict[int, float | None] = {}
+            store = load_bundle(bundle, Path(scratch) / "run", own)
+            try:
+                checks.append(_counts(bundle, store, len(own)))
+                checks.append(_questions(bundle, store))
+                checks.append(_scores(bundle, store, own))
+                audit = analyze(store)
+                checks.append(_figures(bundle, audit))
+                checks.append(_tables(bundle, audit, store, Path(scratch)))
+            finally:
+                store.close()
+    return checks
+
+
+def load_bundle(
+    bundle: BundleReader, folder: Path, own_scores: dict[int, float | None] | None = None
+) -> Store:
+    """A run folder with the rows of a bundle.
+
+    Args:
+        own_scores: gets the score of each answer by its question's own scorer.
+
+    Raises:
+        RunFolderError: the folder holds something, or the rows are none of a run.
+        UsageError: the bundle is damaged.
+    """
+    try:
+        documents = orjson.loads(bundle.read(pack.DOCUMENTS))
+    except orjson.JSONDecodeError:
+        documents = None
+    if not isinstance(documents, dict):
+        raise UsageError(f"{bundle.path}: not a sound bundle: {pack.DOCUMENTS} is not JSON")
+    dump = Dump(
+        documents=documents,
+        conditions=bundle.rows(pack.CONDITIONS),
+        items=bundle.rows(pack.QUESTIONS),
+        judges=bundle.rows(pack.JUDGES),
+        answers=_answers(bundle, {} if own_scores is None else own_scores),
+        failures=bundle.rows(pack.FAILURES),
+    )
+    store = load_run(dump, folder)
+    for name in sorted(bundle.names):
+        if name.startswith(pack.LABELS):
+            labels = folder / "labels"
+            labels.mkdir(mode=0o700, exist_ok=True)
+            (labels / name.removeprefix(pack.LABELS)).write_bytes(bundle.read(name))
+    return store
+
+
+def _answers(bundle: BundleReader, own: dict[int, float | None]) -> Iterator[Row]:
+    for name in sorted(bundle.names):
+        if name.startswith(pack.ANSWERS):
+            for row in bundle.rows(name):
+                yield row
+                own[row["id"]] = next((s[1] for s in row["scores"] if s[0] == 0), None)
+
+
+def _hashes(bundle: BundleReader) -> BundleCheck:
+    listed = bundle.manifest["files"]
+    faults = [f"{name} is not listed" for name in bundle.names - set(listed)]
+    faults += [f"{name} is missing" for name in set(listed) - bundle.names]
+    for name in sorted(set(listed) & bundle.names):
+        facts = listed[name]
+        if not isinstance(facts, dict) or facts.get("sha256") != bundle.digest(name):
+            faults.append(f"{name} has another hash")
+    return _check("hashes", faults, f"{len(listed):,} files are as the manifest lists them")
+
+
+def _counts(bundle: BundleReader, store: Store, answers: int) -> BundleCheck:
+    stated = bundle.manifest.get("counts")
+    found = {
+        "answers": answers,
+        "questions": len(store.items()),
+        "conditions": len(store.conditions()),
+        "samples": store.record().study.samples,
+    }
+    stated = stated if isinstance(stated, dict) else {}
+    faults = [
+        f"{count:,} {name}, the manifest says {stated.get(name)}"
+        for name, count in found.items()
+        if stated.get(name) != count
+    ]
+    return _check("counts", faults, ", ".join(f"{n:,} {name}" for name, n in found.items()))
+
+
+def _questions(bundle: BundleReader, store: Store) -> BundleCheck:
+    redaction, stated = bundle.manifest.get("redaction"), bundle.manifest.get("data_sets")
+    stated = stated if isinstance(stated, dict) else {}
+    faults, left_out = [], []
+    for name, facts in pack.data_sets(store).items():
+        given = stated.get(name)
+        if any(leaves_out(redaction, axis) for axis in facts["axes"]):
+            left_out.append(name)
+        elif not isinstance(given, dict) or given.get("sha256") != facts["sha256"]:
+            faults.append(f"the questions of {name} have another hash")
+    if not faults and left_out:
+        return BundleCheck("questions", None, f"left out, not checked: {', '.join(left_out)}")
+    return _check("questions", faults, "the questions of every data set have the stated hash")
+
+
+def _scores(bundle: BundleReader, store: Store, own: Mapping[int, float | None]) -> BundleCheck:
+    """The answers scored again by their questions' own scorers, programs left aside."""
+    redaction = bundle.manifest.get("redaction")
+    items = {
+        number: item
+        for number, item in store.items().items()
+        if item.scorer != "code" and not leaves_out(redaction, item.axis)
+    }
+    people = {c.id: c.identity.id for c in store.conditions()}
+    checked = differing = last = 0
+    while rows := store.unscored(last, again=True):
+        last = rows[-1][0]
+        answers, missing = split([row for row in rows if row[2] in items], items, people)
+        verdicts = score_batch([answer for _, answer in answers])
+        results: list[tuple[int, Score | Verdict]] = [*missing]
+        results += [(number, found) for (number, _), found in zip(answers, verdicts, strict=True)]
+        for number, verdict in results:
+            score = verdict.score if isinstance(verdict, Verdict) else verdict
+            again = None if isinstance(score, Unscored) else score
+            checked += 1
+            before = own[number]
+            same = again is before or (
+                again is not None and before is not None and abs(again - before) < TOLERANCE
+            )
+            differing += not same
+    rest = len(own) - checked
+    aside = f"; {rest:,} without text or with programs were not" if rest else ""
+    if not checked:
+        return BundleCheck("scores", None, "no answer has a text that could be scored again")
+    if differing and bundle.manifest.get("evenhand") != __version__:
+        detail = f"{differing:,} of {checked:,} answers score otherwise in evenhand {__version__}"
+        return BundleCheck("scores", None, detail)
+    faults = [f"{differing:,} of {checked:,} answers have another score"] if differing else []
+    return _check("scores", faults, f"{checked:,} answers scored again alike{aside}")
+
+
+def _figures(bundle: BundleReader, audit: Audit) -> BundleCheck:
+    """Every figure of the report, computed again."""
+    headline = list(differing_figures(bundle.manifest.get("figures"), pack.figures_of(audit)))
+    if headline:
+        return _check("figures", headline, "")
+    pb = audit.pb
+    detail = f"PB {pb.estimate:.1f} ({pb.interval[0]:.1f} to {pb.interval[1]:.1f})" if pb else ""
+    if bundle.manifest.get("evenhand") != __version__:
+        return _check("figures", [], f"the headline computed again alike: {detail}")
+    try:
+        report = orjson.loads(bundle.read("report.json"))
+    except orjson.JSONDecodeError:
+        report = None
+    aside = _OF_TEXTS if bundle.manifest.get("redaction") else ()
+    faults = list(differing_figures(report, orjson.loads(to_json(audit)), aside=aside))
+    rest = "; corrections for judge error were not, without texts" if aside else ""
+    return _check("figures", faults, f"all of the report computed again alike: {detail}{rest}")
+
+
+def _tables(bundle: BundleReader, audit: Audit, store: Store, scratch: Path) -> BundleCheck:
+    if bundle.manifest.get("evenhand") != __version__:
+        return BundleCheck("tables", None, "made by another version of evenhand")
+    faults = []
+    for table in write_csv_tables(audit, store, scratch):
+        if table.read_bytes() != b"".join(bundle.chunks(f"tables/{table.name}")):
+            faults.append(f"{table.name} is another when made again")
+    return _check("tables", faults, "made again alike")
+
+
+def differing_figures(
+    stated: Any, found: Any, place: str = "", aside: Collection[str] = ()
+) -> Iterator[str]:
+    """Where two trees of figures differ by more than rounding; texts are not compared.
+
+    Args:
+        place: of the trees in larger ones.
+        aside: names that are not compared, either.
+    """
+    if isinstance(found, dict) and isinstance(stated, dict):
+        for name in found:
+            if name not in (*_NOT_FIGURES, *aside):
+                part = stated.get(name), found[name]
+                yield from differing_figures(*part, f"{place}.{name}", aside)
+    elif isinstance(found, list | tuple) and isinstance(stated, list):
+        if len(found) != len(stated):
+            yield f"{place[1:]}: {len(stated)} values, {len(found)} when computed again"
+            return
+        for n, (one, other) in enumerate(zip(stated, found, strict=True)):
+            yield from differing_figures(one, other, f"{place}[{n}]", aside)
+    elif isinstance(found, str) and isinstance(stated, str):
+        return
+    elif isinstance(found, int | float) and isinstance(stated, int | float):
+        if abs(found - stated) > TOLERANCE:
+            yield f"{place[1:]} is {stated:g}, computed again {found:g}"
+    elif found is not stated:
+        yield f"{place[1:]} is {stated!s:.40}, computed again {found!s:.40}"
+
+
+def _check(name: str, faults: list[str], detail: str) -> BundleCheck:
+    if not faults:
+        return BundleCheck(name, True, detail)
+    more = f" and {len(faults) - _MOST_NAMED:,} more" if len(faults) > _MOST_NAMED else ""
+    return BundleCheck(name, False, "; ".join(sorted(faults)[:_MOST_NAMED]) + more)
+
+
+# Running again
+
+
+@contextmanager
+def bundled(source: Path) -> Iterator[BundleReader]:
+    """The bundle of a file, or of a run folder, of which one is made for the time being."""
+    if source.is_dir():
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch) / "run.zip"
+            store = Store.open(source)
+            try:
+                pack.make_bundle(store, path)
+            finally:
+                store.close()
+            with BundleReader(path) as bundle:
+                yield bundle
+        return
+    with BundleReader(source) as bundle:
+        yield bundle
+
+
+def unpack_study(bundle: BundleReader, folder: Path) -> Path:
+    """Copy the study and its files into a folder; the path of the study file.
+
+    Raises:
+        UsageError: the bundle holds no study that can be run again, or its files are others than
+            the manifest lists.
+    """
+    check = _hashes(bundle)
+    if not check.holds:
+        raise UsageError(f"{bundle.path}: {check.detail}")
+    if pack.STUDY not in bundle.names:
+        raise UsageError(f"{bundle.path}: {bundle.manifest.get('command')}")
+    names = [name for name in bundle.names if name.startswith("study/")]
+    bundle.extract(names, folder)
+    return folder / pack.STUDY
+
+
+def without_left_out(bundle: BundleReader, store: Store) -> None:
+    """Take questions whose texts are left out off the run, so that they are asked anew."""
+    redaction = bundle.manifest.get("redaction")
+    store.forget_items(n for n, item in store.items().items() if leaves_out(redaction, item.axis))
+
+
+def open_cells(plan: Plan, store: Store) -> int:
+    """How many cells of a plan have no answer in a run that was loaded from a bundle."""
+    keys, record = store.keys(), store.record()
+    plan = plan.with_system_role(record.system_role.system_role)
+    decided = store.withholdings()
+    conditions = tuple(
+        replace(
+            c,
+            withheld=frozenset(
+                item.prompt for item in plan.items if decided[c.defense.id].withholds(item.prompt)
+            ),
+        )
+        if c.defense.withhold and c.defense.id in decided
+        else c
+        for c in plan.conditions
+    )
+    plan = replace(plan, conditions=conditions)
+    return sum(request.key not in keys for request in plan.requests())
