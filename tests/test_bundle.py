@@ -89,6 +89,22 @@ def test_a_run_folder_can_be_run_again(folder: Path, tmp_path: Path) -> None:
     assert run_main(["rerun", str(folder / "run"), "--out", str(tmp_path / "again")]) == 0
 
 
+def test_names_and_profiles_are_asked_again_alike(tmp_path: Path) -> None:
+    audit(
+        tmp_path / "run",
+        biased(0.4, seed=1),
+        items=4,
+        placebos=True,
+        identities=["names"],
+        cues=["name", "profile-json"],
+    )
+    store = Store.open(tmp_path / "run")
+    make_bundle(store, tmp_path / "run.zip")
+    store.close()
+    assert all(holds(tmp_path / "run.zip").values())
+    assert run_main(["rerun", str(tmp_path / "run.zip"), "--out", str(tmp_path / "again")]) == 0
+
+
 def _json(store: Store) -> Any:
     return json.loads(json.dumps(figures_of(analyze(store))))
 

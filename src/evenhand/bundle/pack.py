@@ -34,6 +34,7 @@ from evenhand.run.scoring import score_run
 from evenhand.store.dump import Row, dump_run
 from evenhand.store.redaction import Redaction, leaves_out
 from evenhand.store.store import Store
+from evenhand.study.identity import identity_entries, is_half
 from evenhand.study.study import stated_fields
 
 ANSWERS_PER_PAGE = 5_000
@@ -189,18 +190,10 @@ def _add_study(bundle: BundleWriter, store: Store) -> str:
         return str(error)
     people = [c.identity for c in store.conditions() if c.identity.kind != "baseline"]
     people = list(dict.fromkeys(people))
+    people = [identity for identity in people if not is_half(identity)]  # they are drawn again
     study["identities"] = [identity.id for identity in people]
     study["identities_file"] = "files/identities.yaml"
-    study.pop("placebos", None)  # they are among the identities
-    texts = {
-        "identities": [
-            {"id": i.id, "text": i.text, "category": i.category}
-            for i in people
-            if i.kind == "identity"
-        ],
-        "placebos": [{"id": i.id, "text": i.text} for i in people if i.kind == "placebo"],
-    }
-    _add_yaml(bundle, "study/files/identities.yaml", {k: v for k, v in texts.items() if v})
+    _add_yaml(bundle, "study/files/identities.yaml", identity_entries(people))
     if wordings is not None:
         study["cues"] = [cue["id"] for cue in wordings["cues"]]
         study["cues_file"] = "files/cues.yaml"

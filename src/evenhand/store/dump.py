@@ -20,12 +20,12 @@ from evenhand.engines.engine import Outcome
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.store.database import DAMAGED, FILE
 from evenhand.store.redaction import leaves_out
-from evenhand.store.rows import ACTIVE
-from evenhand.store.store import Store
-from evenhand.study.identity import IdentityKind
+from evenhand.store.rows import ACTIVE, gaps_text, read_gaps
+from evenhand.store.store import Store, StoredCondition
+from evenhand.study.identity import Identity, IdentityKind
 
 Row = dict[str, Any]
-_CONDITION = ("id", "identity", "text", "category", "kind", "cue", "defense")
+_CONDITION = ("id", "identity", "text", "category", "kind", "cue", "defense", "gaps")
 _ITEM = ("id", "benchmark", "name", "prompt", "axis", "scorer", "answer", "choices", "subgroup")
 _RESPONSE = (
     *("id", "condition", "item", "sample", "outcome", "finish", "served", "error"),
@@ -33,7 +33,7 @@ _RESPONSE = (
 )
 _FAILURE = ("condition", "item", "sample", "status")
 _JUDGE = ("id", "name", "facts", "prompt_tokens", "completion_tokens")
-_NUMBERS = {"id", "condition", "item", "sample", "prompt_tokens", "completion_tokens", "attempts",
+_NUMBERS = {"slot", "id", "condition", "item", "sample", "prompt_tokens", "completion_tokens", "attempts",
             "status"}  # fmt: skip
 _WORDS: dict[str, Collection[str]] = {
     "axis": AXES,
@@ -82,20 +82,13 @@ def dump_run(store: Store) -> Dump:
         documents={name: content for name, content in documents.items() if content is not None},
         conditions=[
             {
-                **dict(zip(_CONDITION, (c.id, *_who(c.identity), c.cue, c.defense), strict=True)),
+                **dict(zip(_CONDITION, _condition(c), strict=True)),
                 "example": c.example,
             }
             for c in store.conditions()
         ],
         items=[
-            dict(
-                zip(
-                    _ITEM,
-                    (n, i.benchmark, i.id, i.prompt, i.axis, i.scorer, i.answer, i.choices,
-                     i.subgroup),
-                    strict=True,
-                )
-            )
+            {"id": n, "name": i.id, **{f: getattr(i, f) for f in (*_ITEM[3:], "benchmark", "slot")}}
             for n, i in store.shown_items().items()
         ],
         judges=[dict(zip(_JUDGE, row, strict=True)) for row in judges],
@@ -104,8 +97,10 @@ def dump_run(store: Store) -> Dump:
     )  # fmt: skip
 
 
-def _who(identity: Any) -> tuple[str, str, str, str]:
-    return identity.id, identity.text, identity.category, identity.kind
+def _condition(c: StoredCondition) -> tuple[Any, ...]:
+    who = c.identity
+    gaps = gaps_text(who, c.facts)
+    return c.id, who.id, who.text, who.category, who.kind, c.cue, c.defense, gaps
 
 
 def _answers(store: Store) -> Iterator[Row]:
@@ -176,11 +171,11 @@ def load_run(dump: Dump, folder: Path) -> Store:
                     content = orjson.dumps(dump.documents[name]).decode()
                     connection.execute("INSERT INTO meta VALUES (?, ?)", (name, content))
             connection.executemany(
-                "INSERT INTO condition VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO condition VALUES (?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (_condition_values(n, row) for n, row in enumerate(dump.conditions)),
             )
             connection.executemany(
-                "INSERT INTO item VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO item VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (_item_values(n, row) for n, row in enumerate(dump.items)),
             )
             connection.executemany(
@@ -236,20 +231,24 @@ def _checked(row: Row, fields: Iterable[str]) -> list[Any]:
 
 
 def _condition_values(position: int, row: Row) -> list[Any]:
-    number, *who = _checked(row, _CONDITION)
+    number, *who, gaps = _checked(row, _CONDITION)
+    read_gaps(Identity(*who[:4]), gaps)
     name = f"{row['identity']}|{row['cue']}|{row['defense']}"
     for message in row["example"]:
         _checked(message, ("role", "content"))
-    return [number, name, position, *who, orjson.dumps(row["example"]).decode()]
+    return [number, name, position, *who, orjson.dumps(row["example"]).decode(), gaps]
 
 
 def _item_values(position: int, row: Row) -> list[Any]:
     plain = [field for field in _ITEM if field != "choices"]
     number, benchmark, name, *rest, subgroup = _checked(row, plain)
-    choices = row["choices"]
+    choices, slot = row["choices"], row["slot"]
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
         raise ValueError("choices")
-    return [number, benchmark, name, position, *rest, orjson.dumps(choices).decode(), subgroup]
+    if slot is not None:
+        _checked(row, ("slot",))
+    options = orjson.dumps(choices).decode()
+    return [number, benchmark, name, position, *rest, options, subgroup, slot]
 
 
 def _insert_answer(connection: sqlite3.Connection, row: Row) -> None:

@@ -241,6 +241,27 @@ def halves(identity: Identity, seed: int) -> list[Identity]:
     ]
 
 
+def is_half(identity: Identity) -> bool:
+    """Whether it is one of the placebos that `halves` makes."""
+    return identity.kind == "placebo" and identity.id.endswith((".half1", ".half2"))
+
+
+def identity_entries(identities: Iterable[Identity]) -> dict[str, list[dict[str, Any]]]:
+    """The content of a file from which `read_identities` reads these."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for identity in identities:
+        entry: dict[str, Any] = {"id": identity.id, "text": identity.text}
+        if identity.kind == "identity":
+            entry["category"] = identity.category
+        if identity.fields:
+            entry["fields"] = dict(identity.fields)
+        if identity.realizations:
+            entry["realizations"] = [dict(each.fields) for each in identity.realizations]
+        of_kind = "placebos" if identity.kind == "placebo" else "identities"
+        found.setdefault(of_kind, []).append(entry)
+    return found
+
+
 def in_place_of_ours(identities: Iterable[Identity]) -> list[str]:
     """A line for each of one's own identities that goes by the id of one that we ship."""
     known = {identity.id: identity.text for identity in shipped_identities()}
