@@ -33,8 +33,10 @@ _RESPONSE = (
 )
 _FAILURE = ("condition", "item", "sample", "status")
 _JUDGE = ("id", "name", "facts", "prompt_tokens", "completion_tokens")
-_NUMBERS = {"slot", "id", "condition", "item", "sample", "prompt_tokens", "completion_tokens", "attempts",
-            "status"}  # fmt: skip
+_NUMBERS = {
+    *("id", "condition", "item", "sample", "slot", "status"),
+    *("prompt_tokens", "completion_tokens", "attempts"),
+}
 _WORDS: dict[str, Collection[str]] = {
     "axis": AXES,
     "kind": get_args(IdentityKind),
