@@ -27,6 +27,7 @@ from evenhand.bundle.card import audit_card, card_markdown, data_sheet
 from evenhand.engines import engine_type
 from evenhand.errors import UsageError
 from evenhand.files import replacing
+from evenhand.report.browser import browse
 from evenhand.report.data import to_json, write_csv_tables
 from evenhand.report.findings import audit_document
 from evenhand.report.html import to_html
@@ -82,7 +83,12 @@ def make_bundle(store: Store, path: Path, redaction: Redaction | None = None) ->
         fault = _add_study(bundle, store)
         facts = _facts(store, audit, answers, served)
         facts["command"] = _RERUN if not fault else f"cannot be run again: {fault}"
-        bundle.add("report.html", [to_html(audit_document(audit, details)).encode()])
+        beside = Path(scratch) / "report-answers"
+        answers_shown = browse(store, audit.judge, beside)
+        html = to_html(audit_document(audit, details, answers_shown))
+        bundle.add("report.html", [html.encode()])
+        for part in sorted(beside.glob("*.js")):
+            bundle.add(f"{beside.name}/{part.name}", [part.read_bytes()])
         bundle.add("report.json", [to_json(audit).encode()])
         for table in write_csv_tables(audit, store, Path(scratch)):
             bundle.add(f"tables/{table.name}", [table.read_bytes()])
