@@ -21,7 +21,16 @@ from evenhand.judges import Judge, make_judge
 from evenhand.judges.run import judge_run
 from evenhand.judges.swap import SAMPLE, recheck_run
 from evenhand.report.wording import swap_sentence
-from evenhand.run.options import BatchSize, JudgeOptions, MaxConnections, MaxCost, Timeout
+from evenhand.run.options import (
+    BatchSize,
+    GpusPerWorker,
+    JudgeOptions,
+    MaxConnections,
+    MaxCost,
+    On,
+    Timeout,
+    Workers,
+)
 from evenhand.run.recorder import Price, Progress
 from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
@@ -69,6 +78,9 @@ def score(
     max_connections: MaxConnections = 64,
     timeout: Timeout = 120.0,
     batch_size: BatchSize = 64,
+    on: On = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
     blocked: BlockedAs = None,
     quiet: Quiet = False,
     sandbox: SandboxFlags = SandboxFlags(),
@@ -86,7 +98,13 @@ def score(
         evenhand score runs/first --judge refusal --judge-swap
     """
     judging = replace(
-        judging, max_connections=max_connections, timeout=timeout, batch_size=batch_size
+        judging,
+        max_connections=max_connections,
+        timeout=timeout,
+        batch_size=batch_size,
+        on=on,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
     )
     if max_cost is not None and judging.price is None:
         raise UsageError(

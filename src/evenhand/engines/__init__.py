@@ -50,6 +50,10 @@ class EngineOptions:
         timeout: seconds for one attempt.
         batch_size: conversations per forward pass of local weights.
         judge: the model is asked as a judge of answers; an endpoint may have a key of its own.
+        chat_template: of local weights, in the place of their own.
+        on: where copies of local weights run: "local", "auto" or the address of a Ray cluster;
+            None for this process.
+        workers, gpus_per_worker: how many copies, and GPUs for each; None for as many as fit.
     """
 
     base_urls: Sequence[str] = ()
@@ -59,6 +63,10 @@ class EngineOptions:
     timeout: float = 120.0
     batch_size: int = 64
     judge: bool = False
+    chat_template: str | None = None
+    on: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float | None = None
 
 
 def engine_names() -> list[str]:
@@ -109,5 +117,11 @@ def make_engine(model: str, decoding: Decoding, options: EngineOptions | None = 
         UsageError: there is no such engine or service.
         EngineError, MissingExtra, UsageError: as the engine's own constructor.
     """
-    engine: Engine = engine_type(model).make(model, decoding, options or EngineOptions())
+    options = options or EngineOptions()
+    kind = engine_type(model)
+    if options.on is not None and kind.is_local:
+        from evenhand.engines.ray import RayEngine  # which makes engines of its own
+
+        return RayEngine(model, decoding, options)
+    engine: Engine = kind.make(model, decoding, options)
     return engine

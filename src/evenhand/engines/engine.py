@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Literal, Protocol
 
+from evenhand import __version__
 from evenhand.study.cue import Message
 from evenhand.study.plan import Request
 
@@ -119,3 +123,10 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Release connections and memory."""
         ...
+
+
+def running_versions() -> dict[str, str]:
+    """Of evenhand, Python and the packages that run a model in this process, where one does."""
+    found = {"evenhand": __version__, "Python": platform.python_version()}
+    loaded = [name for name in ("torch", "transformers", "vllm") if name in sys.modules]
+    return found | {name: version(name) for name in loaded}

@@ -134,7 +134,12 @@ class HFEngine:
     @classmethod
     def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> HFEngine:
         """As `make_engine`."""
-        return cls(model.partition("/")[2], decoding, batch_size=options.batch_size)
+        return cls(
+            model.partition("/")[2],
+            decoding,
+            batch_size=options.batch_size,
+            chat_template=options.chat_template,
+        )
 
     @property
     def address(self) -> str:

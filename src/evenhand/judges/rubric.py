@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any
 
 from evenhand.benchmarks.item import Item
-from evenhand.engines import EngineOptions, engine_type, make_engine
+from evenhand.engines import engine_type, make_engine
 from evenhand.engines.engine import Engine
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.judges.judge import Judge, Judgment, Settle, score_for
@@ -294,14 +294,7 @@ def make_rubric(name: str, options: JudgeOptions) -> Judge:
         UsageError, EngineError: its engine has no key, or cannot be loaded.
     """
     model = name.partition(":")[2]
-    reached = EngineOptions(
-        base_urls=options.base_urls,
-        max_connections=options.max_connections,
-        timeout=options.timeout,
-        batch_size=options.batch_size,
-        judge=True,
-    )
-    make = partial(make_engine, model, options=reached)
+    make = partial(make_engine, model, options=options.for_engine)
     structured = engine_type(model).takes_response_format
     tokens = options.max_tokens or MAX_TOKENS
     return Rubric(name, make, structured=structured, max_tokens=tokens)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 
-from evenhand import __version__
-from evenhand.engines.engine import Engine, Response
+from evenhand.engines.engine import Engine, Response, running_versions
 from evenhand.errors import RunFolderError
 from evenhand.run.recorder import Arrival, Price, Progress, Recorder
 from evenhand.run.system_role import HELLO, NO_SYSTEM_MESSAGE, check_system_role
@@ -67,7 +63,7 @@ async def run(
             system_role=check,
             interim=interim,
             addresses=tuple(dict.fromkeys((*addresses, engine.address))),
-            sessions=(*sessions, session := Session(began=_now(), versions=_versions())),
+            sessions=(*sessions, session := Session(began=_now(), versions=_versions(engine))),
             blocked=record.blocked if record else "refusal",
         )
         ids = store.activate(plan.conditions, plan.items, new)
@@ -100,11 +96,9 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
-    """Of evenhand, Python and the packages that run a model here, where one does."""
-    found = {"evenhand": __version__, "Python": platform.python_version()}
-    loaded = [name for name in ("torch", "transformers") if name in sys.modules]
-    return found | {name: version(name) for name in loaded}
+def _versions(engine: Engine) -> dict[str, str]:
+    """Of what runs here, and of what runs the model elsewhere."""
+    return running_versions() | dict(getattr(engine, "versions", {}))
 
 
 class _Asking:

@@ -59,6 +59,30 @@ BatchSize = Annotated[
     Field(ge=1),
     Parameter(validator=Number(gte=1), help="Conversations per forward pass of local weights."),
 ]
+On = Annotated[
+    str | None,
+    Parameter(
+        help="Run copies of local weights, of the model and of judges, on a Ray cluster: local "
+        "starts one on this machine; auto, HOST:PORT or ray://HOST:PORT joins one. Default: one "
+        "copy, in this process."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    Field(ge=1),
+    Parameter(
+        validator=Number(gte=1),
+        help="Number of copies with --on. Default: as many as the GPUs hold; 2 without GPUs.",
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    Field(ge=0),
+    Parameter(
+        validator=Number(gte=0),
+        help="GPUs of each copy with --on; a fraction shares one. Default: 1 where there are GPUs.",
+    ),
+]
 MaxCost = Annotated[
     float | None,
     Field(gt=0),
@@ -106,6 +130,15 @@ class JudgeOptions:
     batch_size: Annotated[BatchSize, _UNSEEN] = 64
     """Answers per forward pass of local weights."""
 
+    on: Annotated[On, _UNSEEN] = None
+    """Where copies of local weights run; see `RunOptions`."""
+
+    workers: Annotated[Workers, _UNSEEN] = None
+    """Number of copies."""
+
+    gpus_per_worker: Annotated[GpusPerWorker, _UNSEEN] = None
+    """GPUs of each copy."""
+
     labels: Annotated[str | None, Parameter(name="--judge-labels")] = None
     """Meaning of a classifier's labels: LABEL=MEANING,... with refusal, compliance, harmless,
     harmful or safe; or a YAML or TOML file. Default: the known meanings."""
@@ -117,6 +150,20 @@ class JudgeOptions:
     price: Annotated[TokenPrice, Parameter(name="--judge-price")] = None
     """Price of a million of the judge's tokens in dollars, as PROMPT/COMPLETION: 0.15/0.60.
     Default: not known."""
+
+    @property
+    def for_engine(self) -> EngineOptions:
+        """Those that concern the judge's engine."""
+        return EngineOptions(
+            base_urls=self.base_urls,
+            max_connections=self.max_connections,
+            timeout=self.timeout,
+            batch_size=self.batch_size,
+            judge=True,
+            on=self.on,
+            workers=self.workers,
+            gpus_per_worker=self.gpus_per_worker,
+        )
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -144,6 +191,16 @@ class RunOptions:
     batch_size: BatchSize = 64
     """Conversations per forward pass of local weights."""
 
+    on: On = None
+    """Run copies of local weights on a Ray cluster: "local" starts one on this machine; "auto",
+    "HOST:PORT" or "ray://HOST:PORT" joins one. Default: one copy, in this process."""
+
+    workers: Workers = None
+    """Number of copies with `on`. Default: as many as the GPUs hold; 2 without GPUs."""
+
+    gpus_per_worker: GpusPerWorker = None
+    """GPUs of each copy with `on`; a fraction shares one. Default: 1 where there are GPUs."""
+
     price: TokenPrice = None
     """Price of a million tokens in dollars, as PROMPT/COMPLETION: 0.15/0.60. Default: not known."""
 
@@ -169,6 +226,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.max_cost is not None and not (self.price or self.judging.price):
             raise UsageError("--max-cost needs the price of the tokens: --price 0.15/0.60")
+        if self.on is None and (self.workers, self.gpus_per_worker) != (None, None):
+            raise UsageError("--workers and --gpus-per-worker need --on: --on local")
 
     @property
     def for_engine(self) -> EngineOptions:
@@ -180,14 +239,20 @@ class RunOptions:
             max_connections=self.max_connections,
             timeout=self.timeout,
             batch_size=self.batch_size,
+            on=self.on,
+            workers=self.workers,
+            gpus_per_worker=self.gpus_per_worker,
         )
 
     def with_judges_alike(self) -> RunOptions:
-        """The same with judges that are asked as the model is: connections, timeout, batches."""
+        """The same with judges that are asked as the model is: connections, batches, workers."""
         judging = replace(
             self.judging,
             max_connections=self.max_connections,
             timeout=self.timeout,
             batch_size=self.batch_size,
+            on=self.on,
+            workers=self.workers,
+            gpus_per_worker=self.gpus_per_worker,
         )
         return replace(self, judging=judging)
