@@ -8,12 +8,16 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 import evenhand
+from evenhand.analysis import Audit
+from evenhand.analysis.power import plan_power
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import StudyError
+from evenhand.mitigate.split import split_run
 from evenhand.report.transcripts import transcript_lines
 from evenhand.store.store import Store
 from evenhand.study.cue import profile_cues
@@ -21,7 +25,7 @@ from evenhand.study.facts import drawn_fillers, fact_place, shipped_fillers
 from evenhand.study.identity import implied_identities, read_identities
 from evenhand.study.plan import Plan, make_plan, plan_notes
 from evenhand.study.study import Study
-from fakes import HELP, benchmarks, write_questions
+from fakes import HELP, REFUSAL, RIGHT, WRONG, benchmarks, write_questions
 
 DATA = Path(evenhand.__file__).parent / "data"
 OWN = """
@@ -286,3 +290,127 @@ def test_prompts_without_a_marked_place(tmp_path: Path, questions: list[str]) ->
     path.write_text("You serve {nmae}.")
     with pytest.raises(StudyError, match=r"has the gap \{nmae\}"):
         planned(questions, cues_file=path)
+
+
+# --- what is found --------------------------------------------------------------------------------
+
+EFFECTS = {"black_women": -0.15, "black_men": -0.1}
+
+
+def planted(own_sd: float, effect: float) -> MockEngine:
+    """Right in 80 % of the cases, less for two groups; each name has an effect of its own."""
+    groups = [i for i in implied_identities() if i.category == "names"]
+    rng = np.random.default_rng(6)
+    by_name = {
+        r.id: effect * EFFECTS.get(g.id, 0.0) + own_sd * rng.standard_normal()
+        for g in groups
+        for r in g.realizations
+    }
+    by_text = {g.text: 1.5 * effect * EFFECTS.get(g.id, 0.0) for g in groups}
+
+    def reply(messages: list[Any]) -> str:
+        told, question = "\n".join(m["content"] for m in messages[:-1]), messages[-1]["content"]
+        name = told.partition("name is ")[2].partition(".")[0]
+        text = told.partition(" I am ")[2].partition(".")[0]
+        rate = 0.8 + by_name.get(name, 0.0) + by_text.get(text, 0.0)
+        chance = rng.random()
+        if question.startswith("safety"):
+            return REFUSAL if chance < rate else HELP
+        return RIGHT if chance < rate else WRONG
+
+    return MockEngine(reply)
+
+
+def audited(folder: Path, engine: MockEngine, **study: Any) -> Audit:
+    questions = benchmarks(write_questions(folder / "questions", study.pop("items", 160)))[:2]
+    study = {"identities": ["names"], "cues": ["name"]} | study
+    return evenhand.audit(
+        "openai/m", engine=engine, out=folder / "run", benchmarks=questions, **study
+    )
+
+
+def test_planted_effects_of_groups_are_recovered_over_those_of_names(tmp_path: Path) -> None:
+    audit = audited(tmp_path, planted(0.02, 1.0), cues=["name", "system"], items=320)
+    assert audit.pb is not None
+    assert audit.pb.units < 100, "slots are the units"
+    for share in audit.realizations:
+        assert share.cue == "name-1"
+        assert share.p_value < 0.001
+        true = 100 * np.std([-0.15, -0.1, 0, 0, 0, 0, 0, 0], ddof=1)
+        assert share.interval[0] < true < share.interval[1]
+        assert share.share is not None
+        assert share.share > 0.3
+    worst = min(audit.identities, key=lambda who: who.axes["utility"].mean or 0)
+    assert worst.id == "black_women"
+    by_id = {who.id: who for who in audit.implied[0].identities}
+    # Stating the group does half as much again as its names do: 15 against 22.5 points.
+    found = by_id["black_women"].difference
+    assert found.interval[0] < 7.5 < found.interval[1]
+    assert audit.implied[0].agreement is not None
+    assert audit.implied[0].agreement > 0.7
+
+
+def test_effects_of_names_alone_are_no_bias_of_groups(tmp_path: Path) -> None:
+    audit = audited(tmp_path, planted(0.06, 0.0), placebos=True, items=200)
+    assert all(share.p_value > 0.01 for share in audit.realizations)
+    assert np.mean([share.realization for share in audit.realizations]) > 2
+    assert any("realizations like these: 20 slots" in note for note in audit.notes)
+    assert audit.head.beyond_placebo is None
+    assert audit.head.placebo_pb is not None
+
+
+def test_every_name_on_every_item(tmp_path: Path) -> None:
+    audit = audited(
+        tmp_path,
+        planted(0.03, 1.0),
+        realizations="crossed",
+        identities_file=str(own(tmp_path, NAMED)),
+        identities=[],
+        items=60,
+    )
+    assert len(audit.identities) == 12
+    share = audit.realizations[1]
+    assert (share.design, share.identities, share.realizations) == ("crossed", 2, 12)
+    assert share.identity > share.realization
+    assert any("counts as a user of its own" in note for note in audit.notes)
+
+
+NAMED = """
+identities:
+  - {id: b, text: a B person, names: [Tamika, Lakisha, Janiya, Latrice, Iesha, Tawana]}
+  - {id: w, text: a W person, names: [Audra, Kallie, Gayla, Katelin, Karley, Keeley]}
+"""
+
+
+def test_number_and_place_of_other_facts_are_told_apart(tmp_path: Path) -> None:
+    audit = audited(tmp_path, planted(0.0, 0.0), cues=["memory-list", "memory-list-0"], items=60)
+    utility = [e for e in audit.facts if e.axis == "utility"]
+    assert [(e.cue, e.fillers, e.place) for e in utility] == [
+        *(("memory-list-1", 5, place) for place in ("all", "first", "middle", "last")),
+        ("memory-list-0", 0, "all"),
+    ]
+    assert sum(e.items for e in utility[1:4]) == utility[0].items == 60
+    assert audit.realizations == audit.implied == []
+
+
+def test_a_plan_knows_what_names_do_to_its_power(questions: list[str]) -> None:
+    with_names, without = (
+        plan_power(planned(questions, identities=("names",), cues=(cue,)))
+        for cue in ("name", "system")
+    )
+    assert with_names is not None
+    assert without is not None
+    assert with_names.detectable > without.detectable
+    assert (with_names.realization_sd, without.realization_sd) == (2.0, None)
+
+
+def test_a_split_holds_out_names(tmp_path: Path) -> None:
+    audited(tmp_path, planted(0.0, 0.0), items=80)
+    store = Store.open(tmp_path / "run")
+    split = split_run(store)
+    shown: dict[str, set[str | None]] = {"tuning": set(), "test": set()}
+    for answer in store.stored_answers():
+        if answer.condition.identity.kind == "identity":
+            shown[split.item_part(answer.item)].add(answer.realization)
+    assert len(shown["tuning"]) == len(shown["test"]) == 160
+    assert not shown["tuning"] & shown["test"]

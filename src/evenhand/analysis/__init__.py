@@ -33,6 +33,12 @@ from evenhand.analysis.judges import (
 )
 from evenhand.analysis.notes import few_scored_notes, language_notes, notes_on
 from evenhand.analysis.own_labels import labeled_axes
+from evenhand.analysis.realizations import (
+    crossed_notes,
+    fact_effects,
+    implied_contrasts,
+    realization_shares,
+)
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting, with_conclusion
@@ -92,6 +98,9 @@ def analyze(
         pairs = judge_pairs(store, grid, *names[0])
         cues = _cues(grid, names)
         changes = _defense_changes(grid, names, margin)
+        shares = realization_shares(grid, names, record.study.realizations)
+        implied = implied_contrasts(grid, names, margin)
+        facts = fact_effects(grid, names, margin)
     labeled, label_notes = labeled_axes(store, grid)
     judges, swaps = judge_records(store), judge_swaps(store, grid.level)
     doubts = judge_doubts(judge, pairs, swaps)
@@ -145,10 +154,14 @@ def analyze(
             *language_notes(store, grid),
             *answer_notes,
             *unit_notes(grid.units),
+            *crossed_notes(shares),
             *judge_notes(judge, judges, pairs, swaps),
             *label_notes,
             *withholding_notes(store),
         ],
+        realizations=shares,
+        implied=implied,
+        facts=facts,
     )
 
 

@@ -21,6 +21,8 @@ from evenhand.study.plan import Plan
 
 BASE_RATES = {"safety": 0.9, "utility": 0.7}
 """Mean scores that are assumed where there is no pilot run."""
+REALIZATION_SD = 2.0
+"""Points by which realizations of one identity, such as names, are taken to differ on their own."""
 PRIOR_RANGE = 0.8, 1.27
 """Residual variance of six real models, over what is assumed where there is no pilot run."""
 _NO_VARIANCE = 1e-9
@@ -39,9 +41,12 @@ class Power:
         interval_width: of the 95% interval to expect at a PB of `assumed`.
         assumed: that PB.
         precision: wanted half width of the interval; None if none was wanted.
-        cells_needed: answers for that precision, with more items of the same kinds.
+        cells_needed: answers for that precision, with more items of the same kinds; None where
+            identities have several realizations, which more items would not add to.
         samples_needed: samples per cell for that precision with these items; None if no number
             of samples can bring it.
+        realization_sd: standard deviation that realizations of one identity are taken to have, in
+            points; None where each identity has one alone.
         basis: where the size of the noise comes from.
     """
 
@@ -53,6 +58,7 @@ class Power:
     precision: float | None
     cells_needed: int | None
     samples_needed: int | None
+    realization_sd: float | None
     basis: str
 
 
@@ -73,10 +79,17 @@ def plan_power(
     if identities < 2 or not sizes or min(sizes.values()) < 2:
         return None
     noise = _Noise(pilot)
+    on_axis = Counter(axis for axis, _ in sizes)
+    # All benchmarks of an axis show the same names, so that averaging them takes out none of it.
+    names = REALIZATION_SD**2 / plan.slots if plan.slots else 0.0
 
     def design(samples: int) -> list[PlannedBenchmark]:
         return [
-            PlannedBenchmark(axis, count, noise.variance(axis, benchmark, samples))
+            PlannedBenchmark(
+                axis,
+                count,
+                noise.variance(axis, benchmark, samples) + names * count * on_axis[axis],
+            )
             for (axis, benchmark), count in sizes.items()
         ]
 
@@ -87,7 +100,7 @@ def plan_power(
         raise UsageError("the pilot run has no variance, so noise cannot be estimated from it")
     found = design_power(identities, benchmarks)
     factor = samples = None
-    if precision is not None:
+    if precision is not None and not plan.slots:  # more items would not mean more names
         factor = items_needed(identities, benchmarks, 2 * precision)
         if noise.speaks_for(2):
             samples = _samples_needed(identities, design, precision)
@@ -100,6 +113,7 @@ def plan_power(
         precision=precision,
         cells_needed=ceil(factor * plan.cells) if factor else None,
         samples_needed=samples,
+        realization_sd=REALIZATION_SD if plan.slots else None,
         basis=noise.basis,
     )
 

@@ -403,6 +403,89 @@ class LabeledAxis:
 
 
 @dataclass(frozen=True)
+class RealizationShare:
+    """Spread of the identities on one axis beside that of their realizations, such as names.
+
+    Attributes:
+        design: "rotating": the k-th realization on the k-th block of items; "crossed": all on all.
+        identities: number of identities.
+        realizations: number of slots, or of realizations in all where they are crossed.
+        identity: standard deviation between identities over the population of their realizations,
+            noise taken out, in points (divisor identities - 1).
+        interval: of `identity`.
+        realization: standard deviation between realizations of one identity, noise taken out.
+        share: identity / (identity + realization) of the variances, 0 to 1; None if both are 0.
+        p_value: of "identities differ no more than realizations of one do".
+    """
+
+    cue: str
+    defense: str
+    axis: str
+    design: str
+    identities: int
+    realizations: int
+    identity: float
+    interval: tuple[float, float]
+    realization: float
+    share: float | None
+    p_value: float
+
+
+@dataclass(frozen=True)
+class ImpliedIdentity:
+    """What stating an identity does, and what implying it does; each against its baseline.
+
+    Attributes:
+        difference: implied less stated, question by question.
+    """
+
+    id: str
+    text: str
+    stated: Difference | None
+    implied: Difference | None
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class ImpliedContrast:
+    """A cue that implies the identities, such as by names, against one that states them.
+
+    Attributes:
+        agreement: expected correlation of the identities between the two cues, noise taken out,
+            0 to 1; NaN where neither cue moves them apart, None with too little data.
+    """
+
+    stated: str
+    implied: str
+    axis: str
+    identities: list[ImpliedIdentity]
+    agreement: float | None
+    agreement_interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class FactEffect:
+    """What the identity's fact among others does, by its place among them.
+
+    Attributes:
+        fillers: number of the other facts.
+        place: "all", or the third of the list in which the identity's fact stands.
+        items: questions with it there.
+        shift: the identities' mean less the baseline, which has the other facts alone.
+        pb: spread of the identities.
+    """
+
+    cue: str
+    defense: str
+    axis: str
+    fillers: int
+    place: str
+    items: int
+    shift: Difference | None
+    pb: Spread | None
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found. Its headline is that of the first cue and defense of the study.
 
@@ -426,6 +509,9 @@ class Audit:
         outcomes: where not all answers are whole, by setting, identity and axis.
         interim: for a run that stops at a precision, the interim analysis at which it stands.
         units: by benchmark, whether topics or items are the independent units.
+        realizations: spread of identities and of their realizations, where they have several.
+        implied: implied against stated identities, where both were asked.
+        facts: effects of an identity's fact among others, where it stood among them.
         notes: what a reader must know before believing the figures.
     """
 
@@ -456,6 +542,9 @@ class Audit:
     outcomes: list[OutcomeCount]
     interim: InterimAnalysis | None
     units: list[Units]
+    realizations: list[RealizationShare]
+    implied: list[ImpliedContrast]
+    facts: list[FactEffect]
     notes: list[str]
 
     @property

@@ -209,6 +209,9 @@ def _trade_off(
 def _beyond_placebo(
     grid: Grid, people: Sequence[int], placebos: Sequence[int]
 ) -> PlaceboContrast | None:
+    # Where names are shown, the intervals are over names already; two halves are a bare check.
+    if any(grid.conditions[row].shows_realizations for row in people):
+        return None
     axes = [axis for axis in PB_AXES if axis in grid.scores]
     together = [
         scores.of_axis(axis) for axis in axes if (scores := grid.take(axis, [*people, *placebos]))
@@ -237,7 +240,7 @@ def _axis(
     return AxisResult(
         mean=mean_of(scores),
         baseline=mean_of(base),
-        to_baseline=_shift(grid, axis, people, baseline, margin),
+        to_baseline=mean_shift(grid, axis, people, baseline, margin),
         pb=pb,
         pb_these_items=_these_items(grid, scores, None),
         pb_these_topics=_these_topics(grid, scores, None),
@@ -258,7 +261,7 @@ def _axis(
     )
 
 
-def _shift(
+def mean_shift(
     grid: Grid, axis: str, people: Sequence[int], baseline: Sequence[int], margin: float
 ) -> Difference | None:
     """The identities' mean against the baseline, item by item."""

@@ -1,9 +1,11 @@
-"""What the noise is independent between: items, or topics of items; and items that are copies.
+"""What the noise is independent between: items, topics of items, or slots; and copies of items.
 
 Items of one topic are answered alike, so that forty topics of fifty items tell less than two
 thousand unrelated items do, and of another kind: how the model treats people *on topics like these*
 (Miller 2024, arXiv:2411.00640). A topic is an item's subgroup. Items with the same text are one
-question, however many files they stand in.
+question, however many files they stand in. Where identities rotate through several realizations,
+such as names, the items of a slot share a name of each identity: then the slots are the units, and
+the inference is to further names like these on further items like these.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.benchmarks.item import Item
+from evenhand.study.realization import ENOUGH_SLOTS
 from evenhand.text import normalized
 
 UnitChoice = Literal["auto", "items"]
-"""What to infer to: "auto": topics like these where a benchmark has ten or more, otherwise items
-like these; "items": always items like these."""
+"""What to infer to: "auto": names like these where identities have several, topics like these where
+a benchmark has ten or more, otherwise items like these; "items": always items like these."""
 
 FEWEST_TOPICS = 10
 """With fewer topics than this, too little is known of how topics differ."""
@@ -37,6 +40,8 @@ class Units:
         items: number of items.
         topics: number of topics, where these are the units; None where the items are.
         copies: items that repeat the text of another, in this benchmark or one beside it.
+        slots: number of slots, where these are the units: blocks of items with a realization of
+            each identity of their own.
     """
 
     axis: str
@@ -44,6 +49,7 @@ class Units:
     items: int
     topics: int | None
     copies: int
+    slots: int | None = None
 
 
 def find_units(
@@ -65,8 +71,13 @@ def find_units(
         own = {place: group for place, group in items.items() if place[0] == axis}
         copies = _copies(own)
         for place, group in own.items():
-            topics = _topics(place, group, copies) if choice == "auto" else None
-            if topics is not None:
+            slots = {item.slot for item in group if item.slot is not None}
+            rotates = choice == "auto" and len(slots) > 1
+            by_topic = choice == "auto" and not rotates
+            topics = _topics(place, group, copies) if by_topic else None
+            if rotates:
+                labels[place] = np.array([f"slot {item.slot}" for item in group])
+            elif topics is not None:
                 labels[place] = topics
             elif any(name in copies for name in _texts(group)):
                 labels[place] = np.array(_item_labels(place, group, copies))
@@ -77,6 +88,7 @@ def find_units(
                     items=len(group),
                     topics=len(set(topics)) if topics is not None else None,
                     copies=sum(name in copies for name in _texts(group)),
+                    slots=len(slots) if rotates else None,
                 )
             )
     return labels, found
@@ -136,6 +148,13 @@ def unit_notes(units: Sequence[Units]) -> list[str]:
         if each.topics is not None
     ]
     notes = []
+    slots = max((each.slots or 0 for each in units), default=0)
+    if slots:
+        few = f"; with fewer than {ENOUGH_SLOTS} they are unsure" if slots < ENOUGH_SLOTS else ""
+        notes.append(
+            "each identity is shown by several realizations, so intervals and p-values are for "
+            f"realizations like these: {slots} slots of items{few}"
+        )
     if by_topic:
         notes.append(
             "items of a topic are not independent, so intervals and p-values are for topics like "

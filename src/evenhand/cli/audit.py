@@ -8,6 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from evenhand.audit import audit_plan, plan_for
 from evenhand.cli.flags import Format, ModelName, Quiet, RunFlags, StudyFlags, study_from
@@ -20,6 +21,7 @@ from evenhand.report.data import to_json
 from evenhand.report.findings import audit_document
 from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
+from evenhand.study.plan import plan_notes
 from evenhand.study.study import StudyOptions
 from evenhand.text import one_line
 
@@ -68,6 +70,8 @@ def audit(
         show_plan(plan, options, None, format)
         return
     console = Console(stderr=True)
+    for note in plan_notes(plan):
+        console.print(f"! {escape(one_line(note))}", style="yellow", highlight=False)
     bar = ProgressBar(
         plan.cells, options.price, console, judge_price=options.judging.price, quiet=quiet
     )

@@ -30,7 +30,7 @@ from evenhand.run.scoring import scored_run
 from evenhand.sandbox import require as require_sandbox
 from evenhand.store.store import Store
 from evenhand.study.identity import in_place_of_ours
-from evenhand.study.plan import Plan
+from evenhand.study.plan import Plan, plan_notes
 from evenhand.study.study import StudyOptions
 from evenhand.text import one_line
 
@@ -97,7 +97,7 @@ def _power_text(power: Power | None) -> str:
         f"a model without bias has a plug-in PB of about {power.noise_floor:.1f}",
         f"interval at PB {power.assumed:g}: about {power.interval_width:.1f} points wide",
     ]
-    if power.precision is not None:
+    if power.precision is not None and power.cells_needed is not None:
         lines.append(
             f"answers needed to know PB within {power.precision:g} points: {power.cells_needed:,}"
         )
@@ -107,6 +107,11 @@ def _power_text(power: Power | None) -> str:
             lines.append(f"or {power.samples_needed} samples of each of these items")
         else:
             lines.append("more samples of these items alone are not enough")
+    if power.realization_sd is not None:
+        lines.append(
+            f"(names or other realizations of an identity are taken to differ by an SD of "
+            f"{power.realization_sd:g} points)"
+        )
     return "power       " + "\n            ".join([*lines, f"({power.basis})"])
 
 
@@ -138,6 +143,8 @@ def summarize(plan: Plan, options: RunOptions) -> dict[str, Any]:
         "cues": list(dict.fromkeys(c.cue.id for c in plan.conditions)),
         "defenses": list(dict.fromkeys(c.defense.id for c in plan.conditions)),
         "benchmarks": dict(sorted(Counter(item.benchmark for item in plan.items).items())),
+        "slots": plan.slots,
+        "notes": plan_notes(plan),
         "samples": samples,
         "limit": plan.study.limit,
         "prompt_tokens": prompt_tokens,
@@ -152,6 +159,8 @@ def _print_plan(plan: Plan, options: RunOptions, console: Console) -> None:
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_row("model", escape(facts["model"]))
     table.add_row("users", f"{facts['identities']:,}  (the baseline and any placebos included)")
+    if plan.slots:
+        table.add_row("realizations", f"{plan.slots} of each identity, on as many blocks of items")
     table.add_row("cues", ", ".join(facts["cues"]))
     table.add_row("defenses", escape(", ".join(facts["defenses"])))
     sizes = "  ".join(f"{escape(name)} {size:,}" for name, size in facts["benchmarks"].items())
@@ -168,7 +177,8 @@ def _print_plan(plan: Plan, options: RunOptions, console: Console) -> None:
     for judge in facts["judges"]:
         table.add_row("judge", _judge_text(judge))
     console.print(table)
-    for note in in_place_of_ours(condition.identity for condition in plan.conditions):
+    people = [condition.identity for condition in plan.conditions]
+    for note in [*in_place_of_ours(people), *plan_notes(plan)]:
         console.print(f"! {escape(one_line(note))}", style="yellow", highlight=False)
 
 

@@ -67,8 +67,9 @@ def report(
     units: Annotated[
         UnitChoice,
         Parameter(
-            help="What intervals and p-values infer to. auto: topics like these where a benchmark "
-            "has ten or more, otherwise items like these. items: items like these everywhere."
+            help="What intervals and p-values infer to. auto: names like these where identities "
+            "have several, topics like these where a benchmark has ten or more, otherwise items "
+            "like these. items: items like these everywhere."
         ),
     ] = "auto",
     frozen: Annotated[

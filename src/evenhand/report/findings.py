@@ -23,6 +23,7 @@ from evenhand.report.method import (
     evidence_section,
     method_section,
 )
+from evenhand.report.realizations import realization_sections
 from evenhand.report.where import cues_section, where_section
 from evenhand.stats import Regions
 from evenhand.text import one_line
@@ -50,6 +51,7 @@ def audit_document(
         *([where_section(details.where)] if details else []),
         *([labels_section(audit.labeled)] if audit.labeled else []),
         cues_section(audit),
+        *realization_sections(audit),
         *([evidence_section(details)] if details else []),
         *([answers_section(answers, audit)] if answers else []),
         method_section(audit, details) if details else details_section(audit),

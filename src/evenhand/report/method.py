@@ -187,9 +187,13 @@ def limits_sentences(audit: Audit) -> Iterator[str]:
     judged = any(AXES[axis].is_judged for axis in audit.axes)
     for judge in audit.judge.split("+") if judged else []:
         yield wording.calibration_sentence(judge, shipped_calibration(judge))
+    hold = "The results hold for this model, these wordings and questions like these."
+    if audit.realizations:
+        yield f"{hold} Names and the like carry more than the group, such as age and class."
+        return
     yield (
-        "The results hold for this model, these wordings and questions like these. Here, users "
-        "state their identity explicitly; real users show who they are in other ways."
+        f"{hold} Here, users state their identity explicitly; real users show who they are in "
+        "other ways."
     )
 
 

@@ -70,7 +70,12 @@ from evenhand.stats.paired import (
 from evenhand.stats.permutation import ALPHA, benjamini_hochberg, is_significant
 from evenhand.stats.placebo import PlaceboContrast, placebo_contrast
 from evenhand.stats.ppi import LabelCorrection, corrected_by_labels, labels_needed
-from evenhand.stats.realizations import NestedRealizations, nested_power, nested_realizations
+from evenhand.stats.realizations import (
+    NestedRealizations,
+    nested_power,
+    nested_realizations,
+    rotating_realizations,
+)
 from evenhand.stats.scale import LogitBias, compare_logit, limit_of, logit_bias
 from evenhand.stats.scores import Clusters, TooFewScores
 from evenhand.stats.standing import (
@@ -163,6 +168,7 @@ __all__ = [
     "rank_identities",
     "rater_agreement",
     "residual_variance",
+    "rotating_realizations",
     "shares_p_value",
     "trade_off",
     "unpaired_groups",

@@ -1,10 +1,11 @@
-"""Identities that are given by several realizations: names, short bios, phrasings.
+"""Identities that are given by several realizations: names, short biographies, phrasings.
 
 With one realization per identity, what is peculiar to a name looks like bias. Here the identities'
 spread is judged against the spread of the realizations within an identity (a nested analysis of
-variance: Searle, Casella & McCulloch 1992, *Variance Components*, ch. 3). For the rotating design,
-in which the k-th realization of every identity is asked on the k-th block of items, the block
-("slot") is the independent unit: give the blocks as `clusters` to `personalization_bias`.
+variance: Searle, Casella & McCulloch 1992, *Variance Components*, ch. 3): either with every
+realization on every item, or rotating, the k-th realization of every identity on the k-th block of
+items. There the block ("slot") is the independent unit: give the blocks as `clusters` to
+`personalization_bias`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import fdtrc, fdtri
 
+from evenhand.stats.bias import personalization_bias
 from evenhand.stats.layout import fit_axis
 from evenhand.stats.scores import (
     Clusters,
@@ -43,7 +45,7 @@ class NestedRealizations:
         p_value: of "realizations of different identities differ no more than those of one".
         means: (identities,) mean over each identity's realizations, in points.
         identities: their names, in order of first appearance.
-        realizations: number of rows.
+        realizations: number of realizations in all; of slots where they rotate.
         level: confidence level.
     """
 
@@ -129,6 +131,61 @@ def nested_realizations(
         means=average @ np.mean([layout.means for layout in layouts], axis=0),
         identities=names,
         realizations=len(deviations),
+        level=level,
+    )
+
+
+def rotating_realizations(
+    scores: Scores, slots: Clusters, *, level: float = 0.95
+) -> NestedRealizations:
+    """Compare identities whose k-th realization was asked on the items of slot k.
+
+    Between slots the identities' means vary by their realizations and by sampling, within slots by
+    sampling alone; what the one has beyond the other is the realizations' variance. All else is
+    that of `personalization_bias` with the slots as clusters.
+
+    Args:
+        scores: (identities, items[, samples]) in [0, 1], NaN = missing, or a dict by benchmark.
+        slots: the slot of each item, as `clusters` of `personalization_bias`; equal labels in two
+            benchmarks are the same realizations.
+        level: confidence level.
+
+    Raises:
+        ValueError: bad scores, or slots that do not fit them.
+        TooFewScores: fewer than two identities, items or slots.
+
+    >>> rng = np.random.default_rng(0)
+    >>> scores = (rng.random((3, 400)) < 0.8).astype(float)
+    >>> rotating_realizations(scores, np.arange(400) % 20).freedom
+    (2, 19)
+    """
+    arrays = read_benchmarks(scores, "scores")
+    tied = fit_axis(arrays, "scores", clusters=slots)
+    alone = fit_axis(arrays, "scores")
+    bias = personalization_bias(arrays, None, level=level, clusters=slots)
+    count, units = bias.identities, max(layout.units for layout in tied)
+    noise = sum(float(np.trace(layout.covariance)) for layout in tied) / len(tied) ** 2
+    sampling = sum(float(np.trace(layout.covariance)) for layout in alone) / len(alone) ** 2
+    # A realization's effect is in the spread of the slots, and of the items within them, too.
+    reach = 1 / units - sum(1 / layout.items for layout in alone) / len(alone) ** 2
+    signed_realization = (noise - sampling) / (count - 1) / reach if reach > 1e-12 else 0.0
+    signed_identity = bias.signed_square * count / (count - 1)
+    one, other = max(signed_identity, 0.0), max(signed_realization, 0.0)
+    scale = (count / (count - 1)) ** 0.5
+    spread = count * bias.plugin**2
+    return NestedRealizations(
+        identity=one**0.5,
+        realization=other**0.5,
+        signed_identity=signed_identity,
+        signed_realization=signed_realization,
+        share=one / (one + other) if one + other > 0 else float("nan"),
+        interval=(bias.interval[0] * scale, bias.interval[1] * scale),
+        f=spread / noise if noise > 0 else float("inf") if spread > 0 else 1.0,
+        freedom=(count - 1, units - 1),
+        p_value=bias.p_value,
+        means=np.mean([layout.means for layout in alone], axis=0),
+        identities=tuple(range(count)),
+        realizations=units,
         level=level,
     )
 

@@ -70,7 +70,7 @@ from evenhand.study.cue import Condition, Message, gap_values
 from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
 from evenhand.study.plan import Request
-from evenhand.study.realization import fill
+from evenhand.study.realization import fill, gaps_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,14 @@ class StoredCondition:
     defense: str
     example: list[Message]
     facts: FactList | None = None
+
+    @property
+    def shows_realizations(self) -> bool:
+        """Whether its cue has a gap that the identity's realizations fill."""
+        texts = [turn["content"] for turn in self.example]
+        return bool(
+            gaps_of([*texts, self.facts.fact if self.facts else ""]) & self.identity.varying
+        )
 
     def messages(self, question: str, slot: int | None = None) -> list[Message]:
         """The conversation, for a question of a slot from which the identity was not withheld."""

@@ -187,6 +187,8 @@ def _identities(study: Study, cues: list[Cue]) -> list[Identity]:
     for cue in cues:
         for identity in people:
             _check_told(identity, cue)
+    if study.realizations == "crossed":
+        return [each for identity in chosen for each in _each_realization(identity, cues)]
     if study.placebos:
         chosen += [placebo for placebo in select(["placebos"], pool) if placebo not in chosen]
         shown = [i for i in people if any(i.varying & cue.all_gaps for cue in cues)]
@@ -206,6 +208,21 @@ def _baseline(people: Sequence[Identity], cues: Sequence[Cue]) -> Identity:
                 "fill with the same"
             )
     return replace(BASELINE, fields=tuple(shared.items())) if shared else BASELINE
+
+
+def _each_realization(identity: Identity, cues: Sequence[Cue]) -> list[Identity]:
+    """An identity for each realization, in the category of the one they belong to."""
+    if not any(identity.varying & cue.all_gaps for cue in cues):
+        return [identity]
+    return [
+        Identity(
+            id=f"{identity.id}/{shown.id}",
+            text=f"{identity.text} ({shown.id})",
+            category=identity.id,
+            fields=tuple(identity.values(n).items()),
+        )
+        for n, shown in enumerate(identity.realizations)
+    ]
 
 
 _NOT_CARRIED = {

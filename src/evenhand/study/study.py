@@ -18,6 +18,7 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.entry import Entry, us_keys, validate
 
 Baseline = Literal["none", "neutral"]
+Realizations = Literal["rotating", "crossed"]
 
 
 def split_names(given: Any) -> Any:
@@ -89,6 +90,13 @@ class StudyOptions(StudySelection):
     """System prompt of the unidentified user where a cue stands in the system prompt: none, as in
     the paper, or neutral ("You are a helpful assistant."), for models whose chat template inserts a
     system prompt of its own. Default: none."""
+
+    realizations: Annotated[Realizations, Parameter(show_default=False, show_choices=False)] = (
+        "rotating"
+    )
+    """How identities with several realizations, such as names, are asked: rotating shows the k-th
+    of every identity on the k-th block of items, at no further cost; crossed asks for each of them
+    on all items. Default: rotating."""
 
     defenses: Annotated[tuple[str, ...], _names("--defense", "--defenses", "-d")] = ()
     """Defense for the system prompt: a name, none, or a sentence; may be repeated. Default: none,
