@@ -390,7 +390,8 @@ def test_number_and_place_of_other_facts_are_told_apart(tmp_path: Path) -> None:
         ("memory-list-0", 0, "all"),
     ]
     assert sum(e.items for e in utility[1:4]) == utility[0].items == 60
-    assert audit.realizations == audit.implied == []
+    assert not audit.realizations
+    assert not audit.implied
 
 
 def test_a_plan_knows_what_names_do_to_its_power(questions: list[str]) -> None:
