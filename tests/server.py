@@ -229,18 +229,27 @@ def refuse_max_tokens(body: dict[str, Any], _key: str) -> Refusal | None:
 def serving(**behavior: Any) -> Iterator[Server]:
     """A server on a free port of the loopback address, in a thread of its own."""
     server = Server(**behavior)
+    app = web.Application(client_max_size=2**24)
+    app.router.add_post("/{path:.*}", server.chat)
+    with running(app) as root:
+        server.url = f"{root}/v1"
+        yield server
+
+
+@contextmanager
+def running(app: web.Application) -> Iterator[str]:
+    """An application on a free port of the loopback address, in a thread of its own; its URL."""
     loop = asyncio.new_event_loop()
     up = threading.Event()
+    urls: list[str] = []
 
     async def start() -> web.AppRunner:
-        app = web.Application(client_max_size=2**24)
-        app.router.add_post("/{path:.*}", server.chat)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         port = runner.addresses[0][1]
-        server.url = f"http://127.0.0.1:{port}/v1"
+        urls.append(f"http://127.0.0.1:{port}")
         return runner
 
     async def stop(runner: web.AppRunner) -> None:
@@ -263,7 +272,7 @@ def serving(**behavior: Any) -> Iterator[Server]:
     thread.start()
     assert up.wait(10), "the test server did not start"
     try:
-        yield server
+        yield urls[0]
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from evenhand.errors import UsageError
+from evenhand.errors import NotFinished, UsageError
 
 if TYPE_CHECKING:
     from evenhand.analysis.compare import ArmComparison
     from evenhand.analysis.results import Audit
+    from evenhand.engines.access import Access
     from evenhand.engines.engine import Engine
     from evenhand.judges import Judge
     from evenhand.judges.run import JudgePanel
@@ -187,6 +188,8 @@ async def audit_plan(
     # First the sandbox and the judges: what is missing there must show before anything is paid.
     require(plan.items)
     panel = JudgePanel.of(plan.study, options.judging, judges, options.max_cost, on_judging)
+    if options.batch:
+        return await _audit_in_batches(plan, out, options, panel, on_progress)
     engine = engine or make_engine(plan.study.model, plan.study.decoding, options.for_engine)
     store = Store.create(out)
     try:
@@ -201,6 +204,79 @@ async def audit_plan(
         await panel.close()
         await engine.close()
         store.close()
+
+
+async def _audit_in_batches(
+    plan: Plan,
+    out: Path,
+    options: RunOptions,
+    panel: JudgePanel,
+    on_progress: Callable[[Progress], None],
+) -> Audit:
+    """Collect what has come and send what is open; analyze when nothing is under way any more.
+
+    Raises:
+        NotFinished: requests are under way.
+    """
+    from evenhand.analysis import analyze
+    from evenhand.engines.batches import batch_service
+    from evenhand.run.batch import run_in_batches
+    from evenhand.store.store import Store
+
+    service = batch_service(access_to(plan.study, options), options.timeout)
+    store = Store.create(out)
+    try:
+        found = await run_in_batches(
+            plan,
+            service,
+            store,
+            price=options.asking_price,
+            max_cost=options.max_cost,
+            on_progress=on_progress,
+        )
+        if found.under_way:
+            notes = "".join(f"; {note}" for note in found.notes)
+            raise NotFinished(
+                f"{found.progress.done:,} of {found.progress.cells:,} answers are here, and "
+                f"{found.requests:,} requests are under way in "
+                f"{_count(len(found.under_way), 'batch', 'batches')} "
+                f"({'; '.join(found.under_way[:4])}){notes}"
+            )
+        await panel.start(store, plan.cells)
+        await panel.score(store, found.progress.cost)
+        return analyze(store)
+    finally:
+        await panel.close()
+        await service.close()
+        store.close()
+
+
+def access_to(study: Study, options: RunOptions, *, needs_key: bool = True) -> Access:
+    """The way to the service of a study's model, for batches.
+
+    Raises:
+        UsageError: the model is not one of a service; or as `Access`.
+    """
+    from evenhand.engines.access import Access
+    from evenhand.engines.services import services
+
+    if study.model.partition("/")[0] not in services():
+        raise UsageError(
+            f"{study.model} is not asked over HTTP, so that there are no batches; name the model "
+            "by its service: openai/MODEL, anthropic/MODEL, vllm-server/MODEL, ..."
+        )
+    return Access(
+        study.model,
+        study.decoding,
+        base_urls=options.base_urls,
+        headers=options.headers,
+        query=options.query,
+        needs_key=needs_key,
+    )
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
 
 
 # Sequential stopping. The items stand in a random order that the seed fixes, so that the first of

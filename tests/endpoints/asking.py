@@ -95,11 +95,12 @@ def ask(
     model: str = "openai/test",
     questions: int = 2,
     env: dict[str, str] | None = None,
+    study: tuple[str, ...] = STUDY,
 ) -> Result:
     """`evenhand audit` of six users and a few questions, in this process."""
     benchmark = write_questions(folder / "own.jsonl", questions)
     url = server if isinstance(server, str) else server.url
-    arguments = ["audit", model, "-b", str(benchmark), *STUDY, "--out", str(folder / "run")]
+    arguments = ["audit", model, "-b", str(benchmark), *study, "--out", str(folder / "run")]
     if url:
         arguments += ["--base-url", url]
     return Result(*_run([*arguments, *more], env or {}), folder / "run")

@@ -195,6 +195,11 @@ def check_gemini(body: dict[str, Any], request: web.Request) -> None:
     """The request is one that the SDK could have written."""
     assert request.path == "/v1/models/gemini-test:generateContent"
     assert request.headers["x-goog-api-key"] == KEY
+    check_gemini_body(body)
+
+
+def check_gemini_body(body: dict[str, Any]) -> None:
+    """The same for what a batch holds."""
     assert set(body) <= {"contents", "systemInstruction", "generationConfig"}
     for content in body["contents"]:
         assert types.Content.model_validate(content).role in ("user", "model")

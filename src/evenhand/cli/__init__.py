@@ -33,6 +33,7 @@ app = cyclopts.App(
 for _verb, (_module, _summary) in {
     "demo": ("audit", "Audit a small model with a planted bias; needs no network."),
     "audit": ("audit", "Audit a model: the same questions for every identity."),
+    "batch": ("batch", "Write a run's requests to files, or read files of results."),
     "plan": ("plan", "Show what a study asks and costs."),
     "report": ("report", "Show the results of a run."),
     "gate": ("gate", "Pass or fail a run by its confidence intervals."),

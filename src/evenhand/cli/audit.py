@@ -16,6 +16,7 @@ from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.plan import default_folder, show_plan
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
+from evenhand.errors import NotFinished
 from evenhand.judges import check_judge
 from evenhand.report.data import to_json
 from evenhand.report.findings import audit_document
@@ -60,6 +61,7 @@ def audit(
         evenhand audit openai/llama --base-url http://127.0.0.1:8000/v1 -b do_not_answer,mmlu
         evenhand audit organism --judge rubric:openai/gpt-4o-mini --judge-price 0.15/0.60
         evenhand audit study.yaml --out runs/first
+        evenhand audit openai/gpt-4o-mini --batch --price 0.15/0.60
     """
     plan = plan_for(study_from(model, study), offline=run.offline)
     options = run.with_judges_alike()
@@ -73,7 +75,7 @@ def audit(
     for note in plan_notes(plan):
         console.print(f"! {escape(one_line(note))}", style="yellow", highlight=False)
     bar = ProgressBar(
-        plan.cells, options.price, console, judge_price=options.judging.price, quiet=quiet
+        plan.cells, options.asking_price, console, judge_price=options.judging.price, quiet=quiet
     )
     with sandbox.using(), bar:
         try:
@@ -88,6 +90,10 @@ def audit(
                 f"Interrupted; {done} answers are safe in {folder}. Run the same command to resume."
             )
             sys.exit(130)
+        except NotFinished as reason:
+            bar.close()
+            print(f"Not finished: {reason}. Run the same command to collect.", file=sys.stderr)
+            sys.exit(3)
     if format == "json":
         print(to_json(result))
     else:

@@ -72,6 +72,8 @@ def mitigate(
     """
     if asking.precision is not None:
         raise UsageError("--precision belongs to an audit; a mitigation asks the whole test part")
+    if asking.batch:
+        raise UsageError("--batch belongs to an audit; a mitigation goes on from answer to answer")
     options = asking.with_judges_alike()
     with Steps(options.price, Console(stderr=True), quiet=quiet) as steps:
         kept: Path | str = out or "the run's folder"

@@ -128,7 +128,7 @@ def summarize(plan: Plan, options: RunOptions) -> dict[str, Any]:
     Raises:
         UsageError: a judge of the study cannot be had.
     """
-    price = options.price
+    price = options.asking_price
     samples = plan.study.samples
     overhead = sum(len(m["content"]) for c in plan.conditions for m in c.messages(""))
     questions = sum(len(item.prompt) for item in plan.items)
@@ -173,7 +173,8 @@ def _print_plan(plan: Plan, options: RunOptions, console: Console) -> None:
     table.add_row("tokens in", f"about {facts['prompt_tokens']:,}")
     table.add_row("tokens out", f"at most {facts['most_completion_tokens']:,}")
     if options.price:
-        table.add_row("cost", f"at most ${facts['most_cost']:,.2f}")
+        half = "  (in batches, at half the price)" if options.batch else ""
+        table.add_row("cost", f"at most ${facts['most_cost']:,.2f}{half}")
     for judge in facts["judges"]:
         table.add_row("judge", _judge_text(judge))
     console.print(table)

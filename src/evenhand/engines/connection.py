@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import BinaryIO
 from urllib import request
 
 import aiohttp
@@ -74,15 +75,59 @@ class Connection:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply | str:
         """The reply, or what went wrong on the way (not yet redacted)."""
-        target = self._targets.get(url)
-        if target is None:
-            target = self._targets[url] = URL(url), proxy_for(url)
+        return await self._send("POST", url, headers, body)
+
+    async def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
+    ) -> Reply | str:
+        """The same for any method, and a body that may take its time; the timeout is of silence."""
+        patient = aiohttp.ClientTimeout(
+            total=None, sock_connect=min(self._timeout, _CONNECT), sock_read=self._timeout
+        )
+        return await self._send(method, url, headers, body, timeout=patient)
+
+    async def download(
+        self, url: str, headers: Mapping[str, str], target: BinaryIO, most: int
+    ) -> Reply | str:
+        """The same, with the body of a reply with status 200 written to a file.
+
+        Args:
+            most: bytes that are taken in.
+        """
+        plain = {**headers, "Accept-Encoding": "identity", "Accept": "*/*"}
+        patient = aiohttp.ClientTimeout(
+            total=None, sock_connect=min(self._timeout, _CONNECT), sock_read=self._timeout
+        )
+        return await self._send("GET", url, plain, None, timeout=patient, target=(target, most))
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        *,
+        timeout: aiohttp.ClientTimeout | None = None,
+        target: tuple[BinaryIO, int] | None = None,
+    ) -> Reply | str:
+        where = self._targets.get(url)
+        if where is None:
+            where = self._targets[url] = URL(url), proxy_for(url)
         try:
-            async with self._session.post(
-                target[0], data=body, headers=headers, proxy=target[1], allow_redirects=False
+            async with self._session.request(
+                method,
+                where[0],
+                data=body,
+                headers=headers,
+                proxy=where[1],
+                allow_redirects=False,
+                timeout=timeout or self._session.timeout,
             ) as reply:
+                if target is not None and reply.status == 200:
+                    await _write(reply, *target)
+                    return Reply(200, {}, b"")
                 raw = await _read(reply)
-                if reply.status == 200:
+                if reply.status == 200 and timeout is None:
                     return Reply(200, {}, raw)
                 return Reply(reply.status, {k.lower(): v for k, v in reply.headers.items()}, raw)
         except aiohttp.ConnectionTimeoutError:
@@ -151,6 +196,22 @@ async def _read(reply: aiohttp.ClientResponse) -> bytes:
         raw = b"".join(parts)
     packed = reply.headers.get("Content-Encoding", "identity").strip().lower()
     return raw if packed in ("", "identity") else unpacked(raw, packed)
+
+
+async def _write(reply: aiohttp.ClientResponse, target: BinaryIO, most: int) -> None:
+    """Write the body to a file.
+
+    Raises:
+        UnreadableBody: it is larger than `most` bytes, or packed.
+    """
+    packed = reply.headers.get("Content-Encoding", "identity").strip().lower()
+    if packed not in ("", "identity"):
+        raise UnreadableBody("the reply is compressed, which was not asked for")
+    async for part in reply.content.iter_chunked(2**20):
+        most -= len(part)
+        if most < 0:
+            raise UnreadableBody("the reply is larger than any result")
+        target.write(part)
 
 
 def unpacked(raw: bytes, packed: str) -> bytes:

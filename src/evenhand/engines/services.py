@@ -33,6 +33,8 @@ class Service:
         seed: its name for the seed.
         own_server: it runs on the user's own machine: it needs no key and costs nothing.
         example: a base URL to show where there is no default.
+        batch_requests, batch_bytes: the most that one batch may hold; 0 where the service has no
+            batch API in a format that is known here.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Service:
     seed: str = "seed"
     own_server: bool = False
     example: str = "http://127.0.0.1:8000/v1"
+    batch_requests: int = 0
+    batch_bytes: int = 0
 
     def base_urls(self) -> list[str]:
         """The base URL where the user names none.

@@ -139,19 +139,29 @@ class Wire(ABC):
         """What a reply with status 200 says, whatever it holds."""
         try:
             reply = loads(raw)
+        except RecursionError:
+            return Fault(0, "the reply is nested too deep")
+        except ValueError:
+            return _not_json(raw)
+        return self.parse_loaded(reply, raw)
+
+    def parse_loaded(self, reply: Any, raw: bytes | None = None) -> Completion | Fault:
+        """The same for a reply that was read as JSON already, as one line of many."""
+        try:
             if isinstance(reply, list) and len(reply) == 1:  # one piece of a stream
                 reply = reply[0]
             if not isinstance(reply, dict):
                 return Fault(0, "the reply is not a JSON object")
             if error := error_in(reply):
-                return fault_told_in_200(status_of(error) or status_of(reply), raw)
+                status = status_of(error) or status_of(reply)
+                return fault_told_in_200(status, raw or _dumps(reply))
             if self.answers_in[0] not in reply and self.answers_in[-1] not in reply:
-                return _not_an_answer(reply, raw, self.name)
+                return _not_an_answer(reply, raw or _dumps(reply), self.name)
             return self.read(reply)
         except RecursionError:
             return Fault(0, "the reply is nested too deep")
         except (ValueError, LookupError, TypeError, AttributeError):
-            return _not_json(raw)
+            return _not_json(raw or _dumps(reply))
 
 
 # The base URL
@@ -291,6 +301,13 @@ def loads(raw: bytes) -> Any:
         encoding = json.detect_encoding(raw)
         loaded = json.loads(raw.decode(encoding, "replace"), parse_int=_bounded_int)
         return json.loads(json.dumps(loaded, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def _dumps(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a number beyond 64 bits, or nested too deep
+        return b"{}"
 
 
 def _bounded_int(digits: str) -> int:

@@ -9,10 +9,16 @@ from datetime import UTC, datetime
 from evenhand.engines.engine import Engine, Response, running_versions
 from evenhand.errors import RunFolderError
 from evenhand.run.recorder import Arrival, Price, Progress, Recorder
-from evenhand.run.system_role import HELLO, NO_SYSTEM_MESSAGE, check_system_role
+from evenhand.run.system_role import (
+    HELLO,
+    NO_SYSTEM_MESSAGE,
+    ON_THE_WAY_BACK,
+    check_system_role,
+)
 from evenhand.run.withholding import withhold_identities
 from evenhand.store.record import InterimAnalysis, RunRecord, Session, SystemRoleCheck
 from evenhand.store.rows import response_changes
+from evenhand.store.sent import requests_under_way
 from evenhand.store.store import Store
 from evenhand.study.cue import wordings_of
 from evenhand.study.plan import Plan, Request
@@ -51,23 +57,17 @@ async def run(
         StoreError: the answers cannot be written.
     """
     with store.only_process():
-        record = store.record_if_begun()
-        _check_same_study(plan, record, store)
+        if under_way := requests_under_way(store):
+            raise RunFolderError(
+                f"{under_way:,} requests of {store.folder} are under way in batches; collect them "
+                "with --batch, or with `evenhand batch read`"
+            )
+        record = record_of_same_study(plan, store)
         plan = await withhold_identities(plan, engine, store)
         check, brought = await _check_system_role(plan, engine, record)
         plan = plan.with_system_role(check.system_role)
-        addresses = record.addresses if record else ()
-        sessions = record.sessions if record else ()
-        new = RunRecord(
-            study=plan.study,
-            system_role=check,
-            interim=interim,
-            addresses=tuple(dict.fromkeys((*addresses, engine.address))),
-            sessions=(*sessions, session := Session(began=_now(), versions=_versions(engine))),
-            blocked=record.blocked if record else "refusal",
-        )
-        ids = store.activate(plan.conditions, plan.items, new)
-        store.set_document("wordings", wordings_of(plan.conditions))
+        call = Call(store, engine.address, _versions(engine))
+        ids = call.begin(plan, record, check, interim)
         keys = store.keys()
         progress = replace(earlier or Progress(0), cells=plan.cells)
         progress.done = sum(r.key in keys for r in plan.requests()) if keys else 0
@@ -81,15 +81,55 @@ async def run(
         try:
             await recorder.record(engine.answer(asking.pending(), asking.settle))
         finally:
-            ended = replace(
-                session,
-                ended=_now(),
-                answers=progress.sent - sent,
-                cost=progress.cost - spent if price else None,
-                notes=tuple(engine.notes),
-            )
-            store.update_record(sessions=(*sessions, ended))
+            cost = progress.cost - spent if price else None
+            call.end(progress.sent - sent, cost, engine.notes)
     return recorder.progress
+
+
+class Call:
+    """One call in which a run is asked, as the run's record has it.
+
+    Args:
+        address: where the answers come from.
+        versions: of what runs here and there.
+    """
+
+    def __init__(self, store: Store, address: str, versions: dict[str, str]) -> None:
+        self._store = store
+        self._address = address
+        self._earlier: tuple[Session, ...] = ()
+        self._session = Session(began=_now(), versions=versions)
+
+    def begin(
+        self,
+        plan: Plan,
+        record: RunRecord | None,
+        check: SystemRoleCheck,
+        interim: InterimAnalysis | None = None,
+    ) -> tuple[list[int], list[int]]:
+        """Write down that it begins; the ids of the plan's conditions and items in the store.
+
+        Args:
+            record: of the run so far; None where it is new.
+        """
+        addresses = record.addresses if record else ()
+        self._earlier = record.sessions if record else ()
+        new = RunRecord(
+            study=plan.study,
+            system_role=check,
+            interim=interim,
+            addresses=tuple(dict.fromkeys((*addresses, self._address))),
+            sessions=(*self._earlier, self._session),
+            blocked=record.blocked if record else "refusal",
+        )
+        ids = self._store.activate(plan.conditions, plan.items, new)
+        self._store.set_document("wordings", wordings_of(plan.conditions))
+        return ids
+
+    def end(self, answers: int, cost: float | None, notes: Sequence[str]) -> None:
+        """Write down what came of it."""
+        ended = replace(self._session, ended=_now(), answers=answers, cost=cost, notes=tuple(notes))
+        self._store.update_record(sessions=(*self._earlier, ended))
 
 
 def _now() -> str:
@@ -151,14 +191,24 @@ async def _check_system_role(
 ) -> tuple[SystemRoleCheck, Sequence[Response]]:
     """How the model takes system messages, and answers to cells that the check brought along."""
     in_sight = engine.rendered(HELLO) is not None  # then checking again costs nothing
-    if record is not None and record.system_role.evidence != NO_SYSTEM_MESSAGE and not in_sight:
+    known = record is not None and record.system_role.evidence not in (
+        NO_SYSTEM_MESSAGE,
+        ON_THE_WAY_BACK,
+    )
+    if record is not None and known and not in_sight:
         return record.system_role, ()
     return await check_system_role(engine, plan)
 
 
-def _check_same_study(plan: Plan, record: RunRecord | None, store: Store) -> None:
+def record_of_same_study(plan: Plan, store: Store) -> RunRecord | None:
+    """The run's record, None if it is new.
+
+    Raises:
+        RunFolderError: it is a run of another model, or with other decoding parameters.
+    """
+    record = store.record_if_begun()
     if record is None:
-        return
+        return None
     if record.study.model != plan.study.model:
         raise RunFolderError(
             f"{store.folder} holds a run of {record.study.model}, not of {plan.study.model}; "
@@ -169,3 +219,4 @@ def _check_same_study(plan: Plan, record: RunRecord | None, store: Store) -> Non
             f"{store.folder} holds a run with other decoding parameters; "
             "take a new folder with --out"
         )
+    return record

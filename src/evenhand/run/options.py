@@ -204,6 +204,10 @@ class RunOptions:
     price: TokenPrice = None
     """Price of a million tokens in dollars, as PROMPT/COMPLETION: 0.15/0.60. Default: not known."""
 
+    batch: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    """Send the questions to the service's batch API, at half the price and within a day; run the
+    same command again to collect the answers. Default: ask at once."""
+
     max_cost: MaxCost = None
     """Maximum cost of this command in dollars, judges included. Default: no limit."""
 
@@ -228,6 +232,14 @@ class RunOptions:
             raise UsageError("--max-cost needs the price of the tokens: --price 0.15/0.60")
         if self.on is None and (self.workers, self.gpus_per_worker) != (None, None):
             raise UsageError("--workers and --gpus-per-worker need --on: --on local")
+
+        if self.batch and self.precision is not None:
+            raise UsageError("--precision stops early, and a batch is asked as a whole; take one")
+
+    @property
+    def asking_price(self) -> Price | None:
+        """The price of the model's tokens as they are asked: half of it in batches."""
+        return self.price.halved() if self.price and self.batch else self.price
 
     @property
     def for_engine(self) -> EngineOptions:

@@ -41,6 +41,10 @@ class Price:
             raise ValueError(f'"{text}": a price is a number from 0 up')
         return cls(prompt, completion)
 
+    def halved(self) -> Price:
+        """The price by a batch API."""
+        return Price(self.prompt / 2, self.completion / 2)
+
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Dollars."""
         return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6

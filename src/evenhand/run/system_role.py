@@ -6,18 +6,22 @@ the baseline, and the bias like 0. So it is checked before a run, and the way us
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from evenhand.benchmarks.item import Item
 from evenhand.engines.engine import Engine, Response
 from evenhand.errors import EngineError, RequestRejected, Unreachable
 from evenhand.store.record import SystemRoleCheck
+from evenhand.store.store import StoredCondition
 from evenhand.study.cue import Message
 from evenhand.study.plan import Plan, Request
 
 HELLO: list[Message] = [{"role": "user", "content": "Hello"}]
 NO_SYSTEM_MESSAGE = "no system message in this study"
+ON_THE_WAY_BACK = "unverified: to be checked when the first batch returns"
+_UNTOLD = "unverified: the endpoint's count of prompt tokens does not tell"
 _BLOCKED = "unverified: the provider blocked even harmless questions"
 _MARK = "I am 7e4b."
 _NOISE = 2
@@ -183,8 +187,7 @@ async def _from_token_counts(engine: Engine, plan: Plan, carrier: int) -> Checke
     if longer.text is not None and full.prompt_tokens <= bare.prompt_tokens < longer.prompt_tokens:
         evidence = f"the endpoint drops it: {bare.prompt_tokens} prompt tokens with and without"
         return SystemRoleCheck(False, evidence), (bare, longer)
-    evidence = "unverified: the endpoint's count of prompt tokens does not tell"
-    return SystemRoleCheck(True, evidence), (bare, full, longer)
+    return SystemRoleCheck(True, _UNTOLD), (bare, full, longer)
 
 
 async def _reached(
@@ -240,3 +243,82 @@ def _cells(plan: Plan, responses: Sequence[Response]) -> tuple[Response, ...]:
         if cell.messages == asked.messages and plan.asks(asked.condition, asked.item):
             found[cell.key] = response
     return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What came back of a request in a batch, as far as it tells how system messages fare.
+
+    Attributes:
+        condition, item: ids in the store.
+        prompt_tokens: None where the endpoint rejected the request.
+    """
+
+    condition: int
+    item: int
+    prompt_tokens: int | None
+
+
+def check_returned(
+    model: str, conditions: Sequence[StoredCondition], returned: Iterable[Returned]
+) -> SystemRoleCheck:
+    """Find out from what came back whether the system messages have reached the model.
+
+    As soon as the answers to one question show it, no more of them are looked at.
+
+    Args:
+        conditions: of the run; those that withhold the identity from some questions left out.
+
+    Raises:
+        EngineError: no system message has reached it, so that the answers tell nothing.
+    """
+    words = {
+        c.id: len(c.example[0]["content"].split()) if c.example[0]["role"] == "system" else 0
+        for c in conditions
+    }
+    if not any(words.values()):
+        return SystemRoleCheck(True, NO_SYSTEM_MESSAGE)
+    settings = {c.id: (c.cue, c.defense) for c in conditions}
+    seen: dict[tuple[int, tuple[str, str]], dict[int, int]] = defaultdict(dict)
+    answered = {True: 0, False: 0}  # with a system message, and without
+    rejected = 0
+    for each in returned:
+        if each.condition not in words:
+            continue
+        length = words[each.condition]
+        if each.prompt_tokens is None:
+            rejected += bool(length)
+            continue
+        answered[bool(length)] += 1
+        if not each.prompt_tokens:
+            continue
+        alike = seen[each.item, settings[each.condition]]
+        alike[length] = each.prompt_tokens
+        for other, tokens in alike.items():
+            few, many = sorted([(other, tokens), (length, each.prompt_tokens)])
+            if many[1] - few[1] >= many[0] - few[0] > 0:
+                evidence = f"prompt tokens grow with it, from {few[1]} to {many[1]}"
+                return SystemRoleCheck(True, evidence)
+    if rejected and answered[False] and not answered[True]:
+        raise EngineError(f"{model} rejects every request with a system message; {_NOT_THERE}")
+    pairs = [(counts, max(counts), min(counts)) for counts in seen.values() if len(counts) > 1]
+    if not pairs:
+        return SystemRoleCheck(
+            True, "unverified: the endpoint's count of prompt tokens does not tell"
+        )
+    grown = next(((c[few], c[many]) for c, many, few in pairs if few and c[many] > c[few]), None)
+    if grown is not None:
+        evidence = f"prompt tokens grow with its length, from {grown[0]} to {grown[1]}"
+        return SystemRoleCheck(True, evidence)
+    if all(counts[many] == counts[few] for counts, many, few in pairs):
+        counts = pairs[0][0]
+        raise EngineError(
+            f"{model} drops system messages: {next(iter(counts.values()))} prompt tokens with and "
+            f"without; {_NOT_THERE}"
+        )
+    return SystemRoleCheck(True, _UNTOLD)
+
+
+_NOT_THERE = (
+    "no identity has reached it, and nothing was stored; ask again with --cue user, in a new folder"
+)

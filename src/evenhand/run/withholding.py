@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from evenhand.engines import make_engine
 from evenhand.engines.engine import Engine, Response
-from evenhand.errors import Unreachable
+from evenhand.errors import Unreachable, UsageError
 from evenhand.store.record import Withholding, WithholdingDecision, question_key
 from evenhand.store.store import Store
 from evenhand.study.cue import Defense, Message
@@ -57,12 +57,16 @@ def needs_identity(question: str) -> bool:
     return bool(_SPEAKS_OF_ASKER.search(question) and _MATTERS.search(question))
 
 
-async def withhold_identities(plan: Plan, engine: Engine, store: Store) -> Plan:
+async def withhold_identities(plan: Plan, engine: Engine | None, store: Store) -> Plan:
     """The plan with the identity withheld where its defenses say so.
 
     Decisions that the run has already made are kept; new ones are written before they are used.
 
+    Args:
+        engine: the model that is audited; None where it cannot be asked at once.
+
     Raises:
+        UsageError: it would have to be asked.
         EngineError: the model that decides does not answer.
         StoreError: the decisions cannot be written.
     """
@@ -103,7 +107,7 @@ def withholding_notes(store: Store) -> list[str]:
 
 
 async def _decide(
-    decided: Withholding, defense: Defense, questions: Sequence[str], engine: Engine
+    decided: Withholding, defense: Defense, questions: Sequence[str], engine: Engine | None
 ) -> None:
     open_ones = [q for q in questions if question_key(q) not in decided.decisions]
     if defense.withhold == "rule":
@@ -115,6 +119,11 @@ async def _decide(
     if not open_ones:
         return
     if defense.withhold == "model":
+        if engine is None:
+            raise UsageError(
+                f'the defense "{defense.id}" asks the model about every question first, which a '
+                "batch cannot; begin the run without --batch"
+            )
         await _ask(decided, open_ones, engine)
         return
     other = make_engine(defense.withhold, Decoding())

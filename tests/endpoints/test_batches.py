@@ -1,0 +1,494 @@
+"""Batches of three services, by the command line: sent once, collected once, whatever happens."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from aiohttp import web
+
+pytest.importorskip("openai", reason="for tests alone: pip install openai")
+pytest.importorskip("anthropic", reason="for tests alone: pip install anthropic")
+pytest.importorskip("google.genai", reason="for tests alone: pip install google-genai")
+
+from endpoints.asking import STUDY, Result, ask, write_questions
+from endpoints.batch_fakes import (
+    KEY,
+    SERVICES,
+    FakeAnthropic,
+    FakeOpenAI,
+    FakeService,
+    serving_batches,
+)
+from evenhand.engines.batches import BatchService
+from evenhand.engines.services import services
+from evenhand.run import batch as run_batch
+from evenhand.store.sent import Sent
+from runs import run_main
+
+CELLS = 12
+
+
+@pytest.fixture(autouse=True)
+def _settled_at_once() -> Iterator[None]:
+    with patch.object(run_batch, "_SETTLES", 0.0):
+        yield
+
+
+def batch(service: FakeService, folder: Path, *more: str, cue: str = "user") -> Result:
+    env, study = {service.variable: KEY}, ("-i", "religion", "-c", cue)
+    return ask(service.url, folder, "--batch", *more, model=service.model, env=env, study=study)
+
+
+def is_settled(service: FakeService, found: Result, cells: int = CELLS) -> None:
+    """Every cell has one answer, every one was paid once, and nothing was wrong."""
+    assert service.faults == []
+    assert len(found.rows) == cells
+    assert len(service.paid) <= cells
+    assert set(service.paid.values()) <= {1}
+    assert under_way(found.folder) == 0
+    assert KEY not in found.everything
+
+
+def under_way(folder: Path) -> int:
+    with sqlite3.connect(folder / "run.db") as connection:
+        return int(connection.execute("SELECT count(*) FROM sent").fetchone()[0])
+
+
+@pytest.mark.parametrize("kind", SERVICES)
+def test_there_and_back(kind: type[FakeService], tmp_path: Path) -> None:
+    with serving_batches(kind()) as service:
+        sent = batch(service, tmp_path, cue="system")
+        assert (sent.code, sent.rows, sent.out) == (3, [], ""), sent.err
+        assert sent.err.count("\n") == 1
+        assert "0 of 12 answers are here, and 12 requests are under way in 1 batch" in sent.err
+        again = batch(service, tmp_path, cue="system")
+        assert (again.code, len(service.jobs)) == (3, 1), "it is not sent twice"
+        service.finish()
+        found = batch(service, tmp_path, "--format", "json", cue="system")
+    assert found.code == 0, found.err
+    is_settled(service, found)
+    assert {r.outcome for r in found.rows} == {"whole"}
+    assert all(r.prompt_tokens and r.served for r in found.rows)
+    report = json.loads(found.out)
+    assert (report["done"], report["unscored"]) == (CELLS, 0)
+    assert report["placement"].startswith("prompt tokens grow")
+
+
+@pytest.mark.parametrize("kind", SERVICES)
+def test_expired_failed_refused_double_foreign_and_missing_lines(
+    kind: type[FakeService], tmp_path: Path
+) -> None:
+    fates = ["answer", "expired", "500", "400", "twice", "foreign", "silent", "answer"]
+    dealt: dict[str, str] = {}
+
+    def fate(name: str, _body: dict[str, Any]) -> str:
+        key = name.rpartition("-")[2]
+        first = key not in dealt
+        return dealt.setdefault(key, fates[len(dealt) % len(fates)]) if first else "answer"
+
+    with serving_batches(kind(fate=fate)) as service:
+        batch(service, tmp_path)
+        service.finish()
+        second = batch(service, tmp_path)
+        assert second.code == 3
+        assert len(service.jobs[-1].requests) == 5, "expired, 500 and silent ones, and no others"
+        service.finish()
+        found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+    outcomes = Counter(r.outcome for r in found.rows)
+    assert outcomes == {"whole": 10, "rejected": 2}
+    assert len(found.failures) == 5
+
+
+STEPS: dict[str, tuple[type, str, bool]] = {
+    "before the intent": (Sent, "intend", False),
+    "after the intent": (Sent, "intend", True),
+    "before the upload": (BatchService, "upload", False),
+    "after the upload": (BatchService, "upload", True),
+    "before it is noted that it is created": (Sent, "about_to_create", False),
+    "before it is created": (BatchService, "create", False),
+    "after it is created": (BatchService, "create", True),
+    "after the id is noted": (Sent, "created", True),
+    "before the download": (BatchService, "fetch", False),
+    "after the download": (BatchService, "fetch", True),
+    "before the answers are written": (Sent, "write", False),
+    "after the answers are written": (Sent, "write", True),
+    "before the end": (Sent, "end", False),
+}
+
+
+class Died(BaseException):
+    """What no code catches."""
+
+
+def dying_at(place: type, name: str, after: bool) -> Any:
+    """A patch with which the first call of that name is the last thing that happens."""
+    owners = place.__subclasses__() if place is BatchService else [place]
+    owners = [owner for owner in owners if name in vars(owner)] or [place]
+    return [patch.object(owner, name, _dying(getattr(owner, name), after)) for owner in owners]
+
+
+def _dying(real: Callable[..., Any], after: bool) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(real):
+
+        async def call_async(*given: Any) -> None:
+            if after:
+                await real(*given)
+            raise Died
+
+        return call_async
+
+    def call(*given: Any) -> None:
+        if after:
+            real(*given)
+        raise Died
+
+    return call
+
+
+@pytest.mark.parametrize("kind", SERVICES)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_crash_at_any_step_pays_nothing_twice_and_loses_no_cell(
+    step: str, kind: type[FakeService], tmp_path: Path
+) -> None:
+    fates = iter(["expired", "500"])
+    with serving_batches(kind(fate=lambda _n, _b: next(fates, "answer"))) as service:
+        for _ in range(4):  # until a call has met the step
+            with ExitStack() as stack:
+                for each in dying_at(*STEPS[step]):
+                    stack.enter_context(each)
+                try:
+                    batch(service, tmp_path)
+                except Died:
+                    break
+            service.finish()
+        else:
+            pytest.fail("the step was never reached")
+        found = batch(service, tmp_path)
+        for _ in range(4):
+            if found.code == 0:
+                break
+            assert found.code == 3, found.err
+            service.finish()
+            found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+
+
+def test_a_killed_process_pays_nothing_twice(tmp_path: Path) -> None:
+    """The service kills its client when it has created the batch, before it answers."""
+    client: list[subprocess.Popen[bytes]] = []
+
+    def kill(step: str) -> web.Response | None:
+        if step == "create" and len(client) == 1:
+            os.kill(client[0].pid, signal.SIGKILL)
+            client.append(client[0])
+            time.sleep(0.2)
+        return None
+
+    questions = write_questions(tmp_path / "own.jsonl", 2)
+    with serving_batches(FakeOpenAI(on=kill)) as service:
+        command = [
+            *(sys.executable, "-m", "evenhand", "audit", service.model, "-b", str(questions)),
+            *(*STUDY, "--out", str(tmp_path / "run"), "--base-url", service.url, "--batch"),
+        ]
+        client.append(subprocess.Popen(command, env={**os.environ, service.variable: KEY}))
+        assert client[0].wait(60) == -signal.SIGKILL
+        sent = batch(service, tmp_path)
+        assert (sent.code, len(service.jobs)) == (3, 1), sent.err
+        service.finish()
+        found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+
+
+@pytest.mark.parametrize("kind", SERVICES)
+def test_a_lost_reply_to_the_creation_is_found_out_later(
+    kind: type[FakeService], tmp_path: Path
+) -> None:
+    def lose(step: str) -> web.Response | None:
+        lost = step == "create" and len(service.jobs) == 1
+        return web.Response(status=502, text="bad gateway") if lost else None
+
+    with serving_batches(kind(on=lose)) as service:
+        sent = batch(service, tmp_path)
+        assert (sent.code, sent.err.count("\n")) == (2, 1)
+        assert "run again to resume" in sent.err
+        assert batch(service, tmp_path).code == 3
+        assert len(service.jobs) == 1, "it was there all the time"
+        service.finish()
+        found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+
+
+def test_another_batch_of_that_size_is_not_taken_for_ours(tmp_path: Path) -> None:
+    """Anthropic's batches carry no id of ours but in their requests."""
+    with serving_batches(FakeAnthropic()) as service:
+        with ExitStack() as stack:
+            for each in dying_at(BatchService, "create", after=False):
+                stack.enter_context(each)
+            with pytest.raises(Died):
+                batch(service, tmp_path)
+        theirs: dict[str, dict[str, Any]] = {f"x-{n:032x}": {} for n in range(CELLS)}
+        service.job(theirs, {}, "msgbatch_theirs").status = "ended"
+        service.named("msgbatch_theirs").answers = [service.answer("x-00", 3)]
+        batch(service, tmp_path)
+        assert [job.name for job in service.jobs] == ["msgbatch_theirs", "msgbatch_1"]
+        service.finish()
+        found = batch(service, tmp_path)
+    is_settled(service, found)
+
+
+def test_limits_make_several_batches(tmp_path: Path) -> None:
+    table = services()
+    small = {**table, "openai": replace(table["openai"], batch_requests=5)}
+    with (
+        serving_batches(FakeOpenAI()) as service,
+        patch("evenhand.engines.access.services", lambda: small),
+    ):
+        sent = batch(service, tmp_path)
+        assert "12 requests are under way in 3 batches" in sent.err
+        assert [len(job.requests) for job in service.jobs] == [5, 5, 2]
+        size = max(map(len, service.files.values()))
+        service.finish()
+        is_settled(service, batch(service, tmp_path))
+    (tmp_path / "second").mkdir()
+    small["openai"] = replace(table["openai"], batch_bytes=size)
+    with (
+        serving_batches(FakeOpenAI()) as service,
+        patch("evenhand.engines.access.services", lambda: small),
+    ):
+        batch(service, tmp_path / "second")
+        assert all(len(content) <= size for content in service.files.values())
+        assert len(service.jobs) >= 3
+    small["openai"] = replace(table["openai"], batch_bytes=100)
+    with (
+        serving_batches(FakeOpenAI()) as service,
+        patch("evenhand.engines.access.services", lambda: small),
+    ):
+        (tmp_path / "third").mkdir()
+        told = batch(service, tmp_path / "third")
+        assert (told.code, told.err.count("\n"), service.jobs) == (2, 1, [])
+
+
+def test_a_setting_that_is_refused_is_left_out_from_then_on(tmp_path: Path) -> None:
+    def fate(_name: str, body: dict[str, Any]) -> str:
+        return "400 temperature" if "temperature" in body else "answer"
+
+    with serving_batches(FakeOpenAI(fate=fate)) as service:
+        batch(service, tmp_path)
+        service.finish()
+        second = batch(service, tmp_path)
+        assert "does not take temperature, which is left out" in second.err
+        service.finish()
+        found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+
+
+def test_a_batch_that_is_refused_as_a_whole_ends_in_one_line(tmp_path: Path) -> None:
+    with serving_batches(FakeOpenAI()) as service:
+        batch(service, tmp_path)
+        service.jobs[0].why = f"The model `x` does not exist for {KEY}."
+        service.finish("failed")
+        told = batch(service, tmp_path)
+        assert (told.code, told.err.count("\n")) == (2, 1)
+        assert "batch_0 was refused: The model `x` does not exist for [key]." in told.err
+        batch(service, tmp_path)
+        service.finish()
+        found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+
+
+def test_every_request_refused_stores_nothing(tmp_path: Path) -> None:
+    with serving_batches(FakeOpenAI(fate=lambda _n, _b: "400")) as service:
+        batch(service, tmp_path)
+        service.finish()
+        told = batch(service, tmp_path)
+    assert (told.code, told.rows) == (2, [])
+    assert "every request was refused (HTTP 400: The question cannot be read." in told.err
+
+
+@pytest.mark.parametrize("kind", SERVICES)
+def test_a_dropped_system_message_is_seen_on_the_way_back(
+    kind: type[FakeService], tmp_path: Path
+) -> None:
+    def tokens(body: dict[str, Any]) -> int:
+        turns = body.get("contents") or body["messages"]
+        return len([turn for turn in turns if turn["role"] != "system"]) * 21
+
+    with serving_batches(kind(tokens=tokens)) as service:
+        batch(service, tmp_path, cue="system")
+        service.finish()
+        told = batch(service, tmp_path, cue="system")
+    assert (told.code, told.err.count("\n"), told.rows) == (2, 1, [])
+    assert "drops system messages: 21 prompt tokens with and without" in told.err
+
+
+def test_refused_system_messages_are_seen_on_the_way_back(tmp_path: Path) -> None:
+    def fate(_name: str, body: dict[str, Any]) -> str:
+        return "400" if body["messages"][0]["role"] == "system" else "answer"
+
+    with serving_batches(FakeOpenAI(fate=fate)) as service:
+        batch(service, tmp_path, cue="system")
+        service.finish()
+        told = batch(service, tmp_path, cue="system")
+    assert (told.code, told.err.count("\n"), told.rows) == (2, 1, [])
+    assert "rejects every request with a system message" in told.err
+
+
+def test_half_a_result_is_read_again(tmp_path: Path) -> None:
+    def cut(step: str) -> web.Response | None:
+        if step != "fetch" or len(fetched) == 1:
+            return None
+        fetched.append(step)
+        return web.Response(text="".join(service.jobs[0].answers)[:-40])
+
+    fetched: list[str] = []
+    with serving_batches(FakeOpenAI(on=cut)) as service:
+        batch(service, tmp_path)
+        service.finish()
+        told = batch(service, tmp_path)
+        assert (told.code, told.err.count("\n"), len(told.rows)) == (2, 1, 11)
+        assert "break off; run again to resume" in told.err
+        found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+
+
+def test_price_and_limit_of_cost(tmp_path: Path) -> None:
+    with serving_batches(FakeOpenAI()) as service:
+        price = ("--price", "10/20", "--max-tokens", "1000")
+        whole = batch(service, tmp_path, *price, "--dry-run", "--format", "json")
+        half = json.loads(whole.out)["most_cost"]
+        env = {service.variable: KEY}
+        full = ask(service.url, tmp_path, *price, "--dry-run", "--format", "json", env=env)
+        assert half == pytest.approx(json.loads(full.out)["most_cost"] / 2)
+        limit = (*price, "--max-cost", str(half / 2))
+        batch(service, tmp_path, *limit)
+        assert len(service.jobs[0].requests) == 6
+        batch(service, tmp_path, *limit)
+        assert len(service.jobs) == 1, "what is under way counts"
+        service.finish()
+        found = batch(service, tmp_path, *limit)
+        assert len(service.jobs) == 2, "it was cheaper than it might have been"
+        assert found.code == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "told"),
+    [
+        ("organism", (), "is not asked over HTTP"),
+        ("groq/x", (), "has no batch API that evenhand knows"),
+        ("openai/x", ("--precision", "1"), "--precision stops early"),
+        ("openai/x", ("--base-url", "http://127.0.0.1:9/v1"), "--batch takes one --base-url"),
+        ("openai/x", ("-d", "withhold-model"), "asks the model about every question first"),
+    ],
+)
+def test_what_a_batch_cannot(model: str, more: tuple[str, ...], told: str, tmp_path: Path) -> None:
+    env = {"OPENAI_API_KEY": KEY, "GROQ_API_KEY": KEY}
+    url = "" if model == "organism" else "http://127.0.0.1:8/v1"
+    found = ask(url, tmp_path, "--batch", *more, model=model, env=env)
+    assert (found.code, found.out, found.err.count("\n")) == (2, "", 1)
+    assert told in found.err
+
+
+def test_without_batch_nothing_is_asked_that_is_under_way(tmp_path: Path) -> None:
+    with serving_batches(FakeOpenAI()) as service:
+        batch(service, tmp_path)
+        told = ask(service.url, tmp_path, env={service.variable: KEY})
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "12 requests of" in told.err
+    assert "are under way in batches; collect them with --batch" in told.err
+
+
+# Files for clusters without a network
+
+
+def work_off(requests: Path, results: Path) -> None:
+    """What `vllm run-batch` does."""
+    service = FakeOpenAI()
+    rows = [json.loads(line) for line in requests.read_text().splitlines()]
+    results.write_text("".join(service.answer(row["custom_id"], 20) for row in rows))
+
+
+def run(*arguments: str) -> int:
+    return run_main(list(arguments))
+
+
+def written(folder: Path, name: str = "run", questions: int = 2) -> Path:
+    own = write_questions(folder / f"{name}.jsonl", questions)
+    study = ("-b", str(own), "-i", "religion", "-c", "user")
+    assert run("batch", "write", str(folder / name), "vllm-server/m", *study) == 0
+    (made,) = (folder / f"{name}-requests").iterdir()
+    return made
+
+
+def test_files_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    requests, results = written(tmp_path), tmp_path / "results.jsonl"
+    work_off(requests, results)
+    folder = str(tmp_path / "run")
+    assert run("batch", "write", folder) == 0
+    assert len(list(requests.parent.iterdir())) == 1, "nothing is open"
+    assert run("batch", "read", folder, str(results)) == 0
+    assert "12 answers" in capsys.readouterr().out
+    assert run("batch", "read", folder, str(results)) == 0
+    assert "12 lines that were known already" in capsys.readouterr().out
+    assert run("report", folder, "--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["done"] == CELLS
+
+
+def test_half_a_file_and_one_of_another_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests, results = written(tmp_path), tmp_path / "results.jsonl"
+    work_off(requests, results)
+    whole = results.read_bytes()
+    results.write_bytes(whole[: len(whole) // 2 - 10])
+    folder = str(tmp_path / "run")
+    capsys.readouterr()
+    assert run("batch", "read", folder, str(results)) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "results.jsonl:6: the file breaks off; the 5 results before are stored" in told
+    other = tmp_path / "other.jsonl"
+    work_off(written(tmp_path, "another", questions=3), other)
+    other.write_text("".join(other.read_text().splitlines(keepends=True)[12:]))
+    capsys.readouterr()
+    assert run("batch", "read", folder, str(other)) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "none of its 6 lines answers a request of" in told
+    results.write_bytes(b"")
+    assert run("batch", "read", folder, str(results)) == 2
+    assert "is empty" in capsys.readouterr().err
+    results.write_bytes(whole)
+    assert run("batch", "read", folder, str(results)) == 0
+
+
+def test_a_lost_file_is_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    requests = written(tmp_path)
+    folder = str(tmp_path / "run")
+    assert run("batch", "forget", folder, "no.jsonl") == 2
+    assert run("batch", "forget", folder, requests.name) == 0
+    assert "12 requests are open again" in capsys.readouterr().out
+    assert run("batch", "write", folder) == 0
+    assert len(list(requests.parent.iterdir())) == 2
