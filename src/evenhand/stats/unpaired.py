@@ -105,18 +105,20 @@ def unpaired_groups(
     if not kept.any():
         raise TooFewScores("no stratum has two units of every group")
     group = np.searchsorted(names, who[kept])
-    rates, covariance, freedom, clusters = _rates(
+    rates, covariance, alike, freedom, clusters = _rates(
         values[kept], group, unit[kept], stratum[kept], len(names)
     )
     contrast = np.eye(len(names)) - (
         1 / len(names) if reference is None else np.eye(len(names))[names.index(reference)]
     )
     differences = contrast @ rates
-    errors = np.sqrt(np.einsum("ij,jk,ik->i", contrast, covariance, contrast))
+    # A low rate has a low variance, also where it is low by chance: no less than if all were alike.
+    own = np.maximum(np.diag(covariance), alike)
+    widened = covariance + np.diag(own - np.diag(covariance))
+    errors = np.sqrt(np.einsum("ij,jk,ik->i", contrast, widened, contrast))
     compared = errors > 0
     tests = int(compared.sum())
     # Welch & Satterthwaite, for the difference of each group.
-    own = np.diag(covariance)
     free = errors[compared] ** 4 / ((contrast[compared] ** 2 * own) ** 2 / freedom).sum(axis=1)
     reach = np.zeros(len(names))
     reach[compared] = -stdtrit(free, (1 - level) / 2 / tests) * errors[compared]
@@ -185,8 +187,8 @@ def _common(who: np.ndarray, unit: np.ndarray, stratum: np.ndarray, groups: int)
 
 def _rates(
     values: Floats, group: np.ndarray, unit: np.ndarray, stratum: np.ndarray, groups: int
-) -> tuple[Floats, Floats, Floats, list[int]]:
-    """Standardized rates, their covariance, degrees of freedom and units of each group."""
+) -> tuple[Floats, Floats, Floats, Floats, list[int]]:
+    """Standardized rates, their covariance, variances if all had the same rate, freedom, units."""
     _, stratum = np.unique(stratum, return_inverse=True)
     kinds = int(stratum.max()) + 1
     cell = group * kinds + stratum
@@ -209,7 +211,20 @@ def _rates(
     alone = _least_variance(means * counts, squares, counts)
     least = alone.reshape(groups, kinds) @ weights**2
     covariance[np.diag_indices(groups)] = np.maximum(np.diag(covariance), least)
-    return rates, covariance, np.array([float(n - 1) for n in clusters]), clusters
+    residuals = values - means[cell]
+    together = float(np.sum(np.bincount(unit, residuals) ** 2))  # of scores of one unit
+    effect = max(together / float(np.sum(residuals**2) or 1.0), 1.0)
+    spread = effect * _variance_of_one(values, stratum, kinds)
+    alike = (spread / counts.reshape(groups, kinds)) @ weights**2
+    return rates, covariance, alike, np.array([float(n - 1) for n in clusters]), clusters
+
+
+def _variance_of_one(values: Floats, stratum: np.ndarray, kinds: int) -> Floats:
+    """Variance of a score in each stratum, whoever asked."""
+    size = np.bincount(stratum, minlength=kinds)
+    mean = np.bincount(stratum, values, minlength=kinds) / size
+    square = np.bincount(stratum, values**2, minlength=kinds) / size
+    return np.asarray(1e4 * (square - mean**2))
 
 
 def _least_variance(sums: Floats, squares: Floats, sizes: Floats) -> Floats:
