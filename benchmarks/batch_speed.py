@@ -80,7 +80,7 @@ def plan_of(path: Path) -> Plan:
         for n in range(ITEMS)
     ]  # fmt: skip
     path.write_text("".join(json.dumps(each) + "\n" for each in questions))
-    return make_plan(Study(model="vllm-server/any", benchmarks=(str(path),)))
+    return make_plan(Study(model="vllm-server/any", benchmarks=(str(path),), cues=("user",)))
 
 
 def work_off(files: list[Path], target: Path) -> int:
