@@ -20,6 +20,7 @@ from evenhand.report.data import to_json
 from evenhand.scorers import Unscored
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan
+from fakes import audit, biased
 from runs import plan_of, record_of
 
 Floats = NDArray[np.float64]
@@ -266,3 +267,19 @@ def test_placebos_cues_and_defenses_are_kept_apart(tmp_path: Path) -> None:
 def test_a_run_that_has_not_begun(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="has no answers yet"):
         analyze(Store.create(tmp_path / "run"))
+
+
+def test_a_smaller_study_says_that_the_folder_holds_more(tmp_path: Path) -> None:
+    """Its figures take the place of the larger study's, and both counts are shown."""
+    folder = tmp_path / "run"
+    whole = audit(folder, biased(), items=3, samples=3)
+    assert not [note for note in whole.notes if "the run folder holds" in note]
+    found = audit(folder, biased(), items=3, samples=1)
+    assert any(
+        "holds 162 answers; these figures are of the 54" in note and "1 of 3 samples" in note
+        for note in found.notes
+    )
+    again = audit(folder, biased(), items=3, samples=3)
+    assert again.pb == whole.pb
+    fewer = audit(folder, biased(), items=3, samples=3, limit=2)
+    assert any("holds 162 answers; these figures are of the 108" in note for note in fewer.notes)

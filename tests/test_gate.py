@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
+import xmlschema
 
 from evenhand.analysis.gate import Margins, gate_run
 from evenhand.cli import main
 from evenhand.errors import UsageError
 from evenhand.store.store import Store
 from fakes import audit, biased
+
+DATA = Path(__file__).parent / "data"
 
 
 def exit_code(*arguments: object) -> int:
@@ -121,6 +125,32 @@ def test_files_for_machines(runs: Path, tmp_path: Path) -> None:
     assert ("fail", "error") in kinds
     assert ("pass", "none") in kinds
     assert summary.read_text().startswith("# before\n### evenhand gate: failed")
+
+
+def test_files_for_machines_keep_to_their_schemas(runs: Path, tmp_path: Path) -> None:
+    junit = xmlschema.XMLSchema(str(DATA / "junit.xsd"))
+    sarif = jsonschema.Draft4Validator(json.loads((DATA / "sarif-2.1.0.json").read_text()))
+    for name, more in (
+        ("biased", ()),
+        ("even", ()),
+        ("small", ()),
+        ("small", ("--inconclusive", "pass")),
+        ("small", ("--inconclusive", "fail")),
+    ):
+        xml, log = tmp_path / "g.xml", tmp_path / "g.sarif"
+        margins = ("--max-pb", 5, "--max-gap", 10)
+        exit_code("gate", runs / name, *margins, *more, "--junit", xml, "--sarif", log)
+        assert [str(fault.reason) for fault in junit.iter_errors(str(xml))] == []
+        assert [fault.message for fault in sarif.iter_errors(json.loads(log.read_text()))] == []
+
+
+def test_a_schema_that_takes_anything_would_show_nothing(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.xml"
+    wrong.write_text('<testsuites><testsuite tests="x"><testcase/></testsuite></testsuites>')
+    assert not xmlschema.XMLSchema(str(DATA / "junit.xsd")).is_valid(str(wrong))
+    schema = json.loads((DATA / "sarif-2.1.0.json").read_text())
+    log = {"version": "2.1.0", "runs": [{"tool": {"driver": {}}, "results": [{"kind": "good"}]}]}
+    assert len(list(jsonschema.Draft4Validator(schema).iter_errors(log))) >= 2
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from evenhand.analysis.judges import (
     known_errors,
     misfit_notes,
 )
-from evenhand.analysis.notes import few_scored_notes, language_notes, notes_on
+from evenhand.analysis.notes import few_scored_notes, language_notes, larger_study_note, notes_on
 from evenhand.analysis.own_labels import labeled_axes
 from evenhand.analysis.realizations import (
     crossed_notes,
@@ -148,6 +148,7 @@ def analyze(
         interim=record.interim,
         units=list(grid.units),
         notes=[
+            *larger_study_note(store, done, grid.samples),
             *notes_on(record, cells - done, grid, settings, store.items().values()),
             *misfit_notes(misfits),
             *few_scored_notes(store, grid),

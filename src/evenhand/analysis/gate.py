@@ -9,7 +9,7 @@ close to it. All checks must pass for the gate to pass, and one that fails fails
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,10 @@ from evenhand.errors import UsageError
 from evenhand.store.store import Store
 
 Decision = Literal["passed", "failed", "inconclusive"]
+
+
+_FOR_POWER = (1.96 + 0.84) / 1.96
+"""An interval is to end so much nearer than its margin that it does so in 80% of runs."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class GateCheck:
     detail: str
     """Whom the figure is about, where it is about one identity."""
     needed: float | None
-    """How many times the present number of items would probably settle an inconclusive check."""
+    """How many times the present number of items would settle an inconclusive check in 80% of
+    runs, were the estimate the truth."""
 
 
 @dataclass(frozen=True)
@@ -146,18 +151,23 @@ def _gap_checks(audit: Audit, axes: list[str], margin: float) -> tuple[list[Gate
                 "identities"
             )
         who = max(found, key=lambda one: abs(found[one].estimate))
-        low = max(max(0.0, d.simultaneous[0], -d.simultaneous[1]) for d in found.values())
-        high = max(max(abs(d.simultaneous[0]), abs(d.simultaneous[1])) for d in found.values())
         checks.append(
             hold_to(
                 f"largest gap in {AXES[name].label}",
                 abs(found[who].estimate),
-                (low, high),
+                gap_interval([d.simultaneous for d in found.values()]),
                 margin,
                 f"{who} {found[who].estimate:+.1f}",
             )
         )
     return checks, notes
+
+
+def gap_interval(simultaneous: Iterable[Sequence[float]]) -> tuple[float, float]:
+    """The interval of the largest absolute difference, from intervals that hold together."""
+    pairs = [(low, high) for low, high in simultaneous]
+    least = max(max(0.0, low, -high) for low, high in pairs)
+    return least, max(max(abs(low), abs(high)) for low, high in pairs)
 
 
 def _growth_checks(
@@ -189,9 +199,18 @@ def hold_to(
     decision: Decision = "passed" if high < margin else "failed" if low > margin else "inconclusive"
     needed = None
     if decision == "inconclusive" and estimate != margin:
-        reach = high - estimate if estimate < margin else estimate - low
-        needed = max(1.0, math.ceil(10 * (reach / (margin - estimate)) ** 2) / 10)
+        needed = max(1.0, math.ceil(10 * items_to_settle(estimate, interval, margin)) / 10)
     return GateCheck(name, estimate, interval, margin, decision, detail, needed)
+
+
+def items_to_settle(estimate: float, interval: tuple[float, float], margin: float) -> float:
+    """How many times the number of items would settle a check in 80% of runs.
+
+    Intervals are taken to shrink with the root of the number of items.
+    """
+    low, high = interval
+    reach = high - estimate if estimate < margin else estimate - low
+    return (_FOR_POWER * reach / (margin - estimate)) ** 2
 
 
 def decide(checks: list[GateCheck]) -> Decision:

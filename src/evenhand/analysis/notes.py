@@ -50,6 +50,24 @@ def notes_on(
     ]
 
 
+def larger_study_note(store: Store, done: int, samples: int) -> list[str]:
+    """Whether the folder holds more answers than the study last asked for covers.
+
+    Args:
+        done: answers of the study.
+        samples: of the study.
+    """
+    stored, most = store.stored()
+    if stored <= done:
+        return []
+    of = f" ({samples} of {most} samples)" if most > samples else ""
+    again = f"--samples {most}" if most > samples else "the larger study"
+    return [
+        f"the run folder holds {stored:,} answers; these figures are of the {done:,} that the "
+        f"study last asked for covers{of}; run audit with {again} again for figures of all"
+    ]
+
+
 def _on_what_was_asked(record: RunRecord) -> list[str]:
     notes = []
     study, interim = record.study, record.interim

@@ -47,6 +47,7 @@ for _verb, (_module, _summary) in {
     "calibrate": ("calibrate", "Measure a judge's agreement with human labels."),
     "label": ("label", "Label a sample of a run's answers; the report is corrected by it."),
     "sandbox": ("sandbox", "Run a Python file in the sandbox used for model-generated code."),
+    "history": ("history", "Show the course of the bias over the runs of a folder."),
     "runs": ("lists", "List the runs of a folder."),
     "identities": ("lists", "List the built-in identities."),
     "cues": ("lists", "List the built-in cues and defenses."),

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from evenhand import benchmarks as known
 from evenhand.cli.flags import Format
-from evenhand.errors import EvenhandError
+from evenhand.errors import EvenhandError, UsageError
 from evenhand.study.cue import shipped_cues, shipped_defenses
 from evenhand.study.identity import BASELINE, read_identities, shipped_identities
 from evenhand.text import one_line
@@ -48,7 +48,7 @@ def runs(
         evenhand runs
         evenhand runs studies --format json
     """
-    found = [_listed_run(path) for path in _run_folders(folder)]
+    found = [_listed_run(path) for path in run_folders(folder)]
     if format == "json":
         _print_json([asdict(run) for run in found])
         return
@@ -78,10 +78,16 @@ class _ListedRun:
     interval: tuple[float, float] | None
 
 
-def _run_folders(folder: Path) -> list[Path]:
-    """Folders in it that hold a run, at most three levels down, without runs inside of runs."""
+def run_folders(folder: Path) -> list[Path]:
+    """Folders in it that hold a run, at most three levels down, without runs inside of runs.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
     from evenhand.store.database import FILE
 
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: there is no such folder")
     found: list[Path] = []
     level = [folder]
     for _ in range(_DEEPEST + 1):

@@ -507,6 +507,14 @@ class Store:
                 if row[0] in requests
             ]
 
+    def stored(self) -> tuple[int, int]:
+        """Answers on disk, those of other studies included; the most samples of a cell."""
+        with self.reading() as connection:
+            count, samples = connection.execute(
+                "SELECT count(*), coalesce(max(sample) + 1, 0) FROM response"
+            ).fetchone()
+        return count, samples
+
     def tallies(self) -> dict[int, Tally]:
         """What each active condition has cost, over its active items."""
         with self.reading() as connection:

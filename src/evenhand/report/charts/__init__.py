@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from evenhand.report.charts.heat import HeatCell, heat_map
     from evenhand.report.charts.intervals import (
         ChangeRow,
+        CoursePoint,
         bias_chart,
         change_chart,
+        course_chart,
         curve_chart,
         forest_chart,
     )
@@ -22,10 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChangeRow",
+    "CoursePoint",
     "HeatCell",
     "arrow_map",
     "bias_chart",
     "change_chart",
+    "course_chart",
     "curve_chart",
     "forest_chart",
     "heat_map",

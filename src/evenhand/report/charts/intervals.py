@@ -247,6 +247,51 @@ def _domain(values: Sequence[dict[str, Any]]) -> list[float]:
 # Training
 
 
+@dataclass(frozen=True)
+class CoursePoint:
+    """PB of one run on one axis, or over both."""
+
+    run: str
+    what: str
+    estimate: float
+    interval: tuple[float, float]
+
+
+def course_chart(points: Sequence[CoursePoint]) -> Any:
+    """PB of runs in their order, a line for each axis, with intervals.
+
+    Args:
+        points: of each run together, the runs in order.
+    """
+    runs = list(dict.fromkeys(point.run for point in points))
+    kinds = list(dict.fromkeys(point.what for point in points))
+    rows = [
+        {
+            "run": point.run,
+            "category": point.what,
+            "value": point.estimate,
+            "low": point.interval[0],
+            "high": point.interval[1],
+        }
+        for point in points
+    ]
+    x = alt.X("run:N", sort=runs, title=None, axis=alt.Axis(labelAngle=-40))
+    base = alt.Chart(data(rows)).encode(x=x, xOffset=alt.XOffset("category:N", sort=kinds))
+    color = category_color(kinds)
+    tooltip = [
+        alt.Tooltip("run:N"),
+        alt.Tooltip("category:N", title="PB of"),
+        *(alt.Tooltip(f"{name}:Q", format=".1f") for name in ("value", "low", "high")),
+    ]
+    interval = base.mark_rule(strokeWidth=2, opacity=0.6).encode(
+        y=alt.Y("low:Q", title="PB, points of 0 to 100"), y2="high:Q", color=color
+    )
+    marks = base.mark_point(size=70, filled=True, opacity=1).encode(
+        y="value:Q", color=color, shape=category_shape(kinds), tooltip=tooltip
+    )
+    return themed((interval + marks).properties(width="container", height=260))
+
+
 def curve_chart(steps: Sequence[float], values: Sequence[float], title: str) -> Any:
     """One figure of a training over its steps.
 
