@@ -18,6 +18,7 @@ from server import serving
 VERBS = [
     *("audit", "plan", "report", "compare", "mitigate", "score", "calibrate"),
     *("fetch", "identities", "cues", "benchmarks", "demo", "runs", "completion"),
+    *("bundle", "verify", "rerun", "history"),
 ]
 
 
