@@ -374,6 +374,39 @@ def test_half_a_result_is_read_again(tmp_path: Path) -> None:
     is_settled(service, found)
 
 
+def test_results_that_are_gone_are_not_paid_for_again(tmp_path: Path) -> None:
+    with serving_batches(FakeOpenAI()) as service:
+        batch(service, tmp_path)
+        job = service.jobs[0]
+        job.status = "ended"  # paid for, and its files are deleted
+        told = batch(service, tmp_path)
+        assert (told.code, told.err.count("\n"), len(service.jobs)) == (2, 1, 1)
+        assert "batch_0: its results are gone" in told.err
+        service.jobs.clear()
+        told = batch(service, tmp_path)  # with another account, say
+        assert (told.code, told.err.count("\n"), service.jobs) == (2, 1, [])
+        assert f"evenhand batch forget {told.folder} batch_0" in told.err
+        assert run("batch", "forget", str(told.folder), "batch_0") == 0
+        service.faults.clear()
+        batch(service, tmp_path)
+        service.finish()
+        found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+
+
+def test_a_line_longer_than_any_reply_is_left(tmp_path: Path) -> None:
+    with (
+        serving_batches(FakeOpenAI()) as service,
+        patch("evenhand.run.returned._LONGEST_LINE", 2000),
+    ):
+        batch(service, tmp_path)
+        service.finish()
+        service.jobs[0].answers[3] = service.answer("x" * 9000, 3)
+        assert batch(service, tmp_path).code == 3
+        assert len(service.jobs[1].requests) == 1
+
+
 def test_price_and_limit_of_cost(tmp_path: Path) -> None:
     with serving_batches(FakeOpenAI()) as service:
         price = ("--price", "10/20", "--max-tokens", "1000")

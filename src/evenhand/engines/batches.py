@@ -35,6 +35,7 @@ _MOST_OF_RESULTS = 2**34
 """Bytes: 50,000 replies of the longest kind are less."""
 _MOST_PAGES = 100
 """Of a list: a service that lists without end is not waited for."""
+_ID = re.compile(r"[\w./:-]{1,200}", re.ASCII)
 _CLOCKS_DIFFER = 300.0
 """Seconds by which the clock of a service may be behind ours."""
 
@@ -88,6 +89,7 @@ class BatchService(ABC):
         if len(access.urls) > 1:
             raise UsageError("--batch takes one --base-url: a batch goes to one service")
         self.access = access
+        self.wire = access.wire  # another one where settings are left out
         self.envelope = ENVELOPES[access.wire.name]
         base, query = checked_url(access.urls[0])
         self._base = base.removesuffix(access.wire.path)
@@ -158,7 +160,7 @@ class BatchService(ABC):
     # One call
 
     def _headers(self) -> dict[str, str]:
-        return self.access.headers(self.access.wire)
+        return self.access.headers(self.wire)
 
     def _url(self, path: str, **fields: str | int) -> str:
         url = f"{self._base}{path}{self._query}"
@@ -235,6 +237,23 @@ class BatchService(ABC):
             if not more or not after:
                 return
             fields[cursor] = str(after)
+        raise Unreachable(f"{self._base} lists more batches than can be looked through")
+
+    def _id(self, name: Any) -> str:
+        """An id that the service gives, to be stored, shown and put into URLs."""
+        if not isinstance(name, str) or not _ID.fullmatch(name):
+            raise self._error(self._refusal("the reply names no id"))
+        return name
+
+    def _stage(self, note: str, results: Sequence[str], answered: int) -> BatchState:
+        """Of a batch that has ended.
+
+        Raises:
+            EngineError: it has been paid for, and its results cannot be had.
+        """
+        if answered and not results:
+            raise EngineError(f"its results are gone ({note})")
+        return BatchState("ended", note, results)
 
     def _open(self) -> Connection:
         if self._connection is None:
@@ -285,7 +304,7 @@ class _OpenAIService(BatchService):
             {"Content-Type": f"multipart/form-data; boundary={token}"},
             attempts=_ATTEMPTS,
         )
-        return self._id(found)
+        return self._id(mapping(found).get("id"))
 
     async def create(self, token: str, file: str, content: bytes) -> str:  # noqa: ARG002
         wanted: dict[str, Any] = {"input_file_id": file, "endpoint": "/v1/chat/completions"}
@@ -293,7 +312,7 @@ class _OpenAIService(BatchService):
         if self.access.service.name != "together":
             wanted["metadata"] = {NAME: token}
         found = mapping(await self._call("POST", self._url("/batches"), orjson.dumps(wanted)))
-        return self._id(found.get("job") or found)
+        return self._id(mapping(found.get("job") or found).get("id"))
 
     async def find(self, intent: Intent) -> str | None:
         if not intent.file:  # it comes first
@@ -301,7 +320,7 @@ class _OpenAIService(BatchService):
         async for batch in self._pages("/batches", "data", "after", limit=100):
             ours = mapping(batch.get("metadata")).get(NAME) == intent.token
             if ours or batch.get("input_file_id") == intent.file:
-                return self._id(batch)
+                return self._id(batch.get("id"))
         return None
 
     async def state(self, batch: str) -> BatchState:
@@ -320,13 +339,8 @@ class _OpenAIService(BatchService):
             why = _text(first.get("message")) or _text(found.get("error")) or "no reason given"
             return BatchState("failed", self.access.redact(why))
         if status in ("completed", "expired", "cancelled", "failed"):
-            return BatchState("ended", note, results)
+            return self._stage(note, results, count_of(counts.get("completed")))
         return BatchState("under way", note)
-
-    def _id(self, found: Any) -> str:
-        if not (name := _text(mapping(found).get("id"))):
-            raise self._error(self._refusal("the reply names no id"))
-        return name
 
 
 class _AnthropicService(BatchService):
@@ -337,9 +351,7 @@ class _AnthropicService(BatchService):
 
     async def create(self, token: str, file: str, content: bytes) -> str:  # noqa: ARG002
         found = await self._call("POST", self._url("/messages/batches"), content)
-        if not (name := _text(mapping(found).get("id"))):
-            raise self._error(self._refusal("the reply names no id"))
-        return name
+        return self._id(mapping(found).get("id"))
 
     async def find(self, intent: Intent) -> str | None:
         """By time and size; by the ids of its requests, which can be seen when it has ended."""
@@ -376,9 +388,8 @@ class _AnthropicService(BatchService):
         note = f"{status.replace('_', ' ')}, {done:,} of {sum(counts.values()):,} done"
         if status != "ended":
             return BatchState("under way", note)
-        if found.get("archived_at"):
-            return BatchState("ended", "its results are archived, and cannot be had any more")
-        return BatchState("ended", note, [self._results(batch)])
+        results = [] if found.get("archived_at") else [self._results(batch)]
+        return self._stage(note, results, counts.get("succeeded", 0))
 
     def _results(self, batch: str) -> str:
         return self._url(f"/messages/batches/{quote(batch, safe='')}/results")
@@ -437,15 +448,13 @@ class _GeminiService(BatchService):
         wanted = {"batch": {"displayName": f"{NAME}-{token}", "inputConfig": {"fileName": file}}}
         url = self._url(f"/{quote(path, safe='/@.')}:batchGenerateContent")
         found = await self._call("POST", url, orjson.dumps(wanted))
-        if not (name := _text(mapping(found).get("name"))):
-            raise self._error(self._refusal("the reply names no batch"))
-        return name
+        return self._id(mapping(found).get("name"))
 
     async def find(self, intent: Intent) -> str | None:
         async for batch in self._pages("/batches", "operations", "pageToken", pageSize=100):
             shown = mapping(batch.get("metadata")).get("displayName") or batch.get("displayName")
             if shown == f"{NAME}-{intent.token}":
-                return _text(batch.get("name")) or None
+                return self._id(batch.get("name"))
         return None
 
     async def state(self, batch: str) -> BatchState:
@@ -460,7 +469,7 @@ class _GeminiService(BatchService):
             why = _text(mapping(found.get("error")).get("message")) or "no reason given"
             return BatchState("failed", self.access.redact(why))
         if state in ("SUCCEEDED", "PARTIALLY_SUCCEEDED", "EXPIRED", "CANCELLED", "FAILED"):
-            return BatchState("ended", note, results[:1])
+            return self._stage(note, results[:1], int(state.endswith("SUCCEEDED")))
         return BatchState("under way", note)
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from evenhand.engines.access import Access
-from evenhand.engines.batches import BatchService, Intent
+from evenhand.engines.batches import BatchService, BatchState, Intent
 from evenhand.engines.engine import running_versions
 from evenhand.errors import (
+    AuthenticationError,
     EngineError,
     RequestRejected,
     RunFolderError,
@@ -177,14 +178,26 @@ class _Work:
                 self._states.setdefault(batch.id, "written to a file")
                 continue
             self._check_address(batch)
-            state = await self._service.state(batch.remote)
-            self._states[batch.id] = state.note
+            state = await self._state(batch)
+            note = self._service.access.messages.name(state.note)
+            self._states[batch.id] = note
             if state.stage == "failed":
-                self._refused = f"{batch.remote} was refused: {state.note}"
+                self._refused = f"{batch.remote} was refused: {note}"
                 self._reader.notes.append(self._refused)
                 self._sent.end(batch.id)
             elif state.stage == "ended":
-                await self._read(batch, state.results, state.note)
+                await self._read(batch, state.results, note)
+
+    async def _state(self, batch: SentBatch) -> BatchState:
+        try:
+            return await self._service.state(batch.remote)
+        except (Unreachable, AuthenticationError):
+            raise
+        except EngineError as error:
+            raise EngineError(
+                f"{batch.remote}: {error}; if it is gone for good, `evenhand batch forget "
+                f"{self._store.folder} {batch.remote}` has its requests asked again"
+            ) from None
 
     def _check_address(self, batch: SentBatch) -> None:
         if batch.address != self._service.access.address:
@@ -226,6 +239,7 @@ class _Work:
                 raise RequestRejected(self._refused)
             service = self._service.access.service
             limits = service.batch_requests, service.batch_bytes
+            self._service.wire = self._reader.wire
             promise = self._promise()
             for parcel in parcels(self._plan, self._ids, self._reader, limits, promise):
                 await self._send(parcel)

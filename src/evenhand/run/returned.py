@@ -260,9 +260,13 @@ def key_of(name: str) -> bytes:
 
 
 def _lines(files: Iterable[IO[bytes]]) -> Iterator[bytes]:
-    """The lines that are not blank; a longer one than any reply is cut."""
+    """The lines that are not blank; one that is longer than any reply is an empty object."""
     for file in files:
         file.seek(0)
         while line := file.readline(_LONGEST_LINE):
-            if line.strip():
+            if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+                while not line.endswith(b"\n") and line:
+                    line = file.readline(_LONGEST_LINE)
+                yield b"{}\n"  # no reply is that long
+            elif line.strip():
                 yield line
