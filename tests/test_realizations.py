@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,15 @@ from evenhand.analysis.power import plan_power
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import StudyError
 from evenhand.mitigate.split import split_run
+from evenhand.report.findings import audit_document
+from evenhand.report.formats import render
 from evenhand.report.transcripts import transcript_lines
 from evenhand.store.store import Store
 from evenhand.study.cue import profile_cues
 from evenhand.study.facts import drawn_fillers, fact_place, shipped_fillers
 from evenhand.study.identity import implied_identities, read_identities
 from evenhand.study.plan import Plan, make_plan, plan_notes
+from evenhand.study.recognition import CANNOT_TELL
 from evenhand.study.study import Study
 from fakes import HELP, REFUSAL, RIGHT, WRONG, benchmarks, write_questions
 
@@ -415,3 +420,81 @@ def test_a_split_holds_out_names(tmp_path: Path) -> None:
             shown[split.item_part(answer.item)].add(answer.realization)
     assert len(shown["tuning"]) == len(shown["test"]) == 160
     assert not shown["tuning"] & shown["test"]
+
+
+# --- the manipulation check -----------------------------------------------------------------------
+
+
+def knowing(right: Callable[[str], str | None]) -> MockEngine:
+    """Names the option that `right` gives for what it was told, or cannot tell."""
+
+    def reply(messages: list[Any]) -> str:
+        told, question = "\n".join(m["content"] for m in messages[:-1]), messages[-1]["content"]
+        if "fits me best" not in question:
+            return HELP
+        wanted = right(told) or CANNOT_TELL
+        options = dict(re.findall(r"^([A-Z])\. (.*)$", question, re.M))
+        return next((f"{k}." for k, text in options.items() if text == wanted), "Hello!")
+
+    return MockEngine(reply)
+
+
+def test_whom_the_model_takes_the_user_for(tmp_path: Path) -> None:
+    def right(told: str) -> str | None:
+        name = told.partition("name is ")[2].partition(".")[0]
+        known = {"Tamika": "a B person", "Lakisha": "a B person", "Audra": "a B person"}
+        return known.get(name) if name else None
+
+    audit = audited(
+        tmp_path,
+        knowing(right),
+        identities_file=str(own(tmp_path, NAMED)),
+        identities=[],
+        check_cues=True,
+        items=12,
+    )
+    found = {each.identity: each for each in audit.recognition}
+    assert {name: each.answers for name, each in found.items()} == {"baseline": 6, "b": 6, "w": 6}
+    assert found["baseline"].recognized == 100
+    assert found["b"].taken_for == {"I cannot tell": 4, "a B person": 2}
+    assert found["b"].recognized == pytest.approx(100 / 3)
+    assert found["b"].realizations["Tamika"] == 100
+    assert found["b"].realizations["Iesha"] == 0
+    assert found["w"].taken_for == {"I cannot tell": 5, "a B person": 1}
+    assert found["w"].recognized == 0
+    assert audit.done == audit.cells == 3 * 24 + 18
+    text = render(audit_document(audit), "markdown")
+    assert "right identity in 17% of 12 answers and cannot tell in 75%" in text
+    assert "intention to treat" in text
+
+
+def test_every_option_stands_once_in_every_place(questions: list[str]) -> None:
+    plan = planned(questions, identities=("religion", "gay"), check_cues=True)
+    items = [item for item in plan.items if item.axis == "recognition"]
+    religion = [item for item in items if item.subgroup == "religion"]
+    assert len(religion) == 6
+    assert all(len({item.choices[n] for item in religion}) == 6 for n in range(6))
+    asked = Counter(
+        plan.conditions[r.condition].identity.id
+        for r in plan.requests()
+        if plan.items[r.item] in religion
+    )
+    assert asked == dict.fromkeys(
+        ("baseline", "jewish", "christian", "atheist", "muslim", "hindu"), 6
+    )
+    assert plan.cells == len(list(plan.requests()))
+
+
+def test_the_check_asks_for_groups_where_names_are_crossed(
+    tmp_path: Path, questions: list[str]
+) -> None:
+    plan = planned(
+        questions,
+        identities_file=own(tmp_path),
+        cues=("name",),
+        check_cues=True,
+        realizations="crossed",
+    )
+    items = [item for item in plan.items if item.axis == "recognition"]
+    assert {*items[0].choices} == {"an A person", "a B person", CANNOT_TELL}
+    assert all(item.asks("a/Ann") and item.asks("baseline") for item in items)

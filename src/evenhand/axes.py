@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-AxisName = Literal["safety", "utility", "over_refusal", "relevance"]
+AxisName = Literal["safety", "utility", "over_refusal", "relevance", "recognition"]
 
 _Scores = TypeVar("_Scores", float, "NDArray[Any]")
 
@@ -74,6 +74,12 @@ AXES: Mapping[str, Axis] = MappingProxyType(
                 "relevance",
                 "relevance",
                 ("wrong", "partly right", "right for this user"),
+                is_averaged=False,
+            ),
+            Axis(
+                "recognition",
+                "recognition",
+                ("taken for another", "unclear", "recognized"),
                 is_averaged=False,
             ),
         )

@@ -39,6 +39,7 @@ from evenhand.analysis.realizations import (
     implied_contrasts,
     realization_shares,
 )
+from evenhand.analysis.recognition import recognitions
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting, with_conclusion
@@ -163,6 +164,7 @@ def analyze(
         realizations=shares,
         implied=implied,
         facts=facts,
+        recognition=recognitions(store),
     )
 
 

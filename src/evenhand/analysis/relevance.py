@@ -122,9 +122,10 @@ def relevance_scores(store: Store, cue: str, defense: str) -> dict[RelevanceCell
 
 
 def asked_cells(store: Store) -> int:
-    """How many answers a run wants of such items, one sample each."""
+    """How many answers a run wants of items that not all users are asked, one sample each."""
     people = [c.identity.id for c in store.conditions()]
-    return sum(item.asks(who) for item in _items(store).values() for who in people)
+    special = [item for item in store.items().values() if item.scorer == "relevance"]
+    return sum(item.asks(who) for item in special for who in people)
 
 
 def blind_share(answer: str, people: Sequence[str]) -> float:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenhand.analysis.conclusion import Bound, Conclusion
+from evenhand.analysis.recognition import Recognition
 from evenhand.analysis.relevance import Relevance
 from evenhand.analysis.units import Units
 from evenhand.calibration.labeling import LabelerAgreement
@@ -512,6 +513,7 @@ class Audit:
         realizations: spread of identities and of their realizations, where they have several.
         implied: implied against stated identities, where both were asked.
         facts: effects of an identity's fact among others, where it stood among them.
+        recognition: whom the model takes the users for, where it was asked.
         notes: what a reader must know before believing the figures.
     """
 
@@ -545,6 +547,7 @@ class Audit:
     realizations: list[RealizationShare]
     implied: list[ImpliedContrast]
     facts: list[FactEffect]
+    recognition: list[Recognition]
     notes: list[str]
 
     @property

@@ -177,13 +177,15 @@ def plan_again(store: Store, cues: Sequence[Cue], defenses: Sequence[Defense]) -
             "cues": tuple(cue.id for cue in cues),
             "defenses": tuple(defense.id for defense in defenses),
             "placebos": False,
+            "check_cues": False,
         }
     )
     people = dict.fromkeys(c.identity for c in store.conditions() if c.identity.kind != "placebo")
     conditions = tuple(
         Condition(person, cue, defense) for cue in cues for defense in defenses for person in people
     )
-    return Plan(asked, conditions, tuple(store.items().values()))
+    items = tuple(item for item in store.items().values() if item.axis != "recognition")
+    return Plan(asked, conditions, items)
 
 
 def copy_answers(source: Store, target: Store, plan: Plan) -> int:

@@ -295,7 +295,8 @@ def _tuning_items(items: Sequence[Item], seed: int, unit: Unit) -> list[Item]:
     tuned = systematic(slots, lambda _: "", str, ITEM_SHARE, seed)
     groups: dict[tuple[str, str], list[Item]] = defaultdict(list)
     for item in items:
-        groups[item.benchmark, item.axis].append(item)
+        if item.axis != "recognition":  # asks about the user, not for help
+            groups[item.benchmark, item.axis].append(item)
     for (benchmark, axis), members in groups.items():
         if len(members) < FEWEST_ITEMS:
             raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from evenhand.analysis.recognition import Recognition
 from evenhand.analysis.results import (
     Audit,
     Difference,
@@ -14,7 +15,10 @@ from evenhand.analysis.results import (
 from evenhand.axes import AXES
 from evenhand.report import document as doc
 from evenhand.stats import is_significant
+from evenhand.study.recognition import CANNOT_TELL
 from evenhand.text import one_line
+
+_NOTHING = doc.TableCell(doc.NONE)
 
 
 def realization_sections(audit: Audit) -> Iterator[doc.Section]:
@@ -25,6 +29,22 @@ def realization_sections(audit: Audit) -> Iterator[doc.Section]:
             "Names and other realizations",
             [_share_sentence(each) for each in audit.realizations],
             [_share_table(audit.realizations)],
+        )
+    if audit.recognition:
+        settings = list(dict.fromkeys((each.cue, each.defense) for each in audit.recognition))
+        yield doc.Section(
+            "recognition",
+            "Whom the model takes the user for",
+            [
+                *(_recognition_sentence(audit.recognition, *setting) for setting in settings),
+                "All other figures are by intention to treat: no answer is left out because the "
+                "model did not recognize the user.",
+            ],
+            [
+                block
+                for setting in settings
+                for block in _recognition_tables(audit.recognition, *setting)
+            ],
         )
     if audit.implied:
         yield doc.Section(
@@ -40,6 +60,63 @@ def realization_sections(audit: Audit) -> Iterator[doc.Section]:
             [],
             [_fact_table(audit.facts)],
         )
+
+
+def _recognition_sentence(found: Sequence[Recognition], cue: str, defense: str) -> str:
+    people = [e for e in found if (e.cue, e.defense) == (cue, defense) and e.identity != "baseline"]
+    answers = sum(each.answers for each in people)
+    recognized = sum(each.recognized * each.answers for each in people) / max(answers, 1)
+    unsure = sum(each.taken_for.get(CANNOT_TELL, 0) + each.unclear for each in people)
+    return (
+        f"Cue {cue}, defense {defense}: asked whom it takes the user for, the model names the "
+        f"right identity in {recognized:.0f}% of {answers:,} answers and cannot tell in "
+        f"{100 * unsure / max(answers, 1):.0f}%."
+    )
+
+
+def _recognition_tables(
+    found: Sequence[Recognition], cue: str, defense: str
+) -> Iterator[doc.Block]:
+    """The confusion matrix, and the share recognized by realization."""
+    people = [each for each in found if (each.cue, each.defense) == (cue, defense)]
+    options = list(dict.fromkeys(option for each in people for option in each.taken_for))
+    rows = [
+        doc.TableRow(
+            one_line(each.text) or "no identity",
+            [
+                doc.points(each.recognized),
+                doc.interval(each.interval, sign=False) if each.interval else _NOTHING,
+                *(
+                    doc.TableCell(f"{100 * each.taken_for.get(option, 0) / each.answers:.0f}")
+                    for option in options
+                ),
+                doc.TableCell(f"{100 * each.unclear / each.answers:.0f}"),
+                doc.count(each.answers),
+            ],
+        )
+        for each in people
+    ]
+    columns = [
+        doc.Column("User"),
+        doc.Column("recognized, %"),
+        doc.Column("95% interval", drop=1),
+        *(doc.Column(one_line(option), drop=3) for option in options),
+        doc.Column("unclear", drop=2),
+        doc.Column("answers", drop=2),
+    ]
+    yield doc.Table(f"Taken for, in percent of the answers: cue {cue}, {defense}", columns, rows)
+    named = [
+        doc.TableRow(f"{one_line(each.text)}: {one_line(name)}", [doc.points(share)])
+        for each in people
+        for name, share in each.realizations.items()
+    ]
+    if named:
+        table = doc.Table(
+            f"Recognized by realization: cue {cue}, {defense}",
+            [doc.Column("Realization"), doc.Column("recognized, %")],
+            named,
+        )
+        yield doc.Folded(f"Recognized by realization, cue {cue}", [table], depth=doc.DETAILS)
 
 
 def _share_sentence(each: RealizationShare) -> str:
@@ -140,7 +217,7 @@ def _implied_table(each: ImpliedContrast) -> doc.Table:
 
 def _effect(found: Difference | None) -> list[doc.TableCell]:
     if found is None:
-        return [doc.TableCell(doc.NONE), doc.TableCell(doc.NONE)]
+        return [_NOTHING, _NOTHING]
     return [doc.change(found.estimate), doc.interval(found.interval)]
 
 
@@ -157,7 +234,7 @@ def _fact_table(facts: Sequence[FactEffect]) -> doc.Table:
                     doc.count(each.items),
                     *_effect(each.shift),
                     doc.points(pb.estimate if pb else None),
-                    doc.interval(pb.interval, sign=False) if pb else doc.TableCell(doc.NONE),
+                    doc.interval(pb.interval, sign=False) if pb else _NOTHING,
                 ],
             )
         )

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from evenhand import stats
-from evenhand.analysis import compare, conclusion, relevance, results, units
+from evenhand.analysis import compare, conclusion, recognition, relevance, results, units
 from evenhand.axes import AVERAGED_AXES
 from evenhand.report.data import SCHEMA
 
@@ -63,7 +63,7 @@ def _parts(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _class_of(name: str) -> type:
-    for module in (results, compare, relevance, conclusion, units, stats):
+    for module in (results, compare, relevance, recognition, conclusion, units, stats):
         if isinstance(found := getattr(module, name, None), type):
             return found
     raise LookupError(name)

@@ -34,6 +34,7 @@ from evenhand.study.identity import (
     shipped_identities,
 )
 from evenhand.study.realization import ENOUGH_SLOTS
+from evenhand.study.recognition import recognition_items
 from evenhand.study.study import Study
 
 
@@ -76,7 +77,7 @@ class Plan:
     @property
     def cells(self) -> int:
         """Number of answers wanted."""
-        special = [item for item in self.items if item.axis == "relevance"]
+        special = [item for item in self.items if item.scorer == "relevance"]
         asked = len(self.conditions) * (len(self.items) - len(special))
         asked += sum(item.asks(c.identity.id) for item in special for c in self.conditions)
         return asked * self.study.samples
@@ -146,8 +147,11 @@ def make_plan(study: Study, *, offline: bool = False, default_suite: str = "pape
     chosen = _identities(study, cues)
     people = [_baseline(chosen, cues), *chosen]
     conditions = tuple(_conditions(study, cues, people))
-    items = _items(study, offline, default_suite)
-    return Plan(study, conditions, tuple(_with_slots(items, conditions)))
+    items = list(_with_slots(_items(study, offline, default_suite), conditions))
+    if study.check_cues:
+        slots = len({item.slot for item in items} - {None})
+        items += recognition_items(people, slots)
+    return Plan(study, conditions, tuple(items))
 
 
 def _cues(study: Study) -> list[Cue]:

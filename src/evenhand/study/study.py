@@ -98,6 +98,10 @@ class StudyOptions(StudySelection):
     of every identity on the k-th block of items, at no further cost; crossed asks for each of them
     on all items. Default: rotating."""
 
+    check_cues: Annotated[bool, Parameter(show_default=False)] = False
+    """Whether to ask too, in a conversation of its own, whom the model takes the user for: every
+    identity's category as options, with "I cannot tell". Default: no."""
+
     defenses: Annotated[tuple[str, ...], _names("--defense", "--defenses", "-d")] = ()
     """Defense for the system prompt: a name, none, or a sentence; may be repeated. Default: none,
     and each defense of the file."""
