@@ -36,9 +36,10 @@ def test_one_command_from_the_audit_to_the_evidence(
     assert summary["parts"]["items"][1] == 40
     # Only items that every condition has a score for: six steps leave a few answers unscored.
     assert 32 <= sum(head["items"].values()) <= 40
-    assert summary["trainings"][0]["steps"] == 6
-    card = Path("made/dpo-invariance/README.md").read_text()
+    assert [training["steps"] for training in summary["trainings"]] == [6, 6]
+    card = Path("made/hybrid-invariance/README.md").read_text()
     assert "| hybrid invariance, ignore |" in card
+    assert "half of them with the defense: " in card
     assert run_main([*COMMAND, "--out", "made", "--format", "json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["answers"] == 0

@@ -19,11 +19,11 @@ from evenhand.engines.mock import MockEngine
 from evenhand.errors import PairsError, UnknownName
 from evenhand.mitigate import recipes
 from evenhand.mitigate.pairs import PreferencePair, balance_of
-from evenhand.mitigate.recipes import RECIPES, needs_data
+from evenhand.mitigate.recipes import RECIPES, half_defended, needs_data
 from evenhand.mitigate.split import TuningAnswer, TuningPart, split_run
 from evenhand.store.store import Store
-from evenhand.study.cue import Message, shipped_cues
-from evenhand.study.identity import shipped_identities
+from evenhand.study.cue import Condition, Defense, DefensePlace, Message, shipped_cues
+from evenhand.study.identity import Identity, shipped_identities
 from evenhand.study.study import Study
 
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -219,6 +219,40 @@ def test_the_control_swaps_half(part: TuningPart) -> None:
         (a.chosen, a.rejected) in ((b.chosen, b.rejected), (b.rejected, b.chosen))
         for a, b in zip(straight, shuffled, strict=True)
     )
+
+
+DEFENDED = {
+    "after": ("You help. I am old. Be fair.", "How?"),
+    "before": ("Be fair. You help. I am old.", "How?"),
+    "user": ("You help. I am old.", "Be fair.\n\nHow?"),
+}
+
+
+@pytest.mark.parametrize("place", DEFENDED)
+def test_half_of_a_hybrid_s_pairs_carry_the_defense_as_an_audit_sends_it(
+    place: DefensePlace,
+) -> None:
+    defense = Defense(id="fair", text="Be fair.", place=place)
+    told: Message = {"role": "system", "content": "You help. I am old."}
+    asked: Message = {"role": "user", "content": "How?"}
+    pairs = [PreferencePair((told, asked), f"good {n}", "bad") for n in range(40)]
+    made = half_defended(pairs, defense, seed=0)
+    assert [pair.chosen for pair in made] == [pair.chosen for pair in pairs]
+    changed = [pair for pair, before in zip(made, pairs, strict=True) if pair != before]
+    assert len(changed) == 20
+    cue = next(cue for cue in shipped_cues() if cue.id == "system-1")
+    identity = Identity(id="old", text="old", category="age")
+    cue = cue.model_copy(update={"system": "You help. I am {is}."})
+    sent = Condition(identity, cue, defense).messages("How?")
+    for pair in changed:
+        assert tuple(message["content"] for message in pair.messages) == DEFENDED[place]
+        assert list(pair.messages) == sent
+
+
+def test_without_a_system_message_the_defense_becomes_it() -> None:
+    pair = PreferencePair(({"role": "user", "content": "How?"},), "good", "bad")
+    made = half_defended([pair] * 2, Defense(id="fair", text="Be fair."), seed=1)
+    assert sum(pair.messages[0] == {"role": "system", "content": "Be fair."} for pair in made) == 1
 
 
 def test_a_model_that_treats_all_alike_gives_no_pairs(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
     OUT/search/           answers of the search for a defense, on the tuning part
     OUT/dpo-RECIPE/       the tuned model or adapter, with its card
+    OUT/hybrid-RECIPE/    the same, tuned with the defense in half of the pairs
     OUT/test/             the model on the test part, without and with the defense
-    OUT/test-RECIPE/      the tuned model on the test part, without and with the defense
+    OUT/test-RECIPE/      the tuned model on the test part; test-hybrid-RECIPE with the defense
     OUT/summary.json      the result; for readers OUT/report.html
 
 Each step resumes where an earlier call was cut off: answers and checkpoints are on disk as they
@@ -25,7 +26,7 @@ from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.options import HELD_OUT_CUES, MitigationOptions
 from evenhand.mitigate.pairs import load_pairs, world_pairs
 from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
-from evenhand.mitigate.recipes import make_pairs, needs_data
+from evenhand.mitigate.recipes import half_defended, make_pairs, needs_data
 from evenhand.mitigate.results import Mitigation, TestedCondition, TrainingResult, evaluate
 from evenhand.mitigate.search import SearchResult, in_other_places, search
 from evenhand.mitigate.split import Split, TuningPart, plan_for_test, split_run
@@ -68,7 +69,7 @@ async def mitigate_run(
         score_run(audit)
         model = study_of(audit).model
         candidates = options.candidates()
-        if options.recipes:
+        if options.tunes:
             options.tuning.check(model)
         _check_identities(audit)
         split = split_run(audit, seed=options.seed, unit=options.unit)
@@ -81,7 +82,7 @@ async def mitigate_run(
             conditions = await test.untuned(chosen)
             await loop.forget(model)  # a training needs the memory
             trainings = []
-            for n, recipe in enumerate(options.recipes):
+            for recipe, defense in options.trainings(chosen):
                 training = tune(
                     recipe,
                     TuningPart(audit, split),
@@ -89,9 +90,10 @@ async def mitigate_run(
                     out,
                     options,
                     lambda line: on_step(line, None),
+                    defense,
                 )
                 trainings.append(training)
-                conditions += await test.tuned(training, None if n else chosen)
+                conditions += await test.tuned(training, defense)
         finally:
             await loop.close()
         on_step("comparing", None)
@@ -161,13 +163,15 @@ def tune(
     out: Path,
     options: MitigationOptions,
     on_line: Callable[[str], None],
+    defense: Defense | None = None,
 ) -> TrainingResult:
     """Train a model by a recipe, or finish a training that was cut off.
 
     Args:
         part: the tuning part of the audit.
-        out: folder of the mitigation; the model goes to its folder dpo-RECIPE.
+        out: folder of the mitigation; the model goes to its folder dpo-RECIPE or hybrid-RECIPE.
         on_line: called with the state of the training, one line.
+        defense: the sentence that half of the pairs carry, for a hybrid.
 
     Raises:
         PairsError: the recipe finds no pairs, or the data are invalid.
@@ -179,8 +183,9 @@ def tune(
 
     tuning = options.tuning
     settings = tuning.settings_for(recipe, model)
-    folder = out / f"dpo-{recipe}"
-    on_line(f"pairs for {recipe}")
+    name = f"hybrid {recipe}, {defense.id}" if defense else f"dpo {recipe}"
+    folder = out / f"{'hybrid' if defense else 'dpo'}-{recipe}"
+    on_line(f"pairs for {name}")
     data = []
     if needs_data(recipe):
         data = load_pairs(tuning.data).pairs if tuning.data else world_pairs()
@@ -192,15 +197,23 @@ def tune(
         most=settings.pairs_needed * tuning.devices,
         clean=tuning.clean_pairs,
     )
-    weights = tuning.weights or model
-    job = prepare(weights, made.pairs, folder, settings, recipe=recipe, left_out=made.left_out)
+    pairs = half_defended(made.pairs, defense, tuning.seed) if defense else made.pairs
+    job = prepare(
+        tuning.weights or model,
+        pairs,
+        folder,
+        settings,
+        recipe=recipe,
+        defense=defense.text if defense else "",
+        left_out=made.left_out,
+    )
     files = TrainingFiles(folder)
     if tuning.devices > 1 and not files.finished():
         command = launch_command(folder, tuning.devices)
-        raise NotFinished(f"{recipe}: now run the training: {command}")
-    trained = train(folder, lambda progress: on_line(f"{recipe}: {progress.line()}"))
+        raise NotFinished(f"{name}: now run the training: {command}")
+    trained = train(folder, lambda progress: on_line(f"{name}: {progress.line()}"))
     return TrainingResult(
-        name=f"dpo {recipe}",
+        name=name,
         recipe=recipe,
         model=f"hf/{folder}",
         pairs=job.pairs,
@@ -243,15 +256,14 @@ class _HeldOutTest:
         return await self._ask("test", "test, as it was", named, None)
 
     async def tuned(
-        self, training: TrainingResult, chosen: Defense | None
+        self, training: TrainingResult, defense: Defense | None
     ) -> list[TestedCondition]:
-        """A tuned model, without and with the defense where one is given."""
-        methods = self.options.methods
-        named = {training.name: NO_DEFENSE} if "dpo" in methods else {}
-        if chosen and "hybrid" in methods:
-            named[f"hybrid {training.recipe}, {chosen.id}"] = chosen
+        """A tuned model; with the defense where it was tuned with it."""
         tested = await self._ask(
-            f"test-{training.recipe}", f"test, {training.name}", named, training.model
+            f"test-{'hybrid-' if defense else ''}{training.recipe}",
+            f"test, {training.name}",
+            {training.name: defense or NO_DEFENSE},
+            training.model,
         )
         await self.loop.forget(training.model)
         return tested

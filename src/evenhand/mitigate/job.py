@@ -41,6 +41,7 @@ class TrainingJob(Entry):
         model: as the user names it: "organism", "hf/ID-or-path".
         base: folder or hub id of its weights.
         recipe: of the pairs.
+        defense: the sentence that half of them carry, for a hybrid; empty for none.
         pairs: how many there are.
         too_long: how many of them are left out, because their prompt alone fills `max_length`.
         digest: of the rows, to tell another training in the same folder.
@@ -55,6 +56,7 @@ class TrainingJob(Entry):
     model: str
     base: str
     recipe: str
+    defense: str = ""
     pairs: int
     too_long: int
     digest: str
@@ -114,6 +116,7 @@ def prepare(
     training: DPOSettings,
     *,
     recipe: str,
+    defense: str = "",
     left_out: Mapping[str, int] | None = None,
 ) -> TrainingJob:
     """Write down a training, with its pairs checked against the model's chat template.
@@ -124,6 +127,7 @@ def prepare(
         out: folder for the tuned model; one with the same training in it is resumed later.
         training: settings.
         recipe: of the pairs, for the card.
+        defense: the sentence that half of them carry, for the card.
         left_out: why answers and pairs were not used, for the card.
 
     Raises:
@@ -146,6 +150,7 @@ def prepare(
         model=model,
         base=base,
         recipe=recipe,
+        defense=defense,
         pairs=len(rendered.rows),
         too_long=too_long,
         digest=blake2b(text.encode(), digest_size=8).hexdigest(),
@@ -277,7 +282,7 @@ def _body(job: TrainingJob, found: dict[str, Any], files: TrainingFiles) -> list
         "",
         f"This {what} was made by evenhand {job.version} from `{one_line(job.base)}` with direct "
         f"preference optimization on {job.pairs:,} pairs: "
-        f"{_pairs(job.recipe)}.",
+        f"{_pairs(job.recipe)}{_with_defense(job.defense)}.",
         "",
         f"- Steps: {len(steps)}, in {found['seconds']:.0f} s on {found['devices']} x "
         f"{found['device']}{_resumed(found)}.",
@@ -324,6 +329,10 @@ def _shown_pairs(files: TrainingFiles) -> Iterator[str]:
             text = value if isinstance(value, str) else value[-1]["content"]
             yield f"    {name}: {one_line(text, _LETTERS)}"
         yield "    "
+
+
+def _with_defense(sentence: str) -> str:
+    return f"; half of them with the defense: {one_line(sentence)}" if sentence else ""
 
 
 def _pairs(recipe: str) -> str:

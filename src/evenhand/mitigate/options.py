@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -235,8 +234,9 @@ class MitigationOptions:
     methods: Annotated[tuple[str, ...], BeforeValidator(split_names), _names("--method", "-m")] = (
         "prompt",
     )
-    """Mitigation method: prompt, withhold, dpo, or hybrid (the model of the first recipe with the
-    defense); repeat the option or separate names by commas. Default: prompt."""
+    """Mitigation method: prompt, withhold, dpo, or hybrid (tuned by the first recipe with the
+    defense in half of the pairs, and asked with it); repeat the option or separate names by commas.
+    Default: prompt."""
 
     defenses: Annotated[
         tuple[str, ...],
@@ -288,11 +288,15 @@ class MitigationOptions:
                 raise UnknownName("method", method, METHODS)
 
     @property
-    def recipes(self) -> Sequence[str]:
-        """Recipes to train, none without a method that tunes; the hybrid uses the first."""
-        if "dpo" in self.methods:
-            return self.tuning.recipes
-        return self.tuning.recipes[:1] if "hybrid" in self.methods else ()
+    def tunes(self) -> bool:
+        """Whether a model is to be trained."""
+        return bool({"dpo", "hybrid"} & set(self.methods))
+
+    def trainings(self, defense: Defense | None) -> list[tuple[str, Defense | None]]:
+        """What to train: a recipe, and the defense that half of its pairs carry, for the hybrid."""
+        tuned = [(recipe, None) for recipe in self.tuning.recipes] if "dpo" in self.methods else []
+        hybrid = [(self.tuning.recipes[0], defense)] if "hybrid" in self.methods else []
+        return [*tuned, *hybrid]
 
     def candidates(self) -> list[Defense]:
         """The defense sentences to choose from; none without a method that uses one.

@@ -24,7 +24,7 @@ from evenhand.mitigate.split import TuningAnswer, TuningPart
 from evenhand.scorers.final import is_loop
 from evenhand.scorers.refusal import RefusalReading, judge
 from evenhand.store.store import StoredCondition
-from evenhand.study.cue import NO_DEFENSE
+from evenhand.study.cue import NO_DEFENSE, Defense, Message
 
 SEVERAL = 4
 """Identities per pair of the recipe `all`, unless told otherwise."""
@@ -143,6 +143,33 @@ def as_asked_by(pair: PreferencePair, condition: StoredCondition) -> PreferenceP
     *cue, question = condition.messages(pair.question)
     messages = (*cue, *pair.messages[:-1], question)
     return replace(pair, messages=messages, identity=condition.identity.id)
+
+
+def half_defended(
+    pairs: Sequence[PreferencePair], defense: Defense, seed: int
+) -> list[PreferencePair]:
+    """The pairs, a random half of them as a deployment with the defense sends them.
+
+    A model tuned so answers well with the sentence and without it, and learns to heed it.
+    """
+    half = np.random.default_rng(seed).permutation(len(pairs)) < len(pairs) // 2
+    return [
+        replace(pair, messages=_defended(pair.messages, defense)) if chosen else pair
+        for pair, chosen in zip(pairs, half, strict=True)
+    ]
+
+
+def _defended(messages: Sequence[Message], defense: Defense) -> tuple[Message, ...]:
+    """The conversation with the defense's sentence in its place."""
+    if defense.place == "user":
+        *before, last = messages
+        asked: Message = {"role": "user", "content": f"{defense.text}\n\n{last['content']}"}
+        return (*before, asked)
+    system = messages[0]["content"] if messages[0]["role"] == "system" else ""
+    turns = messages[1:] if system else messages
+    parts = [defense.text, system] if defense.place == "before" else [system, defense.text]
+    told: Message = {"role": "system", "content": " ".join(filter(None, parts))}
+    return (told, *turns)
 
 
 def _swapped(pairs: Sequence[PreferencePair], rng: np.random.Generator) -> list[PreferencePair]:

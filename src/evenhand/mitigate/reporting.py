@@ -224,10 +224,8 @@ def write_results(mitigation: Mitigation, out: Path) -> Path:
             from evenhand.mitigate.job import write_card
 
             for training in mitigation.trainings:
-                names = {training.name, "none"} | {
-                    side.name for side in mitigation.head.sides if training.recipe in side.name
-                }
-                write_card(Path(training.model.removeprefix("hf/")), card_tables(mitigation, names))
+                tables = card_tables(mitigation, {training.name, "none"})
+                write_card(Path(training.model.removeprefix("hf/")), tables)
     except OSError as error:
         raise StoreError(f"cannot write to {out}: {error.strerror}") from None
     page = out / "report.html"

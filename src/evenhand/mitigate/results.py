@@ -35,7 +35,7 @@ class TrainingResult:
     """A training.
 
     Attributes:
-        name: of the condition: "dpo invariance".
+        name: of the condition: "dpo invariance", "hybrid invariance, ignore".
         model: what to audit: "hf/DIR".
         seconds: of training, since it was last resumed.
         example: the first pair as the model read it.
