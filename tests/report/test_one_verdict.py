@@ -67,7 +67,7 @@ def test_a_difference_has_one_interval_in_every_format(found: Audit) -> None:
     (chart,) = (f for f in document.figures() if f.name == "forest-safety")
     rows = [row for data in chart.chart().to_dict()["datasets"].values() for row in data]
     (mine,) = (row for row in rows if row.get("name") == "a Martian")
-    assert (mine["low"], mine["high"], mine["significant"]) == (-63.0, -22.0, "yes")
+    assert (mine["low"], mine["high"], mine["standing"]) == (-63.0, -22.0, "worse")
 
 
 @pytest.mark.parametrize("p_holm", [0.001, 0.2])

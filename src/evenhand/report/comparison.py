@@ -13,6 +13,7 @@ from evenhand.analysis.compare import ArmChange, ArmComparison
 from evenhand.axes import AXES, PB_AXES
 from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
+from evenhand.report.headline import comparison_headline
 from evenhand.text import one_line
 
 _MOST_SHOWN = 8
@@ -44,6 +45,7 @@ def comparison_document(comparison: ArmComparison) -> doc.Document:
         subtitle=f"{people} on {sizes}; each arm was asked the same questions",
         source=f"{people}; {sizes}",
         sections=comparison_sections(comparison),
+        headline=comparison_headline(comparison, names),
     )
 
 
@@ -295,7 +297,6 @@ def _forest(
         for who, changed in zip(comparison.identities, each.identities, strict=True)
         if axis in changed.axes
     ]
-    rows.sort(key=lambda row: row[2].estimate)
     name = f"changed-{each.side}-{axis.replace('_', '-')}"
     return tables.forest_figure(name, f"Change of {AXES[axis].label}", axis, rows, groups)
 

@@ -36,12 +36,14 @@ class TableCell:
         key: what the column is sorted by; None sorts by the text.
         strong: whether it is significant, by the test that `Table.strong` names.
         limits: its interval in short, shown behind it: "[-84, -35]".
+        tone: color on a heat map, from -1 (the worst) to 1 (the best); None for none.
     """
 
     text: str
     key: float | None = None
     strong: bool = False
     limits: str = ""
+    tone: float | None = None
 
     def marked(self) -> str:
         """With a star where it is strong, or room for one, and its interval."""
@@ -57,11 +59,13 @@ class Column:
         name: its head.
         drop: 0 is always shown; where there is no room, the highest are left out first.
         short: the head where there is no room for the intervals of its cells.
+        query: what to ask the browser of answers for: "benchmark=harmbench".
     """
 
     name: str
     drop: int = 0
     short: str = ""
+    query: str = ""
 
     @property
     def width(self) -> int:
@@ -71,11 +75,17 @@ class Column:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table; `group` is what a `Filter` limits rows to."""
+    """A row of a table.
+
+    Attributes:
+        group: what a `Filter` limits rows to.
+        query: what to ask the browser of answers for: "identity=muslim".
+    """
 
     head: str
     cells: Sequence[TableCell]
     group: str = ""
+    query: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +116,7 @@ class Table(Block):
         columns: the first is that of the rows' heads.
         strong: what a strong cell means: "p < 0.05 after Holm"; empty where none is strong.
         most: how many rows a summary shows, the first ones; None for all.
+        is_heat_map: its cells have tones; the page shows it in the place of its figure's chart.
     """
 
     caption: str
@@ -113,6 +124,7 @@ class Table(Block):
     rows: Sequence[TableRow]
     strong: str = ""
     most: int | None = None
+    is_heat_map: bool = False
 
     @property
     def legend(self) -> str:
@@ -240,6 +252,7 @@ class ComparedAnswer:
         why: what led to the score; may be empty.
         text: as the model gave it.
         veiled: whether it is hidden until asked for.
+        is_good: whether it is as it should be, whatever the other answer is.
     """
 
     identity: str
@@ -248,6 +261,7 @@ class ComparedAnswer:
     why: str
     text: str
     veiled: bool
+    is_good: bool
 
 
 @dataclass(frozen=True)
@@ -295,6 +309,25 @@ class AnswerBrowser(PageBlock):
 
 
 @dataclass(frozen=True)
+class Headline:
+    """What a reader takes away in ten seconds; the page begins with it.
+
+    Attributes:
+        shape: "uneven", "even", "unknown", and for a change "down", "up" or "same".
+        words: the verdict: "Not even-handed".
+        lead: the same in a sentence.
+        figures: (figure, what it is, how sure it is) of three.
+        who: sentences that say who fares how.
+    """
+
+    shape: str
+    words: str
+    lead: str
+    figures: Sequence[tuple[str, str, str]]
+    who: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Section:
     """A section.
 
@@ -324,6 +357,7 @@ class Document:
         question: what it answers, the heading of the page.
         subtitle: how much was asked.
         source: what was asked and how, short enough for a table's caption.
+        headline: None for a document without a verdict.
     """
 
     title: str
@@ -331,6 +365,7 @@ class Document:
     subtitle: str
     source: str
     sections: Sequence[Section]
+    headline: Headline | None = None
 
     def figures(self) -> Iterator[Figure]:
         """All figures in their order."""

@@ -16,6 +16,7 @@ from evenhand.analysis.results import (
 from evenhand.axes import AXES, PB_AXES
 from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
+from evenhand.report.headline import audit_headline
 from evenhand.report.map_text import trade_off_text
 from evenhand.report.method import (
     answers_section,
@@ -66,6 +67,7 @@ def audit_document(
         ),
         source=f"{model}; cue {head.cue}, defense {head.defense}; {sizes}",
         sections=sections,
+        headline=audit_headline(audit),
     )
 
 
@@ -197,8 +199,9 @@ def _trade_off(audit: Audit, regions: Regions | None) -> doc.Section:
         _map_words(head.identities),
         lambda: charts.trade_off_map(head, regions),
         _map_table(head.identities, regions),
-        note=f"{ellipses}Up and to the right is better. Shape and color show the category. Small "
-        "gray circles are placebos, the dashed ellipse two standard deviations around them.",
+        note=f"Named identities differ significantly from the mean of the identities or from the "
+        "no-identity baseline; point at any other to see who it is. Up and to the right is better. "
+        f"{ellipses}The dashed ellipse is two standard deviations around the placebos.",
         zoom=True,
         drawing=partial(trade_off_text, head),
     )
@@ -270,7 +273,6 @@ def _forest(people: Sequence[IdentityResult], axis: str, groups: Sequence[str]) 
         for person in people
         if (delta := person.axes[axis].to_baseline)
     ]
-    rows.sort(key=lambda row: row[2].estimate)
     return tables.forest_figure(
         f"forest-{axis.replace('_', '-')}",
         f"Difference in {AXES[axis].label} to the no-identity baseline",

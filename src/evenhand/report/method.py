@@ -107,6 +107,7 @@ def _answer(item: Item, answer: ShownAnswer, texts: dict[str, str]) -> doc.Compa
         why=one_line(answer.why, 400) or _reason(item),
         text=answer.text,
         veiled=item.axis == "safety" and answer.score < 1,
+        is_good=AXES[item.axis].quality(answer.score) >= 1,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from urllib.parse import quote
 
 from evenhand.analysis.results import (
     AxisResult,
@@ -179,7 +180,12 @@ def people_table(
             result = person.axes[axis]
             cells += [doc.points(result.mean), difference_cell(result.to_baseline)]
         rows.append(
-            doc.TableRow(person.text, [*cells, verdict_cell(person.verdict)], person.category)
+            doc.TableRow(
+                person.text,
+                [*cells, verdict_cell(person.verdict)],
+                person.category,
+                f"identity={quote(person.id)}",
+            )
         )
     return doc.Table(
         "Differences to the no-identity baseline in points, the largest first",
@@ -339,12 +345,13 @@ def forest_figure(
 ) -> doc.Figure:
     """Differences with their intervals, a row each; another table has their figures."""
     significant = [f"{text} {doc.signed(d.estimate, 1)}" for text, _, d in rows if d.is_significant]
-    worse = "right" if AXES[axis].lower_is_better else "left"
+    lower = AXES[axis].lower_is_better
+    worse = "right" if lower else "left"
     return doc.Figure(
         name,
         title,
         f"{len(rows)} identities. Significant: {', '.join(significant) or 'none'}.",
-        lambda: charts.forest_chart(rows, groups, "points"),
+        lambda: charts.forest_chart(rows, groups, "points", lower_is_better=lower),
         note=f"Filled marks are significant ({wording.STRONG}); lines are 95% simultaneous "
         f"intervals. To the {worse} of 0 is worse.",
         groups=True,

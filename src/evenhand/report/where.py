@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 from evenhand.analysis.results import Audit, Interaction, SettingResult
 from evenhand.analysis.subgroups import GroupResult, Where
@@ -49,7 +51,11 @@ def _heat_figure(
 ) -> doc.Figure:
     texts, order = doc.distinct(where.texts), _by_difference(where, places)
     rows = [
-        doc.TableRow(texts[n], [_heat_cell(p.difference[n], p.beyond_noise[n]) for p in places])
+        doc.TableRow(
+            texts[n],
+            [_heat_cell(p.difference[n], p.beyond_noise[n]) for p in places],
+            query=f"identity={quote(where.identities[n])}",
+        )
         for n in order
     ]
     heads = [f"{one_line(name, 60)} ({p.items})" for name, p in zip(names, places, strict=True)]
@@ -61,7 +67,13 @@ def _heat_figure(
         title,
         doc.Table(
             f"{title}: differences to the mean of all identities, in points",
-            [doc.Column("I am ..."), *map(doc.Column, doc.distinct(heads))],
+            [
+                doc.Column("I am ..."),
+                *(
+                    doc.Column(head, query=f"benchmark={quote(place.benchmark)}")
+                    for head, place in zip(doc.distinct(heads), places, strict=True)
+                ),
+            ],
             rows,
             strong="beyond noise",
         ),
@@ -84,6 +96,7 @@ def _heat_map(
     Args:
         axes: of each column.
     """
+    table = _toned(table, axes)
     columns = [column.name for column in table.columns[1:]]
     strong = sum(cell.strong for row in table.rows for cell in row.cells)
 
@@ -114,6 +127,24 @@ def _heat_map(
         note=note,
         depth=doc.PAGE,
     )
+
+
+def _toned(table: doc.Table, axes: Sequence[str]) -> doc.Table:
+    """With the colors of its strong cells, as `charts.heat_map` has them."""
+    strong = [abs(cell.key or 0.0) for row in table.rows for cell in row.cells if cell.strong]
+    most = max([10.0, *strong])
+
+    def tone(cell: doc.TableCell, axis: str) -> doc.TableCell:
+        if not cell.strong or cell.key is None:
+            return cell
+        gain = -cell.key if AXES[axis].lower_is_better else cell.key
+        return replace(cell, tone=gain / most)
+
+    rows = [
+        replace(row, cells=[tone(c, a) for c, a in zip(row.cells, axes, strict=True)])
+        for row in table.rows
+    ]
+    return replace(table, rows=rows, is_heat_map=True)
 
 
 def _by_difference(where: Where, places: Sequence[GroupResult]) -> list[int]:

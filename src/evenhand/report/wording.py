@@ -7,8 +7,10 @@ the sentence says so. Nothing is claimed of what the data cannot estimate.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from evenhand import stats
 from evenhand.analysis import results
@@ -512,6 +514,19 @@ def comparison_sentences(comparison: stats.Comparison, margin: float) -> list[st
     return [bias_change_sentence(comparison.bias, margin), *mean_change_sentences(known)]
 
 
+BiasDirection = Literal["down", "up", "same", "inconclusive"]
+
+
+def bias_direction(bias: stats.BiasChange | None, margin: float) -> BiasDirection:
+    """What became of PB, where its test and its interval agree."""
+    if bias is None:
+        return "inconclusive"
+    low, high = bias.interval
+    if (low > 0 or high < 0) and is_significant(bias.p_value):
+        return "down" if high < 0 else "up"
+    return "same" if max(abs(low), abs(high)) <= margin else "inconclusive"
+
+
 def bias_change_sentence(bias: stats.BiasChange | None, margin: float) -> str:
     """Whether PB changed: down, up, the same within the margin, or inconclusive."""
     if bias is None:
@@ -519,9 +534,10 @@ def bias_change_sentence(bias: stats.BiasChange | None, margin: float) -> str:
     low, high = bias.interval
     size = f"PB changed by {_points(bias.difference)}, 95% interval {interval_text(bias.interval)}"
     excludes_zero, reach = low > 0 or high < 0, max(abs(low), abs(high))
-    if excludes_zero and is_significant(bias.p_value):
-        return f"The bias {'came down' if high < 0 else 'went up'}: {size}."
-    if reach <= margin:
+    direction = bias_direction(bias, margin)
+    if direction in ("down", "up"):
+        return f"The bias {'came down' if direction == 'down' else 'went up'}: {size}."
+    if direction == "same":
         return f"The bias is the same within {reach:.1f} points: {size}."
     if excludes_zero or is_significant(bias.p_value):
         test = _disagree(bias.p_value)
@@ -624,6 +640,38 @@ def _disagree(p_value: float) -> str:
 def interval_text(values: tuple[float, float]) -> str:
     """An interval of a difference."""
     return f"{signed(values[0], 1)} to {signed(values[1], 1)}"
+
+
+def who_sentence(text: str, axis: str, value: float, reference: str) -> str:
+    """How one identity fares: "Muslim users get 9.7 points fewer right answers than ...".
+
+    Args:
+        text: what the user says of themselves: "a Muslim person".
+        value: difference in points.
+        reference: to whom.
+    """
+    size, less = f"{abs(value):.1f} points", value < 0
+    fares = {
+        "utility": f"get {size} {'fewer' if less else 'more'} right answers",
+        "safety": f"get {size} {'more' if less else 'fewer'} harmful answers",
+        "over_refusal": f"get {size} {'fewer' if less else 'more'} needless refusals",
+    }
+    other = f"score {size} {'lower' if less else 'higher'} in {AXES[axis].label}"
+    return f"{users_text(text)} {fares.get(axis, other)} than {reference}."
+
+
+def users_text(text: str) -> str:
+    """Users by what they say of themselves, at the beginning of a sentence.
+
+    >>> users_text("a Muslim person"), users_text("bisexual"), users_text("a senior citizen")
+    ('Muslim users', 'Bisexual users', 'Users who say they are a senior citizen')
+    """
+    text = one_line(text, 80)
+    person = re.fullmatch(r"an? (.+) person", text)
+    if person or (text and " " not in text):
+        name = person[1] if person else text
+        return f"{name[0].upper()}{name[1:]} users"
+    return f"Users who say they are {text}"
 
 
 def _points(value: float) -> str:

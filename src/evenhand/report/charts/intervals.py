@@ -16,13 +16,11 @@ from evenhand.report.charts.style import (
     INK,
     MUTED,
     WORSE,
-    category_color,
-    category_scale,
-    category_shape,
     data,
     themed,
 )
 from evenhand.stats import Spread
+from evenhand.text import one_line
 
 _ESTIMATE, _PLUGIN, _FLOOR = (
     "PB, noise removed, 95% interval",
@@ -178,64 +176,114 @@ _MOST_ROWS = 64
 """More rows than this make no chart that can be read; the table has them all."""
 _CATEGORY = "category_shown"
 """Name of the parameter that holds the category to show; empty for all."""
+_CHOSEN = f"{_CATEGORY} === '' || datum.category === {_CATEGORY}"
 
 DifferenceRow = tuple[str, str, Difference]
 """Name, category, difference."""
 
 
-def forest_chart(rows: Sequence[DifferenceRow], categories: Sequence[str], title: str) -> Any:
-    """Differences with their 95% simultaneous intervals.
+def forest_chart(
+    rows: Sequence[DifferenceRow],
+    categories: Sequence[str],
+    title: str,
+    *,
+    lower_is_better: bool = False,
+) -> Any:
+    """Differences with their 95% simultaneous intervals, the rows of a category together.
 
     Args:
-        rows: in the order to draw them; those after the first `_MOST_ROWS` are left out.
-        categories: all there are, so that each keeps its color and shape in every chart.
+        rows: in the order to draw them in a category; of too many the largest are drawn.
+        categories: in the order to draw them; their names head their rows where there are several.
         title: of the axis of the differences.
+        lower_is_better: on an axis such as over-refusal.
     """
-    shown = rows[:_MOST_ROWS]
-    values = [
-        {
-            "name": name,
-            "category": category,
-            "difference": found.estimate,
-            "low": found.simultaneous[0],
-            "high": found.simultaneous[1],
-            "significant": "yes" if found.is_significant else "no",
-        }
-        for name, category, found in shown
-    ]
-    pick = alt.param(name=_CATEGORY, value="")
-    base = alt.Chart(data(values)).transform_filter(
-        f"{_CATEGORY} === '' || datum.category === {_CATEGORY}"
+    largest = sorted(rows, key=lambda row: -abs(row[2].estimate))[:_MOST_ROWS]
+    least = abs(largest[-1][2].estimate) if largest else 0.0
+    shown = [row for row in rows if abs(row[2].estimate) >= least]
+    names: list[str] = []
+    heads: list[bool] = []
+    values = []
+    headings = []
+    for category in categories:
+        members = [row for row in shown if row[1] == category]
+        if members and len(categories) > 1:
+            headings.append({"row": len(names), "category": category})
+            names.append(one_line(category, 60))
+            heads.append(True)
+        for name, _, difference in members:
+            values.append(
+                {
+                    "row": len(names),
+                    "name": name,
+                    "category": category,
+                    "difference": difference.estimate,
+                    "low": difference.simultaneous[0],
+                    "high": difference.simultaneous[1],
+                    "standing": _standing(difference, lower_is_better=lower_is_better),
+                }
+            )
+            names.append(one_line(name, 60))
+            heads.append(False)
+    base = alt.Chart(data(values)).transform_filter(_CHOSEN)
+    y = alt.Y(
+        "row:O",
+        title=None,
+        axis=alt.Axis(
+            grid=False,
+            ticks=False,
+            domain=False,
+            labelExpr="row_names[datum.value]",
+            labelFontWeight=alt.ExprRef("row_heads[datum.value] ? 'bold' : 'normal'"),
+        ),
     )
-    order = [name for name, _, _ in shown]
-    y = alt.Y("name:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False))
     x = alt.X("low:Q", title=title, scale=alt.Scale(domain=_domain(values), nice=True))
     zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
-    # One column: beside the names there is hardly room for two, and what is wider is cut.
-    color = category_color(categories).legend(columns=1, labelLimit=90)
+    kinds = list(_STANDINGS)
+    colors = [_STANDINGS[kind][0] for kind in kinds]
+    color = alt.Color("standing:N", legend=None, scale=alt.Scale(domain=kinds, range=colors))
     interval = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=color)
     point = base.mark_point(size=70, strokeWidth=1.8, opacity=1).encode(
         x=alt.X("difference:Q"),
         y=y,
         color=color,
-        shape=category_shape(categories),
-        fill=alt.condition(alt.datum.significant == "yes", _same(categories), alt.value("white")),
+        shape=alt.Shape(
+            "standing:N",
+            legend=None,
+            scale=alt.Scale(domain=kinds, range=[_STANDINGS[kind][1] for kind in kinds]),
+        ),
+        fill=alt.Fill(
+            "standing:N",
+            legend=None,
+            scale=alt.Scale(domain=kinds, range=[*colors[:2], "white"]),
+        ),
         tooltip=[
             alt.Tooltip("name:N", title="I am"),
             alt.Tooltip("category:N"),
             alt.Tooltip("difference:Q", format="+.1f"),
             alt.Tooltip("low:Q", title="at least", format="+.1f"),
             alt.Tooltip("high:Q", title="at most", format="+.1f"),
-            alt.Tooltip("significant:N", title="significant"),
+            alt.Tooltip("standing:N", title="it is"),
         ],
     )
-    layers = alt.layer(zero, interval, point).add_params(pick)
-    return themed(layers.properties(width="container", autosize=FIT_WIDTH, height=19 * len(shown)))
+    # The rows of the headings have no mark that is seen; they make room for the category's name.
+    room = (
+        alt.Chart(data(headings)).transform_filter(_CHOSEN).mark_tick(opacity=0).encode(y=y)
+        if headings
+        else None
+    )
+    layers = alt.layer(*filter(None, [zero, room, interval, point])).add_params(
+        alt.param(name=_CATEGORY, value=""),
+        alt.param(name="row_names", value=names),
+        alt.param(name="row_heads", value=heads),
+    )
+    size = {"width": "container", "autosize": FIT_WIDTH, "height": 19 * len(names)}
+    return themed(layers.properties(**size))
 
 
-def _same(categories: Sequence[str]) -> Any:
-    """The fill in the color of the outline."""
-    return alt.Fill("category:N", title=None, scale=category_scale(categories))
+def _standing(difference: Difference, *, lower_is_better: bool) -> str:
+    if not difference.is_significant:
+        return "not significant"
+    return "better" if (difference.estimate > 0) != lower_is_better else "worse"
 
 
 def _domain(values: Sequence[dict[str, Any]]) -> list[float]:

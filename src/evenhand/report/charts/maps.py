@@ -9,15 +9,33 @@ import altair as alt
 import numpy as np
 
 from evenhand.analysis.results import IdentityResult, SettingResult
-from evenhand.report.charts.style import INK, MUTED, category_color, category_shape, data, themed
+from evenhand.report.charts.labels import EDGES, place_names
+from evenhand.report.charts.style import (
+    ACCENT,
+    BETTER,
+    INK,
+    MUTED,
+    WORSE,
+    data,
+    themed,
+)
 from evenhand.stats import Regions
+from evenhand.text import one_line
 
 _CORNERS = 40
 _LABELED = 6
-_LINE = 0.07
-"""Least distance of two names, as a share of the chart's height."""
-_AT = "scale('x', datum.safety) / width"
-_TO_THE_MIDDLE = f"{_AT} > 0.6 ? 'right' : {_AT} < 0.4 ? 'left' : 'center'"
+_HEIGHT = 460
+_RANGE = " + ".join(f"(width >= {edge} ? 1 : 0)" for edge in EDGES[1:-1])
+"""The range of widths that the plot's is in, as `place_names` counts them."""
+_KEY = "Each point is one identity"
+_SEEN = "datum.seen ? 0.4 : 0"
+_NOT_SIGNIFICANT = "not significant"
+_STANDINGS = {
+    "worse": (WORSE, "triangle-down"),
+    "better": (BETTER, "triangle-up"),
+    "mixed": ("#7b3fa0", "diamond"),
+    _NOT_SIGNIFICANT: (MUTED, "circle"),
+}
 _TICKS = alt.Axis(tickCount=8)
 _BEFORE, _AFTER = "before", "after"
 Point = tuple[float, float]
@@ -29,20 +47,26 @@ _BY_MOUSE = "[pointerdown[event.pointerType === 'mouse'], window:pointerup] > wi
 
 
 def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
-    """Identities as points in ellipses, the placebos' cloud, the baseline and the mean.
+    """Identities as points, named and with ellipses where they differ significantly.
+
+    The placebos' cloud lies behind them; the ellipses of others are seen by pointing at them.
 
     Args:
         regions: of the setting's identities, in their order; None draws points alone.
     """
-    people = _placed(setting.identities)
-    placebos = _placed(setting.placebos)
-    categories = list(dict.fromkeys(person["category"] for person in people))
+    people = [
+        row | {"standing": _standing_of(person)} for row, person in _placed(setting.identities)
+    ]
+    placebos = [row for row, _ in _placed(setting.placebos)]
+    differing = {row["id"] for row in people if row["standing"] != _NOT_SIGNIFICANT}
     outlines = list(_ellipses(setting.identities, regions)) if regions else []
+    for corner in outlines:
+        corner["seen"] = corner["id"] in differing
     cloud = _cloud(placebos)
     marks = _references(setting)
-    everything = [*people, *placebos, *outlines, *cloud, *marks]
-    x = alt.X("safety:Q", title="safety →", scale=_axis_scale(everything, "safety"), axis=_TICKS)
-    y = alt.Y("utility:Q", title="utility →", scale=_axis_scale(everything, "utility"), axis=_TICKS)
+    everything = [*people, *placebos, *(o for o in outlines if o["seen"]), *cloud, *marks]
+    plot = _Plot(everything)
+    x, y = plot.axes()
     who = alt.selection_point(
         name="who", on="pointerover", clear="pointerout", fields=["id"], empty=False
     )
@@ -51,20 +75,25 @@ def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
         layers.append(
             _outline(cloud, x, y).mark_line(
                 interpolate="linear-closed",
+                clip=True,
                 stroke=MUTED,
                 strokeDash=[4, 3],
                 fill=MUTED,
                 fillOpacity=0.12,
             )
         )
+    shown = [kind for kind in _STANDINGS if any(row["standing"] == kind for row in people)]
+    scale = alt.Scale(domain=shown, range=[_STANDINGS[kind][0] for kind in shown])
     if outlines:
+        standing = {row["id"]: row["standing"] for row in people}
+        rows = [corner | {"standing": standing.get(corner["id"])} for corner in outlines]
         layers.append(
-            _outline(outlines, x, y)
-            .mark_line(interpolate="linear-closed", strokeWidth=1)
+            _outline(rows, x, y)
+            .mark_line(interpolate="linear-closed", clip=True)
             .encode(
-                color=category_color(categories),
-                strokeOpacity=alt.condition(who, alt.value(1), alt.value(0.28)),
-                strokeWidth=alt.condition(who, alt.value(2.5), alt.value(1)),
+                color=alt.Color("standing:N", title=_KEY, scale=scale),
+                strokeOpacity=alt.condition(who, alt.value(1), alt.value(alt.ExprRef(_SEEN))),
+                strokeWidth=alt.condition(who, alt.value(2.5), alt.value(1.2)),
             )
         )
     tooltip = [
@@ -81,39 +110,144 @@ def trade_off_map(setting: SettingResult, regions: Regions | None) -> Any:
         )
     layers.append(
         alt.Chart(data(people))
-        .mark_point(filled=True, size=80, opacity=1, stroke="white", strokeWidth=0.6)
+        .mark_point(size=85, opacity=1, strokeWidth=1.6)
         .encode(
             x=x,
             y=y,
-            color=category_color(categories),
-            shape=category_shape(categories),
-            tooltip=tooltip,
+            color=alt.Color("standing:N", title=_KEY, scale=scale),
+            fill=alt.Fill(
+                "standing:N",
+                title=_KEY,
+                scale=alt.Scale(
+                    domain=shown,
+                    range=[
+                        "white" if kind == _NOT_SIGNIFICANT else _STANDINGS[kind][0]
+                        for kind in shown
+                    ],
+                ),
+            ),
+            shape=alt.Shape(
+                "standing:N",
+                title=_KEY,
+                scale=alt.Scale(domain=shown, range=[_STANDINGS[kind][1] for kind in shown]),
+            ),
+            tooltip=[*tooltip, alt.Tooltip("standing:N", title="it is")],
         )
         .add_params(who, _zoom())
     )
-    layers.append(_labels(_farthest(people), x, y))
     if marks:
         base = alt.Chart(data(marks)).encode(x=x, y=y)
-        layers += _reference_layers(base, [alt.Tooltip("text:N", title="this is"), *tooltip[2:]])
-    return themed(alt.layer(*layers).properties(width="container", height=430))
+        layers.append(
+            _reference_points(base, [alt.Tooltip("text:N", title="this is"), *tooltip[2:]])
+        )
+    named = [row | {"strong": False} for row in people if row["id"] in differing]
+    named += [row | {"strong": True} for row in marks]
+    if cloud:
+        lowest = min(cloud, key=lambda corner: corner["utility"])
+        named.append(lowest | {"text": "placebos", "strong": False})
+    layers += plot.names(named, [*people, *placebos, *marks])
+    return themed(alt.layer(*layers).properties(width="container", height=_HEIGHT))
 
 
-def _placed(people: Sequence[IdentityResult]) -> list[dict[str, Any]]:
+def _standing_of(person: IdentityResult) -> str:
+    """How it differs on safety and utility, from the mean of the identities or the baseline."""
+    axes = [person.axes[axis] for axis in ("safety", "utility")]
+    found = [d for axis in axes for d in (axis.to_mean, axis.to_baseline) if d]
+    signs = {d.estimate > 0 for d in found if d.is_significant}
+    if not signs:
+        return _NOT_SIGNIFICANT
+    return "mixed" if len(signs) > 1 else ("better" if signs == {True} else "worse")
+
+
+class _Plot:
+    """The scales of a map, and the names beside its points.
+
+    Args:
+        rows: with safety and utility, all of which it has room for.
+    """
+
+    def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
+        self._safety, self._utility = _ends_of(rows, "safety"), _ends_of(rows, "utility")
+
+    def axes(self) -> tuple[alt.X, alt.Y]:
+        """Safety to the right, utility upwards."""
+        scales = [
+            alt.Scale(domain=list(ends), nice=False, zero=False)
+            for ends in (self._safety, self._utility)
+        ]
+        return (
+            alt.X("safety:Q", title="safety →", scale=scales[0], axis=_TICKS),
+            alt.Y("utility:Q", title="utility →", scale=scales[1], axis=_TICKS),
+        )
+
+    def names(
+        self, named: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]]
+    ) -> Iterator[Any]:
+        """Layers of names and the lines to them; none of them where the map is zoomed out.
+
+        Args:
+            named: rows with a text, and whether it is strong.
+            points: all marks that a name should not cover.
+        """
+        texts = [(one_line(row["text"], 60), *self._place(row)) for row in named]
+        placed = place_names(texts, [self._place(row) for row in points], _HEIGHT)
+        rows = [
+            {
+                **{key: row[key] for key in ("text", "safety", "utility", "strong")},
+                "right": [right for right, _ in place.center],
+                "down": [down for _, down in place.center],
+                "line_right": [right for right, _ in place.line],
+                "line_down": [down for _, down in place.line],
+            }
+            for row, place in zip(named, placed, strict=True)
+        ]
+        x, y = self.axes()
+        low, high = self._safety
+        seen = f"domain('x')[1] - domain('x')[0] < {1.01 * (high - low):.3f} ? 1 : 0"
+        base = alt.Chart(data(rows)).encode(x=x, y=y)
+        line = base.encode(x2="safety", y2="utility").mark_rule(
+            color=MUTED,
+            strokeWidth=1,
+            clip=True,
+            x2Offset=alt.ExprRef(f"datum.line_right[{_RANGE}]"),
+            y2Offset=alt.ExprRef(f"datum.line_down[{_RANGE}]"),
+            opacity=alt.ExprRef(seen),
+        )
+        style: dict[str, Any] = {
+            "dx": alt.ExprRef(f"datum.right[{_RANGE}]"),
+            "dy": alt.ExprRef(f"datum.down[{_RANGE}]"),
+            "limit": alt.ExprRef("0.9 * width"),
+            "fontSize": 12,
+            "fontWeight": alt.ExprRef("datum.strong ? 'bold' : 'normal'"),
+            "opacity": alt.ExprRef(seen),
+        }
+        yield line
+        yield base.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **style).encode(
+            text="text:N"
+        )
+        yield base.mark_text(color=INK, **style).encode(text="text:N")
+
+    def _place(self, row: dict[str, Any]) -> tuple[float, float]:
+        """As shares of width and height, from the left and the top."""
+        (left, right), (bottom, top) = self._safety, self._utility
+        return (row["safety"] - left) / (right - left), (top - row["utility"]) / (top - bottom)
+
+
+def _placed(
+    people: Sequence[IdentityResult],
+) -> Iterator[tuple[dict[str, Any], IdentityResult]]:
     """Those that have a place on both axes."""
-    found = []
     for person in people:
         safety, utility = (person.axes[axis].mean for axis in ("safety", "utility"))
         if safety is not None and utility is not None:
-            found.append(
-                {
-                    "id": person.id,
-                    "text": person.text,
-                    "category": person.category,
-                    "safety": safety,
-                    "utility": utility,
-                }
-            )
-    return found
+            row = {
+                "id": person.id,
+                "text": person.text,
+                "category": person.category,
+                "safety": safety,
+                "utility": utility,
+            }
+            yield row, person
 
 
 def _zoom() -> alt.Parameter:
@@ -121,12 +255,11 @@ def _zoom() -> alt.Parameter:
     return alt.selection_interval(name=_ZOOM, bind="scales", zoom=_WITH_KEY, translate=_BY_MOUSE)
 
 
-def _axis_scale(rows: Sequence[dict[str, Any]], axis: str) -> alt.Scale:
-    """A scale that holds all places with some room, within 0 to 100."""
+def _ends_of(rows: Sequence[dict[str, Any]], axis: str) -> tuple[float, float]:
+    """Ends of a scale that holds all places with some room, within 0 to 100."""
     values = [row[axis] for row in rows]
     room = max(1.0, 0.06 * (max(values) - min(values)))
-    low, high = max(0.0, min(values) - room), min(100.0, max(values) + room)
-    return alt.Scale(domain=[round(low, 1), round(high, 1)], nice=False, zero=False)
+    return round(max(0.0, min(values) - room), 1), round(min(100.0, max(values) + room), 1)
 
 
 def _ellipses(people: Sequence[IdentityResult], regions: Regions) -> Iterator[dict[str, Any]]:
@@ -170,42 +303,22 @@ def _references(setting: SettingResult) -> list[dict[str, Any]]:
     return [{"text": name, **place} for name, place in named.items() if None not in place.values()]
 
 
-def _reference_layers(base: Any, tooltip: Any) -> list[Any]:
-    """The baseline and the mean, with their names."""
+def _reference_points(base: Any, tooltip: Any) -> Any:
+    """The baseline and the mean."""
     is_baseline = alt.datum.text == "no identity"
-    point = base.mark_point(size=250, strokeWidth=2.4, color=INK, opacity=1).encode(
+    return base.mark_point(size=250, strokeWidth=2.4, color=INK, opacity=1).encode(
         shape=alt.condition(is_baseline, alt.value("diamond"), alt.value("cross")), tooltip=tooltip
     )
-    return [point, _named(base, "text:N", dy=-16, fontWeight="bold", fontSize=12)]
 
 
 def _farthest(people: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those farthest from the mean, as far as each has a line for its name at any width."""
+    """Those farthest from the mean."""
     if not people:
         return []
     places = np.array([[row["safety"], row["utility"]] for row in people])
     reach = np.maximum(np.ptp(places, axis=0), 1e-9)
     apart = np.linalg.norm((places - places.mean(axis=0)) / reach, axis=1)
-    height = places[:, 1] / reach[1]
-    chosen: list[int] = []
-    for n in np.argsort(-apart):
-        if all(abs(height[n] - height[m]) > _LINE for m in chosen):
-            chosen.append(int(n))
-        if len(chosen) == _LABELED:
-            break
-    return [people[n] for n in chosen]
-
-
-def _labels(people: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
-    """Names below their places, readable on lines."""
-    return _named(alt.Chart(data(people)).encode(x=x, y=y), "text:N", dy=13, fontSize=11)
-
-
-def _named(base: Any, field: str, **style: Any) -> Any:
-    """A text on white, drawn towards the middle and cut where it would leave the chart."""
-    shape = {"align": alt.ExprRef(_TO_THE_MIDDLE), "limit": alt.ExprRef("0.6 * width"), **style}
-    halo = base.mark_text(stroke="white", strokeWidth=4, **shape).encode(text=field)
-    return halo + base.mark_text(color=INK, **shape).encode(text=field)
+    return [people[n] for n in np.argsort(-apart)[:_LABELED]]
 
 
 # From before to after
@@ -223,7 +336,6 @@ def arrow_map(
         means: of the identities, before and after.
         baselines: of the no-identity baseline.
     """
-    categories = list(dict.fromkeys(category for _, category, _, _ in people))
     lines = [
         {"id": n, "text": text, "category": category, **_ends(before, after, end)}
         for n, (text, category, before, after) in enumerate(people)
@@ -236,34 +348,30 @@ def arrow_map(
         if places
         for end in (0, 1)
     ]
-    x = alt.X(
-        "safety:Q", title="safety →", scale=_axis_scale([*lines, *marks], "safety"), axis=_TICKS
-    )
-    y = alt.Y(
-        "utility:Q", title="utility →", scale=_axis_scale([*lines, *marks], "utility"), axis=_TICKS
-    )
-    color, shape = category_color(categories), category_shape(categories)
-    ends = alt.Chart(data(lines)).encode(x=x, y=y, color=color, tooltip=_TOOLTIP)
+    plot = _Plot([*lines, *marks])
+    x, y = plot.axes()
+    ends = alt.Chart(data(lines)).encode(x=x, y=y, color=alt.value(ACCENT), tooltip=_TOOLTIP)
     before = ends.transform_filter(alt.datum.when == _BEFORE).mark_point(
         shape="circle", size=24, fill="white", strokeWidth=1.4, opacity=1
     )
     after = (
         ends.transform_filter(alt.datum.when == _AFTER)
         .mark_point(filled=True, size=80, opacity=1, stroke="white", strokeWidth=0.6)
-        .encode(shape=shape)
         .add_params(_zoom())
     )
-    named = [{"text": text, **_ends(b, a, 0)} for text, _, b, a in people]
+    after_rows = [{"text": text, "strong": False, **_ends(b, a, 1)} for text, _, b, a in people]
+    named = _farthest(after_rows)
+    named += [row | {"strong": True} for row in marks if row["end"] == 1]
     standing = alt.Chart(data(marks)).transform_filter(alt.datum.when == _AFTER).encode(x=x, y=y)
     layers = [
-        _trail(lines, x, y).encode(color=color),
+        _trail(lines, x, y).encode(color=alt.value(ACCENT)),
         before,
         after,
-        _labels(_farthest(named), x, y),
         _trail(marks, x, y).encode(color=alt.value(INK)),
-        *_reference_layers(standing, _TOOLTIP),
+        _reference_points(standing, _TOOLTIP),
+        *plot.names(named, [*lines, *marks]),
     ]
-    return themed(alt.layer(*layers).properties(width="container", height=430))
+    return themed(alt.layer(*layers).properties(width="container", height=_HEIGHT))
 
 
 _TOOLTIP = [

@@ -1,9 +1,9 @@
-"""What all charts share: colors that differ in shape too, sizes, and the theme."""
+"""What all charts share: colors, sizes, and the theme. The page turns them for a dark screen."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
@@ -14,17 +14,6 @@ from evenhand.text import one_line
 INK, MUTED, RULE = "#1c2430", "#5a6472", "#d5dae1"
 ACCENT = "#1b5e9e"
 WORSE, BETTER, QUIET = "#a63d00", "#1b5e9e", "#eceef1"
-_COLORS = ("#1b5e9e", "#a63d00", "#1a7a4c", "#7b3fa0", "#7d5a00", "#a8286b", "#0b7285", "#495057")
-_SHAPES = (
-    "circle",
-    "square",
-    "diamond",
-    "triangle-up",
-    "triangle-down",
-    "cross",
-    "triangle-right",
-    "triangle-left",
-)
 FIT_WIDTH = alt.AutoSizeParams(type="fit-x", contains="padding")
 """For charts whose height follows from their rows."""
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
@@ -73,21 +62,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 2) if math.isfinite(value) else None
     return one_line(value, 120) if isinstance(value, str) else value
-
-
-def category_scale(categories: Sequence[str]) -> alt.Scale:
-    """From category to color; where shapes come round again they get other colors."""
-    colors = [_COLORS[(n + n // len(_SHAPES)) % len(_COLORS)] for n in range(len(categories))]
-    return alt.Scale(domain=list(categories), range=colors)
-
-
-def category_color(categories: Sequence[str]) -> alt.Color:
-    """A color for each category; the shape beside it tells the same."""
-    return alt.Color("category:N", title=None, scale=category_scale(categories))
-
-
-def category_shape(categories: Sequence[str]) -> alt.Shape:
-    """A shape for each category."""
-    shapes = [_SHAPES[n % len(_SHAPES)] for n in range(len(categories))]
-    scale = alt.Scale(domain=list(categories), range=shapes)
-    return alt.Shape("category:N", title=None, scale=scale)

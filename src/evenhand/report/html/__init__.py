@@ -17,13 +17,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from evenhand import __version__
 from evenhand.benchmarks.files import cache_folder
 from evenhand.errors import StoreError
 from evenhand.files import write_file
 from evenhand.report.document import NONE, Document, Figure, minus
+from evenhand.report.glossary import GLOSSARY
 from evenhand.report.texts import script_json, visible
 from evenhand.text import one_line
 
@@ -33,6 +34,7 @@ VEGA_LITE = "6.4"
 HEAD, TAIL = 900, 500
 """Characters shown of a longer answer's beginning, and of its end, where its result stands."""
 
+_TERM = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, GLOSSARY))})(?![\w-])")
 _WORDS = re.compile(r"\s*\S+|\s+$")
 
 
@@ -56,7 +58,13 @@ def to_html(document: Document) -> str:
         "visible": visible,
         "ours": Markup,
     }
-    environment.globals |= {"differing": differing, "spec": chart_json}
+    environment.globals |= {
+        "differing": differing,
+        "spec": chart_json,
+        "terms": _Terms(),
+        "glossary": sorted(GLOSSARY.items(), key=lambda entry: entry[0].lower()),
+        "browsed": browser is not None,
+    }
     return environment.get_template("page.html.j2").render(
         document=document,
         version=__version__,
@@ -73,6 +81,30 @@ def to_html(document: Document) -> str:
 def chart_json(figure: Figure) -> Markup:
     """The chart's specification, with nothing in it that could end a script element."""
     return Markup(script_json(figure.chart().to_dict(validate=False)))
+
+
+class _Terms:
+    """Explains the terms of the glossary where each stands first in a section."""
+
+    def __init__(self) -> None:
+        self._explained: set[str] = set()
+
+    def begin(self) -> str:
+        """A new section: a reader may have come to it by a link."""
+        self._explained.clear()
+        return ""
+
+    def __call__(self, text: str) -> Markup:
+        """The text on one line, its terms as buttons that the page's script explains."""
+        parts, at = [], 0
+        line = minus(one_line(text, 2000))
+        for found in _TERM.finditer(line):
+            if found[0] not in self._explained:
+                self._explained.add(found[0])
+                term = Markup('<button type="button" class="term" data-term="{0}">{0}</button>')
+                parts += [escape(line[at : found.start()]), term.format(found[0])]
+                at = found.end()
+        return Markup("").join([*parts, escape(line[at:])])
 
 
 # Answers

@@ -151,5 +151,29 @@
     });
   }
 
+  // Terms: explained where they stand, by the mouse, the keyboard or a tap.
+
+  const tip = document.getElementById("tip");
+  const meanings = new Map(all("[data-meaning]").map((each) => [each.dataset.meaning, each]));
+
+  function explain(term) {
+    tip.textContent = meanings.get(term.dataset.term).textContent;
+    tip.hidden = false;
+    const box = term.getBoundingClientRect();
+    const room = document.documentElement.clientWidth - tip.offsetWidth - 8;
+    tip.style.left = `${Math.max(8, Math.min(box.left, room)) + window.scrollX}px`;
+    tip.style.top = `${box.bottom + 6 + window.scrollY}px`;
+  }
+
+  const hush = () => { tip.hidden = true; };
+  for (const term of all(".term")) {
+    term.setAttribute("aria-describedby", meanings.get(term.dataset.term).id);
+    for (const name of ["pointerenter", "focus", "click"]) {
+      term.addEventListener(name, () => explain(term));
+    }
+    for (const name of ["pointerleave", "blur"]) term.addEventListener(name, hush);
+  }
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hush(); });
+
   drawVisible();
 })();
