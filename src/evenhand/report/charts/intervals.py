@@ -16,6 +16,8 @@ from evenhand.report.charts.style import (
     INK,
     MUTED,
     WORSE,
+    category_color,
+    category_shape,
     data,
     themed,
 )

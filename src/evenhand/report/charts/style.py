@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import altair as alt
@@ -14,6 +14,9 @@ from evenhand.text import one_line
 INK, MUTED, RULE = "#1c2430", "#5a6472", "#d5dae1"
 ACCENT = "#1b5e9e"
 WORSE, BETTER, QUIET = "#a63d00", "#1b5e9e", "#eceef1"
+_COLORS = (ACCENT, WORSE, "#7b3fa0", MUTED)
+"""Those that the page can turn for a dark screen."""
+_SHAPES = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 FIT_WIDTH = alt.AutoSizeParams(type="fit-x", contains="padding")
 """For charts whose height follows from their rows."""
 _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
@@ -62,3 +65,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 2) if math.isfinite(value) else None
     return one_line(value, 120) if isinstance(value, str) else value
+
+
+def category_color(categories: Sequence[str]) -> alt.Color:
+    """A color for each category; the shape beside it tells the same."""
+    colors = [_COLORS[n % len(_COLORS)] for n in range(len(categories))]
+    scale = alt.Scale(domain=list(categories), range=colors)
+    return alt.Color("category:N", title=None, scale=scale)
+
+
+def category_shape(categories: Sequence[str]) -> alt.Shape:
+    """A shape for each category."""
+    shapes = [_SHAPES[n % len(_SHAPES)] for n in range(len(categories))]
+    scale = alt.Scale(domain=list(categories), range=shapes)
+    return alt.Shape("category:N", title=None, scale=scale)
