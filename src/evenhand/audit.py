@@ -178,6 +178,7 @@ async def audit_plan(
     """
     from evenhand.analysis import analyze
     from evenhand.engines import make_engine
+    from evenhand.judges import check_workers
     from evenhand.judges.run import JudgePanel
     from evenhand.run.loop import run
     from evenhand.sandbox import require
@@ -185,6 +186,8 @@ async def audit_plan(
 
     if options.max_cost is not None:
         _check_prices(plan, options, engine)
+    if engine is None:
+        check_workers(options.on, plan.study.judges, plan.study.model)
     # First the sandbox and the judges: what is missing there must show before anything is paid.
     require(plan.items)
     panel = JudgePanel.of(plan.study, options.judging, judges, options.max_cost, on_judging)

@@ -19,7 +19,7 @@ import pytest
 
 ray = pytest.importorskip("ray")
 
-from evenhand import plugins  # noqa: E402
+from evenhand import JudgeOptions, RunOptions, audit, plugins  # noqa: E402
 from evenhand.engines import EngineOptions, make_engine  # noqa: E402
 from evenhand.engines.engine import Response, running_versions  # noqa: E402
 from evenhand.errors import (  # noqa: E402
@@ -30,11 +30,14 @@ from evenhand.errors import (  # noqa: E402
     Unreachable,
     UsageError,
 )
+from evenhand.judges import Judge, make_judge  # noqa: E402
+from evenhand.judges.run import judge_run  # noqa: E402
 from evenhand.run.loop import run  # noqa: E402
 from evenhand.run.recorder import Progress  # noqa: E402
 from evenhand.store.store import Store  # noqa: E402
 from evenhand.study.decoding import Decoding  # noqa: E402
 from evenhand.study.plan import Plan, Request  # noqa: E402
+from judging import finished_run, opened, verdicts  # noqa: E402
 from ray_engine import PROCESSES, SECONDS, WEIGHTS, answer_to, install  # noqa: E402
 from runs import command, finish, plan_of, stored, write_benchmark  # noqa: E402
 
@@ -341,6 +344,45 @@ def test_no_cluster_there(on: str, kind: type[EvenhandError], line: str) -> None
         make_engine("organism", Decoding(), EngineOptions(on=on))
     assert "\n" not in str(caught.value)
     assert time.monotonic() - started < 6
+
+
+def test_judges_at_work_on_the_cluster(nodes: Nodes, tmp_path: Path) -> None:
+    """A guard whose every reply says the same, through an engine that knows nothing of judging."""
+    labels = tmp_path / "guards.yaml"
+    labels.write_text(
+        "classifiers: [{id: echo, generates: 9, "
+        'refused: {pattern: "(can\'t help)", values: {"can\'t help": 1}}}]'
+    )
+    run = finished_run(tmp_path, lambda _: "Sure.")
+    options = JudgeOptions(labels=str(labels), on=nodes.address, workers=2)
+    judge = make_judge("guard:echo/x", options)
+    store = opened(run)
+    progress = asyncio.run(judge_and_close(store, judge))
+    store.close()
+    assert progress.done == progress.cells == 30
+    assert {why for *_, why in verdicts(run, judge.name).values()} != set()
+    assert not ray.is_initialized()
+
+
+async def judge_and_close(store: Store, judge: Judge) -> Progress:
+    try:
+        return await judge_run(store, judge)
+    finally:
+        await judge.close()
+
+
+def test_nothing_to_run_on_workers(tmp_path: Path) -> None:
+    benchmark = write_benchmark(tmp_path / "own.jsonl", 2)
+    with pytest.raises(
+        UsageError, match=r"--on is for local weights.*there are: openai/x, refusal"
+    ):
+        audit(
+            "openai/x",
+            out=tmp_path / "run",
+            benchmarks=[str(benchmark)],
+            judges=["refusal"],
+            options=RunOptions(on="local"),
+        )
 
 
 def test_no_room_for_a_worker(nodes: Nodes) -> None:

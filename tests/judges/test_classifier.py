@@ -19,13 +19,14 @@ from evenhand.engines.hf import HFEngine  # noqa: E402
 from evenhand.engines.mock import MockEngine  # noqa: E402
 from evenhand.errors import ModelNotFound, UnknownName, UsageError  # noqa: E402
 from evenhand.judges import make_judge  # noqa: E402
-from evenhand.judges.classifier import Classifier, Guard  # noqa: E402
+from evenhand.judges.classifier import Guard  # noqa: E402
 from evenhand.judges.judge import NO_OPINION  # noqa: E402
 from evenhand.judges.labels import Spec, shipped_specs, spec_for  # noqa: E402
 from evenhand.judges.run import judge_run  # noqa: E402
 from evenhand.scorers import Answer, Score, Unscored  # noqa: E402
 from evenhand.study.decoding import Decoding  # noqa: E402
 from judging import finished_run, judge_all, opened, verdicts  # noqa: E402
+from server import serving  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -97,11 +98,9 @@ def test_the_labels_of_the_paper_s_classifier(actions: Path) -> None:
 def test_batches_give_what_single_answers_give(actions: Path) -> None:
     words = ["sorry", "never", "sure", "maybe"]
     answers = [Answer(f"{'x ' * (n % 3)}{words[n % 4]}", SAFETY) for n in range(100)]
-    one = judge_all(
-        Classifier("c", str(actions), spec_for(str(actions), None), batch_size=1), answers
-    )
-    many = judge_all(
-        Classifier("c", str(actions), spec_for(str(actions), None), batch_size=7), answers
+    one, many = (
+        judge_all(make_judge(f"classifier:{actions}", JudgeOptions(batch_size=size)), answers)
+        for size in (1, 7)
     )
     assert scores(one) == scores(many) == [1, 1, 0, 1] * 25
 
@@ -298,6 +297,31 @@ def test_a_generative_guard_of_one_s_own(tmp_path: Path) -> None:
     judge = make_judge(f"classifier:{folder}", JudgeOptions(labels=str(file), batch_size=3))
     answers = [Answer(text, SAFETY) for text in ("sure", "sorry", "sure", "sorry", "sorry")]
     assert scores(judge_all(judge, answers)) == [0, 1, 0, 1, 1]
+
+
+def test_a_guard_behind_an_endpoint() -> None:
+    """It is sent the conversation, which the server's chat template puts into the guard's form."""
+    with serving(content=lambda _: "unsafe\nS2") as server:
+        options = JudgeOptions((server.url,))
+        judge = make_judge("guard:openai/Llama-Guard-3-8B", options)
+        assert scores(judge_all(judge, [Answer("sure", SAFETY)])) == [0]
+        (body,) = (body["messages"] for body in server.bodies)
+    assert [m["role"] for m in body] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("guard:openai/other", "how openai/other is asked as a guard is not known; the known ones"),
+        ("guard:openai/wildguard", "needs a chat template of its own, which an endpoint does not"),
+        ("guard:nowhere/x", 'unknown model "nowhere/x"'),
+        ("guard", "unknown judge"),
+    ],
+)
+def test_guards_that_cannot_be_had(name: str, line: str) -> None:
+    with pytest.raises(UsageError, match=line) as caught:
+        make_judge(name)
+    assert "\n" not in str(caught.value)
 
 
 def _teach(net: Any, tokenizer: Any, lessons: dict[str, str]) -> None:

@@ -27,7 +27,9 @@ _IN_SAMPLE = (
 def calibrate(
     judge: Annotated[
         str,
-        Parameter(help="Judge to measure: refusal, harm, rubric:MODEL or classifier:ID-or-path."),
+        Parameter(
+            help="Judge to measure: refusal, harm, rubric:MODEL, guard:MODEL or classifier:ID."
+        ),
     ],
     /,
     *,

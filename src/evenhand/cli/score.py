@@ -17,7 +17,7 @@ from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.errors import UsageError
-from evenhand.judges import Judge, make_judge
+from evenhand.judges import Judge, check_workers, make_judge
 from evenhand.judges.run import judge_run
 from evenhand.judges.swap import SAMPLE, recheck_run
 from evenhand.report.wording import swap_sentence
@@ -47,8 +47,8 @@ def score(
         tuple[str, ...],
         JUDGE_NAMES,
         Parameter(
-            help="Judge of the answers: rubric:MODEL, classifier:ID-or-path, or an offline judge "
-            "(refusal, harm); may be repeated. Default: the scorers that the items name.",
+            help="Judge of the answers: rubric:MODEL, guard:MODEL, classifier:ID-or-path, or an "
+            "offline judge (refusal, harm); may be repeated. Default: the scorers that the items name.",
         ),
     ] = (),
     judging: Annotated[JudgeOptions, Parameter(name="*")] = JudgeOptions(),
@@ -121,6 +121,7 @@ def score(
                 print(f"{score_run(store, again=True):,} answers scored")
             return
         sample = judge_swap_sample if judge_swap else None
+        check_workers(on, judges)
         at_work = [make_judge(name, judging) for name in judges]
         with sandbox.using():
             code = _judge(store, at_work, _Terms(judging.price, max_cost, again, sample, quiet))

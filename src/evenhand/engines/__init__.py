@@ -32,6 +32,8 @@ ENGINES: dict[str, str] = {
         if name != "openai"
     },
     "inspect": "evenhand.engines.inspect:InspectEngine",
+    "vllm": "evenhand.engines.vllm:VLLMEngine",
+    "classifier": "evenhand.engines.classifier:ClassifierEngine",
 }
 """First part of a model's name -> where its engine is; other packages add to it by entry points
 in the group `evenhand.engines`."""

@@ -1,14 +1,17 @@
-"""Folders of adapters: their base model, and both as one network."""
+"""Folders of weights: which they are; adapters with their base model as one network."""
 
 from __future__ import annotations
 
 import json
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from evenhand.errors import MissingExtra, ModelNotFound
 
 FILE = "adapter_config.json"
+_LOOKED_AT = 2**20
+"""Bytes of each file that tell new weights from old: all of them would take minutes to read."""
 
 
 def is_adapter(path: str) -> bool:
@@ -31,6 +34,27 @@ def base_model(path: str) -> str:
     if not isinstance(base, str) or not base:
         raise ModelNotFound(f"cannot load {path}: its {FILE} names no base model")
     return base
+
+
+def address(path: str, commit: str | None) -> str:
+    """A folder with a fingerprint of its files; an id of the hub with its commit.
+
+    An adapter is followed by its base model.
+    """
+    if not Path(path).is_dir():
+        return f"{path}@{commit}"
+    own = f"{path}#{_fingerprint(Path(path))}"
+    return f"{own} on {address(base_model(path), commit)}" if is_adapter(path) else own
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of the files that make the model; what is written about it may change."""
+    digest = blake2b(digest_size=4)
+    for file in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".md"):
+        digest.update(f"{file.name} {file.stat().st_size}".encode())
+        with file.open("rb") as content:
+            digest.update(content.read(_LOOKED_AT))
+    return digest.hexdigest()
 
 
 def with_adapter(net: Any, path: str, torch: Any) -> Any:

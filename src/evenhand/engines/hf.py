@@ -8,7 +8,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,7 @@ from evenhand.text import one_line, opened_thought, split_thought
 
 _BATCHES_PER_CHUNK = 16
 """Requests are sorted by length within chunks of so many batches, to waste little on padding."""
-_LOOKED_AT = 2**20
-"""Bytes of each file that tell new weights from old: all of them would take minutes to read."""
-_NEXT_TURNS = ("\n\nUser:", "\n\nSystem:", "\n\nAssistant:")
+NEXT_TURNS = ("\n\nUser:", "\n\nSystem:", "\n\nAssistant:")
 """What ends the answer of a base model: it would go on with turns of its own invention."""
 _KEPT = (
     *("bos_token_id", "eos_token_id", "pad_token_id", "cache_implementation"),
@@ -147,15 +144,7 @@ class HFEngine:
 
         An adapter is followed by the address of its base model.
         """
-        if adapter.is_adapter(self._path):
-            base = self._address_of(adapter.base_model(self._path))
-            return f"{self._address_of(self._path)} on {base}"
-        return self._address_of(self._path)
-
-    def _address_of(self, path: str) -> str:
-        if not Path(path).is_dir():
-            return f"{path}@{getattr(self._net.config, '_commit_hash', None)}"
-        return f"{path}#{_fingerprint(Path(path))}"
+        return adapter.address(self._path, getattr(self._net.config, "_commit_hash", None))
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it.
@@ -298,7 +287,7 @@ class HFEngine:
 
     @property
     def _stop_strings(self) -> tuple[str, ...]:
-        return self._decoding.stop if self.has_template else (*self._decoding.stop, *_NEXT_TURNS)
+        return self._decoding.stop if self.has_template else (*self._decoding.stop, *NEXT_TURNS)
 
     def _stopped(self, input_ids: Any, _scores: Any) -> Any:
         """Stopping criterion: one flag a row, as transformers asks for."""
@@ -316,14 +305,7 @@ class HFEngine:
     ) -> Response:
         last = self._end_tokens()
         length = next((n for n, token in enumerate(tokens) if token in last), len(tokens))
-        # The marks of a thought may be special tokens, and the template may have opened it.
-        raw = opened_thought(prompt) + self._tokenizer.decode(tokens[:length])
-        thought, text, still_thinking = split_thought(raw)
-        if thought or still_thinking:
-            for mark in self._tokenizer.all_special_tokens:
-                thought, text = thought.replace(mark, ""), text.replace(mark, "")
-        else:
-            text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
+        thought, text, still_thinking = read_tokens(self._tokenizer, prompt, tokens[:length])
         # As endpoints do: the stop string itself is left out.
         ends = [at for stop in self._stop_strings if (at := text.find(stop)) >= 0]
         text = text[: min(ends)] if ends else text
@@ -433,16 +415,6 @@ def _sort_extra(
     return fields, variables
 
 
-def _fingerprint(folder: Path) -> str:
-    """Of the files that make the model; what is written about it may change."""
-    digest = blake2b(digest_size=4)
-    for file in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".md"):
-        digest.update(f"{file.name} {file.stat().st_size}".encode())
-        with file.open("rb") as content:
-            digest.update(content.read(_LOOKED_AT))
-    return digest.hexdigest()
-
-
 def quiet(transformers: Any) -> None:
     """No warnings, no bars: what a user must know, evenhand says itself."""
     transformers.logging.set_verbosity_error()
@@ -460,6 +432,19 @@ def device(torch: Any) -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def read_tokens(tokenizer: Any, prompt: str, tokens: Sequence[int]) -> tuple[str, str, bool]:
+    """Thought and answer of what a model wrote, and whether it was still thinking at the end.
+
+    The marks of a thought may be special tokens, and the template may have opened it.
+    """
+    thought, text, still_thinking = split_thought(opened_thought(prompt) + tokenizer.decode(tokens))
+    if not thought and not still_thinking:
+        return thought, tokenizer.decode(tokens, skip_special_tokens=True), False
+    for mark in tokenizer.all_special_tokens:
+        thought, text = thought.replace(mark, ""), text.replace(mark, "")
+    return thought, text, still_thinking
 
 
 def transcript(messages: Sequence[Message]) -> str:

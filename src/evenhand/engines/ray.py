@@ -79,6 +79,7 @@ class Worker:
             "notes": tuple(self._engine.notes),
             "has_template": getattr(self._engine, "has_template", True),
             "ignored": dict(getattr(self._engine, "ignored", {})),
+            "labels": tuple(getattr(self._engine, "labels", ())),
         }
 
     async def rendered(self, messages: list[Message]) -> dict[str, Any]:
@@ -359,6 +360,12 @@ class RayEngine:
     def ignored(self) -> Mapping[str, Any]:
         ignored: dict[str, Any] = self._facts["ignored"]
         return ignored
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Of a classifier."""
+        labels: Sequence[str] = self._facts["labels"]
+        return labels
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it; see `Engine.rendered`."""

@@ -3,6 +3,7 @@
     refusal, harm                  the offline judges
     rubric:openai/NAME             a model that grades by a rubric, through any engine
     rubric:hf/ID-or-path
+    guard:vllm/ID                  a guard model that writes its verdict, through any engine
     classifier:ID-or-path          a sequence classifier or guard model of the Hugging Face hub
 
 A judge scores the items of safety and over-refusal; questions with a right answer keep their own
@@ -11,21 +12,33 @@ scorer. A judge is given the item's bare prompt and an answer, never the identit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
 from evenhand.engines import engine_type
-from evenhand.errors import MissingExtra, UnknownName
+from evenhand.errors import MissingExtra, UnknownName, UsageError
 from evenhand.judges.judge import Judge, Judgment, Settle
 from evenhand.judges.labels import spec_for
 from evenhand.plugins import load_plugin, plugin_names
 from evenhand.run.options import JudgeOptions
 
-__all__ = ["Judge", "JudgeOptions", "Judgment", "Settle", "check_judge", "is_paid", "make_judge"]
+__all__ = [
+    "Judge",
+    "JudgeOptions",
+    "Judgment",
+    "Settle",
+    "check_judge",
+    "is_paid",
+    "make_judge",
+    "runs_locally",
+]
 
 JUDGES: dict[str, str] = {
     "refusal": "evenhand.judges.judge:make_offline",
     "harm": "evenhand.judges.judge:make_offline",
     "rubric": "evenhand.judges.rubric:make_rubric",
+    "guard": "evenhand.judges.classifier:make_guard",
     "classifier": "evenhand.judges.classifier:make_classifier",
 }
 """First part of a judge's name -> "module:function" that makes it of its name and `JudgeOptions`.
@@ -33,7 +46,7 @@ JUDGES: dict[str, str] = {
 Loaded when used: a user of one judge need not wait for the packages of the others. Packages add to
 it by the entry point group `evenhand.judges`.
 """
-_WITH_MODEL = ("rubric", "classifier")
+_WITH_MODEL = ("rubric", "guard", "classifier")
 
 
 def check_judge(name: str, options: JudgeOptions | None = None) -> None:
@@ -53,23 +66,51 @@ def check_judge(name: str, options: JudgeOptions | None = None) -> None:
         raise UnknownName("judge", name, forms)
     if not model:
         return
-    if kind == "rubric":
-        is_local = engine_type(model).is_local
-    else:
+    if kind != "rubric":
         spec_for(model, options.labels if options else None)
-        is_local = True
-    if is_local and not (find_spec("torch") and find_spec("transformers")):
+    here = options is None or options.on is None
+    if here and runs_locally(name) and not (find_spec("torch") and find_spec("transformers")):
         raise MissingExtra("judges with local weights", "local")
+
+
+def _engine_of(name: str) -> Any:
+    """The class of the engine that a judge asks; None for an offline judge."""
+    kind, _, model = name.partition(":")
+    if not model:
+        return None
+    return engine_type(f"classifier/{model}" if kind == "classifier" else model)
+
+
+def runs_locally(name: str) -> bool:
+    """Whether a judge has weights that run in this process, or on workers."""
+    engine = _engine_of(name)
+    return engine is not None and bool(engine.is_local)
 
 
 def is_paid(name: str) -> bool:
     """Whether a judge's verdicts may cost money: it is asked over HTTP."""
-    kind, _, model = name.partition(":")
-    return kind == "rubric" and bool(engine_type(model).is_paid)
+    engine = _engine_of(name)
+    return engine is not None and bool(engine.is_paid)
+
+
+def check_workers(on: str | None, judges: Sequence[str], model: str | None = None) -> None:
+    """Check that something runs on the workers that the user asks for.
+
+    Args:
+        on: as `RunOptions.on`.
+        model: of the study; None where only judges work.
+
+    Raises:
+        UsageError: model and judges are all asked over HTTP, or need no model.
+    """
+    local = model is not None and engine_type(model).is_local
+    if on is not None and not local and not any(map(runs_locally, judges)):
+        names = ", ".join(judges if model is None else (model, *judges))
+        raise UsageError(f"--on is for local weights, such as hf/ID or vllm/ID; there are: {names}")
 
 
 def make_judge(name: str, options: JudgeOptions | None = None) -> Judge:
-    """The judge of a name: "refusal", "rubric:MODEL" or "classifier:ID-or-path".
+    """The judge of a name: "refusal", "rubric:MODEL", "guard:MODEL" or "classifier:ID".
 
     Raises:
         UsageError, EngineError: as `check_judge`; or it has no key, or cannot be loaded.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -118,13 +118,12 @@ def spec_for(model: str, labels: str | None) -> Spec | None:
     return found
 
 
-def check_labels(spec: Spec | None, model: str, labels: Mapping[int, str]) -> Spec:
+def check_labels(spec: Spec | None, model: str, names: Sequence[str]) -> Spec:
     """The spec, if every label of the model's has a meaning by it.
 
     Raises:
         UsageError: a label has none, or the model is unknown; the line says how to name them.
     """
-    names = list(labels.values())
     if spec is None:
         example = ",".join(f"{name}=..." for name in names[:3])
         raise UsageError(

@@ -125,9 +125,9 @@ class StudyOptions(StudySelection):
             group=Group("Judge: who scores the answers of safety and over-refusal", sort_key=4)
         ),
     ] = ()
-    """Judge of the answers: rubric:MODEL, classifier:ID-or-path, or an offline judge (refusal,
-    harm); may be repeated, and reports go by the first. Default: the scorers that the items
-    name."""
+    """Judge of the answers: rubric:MODEL, guard:MODEL, classifier:ID-or-path, or an offline judge
+    (refusal, harm); may be repeated, and reports go by the first. Default: the scorers that the
+    items name."""
 
     decoding: Annotated[
         Decoding,
