@@ -1,4 +1,4 @@
-"""A vLLM that runs nothing: its calls are noted, and checked against signatures where there are some.
+"""A vLLM that runs nothing: its calls are noted, and checked against signatures if there are any.
 
     with stub(signatures) as calls:
         engine = make_engine("vllm/FOLDER", Decoding())

@@ -1,4 +1,4 @@
-"""vLLM as an engine, on a stub; scripts/check_vllm_calls.py checks its calls against the package."""
+"""vLLM as an engine, on a stub; scripts/check_vllm_calls.py checks its calls by the package."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_vllm_s_own_errors_are_one_line() -> None:
     def reply(_: str) -> str:
         raise RuntimeError("the engine is dead\nsee above")
 
-    with stub(reply=reply), pytest.raises(EngineError, match="the engine is dead$"):
+    with stub(reply=reply), pytest.raises(EngineError, match=r"the engine is dead$"):
         ask(make_engine(MODEL, Decoding()), "Hello", "again")
 
 

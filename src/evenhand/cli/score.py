@@ -48,7 +48,8 @@ def score(
         JUDGE_NAMES,
         Parameter(
             help="Judge of the answers: rubric:MODEL, guard:MODEL, classifier:ID-or-path, or an "
-            "offline judge (refusal, harm); may be repeated. Default: the scorers that the items name.",
+            "offline judge (refusal, harm); may be repeated. Default: the scorers that the "
+            "items name.",
         ),
     ] = (),
     judging: Annotated[JudgeOptions, Parameter(name="*")] = JudgeOptions(),
