@@ -28,7 +28,8 @@ def calibrate(
     judge: Annotated[
         str,
         Parameter(
-            help="Judge to measure: refusal, harm, rubric:MODEL, guard:MODEL or classifier:ID-or-path."
+            help="Judge to measure: refusal, harm, rubric:MODEL, guard:MODEL or "
+            "classifier:ID-or-path."
         ),
     ],
     /,
