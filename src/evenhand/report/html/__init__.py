@@ -61,7 +61,7 @@ def to_html(document: Document) -> str:
     environment.globals |= {
         "differing": differing,
         "spec": chart_json,
-        "terms": _Terms(),
+        "terms": _Explainer(),
         "glossary": sorted(GLOSSARY.items(), key=lambda entry: entry[0].lower()),
         "browsed": browser is not None,
     }
@@ -83,7 +83,7 @@ def chart_json(figure: Figure) -> Markup:
     return Markup(script_json(figure.chart().to_dict(validate=False)))
 
 
-class _Terms:
+class _Explainer:
     """Explains the terms of the glossary where each stands first in a section."""
 
     def __init__(self) -> None:
