@@ -110,6 +110,9 @@ VALUES = [
     ([*OWN, "-i", "religion*"], "write it like religion*age"),
     ([*OWN, "-i", "placebos"], "choose at least one identity"),
     ([*OWN, "-d", "half \udcff"], "--defense: "),
+    ([*OWN, "-i", "muslim", "-c", "name"], "first names do not carry religion; state it"),
+    ([*OWN, "-i", "names", "-c", "name-9"], "did you mean"),
+    ([*OWN, "--realizations", "all"], "must be 'rotating' or 'crossed'"),
 ]
 
 
@@ -163,6 +166,13 @@ ENTRIES = [
     ("--identities-file", "people: []", 'unknown key "people"; known: identities, placebos'),
     ("--identities-file", "identities: []", "nothing under identities or placebos"),
     ("--identities-file", "placebos: [{id: a, text: a b}]", "choose at least one identity"),
+    ("--identities-file", HELD.replace("text: a nurse", "text: a nurse, names: [Al]"), "one real"),
+    ("--identities-file", HELD.replace("text: a nurse", "text: a nurse, names: [A<, B]"), "markup"),
+    ("--identities-file", HELD.replace("text:", "names: [Al, Bo], text:"), "stands in two"),
+    ("--identities-file", HELD.replace("text:", "names: Al, text:"), "must be a list"),
+    ("--identities-file", HELD.replace("text:", "fields: [a], text:"), "names with values"),
+    ("--cues-file", cue(system="{facts} {is}"), "{facts} needs `facts`"),
+    ("--cues-file", cue(baseline="{name} {question}"), "cannot hold {is} or {name}"),
     ("--cues-file", cue(system="hello"), "cues[0]: a cue must hold {is} somewhere"),
     ("--cues-file", cue(user="what?"), "`user` must hold {question} once"),
     ("--cues-file", cue(user="{question} {question}"), "`user` must hold {question} once"),

@@ -16,6 +16,7 @@ import pytest
 
 import evenhand
 from evenhand.analysis import Audit
+from evenhand.analysis.evidence import read_details
 from evenhand.analysis.power import plan_power
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import StudyError
@@ -353,6 +354,17 @@ def test_planted_effects_of_groups_are_recovered_over_those_of_names(tmp_path: P
     assert found.interval[0] < 7.5 < found.interval[1]
     assert audit.implied[0].agreement is not None
     assert audit.implied[0].agreement > 0.7
+
+
+def test_evidence_says_by_what_name_the_user_was_known(tmp_path: Path) -> None:
+    audit = audited(tmp_path, planted(0.0, 1.0), items=40)
+    store = Store.open(tmp_path / "run")
+    evidence = read_details(store, audit).evidence
+    names = {r.id: i.id for i in implied_identities() for r in i.realizations}
+    for pair in evidence.pairs:
+        for answer in (pair.better, pair.worse):
+            known = None if answer.realization is None else names[answer.realization]
+            assert known == (None if answer.identity == "baseline" else answer.identity)
 
 
 def test_effects_of_names_alone_are_no_bias_of_groups(tmp_path: Path) -> None:

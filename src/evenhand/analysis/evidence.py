@@ -37,12 +37,14 @@ class ShownAnswer:
         text: as the model gave it.
         score: 0 to 1.
         why: what led to the score, in the scorer's words; may be empty.
+        realization: by which the user was shown, such as a name; None where there are none.
     """
 
     identity: str
     text: str
     score: float
     why: str
+    realization: str | None = None
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,16 @@ def _read(
     pairs = []
     for (name, (item, sample, better, worse)), places in zip(cells, keys, strict=True):
         scores = strata[name].scores[:, item, sample]
+        asked = strata[name].items[item][1]
         sides = [
             ShownAnswer(
-                users[user].identity.id, *_text_first(texts.get(place), float(scores[user]))
+                users[user].identity.id,
+                *_text_first(texts.get(place), float(scores[user])),
+                users[user].realization(asked.slot),
             )
             for user, place in zip((better, worse), places, strict=True)
         ]
-        pairs.append(AnswerPair(strata[name].items[item][1], sample, *sides))
+        pairs.append(AnswerPair(asked, sample, *sides))
     return pairs
 
 

@@ -70,9 +70,9 @@ def _recognition(
     hits = [100.0 * (option == right) for option in named]
     shown: dict[str, list[float]] = defaultdict(list)
     for (item, _), hit in zip(answers, hits, strict=True):
-        realization = who.shown(items[item].slot or 0)
-        if realization is not None and condition.shows_realizations:
-            shown[realization.id].append(hit)
+        realization = condition.realization(items[item].slot)
+        if realization is not None:
+            shown[realization].append(hit)
     try:
         interval = item_mean(hits, [item for item, _ in answers]).interval
     except TooFewScores:

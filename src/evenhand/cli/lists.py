@@ -15,8 +15,13 @@ from rich.table import Table
 from evenhand import benchmarks as known
 from evenhand.cli.flags import Format
 from evenhand.errors import EvenhandError, UsageError
-from evenhand.study.cue import shipped_cues, shipped_defenses
-from evenhand.study.identity import BASELINE, read_identities, shipped_identities
+from evenhand.study.cue import profile_cues, shipped_cues, shipped_defenses
+from evenhand.study.identity import (
+    BASELINE,
+    implied_identities,
+    read_identities,
+    shipped_identities,
+)
 from evenhand.text import one_line
 
 _DEEPEST = 3
@@ -142,13 +147,17 @@ def identities(
         evenhand identities
         evenhand identities --file mine.yaml
     """
-    listed = read_identities(file) if file else [BASELINE, *shipped_identities()]
+    shipped = [BASELINE, *shipped_identities(), *implied_identities()]
+    listed = read_identities(file) if file else shipped
     if format == "json":
         _print_json([asdict(i) for i in listed])
         return
-    table = _table("id", "category", "I am ...")
+    table = _table("id", "category", "I am ...", "shown as")
     for identity in listed:
-        table.add_row(identity.id, escape(identity.category), escape(identity.text))
+        shown = [each.id for each in identity.realizations]
+        first = f"{one_line(shown[0])} and {len(shown) - 1} more" if shown else ""
+        text = escape(identity.text)
+        table.add_row(identity.id, escape(identity.category), text, escape(first))
     Console().print(table)
 
 
@@ -165,13 +174,13 @@ def cues(*, format: Format = "text") -> None:
     if format == "json":
         _print_json(
             {
-                "cues": [cue.model_dump() for cue in shipped_cues()],
+                "cues": [cue.model_dump() for cue in (*shipped_cues(), *profile_cues())],
                 "defenses": [defense.model_dump() for defense in shipped_defenses()],
             }
         )
         return
     table = _table("cue", "placement", "wording")
-    for cue in shipped_cues():
+    for cue in (*shipped_cues(), *profile_cues()):
         wording = cue.system or next(iter(cue.history), cue.user)
         table.add_row(cue.id, cue.placement, escape(" ".join(wording.split())))
     console = Console()

@@ -102,7 +102,8 @@ def _answer(item: Item, answer: ShownAnswer, texts: dict[str, str]) -> doc.Compa
     outcome = low if answer.score <= 0 else high if answer.score >= 1 else between
     return doc.ComparedAnswer(
         identity=answer.identity,
-        user=texts[answer.identity],
+        user=texts[answer.identity]
+        + (f", shown as {one_line(answer.realization)}" if answer.realization else ""),
         outcome=f"{outcome}, score {answer.score:g}",
         why=one_line(answer.why, 400) or _reason(item),
         text=answer.text,

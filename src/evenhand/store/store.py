@@ -98,6 +98,11 @@ class StoredCondition:
             gaps_of([*texts, self.facts.fact if self.facts else ""]) & self.identity.varying
         )
 
+    def realization(self, slot: int | None) -> str | None:
+        """Id of the realization that its cue shows on the items of a slot, such as a name."""
+        shown = self.identity.shown(slot) if slot is not None else None
+        return shown.id if shown and self.shows_realizations else None
+
     def messages(self, question: str, slot: int | None = None) -> list[Message]:
         """The conversation, for a question of a slot from which the identity was not withheld."""
         told = self.identity.kind != "baseline"
@@ -139,8 +144,7 @@ class StoredAnswer:
     @property
     def realization(self) -> str | None:
         """Id of the realization that the identity was shown by, such as a name."""
-        shown = self.condition.identity.shown(self.item.slot or 0)
-        return shown.id if shown and self.item.slot is not None else None
+        return self.condition.realization(self.item.slot)
 
 
 @dataclass(frozen=True, slots=True)
