@@ -69,7 +69,7 @@ def topic_row(k: int, topics: int, items: int, sd: float, spread: float, replica
         hit.append(found.interval[0] <= truth <= found.interval[1])
         by_topic.append(found.p_value <= 0.05)
         by_item.append(stats.personalization_bias(scores, None).p_value <= 0.05)
-        holm.append(stats.differences_to_mean(scores, clusters=labels).p_holm.min() <= 0.05)
+        holm.append(stats.differences_to_mean(scores, clusters=labels).p_adjusted.min() <= 0.05)
     return {
         "K": k,
         "topics": topics,
@@ -79,7 +79,7 @@ def topic_row(k: int, topics: int, items: int, sd: float, spread: float, replica
         "coverage %": percent(hit),
         "p <= 0.05 %": percent(by_topic),
         "the same by items %": percent(by_item),
-        "any Holm %": percent(holm),
+        "any identity %": percent(holm),
     }
 
 
@@ -178,8 +178,9 @@ def placebo_table(replications: int) -> Iterator[Row]:
 
 
 def placebo_row(shape: str, k: int, m: int, replications: int) -> Row:
-    """False alarms of the placebo contrast where identities are more placebos."""
-    rng, alarms = seeded("placebo", shape, k, m), []
+    """False alarms, and coverage, of the placebo contrast where identities are more placebos."""
+    rng, alarms, covered = seeded("placebo", shape, k, m), [], []
+    variance = {"normal": 4.0, "one in twenty by 10 points": 5.0}.get(shape)
     for _ in range(replications):
         if shape == "normal":
             moved = rng.normal(0, 2, k + m)
@@ -192,14 +193,24 @@ def placebo_row(shape: str, k: int, m: int, replications: int) -> Row:
         scores = (rng.random(chance.shape) < chance).astype(float)
         found = stats.placebo_contrast([scores[:k]], [scores[k:]])
         alarms.append(found.p_value <= 0.05)
-    return {"effects": shape, "identities": k, "placebos": m, "p <= 0.05 %": percent(alarms)}
+        if variance is not None:  # a t with 2 degrees has none
+            own = 100 * chance[:k].mean(axis=1)
+            truth = max(float(own.var(ddof=1)) - variance, 0.0) ** 0.5
+            covered.append(found.interval[0] <= truth <= found.interval[1])
+    return {
+        "effects": shape,
+        "identities": k,
+        "placebos": m,
+        "p <= 0.05 %": percent(alarms),
+        "coverage of beyond %": percent(covered) if covered else "",
+    }
 
 
 # --- items in two benchmarks ------------------------------------------------------------------
 
 
 def overlap_table(replications: int) -> Iterator[Row]:
-    for items, shared in ((6, 2), (6, 4), (6, 6), (50, 6), (100, 100)):
+    for items, shared in ((6, 2), (6, 4), (6, 6), (10, 2), (12, 4), (16, 4), (50, 6), (100, 100)):
         yield overlap_row(items, shared, replications)
 
 

@@ -221,7 +221,7 @@ def unequal_table(replications: int) -> Iterator[Row]:
             scores = rng.uniform(0.4, 0.6, (k, n))
             scores[0] = rng.random(n) < 0.5
             ours.append(stats.personalization_bias(scores, None).p_value <= 0.05)
-            identities.append(stats.differences_to_mean(scores).p_holm.min() <= 0.05)
+            identities.append(stats.differences_to_mean(scores).p_adjusted.min() <= 0.05)
             centered = scores - scores.mean(axis=0)
             q = (k - 1) * np.sum(centered.sum(axis=1) ** 2) / np.sum(centered**2)
             cochran.append(chdtrc(k - 1, q) <= 0.05)
@@ -230,7 +230,7 @@ def unequal_table(replications: int) -> Iterator[Row]:
             "items": n,
             "ours: p <= 0.05 %": percent(ours),
             "Cochran's Q: p <= 0.05 %": percent(cochran),
-            "identities to the mean: any false Holm %": percent(identities),
+            "identities to the mean: any false finding %": percent(identities),
         }
 
 
@@ -299,9 +299,9 @@ def identity_row(s: Setting, replications: int) -> Row:
         moved = stats.differences_to_mean(draw(rng, off, s))
         truth_moved = 100 * (off - off.mean())
         flags = {
-            "baseline: any false Holm %": bool(base.p_holm[1:].min() <= 0.05),
+            "baseline: any false finding %": bool(base.p_adjusted[1:].min() <= 0.05),
             "baseline: any limit missed %": misses(base.simultaneous, 100 * (off[:-1] - s.base)),
-            "mean: any false Holm %": bool(mean.p_holm.min() <= 0.05),
+            "mean: any false finding %": bool(mean.p_adjusted.min() <= 0.05),
             "mean: any limit missed %": misses(mean.simultaneous, 0 * alike),
             "mean, one off: any limit missed %": misses(moved.simultaneous, truth_moved),
         }
@@ -511,16 +511,16 @@ def interaction_table(replications: int) -> Iterator[Row]:
             x = draw(rng, means, s)
             result = stats.intersection_interactions(x[:4], x[4:8], x[8:12], x[12])
             hit.append(not misses(result.simultaneous, np.full(4, -interaction)))
-            rejected.append(result.p_holm.min() <= 0.05)
+            rejected.append(result.p_adjusted.min() <= 0.05)
         yield {
             "base": base,
             "true interaction": -interaction,
             "all 4 covered %": percent(hit),
-            "any Holm p <= 0.05 %": percent(rejected),
+            "any adjusted p <= 0.05 %": percent(rejected),
         }
 
 
-# --- missing, judge, power, looks -------------------------------------------------------------
+# --- missing, judge, power, interim analyses --------------------------------------------------
 
 
 def missing_table(replications: int) -> Iterator[Row]:
@@ -668,7 +668,7 @@ def sequential_row(s: Setting, plan: stats.LookPlan, replications: int) -> Row:
         "base": s.base,
         "true PB": round(truth, 2),
         "width wanted": round(wanted, 1),
-        "all 6 looks hold %": percent(every),
+        "all 6 analyses hold %": percent(every),
         "holds where stopped %": percent(stop_hit),
         "all 6 hold without correction %": percent(single),
         "mean items used": round(float(np.mean(used))),
@@ -694,7 +694,7 @@ TABLES: dict[str, Callable[[int], Iterator[Row]]] = {
     "agreement": agreement_table,
     "swap": swap_table,
     "power": power_table,
-    "looks": sequential_table,
+    "interim": sequential_table,
 }
 
 

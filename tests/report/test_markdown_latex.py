@@ -166,7 +166,7 @@ def test_the_figures_are_those_of_the_audit(found: Audit) -> None:
     text = audit_latex(found)
     person = next(p for p in found.identities if p.id == "christian")
     delta = person.axes["safety"].to_baseline
-    assert delta.p_holm < 0.05
+    assert delta.p_adjusted < 0.05
     bold = rf"\textbf{{${delta.estimate:+.1f}$}}"
     assert f"a Christian person & {person.axes['safety'].mean:.1f} & {bold} [" in text
 

@@ -70,21 +70,21 @@ def test_a_difference_has_one_interval_in_every_format(found: Audit) -> None:
     assert (mine["low"], mine["high"], mine["standing"]) == (-63.0, -22.0, "worse")
 
 
-@pytest.mark.parametrize("p_holm", [0.001, 0.2])
+@pytest.mark.parametrize("p_adjusted", [0.001, 0.2])
 @pytest.mark.parametrize("simultaneous", [(-30.0, -5.0), (-30.0, 5.0)])
 def test_a_star_follows_the_test_that_the_caption_names(
-    found: Audit, p_holm: float, simultaneous: tuple[float, float]
+    found: Audit, p_adjusted: float, simultaneous: tuple[float, float]
 ) -> None:
     """Whatever the interval; where the two disagree, the sentence says so."""
-    odd = Difference(-90.0, simultaneous, simultaneous, p_holm, p_holm, 1.0)
+    odd = Difference(-90.0, simultaneous, simultaneous, p_adjusted, p_adjusted, 1.0)
     changed = replace_differences(found, safety=odd)
     table = people_table(changed)
-    assert "p < 0.05 after Holm" in table.legend
+    assert "adjusted p < 0.05" in table.legend
     (row,) = (row for row in table.rows if row.head == "a Martian")
-    assert row.cells[2].strong == (p_holm < 0.05)
+    assert row.cells[2].strong == (p_adjusted < 0.05)
     sentences = " ".join(audit_document(changed).sections[2].sentences)
     said = "a Martian, -90.0" in sentences
-    assert said == (p_holm < 0.05)
+    assert said == (p_adjusted < 0.05)
     if said:
         assert ("disagree" in sentences) == (simultaneous[1] > 0)
 

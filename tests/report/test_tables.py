@@ -93,7 +93,7 @@ def test_the_identities_are_those_of_the_audit(store: Store, found: Audit, tmp_p
     delta = person.axes["safety"].to_baseline
     assert float(row["safety"]) == person.axes["safety"].mean
     assert float(row["safety_delta"]) == delta.estimate
-    assert float(row["safety_delta_p_holm"]) == delta.p_holm
+    assert float(row["safety_delta_p_adjusted"]) == delta.p_adjusted
     assert float(row["safety_to_mean"]) == person.axes["safety"].to_mean.estimate
     ranks = person.axes["safety"].rank_interval
     assert ranks is not None

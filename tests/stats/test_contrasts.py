@@ -75,13 +75,13 @@ def test_categories_must_match() -> None:
 
 
 def test_interaction_is_the_difference_in_differences() -> None:
-    both, first, second, base = (noisy([p, p], 300, s) for s, p in enumerate((0.4, 0.7, 0.7, 0.8)))
+    both, first, second, base = (noisy([p, p], 400, s) for s, p in enumerate((0.4, 0.7, 0.7, 0.8)))
     result = intersection_interactions(both, first, second, base[0])
     item = 100 * (both - first - second + base[0])
     np.testing.assert_allclose(result.difference, item.mean(axis=1), atol=1e-9)
-    plain = item.std(axis=1, ddof=1) / 300**0.5
+    plain = item.std(axis=1, ddof=1) / 400**0.5
     np.testing.assert_allclose(result.standard_error, plain, rtol=0.02)
-    assert np.all(result.p_holm < 0.05)
+    assert np.all(result.p_adjusted < 0.05)
 
 
 def test_interaction_needs_matching_arrays() -> None:
@@ -233,9 +233,10 @@ def test_verdicts_follow_the_tests_that_are_shown() -> None:
         d,
         difference=np.array([-9.0, -9.0, 0.0]),
         simultaneous=simultaneous,
-        p_holm=np.array([0.01, 0.2, 0.9]),
+        p_adjusted=np.array([0.01, 0.2, 0.9]),
     )
-    other = replace(tested, difference=np.array([-5.0, 7.0, 0.0]), p_holm=np.array([0.04, 0.0, 1]))
+    p_adjusted = np.array([0.04, 0.0, 1.0])
+    other = replace(tested, difference=np.array([-5.0, 7.0, 0.0]), p_adjusted=p_adjusted)
     assert classify(tested, other, margin=1)[:2] == ("loses both", "gains utility")
 
 

@@ -76,7 +76,7 @@ def test_an_identity_far_below_is_found_and_the_rest_not() -> None:
     scores = correlated(8, 400)
     scores[2, :150] = 0
     result = differences_to_mean(scores)
-    assert result.p_holm[2] < 1e-6
+    assert result.p_adjusted[2] < 1e-6
     assert result.simultaneous[2, 1] < 0
     assert result.difference.sum() == pytest.approx(0, abs=1e-9)
 

@@ -33,7 +33,7 @@ def test_topics_raise_no_false_alarms(topics: int, items: int) -> None:
     row = topic_row(31, topics, items, 0.4, 0.0, REPLICATIONS)
     assert row["p <= 0.05 %"] <= 6.5 + ERROR
     assert row["the same by items %"] > 20  # what they do where nobody asks for clusters
-    assert row["any Holm %"] <= 6.5 + ERROR
+    assert row["any identity %"] <= 6.5 + ERROR
 
 
 def test_the_spread_over_topics_like_these_is_covered() -> None:

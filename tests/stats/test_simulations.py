@@ -64,7 +64,7 @@ def test_false_findings_about_identities_are_rare(setting: Setting) -> None:
 def test_unequal_variances_raise_no_false_alarms() -> None:
     for row in unequal_table(200):
         assert row["ours: p <= 0.05 %"] <= 10
-        assert row["identities to the mean: any false Holm %"] <= 10
+        assert row["identities to the mean: any false finding %"] <= 10
 
 
 def test_placebo_false_alarms() -> None:
@@ -93,7 +93,7 @@ def test_generalizability_is_covered_and_its_parts_are_unbiased() -> None:
     assert abs(row["bias identity x cue / MC error"]) < 3.5
 
 
-def test_looks_hold_together() -> None:
+def test_interim_analyses_hold_together() -> None:
     row = sequential_row(Setting(12, 600, 0.8, 1.0), plan_looks(6), 200)
-    assert row["all 6 looks hold %"] >= 90
-    assert row["all 6 hold without correction %"] < row["all 6 looks hold %"]
+    assert row["all 6 analyses hold %"] >= 90
+    assert row["all 6 hold without correction %"] < row["all 6 analyses hold %"]

@@ -35,7 +35,7 @@ class Difference:
         interval: at 95%, for this difference alone.
         simultaneous: at 95% for all differences of its kind together.
         p_value: of no difference.
-        p_holm: the same after Holm's adjustment for all differences of its kind.
+        p_adjusted: the same adjusted for all differences of its kind (Sidak, single step).
         equivalence_p: of a difference of at least the margin, after Holm's adjustment; small
             means that no difference that matters is left possible.
     """
@@ -44,13 +44,13 @@ class Difference:
     interval: tuple[float, float]
     simultaneous: tuple[float, float]
     p_value: float
-    p_holm: float
+    p_adjusted: float
     equivalence_p: float
 
     @property
     def is_significant(self) -> bool:
-        """Whether it is significant after Holm's adjustment, at the level of `stats.ALPHA`."""
-        return is_significant(self.p_holm)
+        """Whether its adjusted p-value is significant, at the level of `stats.ALPHA`."""
+        return is_significant(self.p_adjusted)
 
 
 @dataclass(frozen=True)

@@ -324,7 +324,7 @@ def differences(found: Differences | None, margin: float) -> list[Difference] | 
             interval=_pair(found.interval[n]),
             simultaneous=_pair(found.simultaneous[n]),
             p_value=float(found.p_value[n]),
-            p_holm=float(found.p_holm[n]),
+            p_adjusted=float(found.p_adjusted[n]),
             equivalence_p=float(equivalence[n]),
         )
         for n in range(len(found.difference))

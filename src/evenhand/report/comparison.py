@@ -27,9 +27,9 @@ _METHOD = (
     "difficulty of the questions cancels. The test of a change of PB uses the exact variance of "
     "the difference of two correlated quadratic forms; its interval combines those of the two arms "
     "and their correlation (MOVER). Non-inferiority of a mean is established where a one-sided "
-    "t-test rejects a loss of the margin. Changes of identities have sign-flip p-values, adjusted "
-    "by Holm over the identities of an axis, and intervals that hold simultaneously for all of "
-    "them."
+    "t-test rejects a loss of the margin. Changes of identities have p-values adjusted for all "
+    "identities of an axis (sign-flip and t-test, Sidak), and the simultaneous intervals that "
+    "belong to them."
 )
 
 

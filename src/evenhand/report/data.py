@@ -2,7 +2,7 @@
 
 In JSON, `pb`, `axes`, `identities`, ... are those of the first cue and defense; `settings` holds
 the same for every cue and defense. Fields of an identity that most readers want stand flat beside
-its `axes`: `safety`, `safety_delta`, `safety_delta_interval`, `safety_delta_p_holm`, and so on.
+its `axes`: `safety`, `safety_delta`, `safety_delta_interval`, `safety_delta_p_adjusted`, and so on.
 `data/report.schema.json` describes every field.
 """
 
@@ -79,7 +79,7 @@ def _identity(identity: IdentityResult) -> dict[str, Any]:
             flat[f"{name}_delta"] = delta.estimate
             flat[f"{name}_delta_interval"] = delta.interval
             flat[f"{name}_delta_simultaneous"] = delta.simultaneous
-            flat[f"{name}_delta_p_holm"] = delta.p_holm
+            flat[f"{name}_delta_p_adjusted"] = delta.p_adjusted
     return asdict(identity) | flat
 
 
@@ -101,7 +101,7 @@ _IDENTITY_COLUMNS: dict[str, type] = {
     **dict.fromkeys(("answers", "unscored", "failed_attempts"), int),
 }
 _PLAIN = ("", "least", "most", "shrunken", "rank", "rank_low", "rank_high")
-_DIFFERENCE = ("", "low", "high", "simultaneous_low", "simultaneous_high", "p", "p_holm",
+_DIFFERENCE = ("", "low", "high", "simultaneous_low", "simultaneous_high", "p", "p_adjusted",
                "equivalence_p")  # fmt: skip
 _BATCH = 50_000
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
@@ -156,7 +156,7 @@ def _axis_figures(axis: IdentityAxis) -> DataRow:
             figures += [None] * len(_DIFFERENCE)
         else:
             figures += [d.estimate, *d.interval, *d.simultaneous]
-            figures += [d.p_value, d.p_holm, d.equivalence_p]
+            figures += [d.p_value, d.p_adjusted, d.equivalence_p]
     return figures
 
 

@@ -114,7 +114,7 @@ class Table(Block):
     Attributes:
         caption: what it shows.
         columns: the first is that of the rows' heads.
-        strong: what a strong cell means: "p < 0.05 after Holm"; empty where none is strong.
+        strong: what a strong cell means: "adjusted p < 0.05"; empty where none is strong.
         most: how many rows a summary shows, the first ones; None for all.
         is_heat_map: its cells have tones; the page shows it in the place of its figure's chart.
     """

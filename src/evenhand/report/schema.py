@@ -17,7 +17,7 @@ _FLAT = {
     "_delta": "difference to the baseline, in points; absent where there is none",
     "_delta_interval": "95% interval of the difference, for this identity alone",
     "_delta_simultaneous": "95% interval that holds simultaneously for all identities of the axis",
-    "_delta_p_holm": "p-value of no difference, adjusted by Holm over the identities",
+    "_delta_p_adjusted": "p-value of no difference, adjusted for all identities (Sidak)",
 }
 _NUMBER_OR_NULL: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "null"}]}
 

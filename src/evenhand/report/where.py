@@ -284,7 +284,7 @@ def _most_telling(interactions: Sequence[Interaction], axis: str = "") -> list[I
 
     def standing(each: Interaction) -> tuple[float, float, float]:
         deltas = [d for name, d in each.axes.items() if axis in ("", name)]
-        return min(((d.p_holm, d.p_value, -abs(d.estimate)) for d in deltas), default=(1, 1, 0))
+        return min(((d.p_adjusted, d.p_value, -abs(d.estimate)) for d in deltas), default=(1, 1, 0))
 
     return sorted(interactions, key=standing)
 

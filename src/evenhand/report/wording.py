@@ -28,7 +28,7 @@ from evenhand.stats.permutation import ALPHA
 from evenhand.store.record import SystemRoleCheck
 from evenhand.text import one_line
 
-STRONG = f"p < {ALPHA:g} after Holm"
+STRONG = f"adjusted p < {ALPHA:g}"
 """What a star in a table means."""
 _NOT_ESTIMABLE = 1.9
 """A correlation whose interval is at least this wide, of 2, is not estimable."""
@@ -299,7 +299,7 @@ def difference_sentence(
         low, high = most.simultaneous
         sure = f"{interval_text(most.simultaneous)}, 95% simultaneous"
         if low <= 0 <= high:
-            sure += f"; {_disagree(most.p_holm)}"
+            sure += f"; {_disagree(most.p_adjusted)}"
         number = len(significant)
         which = ":" if number == 1 else "; the largest difference is that of"
         return (

@@ -23,7 +23,13 @@ from evenhand.stats.scores import (
     read_benchmarks,
     same_identities,
 )
-from evenhand.stats.spread import QuadraticForm, quadratic_form, spread_interval, spread_p_value
+from evenhand.stats.spread import (
+    QuadraticForm,
+    least_significant,
+    quadratic_form,
+    spread_interval,
+    spread_p_value,
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Spread:
         noise_floor: what `plugin` is expected to be (root mean square) without any bias, >= 0.
         estimate: noise-corrected PB, ``sqrt(max(0, signed_square))``.
         signed_square: unbiased estimate of PB squared, in squared points; may be below 0.
-        interval: (low, high) for PB at `level`, both >= 0.
+        interval: (low, high) for PB at `level`, both >= 0; 0 is outside exactly where `p_value` is
+            below ``1 - level``.
         p_value: of no bias at all.
         level: confidence level of `interval`.
         identities, items: sizes; `items` counts those with at least one score.
@@ -213,7 +220,8 @@ def spread_of(
     low, high = spread_interval(form, level)
     few = form.alignment > _ALIGNED
     if few and low > 0:
-        low = min(low, _resampled_low(axes, form, level, rng or np.random.default_rng(0)))
+        resampled = _resampled_low(axes, form, level, rng or np.random.default_rng(0))
+        low = min(low, max(resampled, least_significant(form, level)))
     signed = form.signed / form.count
     largest = 50 * len(axes) ** 0.5  # half of the identities at 0, half at 100
     return Spread(

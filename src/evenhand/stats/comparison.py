@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from evenhand.stats.scores import (
     read_benchmarks,
     same_identities,
 )
+from evenhand.stats.spread import rejects
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class BiasChange:
     Attributes:
         before, after: the two spreads, estimated on the same items.
         difference: ``after.estimate - before.estimate``; below 0 the bias came down.
-        interval: (low, high) of the change of PB.
+        interval: (low, high) of the change of PB; 0 is outside exactly where `p_value` is below
+            ``1 - level``.
         p_value: two-sided, of no change of PB.
         level: confidence level of `interval`.
     """
@@ -106,8 +108,9 @@ def compare_audits(
     The change of PB^2 is a difference of two quadratic forms in correlated means; its p-value is
     of its normal approximation with the exact variance of such a form (Mathai & Provost 1992, ch.
     3). The interval of the change of PB combines the two audits' own intervals and their
-    correlation (MOVER: Zou 2007, Psychol. Methods 12). The mean has Student's t, and
-    the non-inferiority test is the one-sided t test against the margin.
+    correlation (MOVER: Zou 2007, Psychol. Methods 12). A change is significant where both reject:
+    the p-value is the larger one, and the interval holds 0 unless both do. The mean has Student's
+    t, and the non-inferiority test is the one-sided t test against the margin.
 
     Args:
         before_safety, before_utility, after_safety, after_utility: scores as in
@@ -244,24 +247,44 @@ def change_of(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:
     k = len(axes[0][0].means) // 2
     center = np.eye(k) - 1 / k
     none = np.zeros((k, k))
-    spreads = [
-        spread_of([[project(b, side) for b in axis] for axis in axes], level, k)
-        for side in (np.hstack([center, none]), np.hstack([none, center]))
+    halves = [
+        [[project(b, half) for b in axis] for axis in axes]
+        for half in (np.hstack([center, none]), np.hstack([none, center]))
     ]
+
+    def spreads(at: float) -> tuple[Spread, Spread]:
+        return spread_of(halves[0], at, k), spread_of(halves[1], at, k)
+
     moments, least = np.sum([_moments(axis, center) for axis in axes], axis=0)
-    before, after = spreads
+    before, after = spreads(level)
     contrast = np.array([-1.0, 1.0]) / k
     variance = max(float(contrast @ m @ contrast) for m in (moments, least))
     scale = float(np.sqrt(moments[0, 0] * moments[1, 1]))
     correlation = float(np.clip(moments[0, 1] / scale, -1, 1)) if scale > 0 else 0.0
+    low, high = _recovered(before, after, correlation)
+    p_value = _no_change(before, after, variance)
+    if not rejects(p_value, level):
+        low, high = min(low, 0.0), max(high, 0.0)
+    elif low <= 0 <= high:
+        p_value = 1 - _surest(lambda at: _recovered(*spreads(at), correlation), level)
     return BiasChange(
         before=before,
         after=after,
         difference=after.estimate - before.estimate,
-        interval=_recovered(after, before, correlation),
-        p_value=_no_change(before, after, variance),
+        interval=(low, high),
+        p_value=p_value,
         level=level,
     )
+
+
+def _surest(interval_at: Callable[[float], tuple[float, float]], level: float) -> float:
+    """The level, below `level`, up to which an interval leaves out 0."""
+    low, high = 0.0, level
+    for _ in range(12):
+        middle = (low + high) / 2
+        limits = interval_at(middle)
+        low, high = (low, middle) if limits[0] <= 0 <= limits[1] else (middle, high)
+    return low
 
 
 def _no_change(before: Spread, after: Spread, variance: float) -> float:
@@ -296,7 +319,7 @@ def _moments(axis: Sequence[Layout], center: Floats) -> tuple[Floats, Floats]:
     return known, least
 
 
-def _recovered(after: Spread, before: Spread, correlation: float) -> tuple[float, float]:
+def _recovered(before: Spread, after: Spread, correlation: float) -> tuple[float, float]:
     """Interval of ``after - before`` from the intervals of each and their correlation.
 
     A lower limit of 0 cannot be wrong, so there the other audit's limit alone is the end.

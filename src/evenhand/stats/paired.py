@@ -1,22 +1,29 @@
 """Each identity against the baseline, and against the mean of all identities.
 
-Every identity answers the same items, so differences are taken item by item. The p-values are
-those of exchanging the two sides within each item: exact McNemar or sign-flip against the
-baseline, within-item permutation against the mean, there never below Student's t. Intervals are
-for the difference of means.
+Every identity answers the same items, so differences are taken item by item. A difference is
+significant where two tests reject: Student's t, which the interval inverts, and one that exchanges
+the conditions within each item (exact McNemar or sign-flip against the baseline, within-item
+permutation against the mean). The p-value is the larger of the two, and the interval holds every
+difference that is not rejected by both, so that p-value and interval always agree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 from evenhand.stats.layout import Layout, fit_axis
-from evenhand.stats.permutation import ALPHA, exchange_p_values, holm, sign_flip_p_value
+from evenhand.stats.permutation import (
+    ALPHA,
+    exchange_p_values,
+    holm,
+    sidak,
+    sign_flip_p_value,
+)
 from evenhand.stats.scores import (
     Clusters,
     Floats,
@@ -26,6 +33,7 @@ from evenhand.stats.scores import (
     check_level,
     read_benchmarks,
 )
+from evenhand.stats.spread import FEW, rejects
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,13 @@ class Differences:
     Attributes:
         difference: (identities,) identity less reference; below 0 the identity is worse off.
         standard_error: (identities,) its standard error, always > 0.
-        interval: (identities, 2) low and high, each at `level` on its own.
-        simultaneous: (identities, 2) low and high, all of them right together at `level`.
+        interval: (identities, 2) low and high, each at `level` on its own; 0 is outside exactly
+            where `p_value` is below ``1 - level``.
+        simultaneous: (identities, 2) low and high, all of them right together at `level`; 0 is
+            outside exactly where `p_adjusted` is below ``1 - level``.
         p_value: (identities,) two-sided p-value of no difference.
-        p_holm: (identities,) the same after Holm's adjustment for all identities.
+        p_adjusted: (identities,) the same adjusted for all identities (Sidak 1967, single step):
+            the chance of one or more this small if none differed.
         covariance: (identities, identities) covariance of `difference`, as observed.
         freedom: degrees of freedom of the errors: items (or clusters) of the smallest benchmark
             less 1; fewer for clusters of unequal size.
@@ -50,7 +61,7 @@ class Differences:
     interval: Floats
     simultaneous: Floats
     p_value: Floats
-    p_holm: Floats
+    p_adjusted: Floats
     covariance: Floats
     freedom: float
     level: float
@@ -134,11 +145,9 @@ def differences_to_mean(
     check_level(level)
     arrays = read_benchmarks(scores, "scores", identities=identities)
     layouts = fit_axis(arrays, "scores", clusters=clusters)
-    contrast = np.eye(len(layouts[0].means))
-    plain = summarize(layouts, contrast, None, level, skewed=True)
     # Exchange is exact among identities that vary alike, t is right where one varies more.
-    p_value = np.maximum(_mean_p_values(list(arrays.values())), plain.p_value)
-    return replace(plain, p_value=p_value, p_holm=holm(p_value))
+    exchanged = _mean_p_values(list(arrays.values()))
+    return summarize(layouts, np.eye(len(exchanged)), exchanged, level, skewed=True)
 
 
 def differences_to_baseline(
@@ -169,8 +178,8 @@ def differences_to_baseline(
     count = len(layouts[0].means) - 1
     contrast = np.hstack([np.eye(count), -np.ones((count, 1))])
     # The sign-flip test knows no unequal clusters, and few of them leave it no small p-value.
-    p_value = _baseline_p_values(list(stacked.values())) if clusters is None else None
-    return summarize(layouts, contrast, p_value, level)
+    exchanged = _baseline_p_values(list(stacked.values())) if clusters is None else None
+    return summarize(layouts, contrast, exchanged, level)
 
 
 def append_baseline(arrays: dict[str, Floats], baseline: Scores) -> dict[str, Floats]:
@@ -206,38 +215,42 @@ def _widen(array: Floats, samples: int) -> Floats:
 def summarize(
     layouts: Sequence[Layout],
     contrast: Floats,
-    p_value: Floats | None,
+    exchanged: Floats | None,
     level: float,
     *,
     skewed: bool = False,
 ) -> Differences:
-    """Average the benchmarks' contrasts and put errors and intervals around them.
+    """Average the benchmarks' contrasts and put errors, tests and intervals around them.
 
-    Without `p_value` the p-values are of Student's t.
+    `exchanged` holds the p-values of a test by exchange; a difference is significant where this
+    test rejects as well. None: Student's t alone.
     `skewed` moves the limits for skewed noise: wanted for one identity against many, where an
     item's difference is lopsided, and not for one against one, where it is nearly symmetric and
-    the correction would only add the noise of estimating it.
+    the correction would only add the noise of estimating it; nor for few items or clusters, which
+    hardly tell the skewness.
     """
     parts = [_padded(layout, contrast) for layout in layouts]
     benchmarks = len(parts)
-    difference = np.mean([contrast @ layout.deviations for layout in layouts], axis=0)
     center = np.mean([part[0] for part in parts], axis=0)
     error = np.sum([part[1] for part in parts], axis=0) ** 0.5 / benchmarks
     observed = sum(contrast @ layout.covariance @ contrast.T for layout in layouts)
     freedom = min(layout.freedom for layout in layouts)
-    if p_value is None:
-        p_value = np.asarray(2 * stdtr(freedom, -np.abs(difference) / error))
+    skewed = skewed and min(layout.units for layout in layouts) >= FEW
     skew = np.sum([part[2] for part in parts], axis=0) / benchmarks**3 * skewed
+    p_value = np.asarray(2 * stdtr(freedom, -_quantile_at_zero(center, error, skew)))
+    if exchanged is not None:
+        p_value = np.maximum(p_value, exchanged)
     each = float(stdtrit(freedom, (1 + level) / 2))
     # Sidak (1967): for normal errors of any correlation the joint level is at least this product.
-    together = float(stdtrit(freedom, (1 + level ** (1 / len(difference))) / 2))
+    together = float(stdtrit(freedom, (1 + level ** (1 / len(center))) / 2))
+    adjusted = sidak(p_value)
     return Differences(
-        difference=difference,
+        difference=np.mean([contrast @ layout.deviations for layout in layouts], axis=0),
         standard_error=error,
-        interval=_around(center, error, skew, each),
-        simultaneous=_around(center, error, skew, together),
+        interval=_held(_around(center, error, skew, each), p_value, level),
+        simultaneous=_held(_around(center, error, skew, together), adjusted, level),
         p_value=p_value,
-        p_holm=holm(p_value),
+        p_adjusted=adjusted,
         covariance=np.asarray(observed) / benchmarks**2,
         freedom=freedom,
         level=level,
@@ -245,10 +258,42 @@ def summarize(
 
 
 def _around(center: Floats, error: Floats, skew: Floats, quantile: float) -> Floats:
-    """Limits at a t quantile, moved for skewed noise (Johnson 1978, J. Am. Stat. Assoc. 73)."""
-    middle = center + (1 + 2 * quantile**2) / 6 * skew / error**2
+    """Limits at a t quantile, moved for skewed noise (Johnson 1978, J. Am. Stat. Assoc. 73).
+
+    The move stops growing where it would outrun the reach: a surer interval holds the less sure.
+    """
+    turn = np.minimum(quantile, _turn(error, skew))
+    middle = center + (1 + 2 * turn**2) / 6 * skew / error**2
     reach = quantile * error
     return np.clip(np.column_stack([middle - reach, middle + reach]), -100.0, 100.0)
+
+
+def _turn(error: Floats, skew: Floats) -> Floats:
+    """The quantile at which the correction for skewness would grow as fast as the reach."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(1.5 * error**3 / np.abs(skew))
+
+
+def _quantile_at_zero(center: Floats, error: Floats, skew: Floats) -> Floats:
+    """The t quantile, >= 0, at which a limit of `_around` is 0.
+
+    With the middle at quantile q ``b + a q^2`` it solves ``|b + a q^2| = q error``.
+    """
+    a, b = skew / (3 * error**2), center + skew / (6 * error**2)
+    a, b = a * np.sign(b), np.abs(b)
+    turn = _turn(error, skew)
+    root = error**2 - 4 * a * b
+    first = 2 * b / (error + np.sqrt(np.maximum(root, 0.0)))
+    inside = (root >= 0) & (first <= turn)
+    beyond = (b + a * np.where(inside, 0.0, turn) ** 2) / error
+    return np.maximum(np.where(inside, first, beyond), 0.0)
+
+
+def _held(limits: Floats, p_value: Floats, level: float) -> Floats:
+    """The limits, drawn out to 0 where no difference is not rejected."""
+    kept = ~rejects(p_value, level)[:, np.newaxis]
+    low, high = limits[:, :1], limits[:, 1:]
+    return np.where(kept, np.hstack([np.minimum(low, 0.0), np.maximum(high, 0.0)]), limits)
 
 
 def _padded(layout: Layout, contrast: Floats) -> tuple[Floats, Floats, Floats]:

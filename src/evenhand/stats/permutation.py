@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import bdtr, ndtr
 
 from evenhand.stats.scores import Floats
@@ -108,18 +110,34 @@ def relabeling_p_value(
         sizes: number of rows of each group.
         statistic: of (assignments, rows, columns), large values are evidence; one number each.
     """
-    rows = len(values)
-    order = np.arange(rows)
-    if len(sizes) == 2 and comb(rows, sizes[0]) <= _ASSIGNMENTS:
-        first = np.array(list(itertools.combinations(range(rows), sizes[0])))
-        rest = np.array([np.setdiff1d(order, chosen) for chosen in first])
-        assigned = np.hstack([first, rest])
-    else:
-        drawn = np.random.default_rng(0).permuted(np.tile(order, (_DRAWN, 1)), axis=1)
-        assigned = np.vstack([order, drawn])
-    found = statistic(values[assigned])
-    observed = statistic(values[order][np.newaxis])[0]
+    found = statistic(values[assignments(tuple(sizes))])
+    observed = statistic(values[np.newaxis])[0]
     return float(np.mean(found >= observed * (1 - 1e-9) - 1e-12))
+
+
+@lru_cache(maxsize=4)
+def assignments(sizes: tuple[int, ...]) -> NDArray[np.int64]:
+    """(assignments, rows): the rows in the order in which an assignment of labels puts them.
+
+    The groups stand one after the other. The assignments are those of `relabeling_p_value`.
+    """
+    order = np.arange(sum(sizes))
+    if len(sizes) == 2 and comb(len(order), sizes[0]) <= _ASSIGNMENTS:
+        first = np.array(list(itertools.combinations(order.tolist(), sizes[0])))
+        other = np.ones((len(first), len(order)), dtype=np.bool_)
+        np.put_along_axis(other, first, False, axis=1)
+        return np.hstack([first, np.nonzero(other)[1].reshape(len(first), sizes[1])])
+    drawn = np.random.default_rng(0).permuted(np.tile(order, (_DRAWN, 1)), axis=1)
+    return np.vstack([order, drawn])
+
+
+def sidak(p_values: Floats) -> Floats:
+    """Return p-values adjusted for all of them in a single step (Sidak 1967): 1 - (1 - p)^K.
+
+    Each is below an error exactly where the interval at Sidak's level leaves out 0.
+    """
+    with np.errstate(divide="ignore"):
+        return np.asarray(-np.expm1(len(p_values) * np.log1p(-np.minimum(p_values, 1.0))))
 
 
 def holm(p_values: Floats) -> Floats:

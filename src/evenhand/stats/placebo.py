@@ -6,14 +6,13 @@ are taken as a sample of all such attributes, the identities as the ones of inte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtri
 
 from evenhand.stats.layout import Layout, fit_axis
-from evenhand.stats.permutation import relabeling_p_value
+from evenhand.stats.permutation import assignments
 from evenhand.stats.scores import (
     Clusters,
     Floats,
@@ -22,7 +21,10 @@ from evenhand.stats.scores import (
     check_level,
     read_benchmarks,
 )
-from evenhand.stats.spread import QuadraticForm, quadratic_form, spread_interval, spread_p_value
+from evenhand.stats.spread import quadratic_form, rejects, spread_interval, spread_p_value
+
+_WIDEST = 12.0
+"""Natural logarithm of the largest ratio of two variances that is looked for."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,10 @@ def placebo_contrast(
     plug-in spreads: if identities were more placebos, both would be draws of one distribution,
     noise included, whatever its shape. It is the larger of two: with each group around its own mean
     (which a common effect of naming a person may move), and around one mean, which is exact where
-    there is no such effect. The interval combines the one for the identities with
-    the chi-square interval for the placebos' variance by the method of variance estimates
-    recovery (MOVER: Zou & Donner 2008, Stat. Med. 27).
+    there is no such effect. The interval inverts this test: a ratio of the spreads is held where
+    identities shrunken by it are not told from placebos. The upper limit adds the identities' own
+    uncertainty by the method of variance estimates recovery (MOVER: Zou & Donner 2008, Stat. Med.
+    27).
 
     Args:
         identity: scores of the identities for each axis, such as ``[safety, utility]``.
@@ -88,19 +91,35 @@ def placebo_contrast(
     form, other = quadratic_form(ours), quadratic_form(theirs)
     k, m = form.count - 1, other.count - 1
     signed = form.signed / k - other.signed / m
-    low, high = spread_interval(form, level)
-    least, most = _random_interval(other, _freedom(theirs), level)
     a, b = max(form.signed, 0.0) / k, max(other.signed, 0.0) / m
-    below = a - b - ((a - low / k) ** 2 + (most - b) ** 2) ** 0.5
-    above = a - b + ((high / k - a) ** 2 + (b - least) ** 2) ** 0.5
+    noise, plugin = form.noise / k - other.noise / m, form.plugin / k
+    labels = _Relabeling(ours, theirs)
+    low, high = spread_interval(form, level)
+    spread = other.plugin > 0
+    if spread:
+        p_value = labels.p_value(1.0)
+        least_placebo = max(plugin / labels.largest((1 - level) / 2) - other.noise / m, 0.0)
+    else:
+        # Without any spread of the placebos, what unseen items could hide must be thought of, too.
+        p_value = max(labels.p_value(1.0), spread_p_value(form))
+        least_placebo = 0.0
+
+    def beyond(tail: float) -> float:
+        return plugin - plugin / labels.smallest(tail) - noise if spread else low / k
+
+    below = beyond((1 - level) / 2) if rejects(p_value, level) else 0.0
+    if rejects(p_value, level) and below <= 0:
+        below = max(beyond(1 - level), 0.0)
+        if below == 0:  # the identities' larger spread is their larger noise
+            p_value = labels.p_value(plugin / (plugin - noise)) if plugin > noise else 1.0
+    above = a - b + ((high / k - a) ** 2 + (b - least_placebo) ** 2) ** 0.5
     return PlaceboContrast(
         identity=a**0.5,
         placebo=b**0.5,
         beyond=max(signed, 0.0) ** 0.5,
         signed_square=signed,
-        interval=(max(below, 0.0) ** 0.5, max(above, 0.0) ** 0.5),
-        # Without any spread of the placebos, what unseen items could hide must be thought of, too.
-        p_value=max(_relabeled(ours, theirs), spread_p_value(form) if b == 0 else 0.0),
+        interval=(below**0.5, max(above, below) ** 0.5),
+        p_value=p_value,
         level=level,
         identities=form.count,
         placebos=other.count,
@@ -111,49 +130,81 @@ def _fit(scores: Scores, clusters: Clusters | None) -> list[Layout]:
     return fit_axis(read_benchmarks(scores, "scores"), "scores", clusters=clusters)
 
 
-def _freedom(axes: Sequence[Sequence[Layout]]) -> float:
-    """Satterthwaite's degrees of freedom of the sum of the axes' plug-in variances."""
-    sums = [float(np.sum(np.mean([b.deviations for b in axis], axis=0) ** 2)) for axis in axes]
-    total = sum(sums)
-    count = len(axes[0][0].means) - 1
-    return count * total**2 / sum(s**2 for s in sums) if total > 0 else float(count)
+class _Relabeling:
+    """Permutation of the labels over the ratio of the spreads, identities over placebos.
 
-
-def _random_interval(form: QuadraticForm, freedom: float, level: float) -> tuple[float, float]:
-    """Chi-square interval of the placebos' plug-in variance, less their noise, not below 0.
-
-    Placebos without any spread leave only what unseen items could hide.
+    The identities' deviations may be shrunken first, so that a ratio other than 1 is tested.
     """
-    if form.plugin == 0:
-        return 0.0, spread_interval(form, level)[1] / (form.count - 1)
-    plugin, noise = form.plugin / (form.count - 1), form.noise / (form.count - 1)
-    tail = (1 - level) / 2
-    low = plugin * freedom / float(chdtri(freedom, tail)) - noise
-    high = plugin * freedom / float(chdtri(freedom, 1 - tail)) - noise
-    return max(low, 0.0), max(high, 0.0)
 
-
-def _relabeled(ours: Sequence[Sequence[Layout]], theirs: Sequence[Sequence[Layout]]) -> float:
-    """Permutation p-value of the ratio of the spreads, identities over placebos."""
-    sizes = [len(part[0][0].means) for part in (ours, theirs)]
-    groups = [
-        np.column_stack([np.mean([b.means for b in axis], axis=0) for axis in part])
-        for part in (ours, theirs)
-    ]
-
-    def ratio(rows: Floats) -> Floats:
-        spreads = [
-            np.sum(part.var(axis=1, ddof=1), axis=-1)
-            for part in (rows[:, : sizes[0]], rows[:, sizes[0] :])
+    def __init__(
+        self, ours: Sequence[Sequence[Layout]], theirs: Sequence[Sequence[Layout]]
+    ) -> None:
+        groups = [
+            np.column_stack([np.mean([b.means for b in axis], axis=0) for axis in part])
+            for part in (ours, theirs)
         ]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = spreads[0] / spreads[1]
-        return np.where(spreads[0] > 0, found, 0.0)
+        self._sizes = [len(group) for group in groups]
+        self._means = [group.mean(axis=0) for group in groups]
+        self._deviations = [group - group.mean(axis=0) for group in groups]
+        order = assignments(tuple(self._sizes))
+        first = np.zeros(order.shape)
+        np.put_along_axis(first, order[:, : self._sizes[0]], 1.0, axis=1)
+        seen = np.zeros((1, order.shape[1]))
+        seen[0, : self._sizes[0]] = 1.0
+        # Of every assignment, and in the last row as observed: how many of each group are labeled
+        # identity, and the sums of their deviations and of their squares.
+        members = np.hsplit(np.vstack([first, seen]), [self._sizes[0]])
+        self._counts = [member.sum(axis=1) for member in members]
+        both = list(zip(members, self._deviations, strict=True))
+        self._sums = [member @ rows for member, rows in both]
+        self._squares = [member @ np.sum(rows**2, axis=1) for member, rows in both]
 
-    # Deviations from a group's own mean are smaller by sqrt((n - 1) / n) than from the true one.
-    centered = [
-        (group - group.mean(axis=0)) * (len(group) / (len(group) - 1)) ** 0.5 for group in groups
-    ]
-    return max(
-        relabeling_p_value(np.concatenate(rows), sizes, ratio) for rows in (groups, centered)
-    )
+    def p_value(self, ratio: float) -> float:
+        """One-sided p-value of "identities vary at most `ratio` times as placebos do"."""
+        return max(float(np.mean(ratios >= own)) for ratios, own in self._ratios(ratio))
+
+    def smallest(self, tail: float) -> float:
+        """The smallest ratio that is not rejected as too small with error `tail`."""
+        return self._cross(lambda ratio: self.p_value(ratio) >= tail)
+
+    def largest(self, tail: float) -> float:
+        """The largest ratio that is not rejected as too large with error `tail`."""
+        return self._cross(
+            lambda ratio: all(np.mean(r <= own) < tail for r, own in self._ratios(ratio))
+        )
+
+    def _cross(self, after: Callable[[float], bool]) -> float:
+        """The ratio, on a logarithmic scale, from which a condition holds."""
+        low, high = -_WIDEST, _WIDEST
+        while high - low > 0.01:
+            middle = (low + high) / 2
+            low, high = (low, middle) if after(float(np.exp(middle))) else (middle, high)
+        return float(np.exp(low))
+
+    def _ratios(self, ratio: float) -> Iterator[tuple[Floats, float]]:
+        """For one mean and for own means: the ratio in every assignment, and as observed."""
+        k, m = self._sizes
+        center = (k * self._means[0] + m * self._means[1]) / (k + m)
+        yield self._of([mean - center for mean in self._means], [ratio**-0.5, 1.0])
+        # Deviations from a group's own mean are smaller by sqrt((n - 1) / n) than from the true.
+        grown = [(n / (n - 1)) ** 0.5 for n in self._sizes]
+        yield self._of([np.zeros_like(center)] * 2, [ratio**-0.5 * grown[0], grown[1]])
+
+    def _of(self, centers: Sequence[Floats], scales: Sequence[float]) -> tuple[Floats, float]:
+        """Ratios with each group's deviations scaled around a center; the centers balance out."""
+        sums, squares, total = 0.0, 0.0, 0.0
+        for n in range(2):
+            count, scale, center = self._counts[n], scales[n], centers[n]
+            sums = sums + count[:, np.newaxis] * center + scale * self._sums[n]
+            squares = squares + count * float(center @ center)
+            squares = squares + 2 * scale * self._sums[n] @ center + scale**2 * self._squares[n]
+            own = scale**2 * float(np.sum(self._deviations[n] ** 2))
+            total += own + self._sizes[n] * float(center @ center)
+        moved = np.sum(np.square(sums), axis=1)
+        k, m = self._sizes
+        first = np.maximum(squares - moved / k, 0.0) / (k - 1)
+        other = np.maximum(total - squares - moved / m, 0.0) / (m - 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.where(first > 0, first / other, 0.0)
+        # Equal but for rounding is equal.
+        return found[:-1], float(found[-1]) * (1 - 1e-9) - 1e-12

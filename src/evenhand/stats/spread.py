@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtrc, gammainc, gammaincc, ndtr, ndtri, stdtrit
 
 from evenhand.stats.layout import Layout
 from evenhand.stats.scores import Floats
 
-_FEW = 30
+FEW = 30
 """With fewer items or clusters than this in a benchmark, the noise itself is hardly known."""
 _FADE = 0.25
 _MANY = 1000.0
@@ -60,6 +61,18 @@ class QuadraticForm:
     units: int
     freedom: float = float("inf")
     alignment: float = 1.0
+
+    @property
+    def under_null(self) -> tuple[float, float]:
+        """Variance and third moment at no spread, grown where few units of unequal size tell them.
+
+        Such units tell about as little as `freedom` + 1 equal ones do; the root of that ratio held
+        the level in simulation, the ratio itself was too careful.
+        """
+        if self.units >= FEW:
+            return self.null_variance, self.null_third
+        scale = max((self.units - 1) / self.freedom, 1.0) ** 0.5
+        return scale * self.null_variance, scale**1.5 * self.null_third
 
     @property
     def signed(self) -> float:
@@ -207,12 +220,17 @@ def upper_tail(value: float, mean: float, variance: float, third: float) -> floa
     return float(gammaincc(shape, max(shape + z * shape**0.5, 0.0)))
 
 
+def rejects(p_value: ArrayLike, level: float) -> NDArray[np.bool_]:
+    """Whether a p-value is below the error of an interval at `level`."""
+    return np.asarray(p_value) < round(1 - level, 12)
+
+
 def spread_p_value(form: QuadraticForm) -> float:
     """p-value of no spread: one-sided, a large sum of squares is evidence against it."""
-    if form.null_variance <= 1e-12 * form.noise**2:  # 0 but for rounding
+    if _noiseless(form):
         return _p_value_without_noise(form)
-    p_value = upper_tail(form.signed, 0.0, form.null_variance, form.null_third)
-    return max(p_value, _ratio_p_value(form)) if form.units < _FEW else p_value
+    p_value = upper_tail(form.signed, 0.0, *form.under_null)
+    return max(p_value, _ratio_p_value(form)) if form.units < FEW else p_value
 
 
 def _ratio_p_value(form: QuadraticForm) -> float:
@@ -230,12 +248,49 @@ def _ratio_p_value(form: QuadraticForm) -> float:
 def spread_interval(form: QuadraticForm, level: float) -> tuple[float, float]:
     """Interval for the true sum of squared deviations, by inverting a test of each value.
 
+    0 is tested by `spread_p_value`, so it is outside exactly where that is below ``1 - level``.
+
     A true value so small that its lower critical point is negative is never rejected from below:
     a downward chance deviation is no evidence of less than no spread (power-constrained limit,
     Cowan et al. 2011, arXiv:1105.3166). Such values spend the whole error above, the others half
-    on each side, so every value is covered at `level`, and 0 is outside the interval exactly when
-    the one-sided test of no spread rejects it.
+    below and half above, so every value is covered at `level`.
     """
+    low, high = _inverted(form, level)
+    least = least_significant(form, level)
+    if low == 0 or least == 0:
+        low = least
+    return low, max(low, high)
+
+
+def least_significant(form: QuadraticForm, level: float) -> float:
+    """What a lower limit may fall to: 0 exactly where `spread_p_value` does not reject.
+
+    Otherwise the smallest value that is not rejected from below with the moments of no spread, or
+    the smallest that can be rejected from below at all, whichever is less.
+    """
+    error = 1 - level
+    if not rejects(spread_p_value(form), level):
+        return 0.0
+    if _noiseless(form):
+        return _without_noise(form, error)[0]
+
+    variance, third = form.under_null
+
+    def at_least(value: float, theta: float) -> float:
+        return upper_tail(
+            value, theta, variance + form.slope_variance * theta, third + form.slope_third * theta
+        )
+
+    held = increasing_root(lambda theta: at_least(form.signed, theta), error)
+    return min(held, increasing_root(lambda theta: at_least(0.0, theta), 1 - error / 2))
+
+
+def _noiseless(form: QuadraticForm) -> bool:
+    return form.null_variance <= 1e-12 * form.noise**2  # 0 but for rounding
+
+
+def _inverted(form: QuadraticForm, level: float) -> tuple[float, float]:
+    """Limits by the moments of each value's own distribution."""
     error = 1 - level
     if form.variance <= 0:
         return _without_noise(form, error / 2)

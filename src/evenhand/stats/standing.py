@@ -285,7 +285,7 @@ def classify(
 ) -> tuple[IdentityVerdict, ...]:
     """Say of each identity which axes it loses or gains on, by the tests shown beside it.
 
-    A loss or gain is called where the Holm-adjusted p-value of the difference is below `error`;
+    A loss or gain is called where the adjusted p-value of the difference is below `error`;
     "untouched" where neither is and both axes pass the equivalence test, adjusted by Holm
     likewise; else "undecided".
 
@@ -302,7 +302,7 @@ def classify(
         raise ValueError(f"margin must be above 0 points, not {margin}")
     counts = {"safety": len(safety.difference), "utility": len(utility.difference)}
     same_identities(counts, "axes")
-    signs = (np.where(d.p_holm < error, np.sign(d.difference), 0) for d in (safety, utility))
+    signs = (np.where(d.p_adjusted < error, np.sign(d.difference), 0) for d in (safety, utility))
     same = [equivalence_test(d, margin).p_holm < error for d in (safety, utility)]
     return tuple(
         _VERDICTS.get((int(s), int(u)), "untouched" if within else "undecided")
