@@ -92,7 +92,7 @@ def _standing(head: SettingResult, ids: set[str]) -> str:
     )
     names = {"lost": "worse off", "gained": "better off", "both ways": "both ways"}
     parts = [f"{verdicts[key]} {name}" for key, name in names.items() if verdicts[key]]
-    return ", ".join(parts) if parts else "p < 0.05 after Holm"
+    return ", ".join(parts) if parts else "adjusted p < 0.05"
 
 
 def _all(head: SettingResult) -> list[Difference]:

@@ -66,12 +66,11 @@ class QuadraticForm:
     def under_null(self) -> tuple[float, float]:
         """Variance and third moment at no spread, grown where few units of unequal size tell them.
 
-        Such units tell about as little as `freedom` + 1 equal ones do; the root of that ratio held
-        the level in simulation, the ratio itself was too careful.
+        Such units tell as little of the noise as `freedom` + 1 equal ones do.
         """
         if self.units >= FEW:
             return self.null_variance, self.null_third
-        scale = max((self.units - 1) / self.freedom, 1.0) ** 0.5
+        scale = max((self.units - 1) / self.freedom, 1.0)
         return scale * self.null_variance, scale**1.5 * self.null_third
 
     @property
