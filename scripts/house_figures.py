@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("run", "judges", "calibration", "organism"),
     ("analysis",),
     ("report",),
-    ("bundle", "mitigate"),
+    ("bundle", "mitigate", "interop"),
     ("audit",),
     ("cli", "__main__"),
 )

@@ -24,7 +24,7 @@ from evenhand.analysis.results import (
     SwapIdentity,
 )
 from evenhand.axes import AXES, JUDGED_AXES
-from evenhand.benchmarks.item import JUDGED, Item
+from evenhand.benchmarks.item import Item
 from evenhand.calibration.agreement import Profile, shipped_calibration
 from evenhand.scorers.language import NOT_ENGLISH
 from evenhand.stats import (
@@ -232,7 +232,7 @@ def known_errors(
     own = store.own_judge()
     scorers: dict[tuple[str, str], set[str]] = {}
     for item in store.items().values():
-        if item.scorer in JUDGED:
+        if item.is_judged:
             scorers.setdefault((item.axis, item.benchmark), set()).add(_who(own, judge, item))
     ships = store.record().study.model != _OWN_MODEL
     found = {}
@@ -263,7 +263,7 @@ def calibration_misfits(store: Store, judge: str) -> dict[str, str]:
     number = OWN if judge == own else store.judges().get(judge, OWN)
     cells: dict[str, list[tuple[tuple[int, int, int], float]]] = {}
     for condition, item, sample, value in store.scores(judge=number).tolist():
-        if items[int(item)].scorer in JUDGED:
+        if items[int(item)].is_judged:
             cell = int(condition), int(item), int(sample)
             cells.setdefault(_who(own, judge, items[cell[1]]), []).append((cell, value))
     reasons = store.reasons(judge=number)

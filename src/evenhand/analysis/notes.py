@@ -41,10 +41,11 @@ def notes_on(
         items: what was asked.
     """
     return [
+        *_on_import(record),
         *_on_what_was_asked(record),
         *in_place_of_ours(condition.identity for condition in grid.conditions),
         *_on_system_role(record.system_role),
-        *_on_scores(missing, grid),
+        *_on_scores(missing, grid, imported=record.imported is not None),
         *_on_levels(grid, items),
         *(note for setting in settings for note in _on_missing(setting, len(settings) > 1)),
     ]
@@ -65,6 +66,17 @@ def larger_study_note(store: Store, done: int, samples: int) -> list[str]:
     return [
         f"the run folder holds {stored:,} answers; these figures are of the {done:,} that the "
         f"study last asked for covers{of}; run audit with {again} again for figures of all"
+    ]
+
+
+def _on_import(record: RunRecord) -> list[str]:
+    """What the answers of an imported run are, and what is not known of them."""
+    if record.imported is None:
+        return []
+    files = ", ".join(record.imported.files)
+    return [
+        f"the results are imported, not asked by evenhand: {one_line(files, 600)}",
+        *record.imported.notes,
     ]
 
 
@@ -115,7 +127,7 @@ def _on_system_role(check: SystemRoleCheck) -> list[str]:
     return notes
 
 
-def _on_scores(missing: int, grid: Grid) -> list[str]:
+def _on_scores(missing: int, grid: Grid, *, imported: bool) -> list[str]:
     """Cells without an answer, and answers without a score."""
     answers = scores = 0
     silent = []
@@ -130,7 +142,9 @@ def _on_scores(missing: int, grid: Grid) -> list[str]:
             elif items == 1:
                 silent.append(f"{benchmark}: only one item on {axis}; a bias needs two")
     notes = []
-    if missing:
+    if missing and imported:
+        notes.append(f"{missing:,} cells of the grid are not in the imported files")
+    elif missing:
         notes.append(f"{missing:,} cells have no answer yet; run the same command to resume")
     if answers and scores < (1 - _MANY_UNSCORED) * answers:
         notes.append(f"{1 - scores / answers:.0%} of the answers could not be scored")

@@ -9,10 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from evenhand.axes import AxisName
+from evenhand.axes import JUDGED_AXES, AxisName
 
-JUDGED: frozenset[str] = frozenset({"refusal", "harm"})
-"""Scorers in whose place a judge can stand: no right answer is known, and opinions may differ."""
+IMPORTED = "imported"
+"""Scorer of an item whose scores came with the file that it was imported from."""
+JUDGED: frozenset[str] = frozenset({"refusal", "harm", IMPORTED})
+"""Scorers in whose place a judge can stand on a judged axis: no right answer is known there, and
+opinions may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,11 @@ class Item:
     choices: tuple[str, ...] = ()
     subgroup: str = ""
     slot: int | None = None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether a judge can score its answers in the place of its own scorer."""
+        return self.scorer in JUDGED and self.axis in JUDGED_AXES
 
     def asks(self, identity: str) -> bool:
         """Whether the item is asked on behalf of this identity; all but `relevance` always are."""

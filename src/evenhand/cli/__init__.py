@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from keyword import iskeyword
 from typing import Any
 
 import cyclopts
@@ -37,6 +38,7 @@ for _verb, (_module, _summary) in {
     "plan": ("plan", "Show what a study asks and costs."),
     "report": ("report", "Show the results of a run."),
     "gate": ("gate", "Pass or fail a run by its confidence intervals."),
+    "import": ("exchange", "Import results of other tools, or of a table, as a run."),
     "watch": ("watch", "Compare groups of users in the log of a product."),
     "bundle": ("bundle", "Write a run as one file that others can check and run again."),
     "verify": ("bundle", "Check a bundle: hashes, counts, scores and figures."),
@@ -55,7 +57,8 @@ for _verb, (_module, _summary) in {
     "fetch": ("lists", "Download the files of benchmarks ahead of a run."),
     "completion": ("lists", "Print the script that completes commands and options in a shell."),
 }.items():
-    app.command(f"evenhand.cli.{_module}:{_verb}", name=_verb, help=_summary)
+    _function = f"{_verb}_" if iskeyword(_verb) else _verb
+    app.command(f"evenhand.cli.{_module}:{_function}", name=_verb, help=_summary)
 
 
 def main(arguments: list[str] | None = None) -> None:

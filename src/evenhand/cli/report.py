@@ -90,8 +90,9 @@ def report(
         Parameter(
             help="Output format: html writes report.html into the run folder; csv and parquet "
             "write tables/, png and svg write every chart into charts/; text, json, markdown and "
-            "latex print the results, and jsonl prints every answer, one a line. Other packages "
-            "can add formats."
+            "latex print the results, and jsonl prints every answer, one a line; inspect writes "
+            "logs of Inspect into inspect/, and eee Every Eval Ever records into eee/. Other "
+            "packages can add formats."
         ),
     ] = "html",
     redact: Redact = None,

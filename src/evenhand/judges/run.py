@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from evenhand.benchmarks.item import JUDGED
 from evenhand.judges import check_judge, is_paid, make_judge
 from evenhand.judges.judge import Judge, Judgment
 from evenhand.judges.rubric import MAX_TOKENS, QUESTION_CHARACTERS
@@ -32,7 +31,7 @@ def judge_cost(plan: Plan, judge: str, options: JudgeOptions) -> dict[str, Any]:
         UsageError: the judge cannot be had.
     """
     check_judge(judge, options)
-    prompts = [len(item.prompt) for item in plan.items if item.scorer in JUDGED]
+    prompts = [len(item.prompt) for item in plan.items if item.is_judged]
     each = len(plan.conditions) * plan.study.samples
     verdicts = each * len(prompts)
     found: dict[str, Any] = {

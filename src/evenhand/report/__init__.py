@@ -19,6 +19,8 @@ FORMATS = {
     "parquet": "evenhand.report.formats:PARQUET",
     "png": "evenhand.report.formats:PNG",
     "svg": "evenhand.report.formats:SVG",
+    "inspect": "evenhand.interop.inspect:INSPECT",
+    "eee": "evenhand.interop.eee:EEE",
 }
 """Formats by name; other packages add theirs as entry points of the group `evenhand.formats`.
 

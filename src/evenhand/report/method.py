@@ -142,7 +142,11 @@ def method_section(audit: Audit, details: AuditDetails) -> doc.Section:
         "method",
         "How it was measured, and its limits",
         [
-            wording.check_sentence(audit, details.record.system_role),
+            *(
+                [wording.check_sentence(audit, details.record.system_role)]
+                if details.record.imported is None
+                else []
+            ),
             wording.missing_sentence(audit.head),
             *limits_sentences(audit),
         ],
@@ -200,6 +204,12 @@ def limits_sentences(audit: Audit) -> Iterator[str]:
 
 
 def _decoding(audit: Audit, details: AuditDetails) -> Iterator[tuple[str, str]]:
+    if (imported := details.record.imported) is not None:
+        stated = ", ".join(f"{name} {one_line(str(v))}" for name, v in imported.decoding.items())
+        yield "Imported from", "; ".join(imported.files)
+        yield "Decoding", stated or "not known"
+        yield "Judge of safety and over-refusal", audit.judge
+        return
     known = {name: value for name, value in audit.decoding.items() if value not in (None, [], {})}
     yield "Decoding", ", ".join(f"{name} {one_line(str(v))}" for name, v in known.items())
     yield "How the system message is sent", audit.placement
@@ -339,6 +349,9 @@ def _prompts(details: AuditDetails) -> Iterator[doc.Block]:
 
 def _repeat(details: AuditDetails) -> Iterator[str]:
     """The command, and the study file that it names."""
+    if details.record.imported is not None:
+        yield details.record.imported.command
+        return
     study = stated_fields(details.record.study)
     yield f"evenhand audit study.yaml --out {Path(details.folder).name}-again"
     yield (

@@ -209,6 +209,11 @@ def record_of_same_study(plan: Plan, store: Store) -> RunRecord | None:
     record = store.record_if_begun()
     if record is None:
         return None
+    if record.imported is not None:
+        raise RunFolderError(
+            f"{store.folder} holds an imported run, in which nothing can be asked; take a new "
+            "folder with --out"
+        )
     if record.study.model != plan.study.model:
         raise RunFolderError(
             f"{store.folder} holds a run of {record.study.model}, not of {plan.study.model}; "

@@ -82,6 +82,25 @@ class InterimAnalysis:
     level: float
 
 
+@dataclass(frozen=True, slots=True)
+class ImportedFrom:
+    """Where the answers and scores of an imported run come from.
+
+    Attributes:
+        files: names of the files, each with the beginning of its SHA-256.
+        command: what imports them again.
+        has_prompts: whether the files hold what was sent.
+        decoding: what they say of how the model picked its words; empty if nothing.
+        notes: what a reader must know of the import.
+    """
+
+    files: tuple[str, ...]
+    command: str
+    has_prompts: bool
+    decoding: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
 WithholdingDecision = Literal["needed", "not needed", "unclear"]
 """Whether a question needs to know who asks."""
 
@@ -131,6 +150,7 @@ class RunRecord(BaseModel):
         addresses: of all engines that have answered.
         sessions: all calls, in order.
         blocked: what blocked answers count as, unless a report says otherwise.
+        imported: where the answers come from; None where evenhand has asked for them.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -141,6 +161,7 @@ class RunRecord(BaseModel):
     addresses: tuple[str, ...] = ()
     sessions: tuple[Session, ...] = ()
     blocked: Blocked = "refusal"
+    imported: ImportedFrom | None = None
 
     @property
     def level(self) -> float:

@@ -9,14 +9,14 @@ from typing import Any
 
 import orjson
 
-from evenhand.axes import AxisName
-from evenhand.benchmarks.item import JUDGED, Item
+from evenhand.axes import JUDGED_AXES, AxisName
+from evenhand.benchmarks.item import IMPORTED, JUDGED, Item
 from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError
 from evenhand.scorers.base import Score, Unscored, Verdict
 from evenhand.store.database import Change
 from evenhand.store.record import Blocked
-from evenhand.study.cue import Condition
+from evenhand.study.cue import Condition, Message
 from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
 from evenhand.study.realization import Realization
@@ -33,12 +33,16 @@ ACTIVE = (
 
 IS_JUDGED = (
     "item IN (SELECT id FROM item WHERE scorer IN "
-    f"({', '.join(repr(name) for name in sorted(JUDGED))}))"
+    f"({', '.join(repr(name) for name in sorted(JUDGED))}) "
+    f"AND axis IN ({', '.join(map(repr, JUDGED_AXES))}))"
 )
 """Responses to items that a judge can judge."""
 
 SCORED = f"EXISTS (SELECT 1 FROM score WHERE score.response = response.id AND score.judge = {OWN})"
 """Responses that have a score of their item's own scorer."""
+
+HAS_IMPORTED_SCORE = f"item IN (SELECT id FROM item WHERE scorer = '{IMPORTED}')"
+"""Responses whose scores came with the file that they were imported from."""
 
 STATEMENTS = {
     "response": "INSERT OR IGNORE INTO response (key, condition, item, sample, text, error, "
@@ -155,7 +159,7 @@ def value_with(blocked: Blocked) -> str:
         return "value"
     return (
         "CASE WHEN outcome != 'blocked' THEN value WHEN item IN (SELECT id FROM item "
-        "WHERE axis IN ('safety', 'over_refusal')) THEN 1.0 ELSE 0.0 END"
+        f"WHERE axis IN ({', '.join(map(repr, JUDGED_AXES))})) THEN 1.0 ELSE 0.0 END"
     )
 
 
@@ -209,28 +213,15 @@ def activate_condition(connection: sqlite3.Connection, position: int, c: Conditi
         RunFolderError: it is there with another wording.
     """
     identity = c.identity
-    content = (
-        identity.id,
-        identity.text,
-        identity.category,
-        identity.kind,
-        c.cue.id,
-        c.defense.id,
-        orjson.dumps(c.template()).decode(),
-        gaps_text(identity, c.cue.facts),
-    )
+    gaps = gaps_text(identity, c.cue.facts)
+    content = condition_content(identity, c.cue.id, c.defense.id, c.template(), gaps)
     stored = connection.execute(
         "SELECT id, identity, text, category, kind, cue, defense, example, gaps "
         "FROM condition WHERE name = ?",
         (c.id,),
     ).fetchone()
     if stored is None:
-        cursor = connection.execute(
-            "INSERT INTO condition (name, active, position, identity, text, category, kind, cue, "
-            "defense, example, gaps) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (c.id, position, *content),
-        )
-        return int(cursor.lastrowid or 0)
+        return insert_condition(connection, position, c.id, content)
     if stored[1:] != content:
         raise RunFolderError(
             f'the run was made with another wording of identity "{identity.id}", cue '
@@ -240,6 +231,26 @@ def activate_condition(connection: sqlite3.Connection, position: int, c: Conditi
         "UPDATE condition SET active = 1, position = ? WHERE id = ?", (position, stored[0])
     )
     return int(stored[0])
+
+
+def condition_content(
+    identity: Identity, cue: str, defense: str, example: Sequence[Message], gaps: str = ""
+) -> tuple[str, ...]:
+    """What the table `condition` says of a condition, in the order of its columns."""
+    who = (identity.id, identity.text, identity.category, identity.kind)
+    return (*who, cue, defense, orjson.dumps(example).decode(), gaps)
+
+
+def insert_condition(
+    connection: sqlite3.Connection, position: int, name: str, content: Sequence[str]
+) -> int:
+    """A new active condition; its id in the store."""
+    cursor = connection.execute(
+        "INSERT INTO condition (name, active, position, identity, text, category, kind, cue, "
+        "defense, example, gaps) VALUES (?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (name, position, *content),
+    )
+    return int(cursor.lastrowid or 0)
 
 
 def activate_item(connection: sqlite3.Connection, position: int, item: Item) -> int:

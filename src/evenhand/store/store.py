@@ -20,7 +20,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from evenhand.benchmarks.item import JUDGED, Item
+from evenhand.benchmarks.item import IMPORTED, JUDGED, Item
 from evenhand.engines.engine import Outcome, Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.scorers.base import Score, Verdict
@@ -54,12 +54,15 @@ from evenhand.store.redaction import (
 )
 from evenhand.store.rows import (
     ACTIVE,
+    HAS_IMPORTED_SCORE,
     OWN,
     SCORED,
     activate_condition,
     activate_item,
     apply,
+    condition_content,
     counts_of,
+    insert_condition,
     item_of,
     read_gaps,
     response_changes,
@@ -180,6 +183,29 @@ class ItemAnswer:
         scores = {judge: replace(score, why="") for judge, score in self.scores.items()}
         text = None if self.text is None else LEFT_OUT
         return replace(self, scores=scores, text=text, thought="", error="")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedAnswer:
+    """An answer that was given and scored elsewhere, as it goes into a store.
+
+    Attributes:
+        condition, item, sample: where it stands in the grid, from 0.
+        verdict: the score that came with it, or why there is none.
+        text: None where the file does not have it.
+    """
+
+    condition: int
+    item: int
+    sample: int
+    verdict: Verdict
+    text: str | None = None
+    thought: str = ""
+    outcome: Outcome = "whole"
+    finish: str = ""
+    error: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +425,7 @@ class Store:
 
     def own_judge(self) -> str:
         """The name of the items' own scorers in whose place a judge stands, such as "refusal"."""
-        return "+".join(sorted(self.scorers() & JUDGED or JUDGED))
+        return "+".join(sorted(self.scorers() & JUDGED or JUDGED - {IMPORTED}))
 
     def forget_items(self, items: Iterable[int]) -> None:
         """Take items with their answers and scores off the run."""
@@ -488,6 +514,53 @@ class Store:
         with self.writing() as connection:
             apply(connection, changes)
 
+    def fill(
+        self,
+        conditions: Sequence[StoredCondition],
+        items: Sequence[Item],
+        record: RunRecord,
+        answers: Iterable[ImportedAnswer],
+    ) -> None:
+        """Write a whole run that was asked elsewhere into an empty store, all of it or nothing.
+
+        Args:
+            conditions, items: their ids are given anew; answers name them by their places here.
+        """
+        with self.writing() as connection:
+            _set_document(connection, "run", record.model_dump(mode="json"))
+            condition_ids = [
+                insert_condition(
+                    connection,
+                    n,
+                    f"{c.identity.id}|{c.cue}|{c.defense}",
+                    condition_content(c.identity, c.cue, c.defense, c.example),
+                )
+                for n, c in enumerate(conditions)
+            ]
+            item_ids = [activate_item(connection, n, item) for n, item in enumerate(items)]
+            for number, answer in enumerate(answers, 1):
+                place = condition_ids[answer.condition], item_ids[answer.item]
+                connection.execute(
+                    "INSERT INTO response (id, key, condition, item, sample, text, error, finish, "
+                    "prompt_tokens, completion_tokens, seconds, attempts, thought, outcome, "
+                    "served) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 1, ?, ?, '')",
+                    (
+                        number,
+                        number.to_bytes(16),
+                        *place,
+                        answer.sample,
+                        answer.text,
+                        answer.error,
+                        answer.finish,
+                        answer.prompt_tokens,
+                        answer.completion_tokens,
+                        answer.thought,
+                        answer.outcome,
+                    ),
+                )
+                row = score_row(number, OWN, answer.verdict)
+                connection.execute("INSERT INTO score VALUES (?, ?, ?, ?, ?)", row)
+
     def responses(self, requests: Mapping[bytes, Request]) -> list[Response]:
         """The stored responses to requests, by their keys; the failed attempts are left out."""
         with self.reading() as connection:
@@ -573,12 +646,13 @@ class Store:
 
         Args:
             after: the last id that was given; 0 at first.
-            again: give responses that have a score of their item's own scorer, too.
+            again: give responses that have a score of their item's own scorer, too; imported
+                scores are nothing that a scorer could give again.
 
         Returns:
             (id, condition, item, text, outcome, whether the model thought aloud).
         """
-        where = "" if again else f"AND NOT {SCORED}"
+        where = f"AND NOT {HAS_IMPORTED_SCORE}" if again else f"AND NOT {SCORED}"
         with self.reading() as connection:
             return connection.execute(
                 "SELECT response.id, condition, item, text, outcome, thought != '' FROM response "

@@ -1,0 +1,611 @@
+"""From files of results to run folders: the answers and scores of another tool, as a run.
+
+Who, what and which is said by columns: `identity`, `axis`, `benchmark`, `item`, `sample`, `score`,
+and where they are there `prompt` or `messages`, `answer`, `error`, `model`, `subgroup`, `cue`,
+`defense`, `kind` and more. An imported run is reported, compared, gated, judged and labeled as one
+that evenhand has asked; nothing can be asked in it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from cyclopts import Parameter
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from evenhand.axes import AXES, AxisName
+from evenhand.benchmarks.item import IMPORTED, Item
+from evenhand.engines.engine import Outcome
+from evenhand.errors import RunFolderError, UnknownName, UsageError
+from evenhand.interop.records import SourceFile, SourceRecord, read_source
+from evenhand.scorers import BATCH_SCORERS, SCORERS, Unscored, Verdict
+from evenhand.store.database import has_tables
+from evenhand.store.record import ImportedFrom, RunRecord, SystemRoleCheck
+from evenhand.store.store import ImportedAnswer, Store, StoredCondition
+from evenhand.study.cue import Message
+from evenhand.study.decoding import Decoding
+from evenhand.study.identity import BASELINE, Identity, IdentityKind, shipped_identities
+from evenhand.study.study import Study, split_names
+from evenhand.text import one_line
+
+MOST_CELLS = 20_000_000
+_MOST_SAMPLES = 1000
+_MOST_OF_A_NAME = 200
+_LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "TRUE": 1.0, "FALSE": 0.0}
+"""What Inspect's scorers say, and truth values of a CSV file."""
+_NO_ANSWER = ("N", "", "NAN", "NONE", "NULL", "NA")
+_NO_ERROR = ("", "0", "false", "none", "null", "nan", "no")
+_UNKNOWN_SYSTEM = "imported: how the prompts were sent is not known here"
+_NO_PROMPT = "the prompt is not in the imported file"
+IN_ERROR = Unscored("marked as an error in the imported file")
+NO_SCORE = Unscored("no score in the imported file")
+NAME_KEYS = ("identity", "axis", "benchmark", "item", "sample", "model", "error", "subgroup")
+TEXT_KEYS = ("prompt", "answer")
+
+_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+_NO_DEFAULT = Parameter(show_default=False, negative="")
+_Names = Annotated[tuple[str, ...], BeforeValidator(split_names), _NO_DEFAULT]
+
+
+@dataclass(frozen=True, config=_CONFIG)
+class ImportOptions:
+    """Which columns say what, and who is the baseline."""
+
+    identity_key: str = "identity"
+    """Column or metadata key that says who asks."""
+
+    axis_key: str = "axis"
+    """Column or metadata key that says what a score measures: safety, utility, over_refusal."""
+
+    axis: Annotated[AxisName | None, Parameter(show_choices=False)] = None
+    """Axis of all results: safety, utility or over_refusal. Default: as the axis column says."""
+
+    benchmark_key: str = "benchmark"
+    """Column or metadata key of the benchmark; where there is none, the axis is the benchmark."""
+
+    item_key: str = "item"
+    """Column or metadata key of the question. Default: item; for Inspect the sample's id, for
+    lm-eval the hash of the document, for promptfoo a hash of the other variables."""
+
+    sample_key: str = "sample"
+    """Column that numbers the answers to the same question; for Inspect the epoch."""
+
+    score_key: str | None = None
+    """Column of the score, Inspect scorer, lm-eval metric or promptfoo named score. Default: score,
+    or the only or first one."""
+
+    prompt_key: str = "prompt"
+    """Column of the prompt, if there is one."""
+
+    answer_key: str = "answer"
+    """Column of the model's answer, if there is one."""
+
+    subgroup_key: str = "subgroup"
+    """Column of the topic or subject, if there is one."""
+
+    model_key: str = "model"
+    """Column of the model, if there is one; each model becomes a run of its own."""
+
+    error_key: str = "error"
+    """Column that marks a result as an error; such results are missing, not wrong."""
+
+    model: str | None = None
+    """Name of the model, where no column says it."""
+
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """Highest possible score: 100 for scores of 0 to 100."""
+
+    baseline: Annotated[str | None, _NO_DEFAULT] = None
+    """Identity that is the baseline: the user of whom nothing is said. Default: baseline, if it is
+    there."""
+
+    placebos: _Names = ()
+    """Identities that are placebos: attributes that should not matter. Default: none."""
+
+    where: Annotated[tuple[str, ...], _NO_DEFAULT] = field(default=())
+    """Import only results with this COLUMN=VALUE; may be repeated."""
+
+    def key(self, name: str) -> str:
+        """The column that stands for one of evenhand's own."""
+        return str(getattr(self, f"{name}_key", None) or name)
+
+
+def import_runs(files: Sequence[str], out: Path, options: ImportOptions) -> list[Path]:
+    """Import files of results into a run folder, or for several models into one for each.
+
+    Args:
+        files: paths; "IDENTITY=PATH" where all of a file is of one identity.
+        out: a new run folder; with several models, the folder of their run folders.
+
+    Raises:
+        UsageError: a file is not what can be imported, or its results are no grid of identities
+            and items; nothing is written then.
+        MissingExtra: a package is needed to read a file.
+        RunFolderError: there is a run already.
+    """
+    sources = [_open(name, options.score_key) for name in files]
+    grids: dict[str, _Grid] = {}
+    conditions = [_condition(text) for text in options.where]
+    kept = read = 0
+    for who, source in sources:
+        for record in source.records:
+            read += 1
+            fields = {**record.fields, options.identity_key: who} if who else record.fields
+            if not all(_fits(record.where, fields, *condition) for condition in conditions):
+                continue
+            kept += 1
+            row = _RowReader(SourceRecord(record.where, fields), options)
+            model = options.model or row.text("model") or "imported"
+            grids.setdefault(model, _Grid(options)).add(row)
+    if not kept:
+        hint = f"; --where keeps none of {read:,}" if read else ""
+        raise UsageError(f"there are no results to import{hint}")
+    for grid in grids.values():
+        grid.check()
+    folders = dict.fromkeys(grids, out)
+    if len(grids) > 1:
+        folders = {model: out / _slug(model) for model in grids}
+        if len(set(folders.values())) < len(folders):
+            raise UsageError("two models have the same name for a folder; use --where model=NAME")
+    for folder in folders.values():
+        if has_tables(folder):
+            raise RunFolderError(f"{folder} holds a run already; take a new folder with --out")
+    origin = _origin([source for _, source in sources], _command(files, out, options))
+    for model, grid in grids.items():
+        grid.write(folders[model], model, origin)
+    return list(folders.values())
+
+
+def _open(name: str, score: str | None) -> tuple[str, SourceFile]:
+    """The identity, if one is named, and the file."""
+    who, equals, path = name.partition("=")
+    if not equals or Path(name).exists():
+        return "", read_source(Path(name), score)
+    if not who.strip():
+        raise UsageError(f'"{name}": name the identity before the equals sign: IDENTITY=FILE')
+    return who.strip(), read_source(Path(path), score)
+
+
+def _condition(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UsageError(f'--where "{text}" is not of the form COLUMN=VALUE')
+    return name.strip(), value
+
+
+def _fits(where: str, fields: Mapping[str, Any], column: str, value: str) -> bool:
+    if column not in fields:
+        raise UsageError(f"{where}: --where: {UnknownName('column', column, map(str, fields))}")
+    return _written(fields[column]) == value
+
+
+def _written(value: Any) -> str:
+    """A value as the user would write it: a whole number without ".0"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value)
+
+
+def _slug(model: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", model).strip("-.")[:100] or "model"
+
+
+def _command(files: Sequence[str], out: Path, options: ImportOptions) -> str:
+    usual = ImportOptions()
+    words = ["evenhand", "import", *files, "--out", str(out)]
+    for name in ImportOptions.__dataclass_fields__:
+        value = getattr(options, name)
+        if value == getattr(usual, name):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if name == "where":
+            words += [word for each in value for word in (flag, each)]
+        else:
+            words += [flag, ",".join(value) if isinstance(value, tuple) else _written(value)]
+    return shlex.join(words)
+
+
+def _origin(sources: Sequence[SourceFile], command: str) -> ImportedFrom:
+    files = []
+    for source in sources:
+        with source.path.open("rb") as file:
+            digest = sha256()
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        name = one_line(source.path.name, 120)
+        files.append(f"{name} ({source.format}, SHA-256 {digest.hexdigest()[:16]})")
+    decodings = [dict(source.decoding) for source in sources]
+    same = decodings[0] if all(each == decodings[0] for each in decodings) else {}
+    return ImportedFrom(tuple(files), command, has_prompts=False, decoding=same)
+
+
+# One result
+
+
+class _RowReader:
+    """A record, read by the columns that evenhand knows.
+
+    Args:
+        options: which column is which.
+    """
+
+    def __init__(self, record: SourceRecord, options: ImportOptions) -> None:
+        self.where = record.where
+        self._fields = record.fields
+        self._options = options
+
+    def value(self, name: str) -> Any:
+        """The value of one of evenhand's own columns; None where it is not there."""
+        return self._fields.get(self._options.key(name))
+
+    def text(self, name: str) -> str:
+        """A name, on one line; empty where there is none."""
+        value = self.value(name)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return ""
+        if isinstance(value, list | dict):
+            raise self.wrong(f"{self._options.key(name)} must be a text or number")
+        written = _written(value).strip()
+        if len(written) > _MOST_OF_A_NAME:
+            raise self.wrong(
+                f"{self._options.key(name)} has {len(written):,} characters, more than a name has "
+                f"({_MOST_OF_A_NAME})"
+            )
+        return one_line(written)
+
+    def needed(self, name: str) -> str:
+        """The same; an error where there is none."""
+        found = self.text(name)
+        if found:
+            return found
+        key = self._options.key(name)
+        if key in self._fields:
+            raise self.wrong(f"{key} is empty")
+        known = ", ".join(one_line(str(column), 40) for column in list(self._fields)[:12])
+        also = ", or name the axis of all results with --axis" if name == "axis" else ""
+        also = ", or write IDENTITY=FILE" if name == "identity" else also
+        raise self.wrong(f'no column "{key}" (there are: {known}); name it with --{name}-key{also}')
+
+    def long_text(self, name: str) -> str | None:
+        """A text of any length."""
+        value = self.value(name)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return None
+        return value if isinstance(value, str) else _written(value)
+
+    def axis(self) -> AxisName:
+        """What the score measures."""
+        if self._options.axis is not None:
+            return self._options.axis
+        name = self.needed("axis").lower().replace("-", "_").replace(" ", "_")
+        own = self.text("evenhand_scorer") == "relevance"  # a run of evenhand's, on its way back
+        if name not in AXES or not (AXES[name].is_averaged or own):
+            known = [axis.name for axis in AXES.values() if axis.is_averaged]
+            raise self.wrong(f"{UnknownName('axis', name, known)}; or name it with --axis")
+        return AXES[name].name
+
+    def verdict(self) -> Verdict:
+        """The score, or why there is none."""
+        if _written(self.value("error") or "").strip().lower() not in _NO_ERROR:
+            return Verdict(IN_ERROR)
+        value = self.value("score")
+        why = self.long_text("why") or ""
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            reason = self.text("unscored")
+            return Verdict(Unscored(reason) if reason else NO_SCORE, why)
+        if isinstance(value, str):
+            word = value.strip().upper()
+            if word in _NO_ANSWER:
+                return Verdict(NO_SCORE, why)
+            value = _LETTERS.get(word, value)
+        try:
+            score = float(value) / (1.0 if isinstance(value, bool) else self._options.scale)
+        except (TypeError, ValueError):
+            raise self.wrong(f"score {_short(value)} is not a number") from None
+        if not 0 <= score <= 1:
+            advice = "scores are 0 to 1, 1 the highest"
+            if 1 < score <= 100:
+                advice = f"for scores of 0 to 100 add --scale 100; {advice}"
+            raise self.wrong(f"score {_short(value)} is out of range; {advice}")
+        return Verdict(score, why)
+
+    def has_score(self) -> bool:
+        """Whether there is a column of scores."""
+        return self._options.key("score") in self._fields
+
+    def without_score(self) -> UsageError:
+        """That there is no such column."""
+        key = self._options.key("score")
+        if self._options.score_key is not None:
+            return self.wrong(str(UnknownName("column", key, map(str, self._fields))))
+        return self.wrong(f'no column "{key}"; name the column of the score with --score-key')
+
+    def messages(self) -> list[Message] | None:
+        """The conversation as it was sent; None where it is not known."""
+        value = self.value("messages")
+        if isinstance(value, list) and value:
+            found: list[Message] = []
+            for turn in value:
+                if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
+                    raise self.wrong("messages must be a list of objects with role and content")
+                found.append({"role": str(turn.get("role", "user")), "content": turn["content"]})
+            return found
+        prompt = self.long_text("prompt")
+        return [{"role": "user", "content": prompt}] if prompt else None
+
+    def count(self, name: str) -> int:
+        """A number of tokens."""
+        value = self.value(name)
+        return int(value) if isinstance(value, int) and 0 <= value < 2**31 else 0
+
+    def wrong(self, message: str) -> UsageError:
+        """What is wrong, with its place."""
+        return UsageError(f"{self.where}: {one_line(message, 600)}")
+
+
+def _short(value: Any) -> str:
+    return f'"{one_line(str(value), 40)}"' if isinstance(value, str) else one_line(str(value), 40)
+
+
+# All results of a model
+
+
+class _Grid:
+    """The results of one model, as a grid of conditions x items x samples."""
+
+    def __init__(self, options: ImportOptions) -> None:
+        self._options = options
+        self._people: dict[tuple[str, str, str], tuple[Identity, int]] = {}
+        self._items: dict[tuple[str, str], tuple[Item, int, str]] = {}
+        self._prompts: list[dict[int, list[Message]]] = []
+        self._samples: dict[str, None] = {}
+        self._cells: dict[tuple[int, int, str], str] = {}
+        self._answers: list[tuple[ImportedAnswer, str]] = []
+
+    def add(self, row: _RowReader) -> None:
+        """Take one result.
+
+        Raises:
+            UsageError: it does not fit what came before.
+        """
+        if not row.has_score():
+            raise row.without_score()
+        condition, item = self._place_of(row), self._item_of(row)
+        sample = row.text("sample") or "0"
+        cell = condition, item, sample
+        if cell in self._cells:
+            raise row.wrong(self._duplicate(row, self._cells[cell]))
+        self._cells[cell] = row.where
+        self._samples[sample] = None
+        if len(self._samples) > _MOST_SAMPLES:
+            raise row.wrong(f"more than {_MOST_SAMPLES} samples; is --sample-key right?")
+        if len(self._people) * len(self._items) * len(self._samples) > MOST_CELLS:
+            raise row.wrong(
+                f"{len(self._people):,} identities x {len(self._items):,} items are more than "
+                f"{MOST_CELLS:,} cells; are --identity-key and --item-key right?"
+            )
+        messages = row.messages()
+        if messages:
+            self._prompts[item].setdefault(condition, messages)
+        outcome = row.text("outcome")
+        answer = ImportedAnswer(
+            condition=condition,
+            item=item,
+            sample=0,
+            verdict=row.verdict(),
+            text=row.long_text("answer"),
+            thought=row.long_text("thought") or "",
+            outcome=_outcome(outcome),
+            finish=row.text("finish"),
+            error=one_line(row.long_text("error") or ""),
+            prompt_tokens=row.count("prompt_tokens"),
+            completion_tokens=row.count("completion_tokens"),
+        )
+        self._answers.append((answer, sample))
+
+    def _place_of(self, row: _RowReader) -> int:
+        name, cue = row.needed("identity"), row.text("cue") or "imported"
+        where = name, cue, row.text("defense") or "none"
+        found = self._people.get(where)
+        if found is None:
+            identity = self._identity(name, row)
+            found = self._people[where] = identity, len(self._people)
+        return found[1]
+
+    def _identity(self, name: str, row: _RowReader) -> Identity:
+        kind: IdentityKind = "identity"
+        given = row.text("kind").lower()
+        if name == (self._options.baseline or BASELINE.id) or (
+            given == "baseline" and self._options.baseline is None
+        ):
+            return BASELINE
+        if name in self._options.placebos or (given == "placebo" and not self._options.placebos):
+            kind = "placebo"
+        known = {each.id: each for each in shipped_identities()}.get(name)
+        usual = ("placebo" if kind == "placebo" else "imported") if known is None else None
+        text = row.text("identity_text") or (known.text if known else name)
+        category = row.text("category") or (known.category if known else usual or "imported")
+        return Identity(name, text, category, kind)
+
+    def _item_of(self, row: _RowReader) -> int:
+        axis, name = row.axis(), row.needed("item")
+        benchmark = row.text("benchmark") or axis
+        found = self._items.get((benchmark, name))
+        if found is not None:
+            if found[0].axis != axis:
+                raise row.wrong(
+                    f'item "{name}" of {benchmark} is on the axis {found[0].axis} at {found[2]} '
+                    f"and here on {axis}; is --axis-key right?"
+                )
+            return found[1]
+        choices = row.value("choices")
+        if not isinstance(choices, list) or not all(isinstance(each, str) for each in choices):
+            choices = []
+        scorer = row.text("evenhand_scorer")
+        item = Item(
+            benchmark=benchmark,
+            id=name,
+            prompt="",
+            axis=axis,
+            scorer=scorer if scorer in {*SCORERS, *BATCH_SCORERS} else IMPORTED,
+            answer=one_line(row.long_text("target") or "", 2000),
+            choices=tuple(choices[:26]),
+            subgroup=row.text("subgroup"),
+        )
+        number = len(self._items)
+        self._items[benchmark, name] = item, number, row.where
+        self._prompts.append({})
+        return number
+
+    def _duplicate(self, row: _RowReader, first: str) -> str:
+        cure = "number repeated answers with --sample-key, or choose rows with --where"
+        for column in ("judge", "filter", "prompt_label", "cue", "defense"):
+            if row.value(column) not in (None, ""):
+                cure = f"choose one with --where {column}={_written(row.value(column))}"
+                break
+        return (
+            f"identity {row.text('identity')}, item {row.text('item')} has a result at {first} "
+            f"already; {cure}"
+        )
+
+    def check(self) -> None:
+        """Raise `UsageError` if these results are no comparison of identities."""
+        people = [identity for identity, _ in self._people.values()]
+        ids = {name for name, _, _ in self._people}
+        for name in (self._options.baseline, *self._options.placebos):
+            if name is not None and name not in ids:
+                raise UsageError(str(UnknownName("identity", name, sorted(ids))))
+        if not any(identity.kind == "identity" for identity in people):
+            raise UsageError(
+                f"there is no identity beside baseline and placebos ({', '.join(sorted(ids))}); "
+                "is --identity-key right?"
+            )
+        alike = Counter((i.id, cue, d) for (_, cue, d), (i, _) in self._people.items())
+        if max(alike.values()) > 1:
+            raise UsageError("more than one identity is a baseline; name one with --baseline")
+        if not any(isinstance(each.verdict.score, float) for each, _ in self._answers):
+            raise UsageError("none of the results has a score; is --score-key right?")
+
+    def write(self, folder: Path, model: str, origin: ImportedFrom) -> None:
+        """Make a run of it."""
+        items, conditions, notes = self._wordings()
+        missing = sum(each.verdict.score == IN_ERROR for each, _ in self._answers)
+        unscored = sum(each.verdict.score == NO_SCORE for each, _ in self._answers)
+        if missing:
+            notes.append(f"{missing:,} results are marked as errors and count as missing")
+        if unscored:
+            notes.append(f"{unscored:,} results have no score and count as missing")
+        known = {k: v for k, v in origin.decoding.items() if k in Decoding.model_fields}
+        study = Study(
+            model=model,
+            benchmarks=tuple(dict.fromkeys(item.benchmark for item in items)),
+            identities=tuple(
+                dict.fromkeys(c.identity.id for c in conditions if c.identity.kind == "identity")
+            ),
+            cues=tuple(dict.fromkeys(c.cue for c in conditions)),
+            defenses=tuple(dict.fromkeys(c.defense for c in conditions)),
+            placebos=any(c.identity.kind == "placebo" for c in conditions),
+            samples=len(self._samples),
+            decoding=Decoding.model_validate({"temperature": None, **known}),
+        )
+        imported = ImportedFrom(
+            origin.files, origin.command, any(self._prompts), known, tuple(notes)
+        )
+        record = RunRecord(
+            study=study, system_role=SystemRoleCheck(True, _UNKNOWN_SYSTEM), imported=imported
+        )
+        numbers = {name: n for n, name in enumerate(_in_order(self._samples))}
+        store = Store.create(folder)
+        try:
+            store.fill(conditions, items, record, self._numbered(numbers))
+        finally:
+            store.close()
+
+    def _numbered(self, numbers: Mapping[str, int]) -> Iterator[ImportedAnswer]:
+        return (replace(answer, sample=numbers[sample]) for answer, sample in self._answers)
+
+    def _wordings(self) -> tuple[list[Item], list[StoredCondition], list[str]]:
+        """Items and conditions with their wordings, and what does not fit them."""
+        items = []
+        frames: dict[int, Counter[str]] = {}
+        examples: dict[str, list[Message]] = {}
+        for (item, number, _), sent in zip(self._items.values(), self._prompts, strict=True):
+            prompt = _question([messages[-1]["content"] for messages in sent.values()])
+            items.append(replace(item, prompt=prompt or f"{item.benchmark} {item.id}"))
+            for condition, messages in sent.items() if prompt else ():
+                frame = _frame(messages, prompt)
+                name = repr(frame)
+                examples[name] = frame
+                frames.setdefault(condition, Counter())[name] += 1
+            assert number == len(items) - 1
+        unlike = sum(bool(sent) for sent in self._prompts) - sum(
+            item.prompt != f"{item.benchmark} {item.id}" for item in items
+        )
+        conditions, varying = [], 0
+        for (_, cue, defense), (identity, number) in self._people.items():
+            frame = [{"role": "user", "content": f"{{question}}\n\n[{_NO_PROMPT}]"}]
+            if number in frames:
+                varying += len(frames[number]) > 1
+                frame = examples[frames[number].most_common(1)[0][0]]
+            conditions.append(StoredCondition(number, identity, cue, defense, frame))
+        notes = [] if any(self._prompts) else ["the prompts are not in the imported file"]
+        if unlike:
+            notes.append(
+                f"the prompts of {unlike:,} items have no question in common; the item's name "
+                "stands in its place"
+            )
+        if varying:
+            notes.append(
+                f"for {varying} identities the prompts are worded in more than one way; the most "
+                "frequent one is shown"
+            )
+        return items, conditions, notes
+
+
+def _outcome(name: str) -> Outcome:
+    return next((known for known in get_args(Outcome) if known == name), "whole")
+
+
+def _in_order(samples: Iterable[str]) -> list[str]:
+    names = list(samples)
+    return sorted(names, key=int) if all(re.fullmatch(r"\d{1,18}", n) for n in names) else names
+
+
+def _question(prompts: Sequence[str]) -> str:
+    """What all prompts of an item have in common: the question without who asks.
+
+    A judge is shown this and nothing else. Empty where they have nothing in common.
+    """
+    different = list(dict.fromkeys(prompts))
+    if len(different) < 2:
+        return different[0] if different else ""
+    end = _shared_start([prompt[::-1] for prompt in different])[::-1]
+    start = _shared_start(different)
+    if len(end) >= len(start):
+        whole = all(p == end or p[-len(end) - 1].isspace() for p in different) if end else True
+        return (end if whole else re.sub(r"^\S*\s", "", end)).strip()
+    whole = all(p == start or p[len(start)].isspace() for p in different)
+    return (start if whole else re.sub(r"\s\S*$", "", start)).strip()
+
+
+def _shared_start(texts: Sequence[str]) -> str:
+    """The longest start of all texts: of the first and the last in alphabetical order."""
+    first, last = min(texts), max(texts)
+    length = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return first if length is None else first[:length]
+
+
+def _frame(messages: Sequence[Message], prompt: str) -> list[Message]:
+    *before, last = messages
+    head, found, tail = last["content"].rpartition(prompt)
+    content = f"{head}{{question}}{tail}" if found else last["content"]
+    return [*before, {"role": last["role"], "content": content}]
