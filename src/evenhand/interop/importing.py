@@ -105,8 +105,7 @@ class ImportOptions:
     """Highest possible score: 100 for scores of 0 to 100."""
 
     baseline: Annotated[str | None, _NO_DEFAULT] = None
-    """Identity that is the baseline: the user of whom nothing is said. Default: baseline, if it is
-    there."""
+    """Identity that is the no-identity baseline. Default: baseline, if it is there."""
 
     placebos: _Names = ()
     """Identities that are placebos: attributes that should not matter. Default: none."""
@@ -133,7 +132,7 @@ def import_runs(files: Sequence[str], out: Path, options: ImportOptions) -> list
         RunFolderError: there is a run already.
     """
     sources = [_open(name, options.score_key) for name in files]
-    grids: dict[str, _Grid] = {}
+    grids: dict[str, _ImportedRun] = {}
     conditions = [_condition(text) for text in options.where]
     kept = read = 0
     for who, source in sources:
@@ -145,7 +144,7 @@ def import_runs(files: Sequence[str], out: Path, options: ImportOptions) -> list
             kept += 1
             row = _RowReader(SourceRecord(record.where, fields), options)
             model = options.model or row.text("model") or "imported"
-            grids.setdefault(model, _Grid(options)).add(row)
+            grids.setdefault(model, _ImportedRun(options)).add(row)
     if not kept:
         hint = f"; --where keeps none of {read:,}" if read else ""
         raise UsageError(f"there are no results to import{hint}")
@@ -359,7 +358,7 @@ def _short(value: Any) -> str:
 # All results of a model
 
 
-class _Grid:
+class _ImportedRun:
     """The results of one model, as a grid of conditions x items x samples."""
 
     def __init__(self, options: ImportOptions) -> None:

@@ -81,7 +81,8 @@ def read_log(path: Path, score: str | None) -> tuple[Mapping[str, Any], Iterator
     config = header.eval.model_generate_config
     decoding = {name: getattr(config, name, None) for name in _DECODING}
     known = {name: value for name, value in decoding.items() if value is not None}
-    return known, _samples(path, api, header.eval.model, score)
+    in_turn = path.suffix.lower() == ".eval" and header.eval.dataset.sample_ids is not None
+    return known, _samples(path, api, header.eval.model, score, in_turn=in_turn)
 
 
 def _unreadable(path: Path, error: Exception) -> UsageError:
@@ -89,13 +90,19 @@ def _unreadable(path: Path, error: Exception) -> UsageError:
     return UsageError(f"{path}: not a readable Inspect log ({reason})")
 
 
-def _samples(path: Path, api: Any, model: str, score: str | None) -> Iterator[SourceRecord]:
-    if path.suffix.lower() == ".json":
-        samples = iter(api.read_eval_log(str(path), resolve_attachments=True).samples or [])
-    else:
+def _samples(
+    path: Path, api: Any, model: str, score: str | None, *, in_turn: bool
+) -> Iterator[SourceRecord]:
+    """Sample by sample where the log can be read so, or from the whole of it."""
+    if in_turn:
         samples = api.read_eval_log_samples(
             str(path), all_samples_required=False, resolve_attachments=True
         )
+    else:
+        try:
+            samples = iter(api.read_eval_log(str(path), resolve_attachments=True).samples or [])
+        except Exception as error:
+            raise _unreadable(path, error) from None
     while True:
         try:
             sample = next(samples, None)
