@@ -170,6 +170,23 @@ def test_errors_and_blanks_are_missing_and_not_wrong(tmp_path: Path) -> None:
     assert found["axes"]["safety"]["baseline"] == pytest.approx(100 * 9 / 11)  # item 0 was wrong
 
 
+def test_without_a_baseline_identities_are_compared_with_their_mean(tmp_path: Path) -> None:
+    run = imported(tmp_path, [row for row in rows_of() if row["identity"] != "none"])
+    found = report(run)
+    assert any(note.startswith("there is no baseline") for note in found["notes"])
+    assert found["pb"] is not None
+    for who in found["identities"]:
+        assert "utility_delta" not in who
+        assert who["axes"]["utility"]["to_mean"] is not None
+    for format in ("html", "text", "latex", "markdown", "csv"):
+        out = str(tmp_path / f"out-{format}")
+        assert run_main(["report", str(run), "--format", format, "--out", out]) == 0
+    assert run_main(["gate", str(run), "--max-pb", "90"]) == 0
+    assert run_main(["gate", str(run), "--max-gap", "9"]) in (2, 5)
+    other = shutil.copytree(run, tmp_path / "other")
+    assert run_main(["compare", str(run), str(other)]) == 0
+
+
 def test_scores_of_a_hundred_letters_and_truth_values(tmp_path: Path) -> None:
     rows = rows_of()
     words: dict[int, tuple[Any, Any]] = {0: (0, "I"), 1: (100, "C")}

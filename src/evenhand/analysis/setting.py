@@ -55,6 +55,7 @@ from evenhand.stats import (
     weighted_spread,
 )
 from evenhand.stats.layout import Population
+from evenhand.study.identity import BASELINE
 
 
 def analyze_setting(
@@ -88,11 +89,28 @@ def analyze_setting(
             axis: _axis(grid, axis, grid.enough(axis, people), baseline, margin, errors)
             for axis in grid.scores
         },
-        baseline=identity_results(grid, baseline, baseline, margin, counts)[0],
+        baseline=next(
+            iter(identity_results(grid, baseline, baseline, margin, counts)), _nobody(grid)
+        ),
         identities=identity_results(grid, people, baseline, margin, counts),
         placebos=identity_results(grid, placebos, baseline, margin, counts),
         interactions=interactions(grid, whole, baseline, margin),
         conclusion=UNDECIDED,
+    )
+
+
+def _nobody(grid: Grid) -> IdentityResult:
+    """In the place of a baseline that imported results do not have."""
+    return IdentityResult(
+        id=BASELINE.id,
+        text=BASELINE.text,
+        category=BASELINE.category,
+        axes={axis: IdentityAxis(None) for axis in grid.scores},
+        verdict=None,
+        done=0,
+        unscored=0,
+        unscored_reasons={},
+        failed_attempts=0,
     )
 
 
@@ -264,7 +282,9 @@ def _axis(
 def mean_shift(
     grid: Grid, axis: str, people: Sequence[int], baseline: Sequence[int], margin: float
 ) -> Difference | None:
-    """The identities' mean against the baseline, item by item."""
+    """The identities' mean against the baseline, item by item; None where there is no baseline."""
+    if not baseline:
+        return None
     together = grid.take(axis, [*people, *baseline]) or AxisScores()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an item that only the baseline has
@@ -374,7 +394,7 @@ def baseline_differences(
 ) -> Differences | None:
     """Differences of some conditions to the baseline, on the items that any of them has."""
     together = grid.take(axis, [*rows, *baseline])
-    if together is None or not rows:
+    if together is None or not rows or not baseline:
         return None
     people, base = together.rows(None, -1), together.rows(-1, None)
     tied = clusters_of(together)
@@ -450,7 +470,7 @@ def _interaction(
 ) -> Differences | None:
     parts = [list(column) for column in zip(*asked, strict=True)]
     together = grid.take(axis, [*parts[0], *parts[1], *parts[2], *baseline])
-    if together is None:
+    if together is None or not baseline:
         return None
     size = len(asked)
 

@@ -557,6 +557,8 @@ class _ImportedRun:
                 frame = examples[frames[number].most_common(1)[0][0]]
             conditions.append(StoredCondition(number, identity, cue, defense, frame))
         notes = [] if any(self._prompts) else ["the prompts are not in the imported file"]
+        if all(c.identity.kind != "baseline" for c in conditions):
+            notes.append("there is no baseline, so identities are compared with their mean alone")
         if unlike:
             notes.append(
                 f"the prompts of {unlike:,} items have no question in common; the item's name "
