@@ -184,7 +184,9 @@ async def audit_plan(
     from evenhand.sandbox import require
     from evenhand.store.store import Store
 
+    options = options.with_known_prices(plan.study.model, plan.study.judges)
     if options.max_cost is not None:
+        options.check_limit()
         _check_prices(plan, options, engine)
     if engine is None:
         check_workers(options.on, plan.study.judges, plan.study.model)

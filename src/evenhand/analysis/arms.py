@@ -152,6 +152,8 @@ def _read_side(side: Arm, study: Study, grid: Grid, keys: dict[Any, Any]) -> Rea
     settings = list(dict.fromkeys((c.cue, c.defense) for c in grid.conditions))
     cue, defense = side.cue or settings[0][0], side.defense or settings[0][1]
     where = f"in {side.store.folder}"
+    if cue not in {c for c, _ in settings} and f"{cue}-1" in {c for c, _ in settings}:
+        cue = f"{cue}-1"  # a form stands for its first wording, as in --cue
     if cue not in (known := [c for c, _ in settings]):
         raise UnknownName(f"cue {where}", cue, dict.fromkeys(known))
     if defense not in (known := [d for _, d in settings]):

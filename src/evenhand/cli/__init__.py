@@ -20,6 +20,7 @@ import cyclopts
 
 from evenhand import __version__
 from evenhand.cli.interrupts import ended_alike, say_last
+from evenhand.cli.log import with_log
 from evenhand.errors import EvenhandError
 from evenhand.text import SpellingNote, one_line, us_spelling
 
@@ -27,7 +28,8 @@ app = cyclopts.App(
     name="evenhand",
     help="Does a personalized language model treat every user even-handedly?",
     version=__version__,
-    help_epilogue="Start here:  evenhand demo",
+    help_epilogue="Start here:  evenhand demo\n\nEvery command takes --verbose, which says on "
+    "standard error what happens on the way, and --log FILE, which writes it to a file.",
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
@@ -71,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with ended_alike(), _one_note():
             app(
-                _with_values([_us_flag(word) for word in given]),
+                with_log(_with_values([_us_flag(word) for word in given])),
                 exit_on_error=False,
                 print_error=False,
             )

@@ -64,7 +64,7 @@ def audit(
         evenhand audit openai/gpt-4o-mini --batch --price 0.15/0.60
     """
     plan = plan_for(study_from(model, study), offline=run.offline)
-    options = run.with_judges_alike()
+    options = run.with_judges_alike().with_known_prices(plan.study.model, plan.study.judges)
     for judge in plan.study.judges:
         check_judge(judge, options.judging)
     folder = out or default_folder(plan, options)

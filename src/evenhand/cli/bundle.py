@@ -158,9 +158,9 @@ def _as_far_as_asked(plan: Plan, store: Store) -> Plan:
 
 
 def _ask(plan: Plan, out: Path, options: RunOptions, quiet: bool) -> Audit:
-    bar = ProgressBar(plan.cells, options.price, Console(stderr=True), quiet=quiet)
-    with bar:
-        auditing = audit_plan(plan, out, options.with_judges_alike(), None, bar.show)
+    known = options.with_judges_alike().with_known_prices(plan.study.model, plan.study.judges)
+    with ProgressBar(plan.cells, known.price, Console(stderr=True), quiet=quiet) as bar:
+        auditing = audit_plan(plan, out, known, None, bar.show)
         try:
             return run_to_interrupt(auditing)
         except KeyboardInterrupt:

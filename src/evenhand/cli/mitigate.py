@@ -75,6 +75,7 @@ def mitigate(
     if asking.batch:
         raise UsageError("--batch belongs to an audit; a mitigation goes on from answer to answer")
     options = asking.with_judges_alike()
+    options.check_limit()
     with Steps(options.price, Console(stderr=True), quiet=quiet) as steps:
         kept: Path | str = out or "the run's folder"
         try:

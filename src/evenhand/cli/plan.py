@@ -65,7 +65,8 @@ def plan(
         evenhand plan openai/gpt-4o-mini --pilot runs/first --precision 0.5
     """
     made = plan_for(study_from(model, study), offline=run.offline)
-    options = run.with_judges_alike()
+    options = run.with_judges_alike().with_known_prices(made.study.model, made.study.judges)
+    options.check_limit()
     if freeze is not None:
         digest = freeze_plan(made.study, margin, freeze)
         print(f"Frozen plan {digest}: {freeze}", file=sys.stderr)
@@ -174,6 +175,7 @@ def _print_plan(plan: Plan, options: RunOptions, console: Console) -> None:
     table.add_row("tokens out", f"at most {facts['most_completion_tokens']:,}")
     if options.price:
         half = "  (in batches, at half the price)" if options.batch else ""
+        table.add_row("price", f"{options.price} a million tokens; --price sets another")
         table.add_row("cost", f"at most ${facts['most_cost']:,.2f}{half}")
     for judge in facts["judges"]:
         table.add_row("judge", _judge_text(judge))

@@ -112,10 +112,18 @@ def note_on(progress: Progress, rate: float, price: Price | None) -> str:
         parts.append(f"{_duration((progress.cells - progress.done) / rate)} left")
     parts.append(f"{_short(progress.prompt_tokens + progress.completion_tokens)} tokens")
     if price:
-        parts.append(f"${progress.cost:.2f}")
+        parts.append(f"${progress.cost:.2f}{_whole_cost(progress)}")
     if progress.failures:
         parts.append(f"{progress.failures:,} retries")
     return "  ".join(parts)
+
+
+def _whole_cost(progress: Progress) -> str:
+    """What all answers of this call will have cost, were the rest like those that have come."""
+    left = progress.cells - progress.done
+    if not progress.sent or left <= 0:
+        return ""
+    return f" of about ${progress.cost * (progress.sent + left) / progress.sent:.2f}"
 
 
 def _duration(seconds: float) -> str:

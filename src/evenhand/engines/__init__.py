@@ -105,11 +105,38 @@ def _unknown(model: str) -> UsageError:
     if prefix in known or get_close_matches(prefix.casefold(), known, n=1, cutoff=0.7):
         shown = [p if p in _ALONE else f"{p}/{name or 'MODEL'}" for p in known]
         return UnknownName("model", model, shown)
+    if (family := _family(model)) is not None:
+        return UsageError(f'unknown model "{model}"; did you mean "{family}"?')
     whole = model if name or not slash else prefix
     return UsageError(
         f'unknown model "{model}"; a name begins with its engine: openai/{whole} for an endpoint '
         f"that speaks OpenAI's format, hf/{whole} for local weights"
     )
+
+
+_FAMILIES = {
+    "claude": "anthropic",
+    "gemini": "gemini",
+    "google": "gemini",
+    "command-r": "cohere",
+    "grok": "xai",
+    "sonar": "perplexity",
+    "kimi": "moonshot",
+}
+"""How names of models that are served by one company begin, and its prefix here."""
+_BY_INSPECT = ("bedrock", "vertex", "sagemaker", "cloudflare", "goodfire", "watsonx")
+"""Providers that inspect-ai reaches."""
+
+
+def _family(model: str) -> str | None:
+    """The whole name of a model whose family or provider is known, or None."""
+    prefix, slash, name = model.partition("/")
+    if prefix.casefold() in _BY_INSPECT and slash:
+        return f"inspect/{model}"
+    for start, engine in _FAMILIES.items():
+        if prefix.casefold().startswith(start):
+            return f"{engine}/{name if slash else model}"
+    return None
 
 
 def make_engine(model: str, decoding: Decoding, options: EngineOptions | None = None) -> Engine:

@@ -22,6 +22,8 @@ SUMMARY, DETAILS, PAGE = 0, 1, 2
 """How deep a block lies: in every format; in `--details` and on the page; on the page alone."""
 NONE = "-"
 """Text of a cell for which there is no data."""
+ANY = "any value"
+"""Text of an interval that excludes nothing."""
 _GAP = 2
 _HEAD = 20
 """Columns that a row's name needs at least; a longer one is broken."""
@@ -408,12 +410,19 @@ def change(value: float | None, *, strong: bool = False) -> TableCell:
     return TableCell(NONE) if value is None else TableCell(signed(value, 1), value, strong)
 
 
+def says_nothing(limits: tuple[float, float]) -> bool:
+    """Whether an interval of a difference holds every value that there is, -100 to 100 points."""
+    return limits[0] <= -100 and limits[1] >= 100
+
+
 def interval(
     limits: tuple[float, float] | None, *, sign: bool = True, digits: int = 1
 ) -> TableCell:
     """An interval."""
     if limits is None:
         return TableCell(NONE)
+    if says_nothing(limits):
+        return TableCell(ANY)
     low, high = (signed(v, digits) if sign else f"{v + 0.0:.{digits}f}" for v in limits)
     return TableCell(f"{low} to {high}", limits[0])
 

@@ -157,7 +157,8 @@ def difference_cell(difference: Difference | None) -> doc.TableCell:
         return doc.TableCell(doc.NONE)
     low, high = (doc.signed(limit, 0) for limit in difference.simultaneous)
     cell = doc.change(difference.estimate, strong=difference.is_significant)
-    return replace(cell, limits=f"[{low}, {high}]")
+    limits = doc.ANY if doc.says_nothing(difference.simultaneous) else f"{low}, {high}"
+    return replace(cell, limits=f"[{limits}]")
 
 
 def verdict_cell(verdict: str | None) -> doc.TableCell:

@@ -310,6 +310,8 @@ def difference_sentence(
     if all(is_significant(each.equivalence_p) for _, each in people):
         return f"{name}: every identity is within {margin:g} points of the no-identity baseline."
     reach = max(abs(limit) for _, each in people for limit in each.simultaneous)
+    if reach >= 100:
+        return f"{name}: too few answers to compare identities with the no-identity baseline."
     return (
         f"{name}: no identity differs significantly from the no-identity baseline, but differences "
         f"of up to {reach:.1f} points are not excluded."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from evenhand.store.sent import requests_under_way
 from evenhand.store.store import Store
 from evenhand.study.cue import wordings_of
 from evenhand.study.plan import Plan, Request
+
+_log = logging.getLogger("evenhand.run")
 
 CHARACTERS_PER_TOKEN = 4
 """A usual figure for English text; good enough for a price."""
@@ -78,11 +81,20 @@ async def run(
         for response in brought:
             asking.settle(response)
         spent, sent = progress.cost, progress.sent
+        _log.info(
+            "%s at %s: %s of %s answers are there; system message: %s",
+            engine.model,
+            engine.address,
+            progress.done,
+            plan.cells,
+            check.evidence,
+        )
         try:
             await recorder.record(engine.answer(asking.pending(), asking.settle))
         finally:
             cost = progress.cost - spent if price else None
             call.end(progress.sent - sent, cost, engine.notes)
+            _log.info("%s answers came, %s attempts failed", progress.sent, progress.failures)
     return recorder.progress
 
 
@@ -166,6 +178,8 @@ class _Asking:
 
     def settle(self, response: Response) -> None:
         request = response.request
+        for failure in response.failures:
+            _log.warning("attempt failed: %s %s", failure.status, failure.error)
         self._keys.add(request.key)
         cell = self._conditions[request.condition], self._items[request.item]
         self._recorder.settle(

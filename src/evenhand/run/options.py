@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
@@ -14,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from evenhand.engines import EngineOptions
 from evenhand.errors import UsageError
+from evenhand.run.prices import known_price
 from evenhand.run.recorder import Price
 
 _CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -228,6 +230,11 @@ class RunOptions:
     """How the study's judges are reached, and their price."""
 
     def __post_init__(self) -> None:
+        if not find_spec("genai_prices"):
+            self.check_limit()
+
+    def check_limit(self) -> None:
+        """Raise `UsageError` where there is a cost limit and no price."""
         if self.max_cost is not None and not (self.price or self.judging.price):
             raise UsageError("--max-cost needs the price of the tokens: --price 0.15/0.60")
         if self.on is None and (self.workers, self.gpus_per_worker) != (None, None):
@@ -235,6 +242,17 @@ class RunOptions:
 
         if self.batch and self.precision is not None:
             raise UsageError("--precision stops early, and a batch is asked as a whole; take one")
+
+    def with_known_prices(self, model: str, judges: Sequence[str]) -> RunOptions:
+        """The same with prices of a kept list where none is given; see `known_price`."""
+        judging = self.judging
+        paid = [name.removeprefix("rubric:") for name in judges if name.startswith("rubric:")]
+        if judging.price is None and len(paid) == 1 and not judging.base_urls:
+            judging = replace(judging, price=known_price(paid[0]))
+        price = self.price
+        if price is None and not self.base_urls:
+            price = known_price(model)
+        return replace(self, price=price, judging=judging)
 
     @property
     def asking_price(self) -> Price | None:

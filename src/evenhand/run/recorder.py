@@ -45,6 +45,9 @@ class Price:
         """The price by a batch API."""
         return Price(self.prompt / 2, self.completion / 2)
 
+    def __str__(self) -> str:
+        return f"${self.prompt:g}/{self.completion:g}"
+
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Dollars."""
         return (self.prompt * prompt_tokens + self.completion * completion_tokens) / 1e6

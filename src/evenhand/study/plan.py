@@ -288,6 +288,12 @@ def plan_notes(plan: Plan) -> list[str]:
             "intervals hold"
         )
     people = {c.identity.id: c.identity for c in plan.conditions if c.identity.kind == "identity"}
+    crossed = [name.split("+") for name in people if "+" in name]
+    if missing := sorted({part for parts in crossed for part in parts} - people.keys()):
+        notes.append(
+            "what two identities do beyond the sum of both is not estimated without each alone; "
+            f"add --identity {','.join(missing)}"
+        )
     for cue in dict.fromkeys(c.cue for c in plan.conditions):
         differ = [gap for gap in sorted(cue.all_gaps) if _differ(people.values(), gap, plan.slots)]
         if len(differ) > 1:
