@@ -173,15 +173,6 @@ def test_a_killed_worker_is_started_again(nodes: Nodes, tmp_path: Path) -> None:
     assert notes == ["workers that died and were started again: 1"]
 
 
-def test_a_killed_node_costs_no_answer(nodes: Nodes, tmp_path: Path) -> None:
-    asked = plan(tmp_path)
-    progress, _ = ask(nodes, asked, tmp_path / "run", lambda: nodes.remove(nodes.others.pop()))
-    nodes.others.append(nodes.add())
-    check_all_answered_once(asked, tmp_path / "run")
-    assert progress.done == progress.sent == 600
-    assert progress.failures <= 200
-
-
 def test_a_killed_driver_is_resumed_by_the_same_command(nodes: Nodes, tmp_path: Path) -> None:
     asked = plan(tmp_path)
     out = tmp_path / "run"
@@ -233,11 +224,6 @@ def test_errors_keep_their_class(nodes: Nodes) -> None:
     ("environment", "code", "line"),
     [
         ({WEIGHTS: "other"}, "", "one worker has weights echo#.*, but another has weights echo#"),
-        (
-            {},
-            "import evenhand; evenhand.__version__ = '0.1.9'",
-            "a worker has evenhand 0.1.9, but this process has evenhand .*; make them the same on",
-        ),
         (
             {},
             "import sys; sys.modules['evenhand'] = None",
@@ -402,3 +388,12 @@ def test_versions_of_the_workers_are_known(nodes: Nodes) -> None:
     own = running_versions()
     assert versions["evenhand"] == own["evenhand"]
     assert versions["Python"] == own["Python"]
+
+
+def test_a_killed_node_costs_no_answer(nodes: Nodes, tmp_path: Path) -> None:
+    """The last test: the cluster is smaller afterwards."""
+    asked = plan(tmp_path)
+    progress, _ = ask(nodes, asked, tmp_path / "run", lambda: nodes.remove(nodes.others.pop()))
+    check_all_answered_once(asked, tmp_path / "run")
+    assert progress.done == progress.sent == 600
+    assert progress.failures <= 200

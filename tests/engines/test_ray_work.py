@@ -1,0 +1,220 @@
+"""Sharing requests out to workers that may die, without Ray: workers live in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from evenhand.engines import EngineOptions, ray
+from evenhand.engines.engine import Response
+from evenhand.errors import AuthenticationError, EngineError, MissingExtra, UnknownName
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Request
+
+
+class Death(Exception):
+    """What Ray raises for a worker that has died."""
+
+
+class Model:
+    """Answers all it is asked in one batch, unless a question ends its life."""
+
+    is_local, is_paid, default_suite, takes_response_format = True, False, "demo", False
+    notes: Sequence[str] = ()
+    address = "here"
+
+    def __init__(self, fate: Callable[[str], None]) -> None:
+        self._fate = fate
+        self.batches: list[int] = []
+
+    def rendered(self, messages: Any) -> str:
+        return str(messages)
+
+    async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
+        while batch := list(islice(requests, 32)):
+            for request in batch:
+                self._fate(request.messages[-1]["content"])
+            await asyncio.sleep(0)
+            for request in batch:
+                settle(Response(request, "yes", failures=()))
+
+
+class Actor:
+    """A worker, called as Ray calls it."""
+
+    def __init__(self) -> None:
+        self._worker = ray.Worker()
+        self.sent: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        class Method:
+            def remote(_, *arguments: Any) -> Any:  # noqa: N805
+                if name == "exchange":
+                    self.sent.append(len(arguments[0]))
+                return getattr(self._worker, name)(*arguments)
+
+        return Method()
+
+
+class Here:
+    """In the place of a cluster."""
+
+    death = (Death,)
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self.actors: list[Actor] = []
+        self.left = False
+
+    def room(self, _workers: int | None, _gpus: float | None) -> tuple[int, float]:
+        return self._workers, 0.0
+
+    def start(self, _kind: type, _gpus: float) -> Actor:
+        self.actors.append(Actor())
+        return self.actors[-1]
+
+    def wait(self, references: list[Any], number: int, _timeout: float | None) -> list[Any]:
+        return references[:number]
+
+    def get(self, reference: Any) -> Any:
+        return asyncio.run(reference)
+
+    def kill(self, _actor: Any) -> None:
+        """Nothing runs on."""
+
+    def leave(self) -> None:
+        self.left = True
+
+
+def peaceful(_: str) -> None:
+    """No question ends it."""
+
+
+def engine_of(
+    monkeypatch: pytest.MonkeyPatch, workers: int, fate: Callable[[str], None] = peaceful
+) -> tuple[ray.RayEngine, Here]:
+    """The engine on workers in this process."""
+    here = Here(workers)
+    monkeypatch.setattr(ray, "Cluster", lambda _: here)
+    monkeypatch.setattr(ray, "make_engine", lambda *_: Model(fate))
+    return ray.RayEngine("organism", Decoding(), EngineOptions(on="local")), here
+
+
+def ask(engine: ray.RayEngine, cells: int, poison: Sequence[int] = ()) -> dict[int, Response]:
+    """What is settled, by place; never twice."""
+    found: dict[int, Response] = {}
+
+    def settle(response: Response) -> None:
+        assert response.request.item not in found
+        found[response.request.item] = response
+
+    def requests() -> Iterator[Request]:
+        for n in range(cells):
+            text = "poison" if n in poison else "question"
+            yield Request(bytes([1]), 0, n, 0, [{"role": "user", "content": text}])
+
+    asyncio.run(asyncio.wait_for(engine.answer(requests(), settle), 30))
+    return found
+
+
+def dies(text: str) -> None:
+    if text == "poison":
+        raise Death("the process is gone")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("poison", [(), (0,), (1200,), (5, 700, 1999), (3, 4)])
+def test_what_kills_workers_is_found_and_all_else_answered(
+    monkeypatch: pytest.MonkeyPatch, workers: int, poison: tuple[int, ...]
+) -> None:
+    engine, here = engine_of(monkeypatch, workers, dies)
+    found = ask(engine, 2000, poison)
+    assert sorted(found) == list(range(2000))
+    left_open = [n for n, response in found.items() if not response.settled]
+    assert sorted(left_open) == list(poison)
+    for n in poison:
+        assert [each.error for each in found[n].failures] == [
+            "the worker died: the process is gone"
+        ] * 3
+    assert len(here.actors) <= workers + 3 * len(poison), "three deaths find one request"
+    assert all(len(response.failures) <= 2 for response in found.values() if response.settled)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_that_always_dies_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    engine, here = engine_of(monkeypatch, workers, dies)
+    with pytest.raises(EngineError, match="no worker of organism is left: each has died 4 times"):
+        ask(engine, 5000, range(5000))
+    assert len(here.actors) <= 4 * workers + workers
+    assert f"workers given up: {workers}" in engine.notes
+
+
+def test_a_short_plan_is_shared_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, here = engine_of(monkeypatch, 4)
+    assert len(ask(engine, 40)) == 40
+    assert all(max(actor.sent) <= 15 for actor in here.actors)
+    assert all(sum(actor.sent) for actor in here.actors)
+
+
+def test_requests_are_drawn_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _ = engine_of(monkeypatch, 2)
+    drawn = settled = most = 0
+
+    def requests() -> Iterator[Request]:
+        nonlocal drawn, most
+        for n in range(20_000):
+            drawn += 1
+            most = max(most, drawn - settled)
+            yield Request(b"", 0, n, 0, [{"role": "user", "content": "question"}])
+
+    def settle(_: Response) -> None:
+        nonlocal settled
+        settled += 1
+
+    asyncio.run(engine.answer(requests(), settle))
+    assert settled == 20_000
+    assert most <= 2 * 3 * ray.CHUNK
+
+
+def test_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, here = engine_of(monkeypatch, 2)
+    assert ask(engine, 0) == {}
+    asyncio.run(engine.close())
+    assert here.left
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationError("no key"),
+        MissingExtra("models on vLLM", "vllm"),
+        UnknownName("model", "x", ["y", "z"]),
+    ],
+)
+def test_errors_keep_class_and_text(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fate(text: str) -> None:
+        if text == "poison":
+            raise error
+
+    engine, _ = engine_of(monkeypatch, 2, fate)
+    with pytest.raises(type(error)) as caught:
+        ask(engine, 600, [300])
+    assert str(caught.value) == str(error)
+
+
+def test_an_engine_that_settles_less_than_it_drew(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lossy(Model):
+        async def answer(self, requests: Iterator[Request], _: Any) -> None:
+            list(requests)
+
+    engine, _ = engine_of(monkeypatch, 1)
+    monkeypatch.setattr(ray, "make_engine", lambda *_: Lossy(peaceful))
+    asyncio.run(engine.close())
+    with pytest.raises(RuntimeError, match="settled all but 10 requests"):
+        ask(engine, 10)
