@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -26,6 +26,8 @@ class Model:
     is_local, is_paid, default_suite, takes_response_format = True, False, "demo", False
     notes: Sequence[str] = ()
     address = "here"
+    labels = ("LABEL_0", "LABEL_1")
+    ignored: Mapping[str, Any] = {"top_h": 1}
 
     def __init__(self, fate: Callable[[str], None]) -> None:
         self._fate = fate
@@ -180,6 +182,19 @@ def test_requests_are_drawn_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(engine.answer(requests(), settle))
     assert settled == 20_000
     assert most <= 2 * 3 * ray.CHUNK
+
+
+def test_what_is_known_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _ = engine_of(monkeypatch, 2)
+    assert (engine.address, engine.labels, engine.ignored) == (
+        "here",
+        ("LABEL_0", "LABEL_1"),
+        {"top_h": 1},
+    )
+    assert engine.versions["evenhand"]
+    assert engine.has_template
+    assert not engine.notes
+    assert engine.rendered([{"role": "user", "content": "Hello"}]) is not None
 
 
 def test_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,8 @@ Format = Annotated[Literal["text", "json"], Parameter(help="Output format.")]
 ModelName = Annotated[
     str,
     Parameter(
-        help="Model (openai/NAME, hf/ID-or-path, vllm/ID, organism, ...) or study file (.yaml, .toml)."
+        help="Model (openai/NAME, hf/ID-or-path, vllm/ID, organism, ...) or study file (.yaml, "
+        ".toml)."
     ),
 ]
 BlockedAs = Annotated[
