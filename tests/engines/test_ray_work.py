@@ -85,8 +85,9 @@ class Here:
     def get(self, reference: Any) -> Any:
         return asyncio.run(reference)
 
-    def kill(self, _actor: Any) -> None:
-        """Nothing runs on."""
+    def kill(self, actor: Any) -> None:
+        """Nothing runs on; but there must have been something."""
+        assert actor is not None
 
     def leave(self) -> None:
         self.left = True
@@ -221,6 +222,7 @@ def test_errors_keep_class_and_text(monkeypatch: pytest.MonkeyPatch, error: Exce
     with pytest.raises(type(error)) as caught:
         ask(engine, 600, [300])
     assert str(caught.value) == str(error)
+    assert len(ask(engine, 600)) == 600, "with new workers, as the old ones are still at work"
 
 
 def test_an_engine_that_settles_less_than_it_drew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ Data would read the whole plan first, and costs six times as much a cell.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,8 +36,11 @@ kills workers is found within three deaths, and only its own cell stays open."""
 _GATHER = 2.0
 """Seconds for which a worker collects answers before it hands them over: each time costs the driver
 half a millisecond."""
+_QUIET = 60.0
+"""Seconds for the first worker to start, after which the user is told what is waited for."""
 _TOGETHER = 2.0
 """Seconds that the other workers have to start after the first one."""
+_log = logging.getLogger("evenhand")
 _FIELDS = tuple(each.name for each in fields(Response) if each.name != "request")
 
 
@@ -185,7 +189,7 @@ class _Cell:
     deaths: list[Failure] = field(default_factory=list)
 
 
-class _Work:
+class _Supply:
     """The requests without an answer: new ones, drawn lazily, and those that died with a worker.
 
     Args:
@@ -383,10 +387,10 @@ class RayEngine:
 
     async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`."""
-        work = _Work(requests, len(self._slots))
-        serving = {asyncio.create_task(self._serve(s, work, settle)) for s in self._slots}
+        supply = _Supply(requests, len(self._slots))
+        serving = {asyncio.create_task(self._serve(s, supply, settle)) for s in self._slots}
         try:
-            while serving and not work.over:
+            while serving and not supply.over:
                 done, serving = await asyncio.wait(serving, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     task.result()
@@ -396,9 +400,8 @@ class RayEngine:
             await asyncio.gather(*serving, return_exceptions=True)
             for slot in self._slots:
                 if slot.under_way:  # it must not be at work on what nobody waits for
-                    self._cluster.kill(slot.actor)
-                    slot.actor = None
-        if not work.over:
+                    self._drop(slot)
+        if not supply.over:
             raise EngineError(
                 f"no worker of {self.model} is left: each has died {RESTARTS + 1} times without "
                 f"an answer ({self._given_up[-1]}); run the same command to resume"
@@ -411,9 +414,15 @@ class RayEngine:
     def _release(self) -> None:
         for slot in self._slots:
             if slot.actor is not None:
-                self._cluster.kill(slot.actor)
-                slot.actor = None
+                self._drop(slot)
         self._cluster.leave()
+
+    def _drop(self, slot: _Slot) -> None:
+        """End a worker, and forget what it was at."""
+        self._cluster.kill(slot.actor)
+        slot.actor = None
+        slot.loaded = False
+        slot.under_way = {}
 
     def _start(self) -> None:
         """Start all workers; wait for the first, and shortly for the others.
@@ -423,6 +432,8 @@ class RayEngine:
         for slot in self._slots:
             slot.start()
         waiting = {slot.loading: slot for slot in self._slots}
+        if not self._cluster.wait(list(waiting), 1, _QUIET):
+            _log.warning("waiting for a worker: it loads the model, or the cluster has no room yet")
         for number, timeout in ((1, None), (len(self._slots) - 1, _TOGETHER)):
             for reference in self._cluster.wait(list(waiting), number, timeout):
                 slot = waiting.pop(reference)
@@ -449,7 +460,9 @@ class RayEngine:
             raise EngineError(_disagreement("one worker", own, "another", first))
         slot.loaded = True
 
-    async def _serve(self, slot: _Slot, work: _Work, settle: Callable[[Response], None]) -> None:
+    async def _serve(
+        self, slot: _Slot, supply: _Supply, settle: Callable[[Response], None]
+    ) -> None:
         """Keep one worker at work until all is settled, or it has died too often."""
         while True:
             try:
@@ -457,35 +470,34 @@ class RayEngine:
                     slot.start()
                 if not slot.loaded:
                     self._join(slot, await slot.loading)
-                return await self._feed(slot, work, settle)
+                return await self._feed(slot, supply, settle)
             except self._cluster.death as error:
                 why = f"the worker died: {reason_of(error)}"
-            self._cluster.kill(slot.actor)  # it may only have been out of reach
-            slot.actor = None
-            for cell in work.lose(list(slot.under_way.values()), why):
+            lost = list(slot.under_way.values())
+            self._drop(slot)  # it may only have been out of reach
+            for cell in supply.lose(lost, why):
                 settle(Response(cell.request, None, failures=tuple(cell.deaths)))
-                work.settled()
-            slot.under_way = {}
+                supply.settled()
             slot.deaths += 1
             if slot.deaths > RESTARTS:
                 self._given_up.append(why)
                 return None
             self._restarted += 1
 
-    async def _feed(self, slot: _Slot, work: _Work, settle: Callable[[Response], None]) -> None:
+    async def _feed(self, slot: _Slot, supply: _Supply, settle: Callable[[Response], None]) -> None:
         """Send requests and settle what comes back, until there is no more of either."""
         while True:
             new: list[_Cell] = []
             if not slot.suspicious:
-                while len(slot.under_way) + len(new) <= work.size:
-                    chunk = work.take(idle=not slot.under_way and not new)
+                while len(slot.under_way) + len(new) <= supply.size:
+                    chunk = supply.take(idle=not slot.under_way and not new)
                     if not chunk:
                         break
                     new += chunk
                     if chunk[0].deaths:
                         break
             if not new and not slot.under_way:
-                new = await work.wait()
+                new = await supply.wait()
                 if not new:
                     return
             slot.add(new)
@@ -497,6 +509,6 @@ class RayEngine:
                     failures = (*cell.deaths, *response.failures)
                     response = replace(response, failures=failures)
                 settle(response)
-                work.settled()
+                supply.settled()
                 slot.deaths = 0
             _raise_fault(reply)
