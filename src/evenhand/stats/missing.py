@@ -155,19 +155,21 @@ def _least_spread(low: Floats, high: Floats) -> float:
 
 
 def _most_spread(low: Floats, high: Floats) -> float:
-    """Upper bound of the root mean square deviation: least over c of the farthest ends from c."""
-    left, right = float(low.min()), float(high.max())
+    """Upper bound of the root mean square deviation: least over c of the farthest ends from c.
 
-    def farthest(c: float) -> float:
-        return float(np.mean(np.maximum((high - c) ** 2, (c - low) ** 2)))
-
-    for _ in range(100):
-        third = (right - left) / 3
-        if farthest(left + third) < farthest(right - third):
-            right -= third
-        else:
-            left += third
-    return float(farthest((left + right) / 2) ** 0.5)
+    The farthest end from c is the low one where the middle of the two lies below c, so that the
+    mean square is one parabola between two neighboring middles. Each is least at the mean of its
+    ends, or at the nearer border of its part.
+    """
+    order = np.argsort(low + high)
+    low, high = low[order], high[order]
+    middles = (low + high) / 2
+    below = np.concatenate([[0.0], np.cumsum(low)])  # of the ends that are low ones
+    above = np.concatenate([np.cumsum(high[::-1])[::-1], [0.0]])
+    borders = np.concatenate([[low.min()], middles, [high.max()]])
+    centers = np.clip((below + above) / len(low), borders[:-1], borders[1:])[:, np.newaxis]
+    squares = np.maximum((high - centers) ** 2, (centers - low) ** 2).mean(axis=1)
+    return float(squares.min() ** 0.5)
 
 
 def shares_p_value(counts: ArrayLike, sizes: ArrayLike) -> float:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import csr_matrix, hstack
 from scipy.special import expit, ndtri
 
 from evenhand.stats.scores import Floats, check_level, read_clusters, read_scores
@@ -97,6 +96,8 @@ def _fit(values: Floats, terms: dict[str, Any]) -> Any:
         raise ImportError(
             "the multilevel model needs statsmodels: pip install 'evenhand[bayes]'"
         ) from None
+    from scipy.sparse import csr_matrix, hstack  # statsmodels has loaded it
+
     rows, columns, kinds = np.arange(len(values)), [], []
     for kind, numbers in enumerate(terms.values()):
         _, place = np.unique(numbers, return_inverse=True)

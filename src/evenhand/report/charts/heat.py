@@ -113,7 +113,7 @@ def _part(
     )
     dark = (alt.datum.gain > 0.6 * most) | (alt.datum.gain < -0.6 * most)
     signs = base.mark_text(fontSize=11 if wide else 12).encode(
-        text="sign:N", color=alt.condition(dark, alt.value("white"), alt.value(INK))
+        text=alt.Text("sign:N"), color=alt.condition(dark, alt.value("white"), alt.value(INK))
     )
     # The data are given last: Altair copies a chart's with every step.
     size = {"width": cell * len(columns), "height": 19 * len(rows)}

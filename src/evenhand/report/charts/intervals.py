@@ -44,7 +44,7 @@ def bias_chart(spreads: dict[str, Spread]) -> Any:
     interval = (
         base.transform_filter(alt.datum.what == _ESTIMATE)
         .mark_rule(strokeWidth=5, color=ACCENT, opacity=0.45)
-        .encode(x=alt.X("low:Q", title="points of 0 to 100"), x2="high:Q", y=y)
+        .encode(x=alt.X("low:Q", title="points of 0 to 100"), x2=alt.X2("high:Q"), y=y)
     )
     kinds = [_ESTIMATE, _PLUGIN, _FLOOR]
     points = base.mark_point(size=90, strokeWidth=2, opacity=1).encode(
@@ -134,14 +134,14 @@ def change_chart(rows: Sequence[ChangeRow], title: str) -> Any:
         scale=alt.Scale(domain=names, range=[_STANDINGS[name][1] for name in names]),
     )
     base = alt.Chart(data(values)).encode(y=y)
-    zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
+    zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x=alt.X("zero:Q"))
     interval = base.mark_rule(strokeWidth=2.5).encode(
         x=alt.X("low:Q", title=title, scale=_scale(rows), axis=alt.Axis(tickCount=8)),
-        x2="high:Q",
+        x2=alt.X2("high:Q"),
         color=color,
     )
     point = base.mark_point(filled=True, size=90, opacity=1).encode(
-        x="difference:Q",
+        x=alt.X("difference:Q"),
         color=color,
         shape=shape,
         tooltip=[
@@ -157,7 +157,7 @@ def change_chart(rows: Sequence[ChangeRow], title: str) -> Any:
         limit = base.transform_filter("isValid(datum.limit)").mark_tick(
             thickness=2, size=16, color=INK
         )
-        layers.append(limit.encode(x="limit:Q"))
+        layers.append(limit.encode(x=alt.X("limit:Q")))
     return themed(
         alt.layer(*layers).properties(width="container", autosize=FIT_WIDTH, height=28 * len(rows))
     )
@@ -239,11 +239,11 @@ def forest_chart(
         ),
     )
     x = alt.X("low:Q", title=title, scale=alt.Scale(domain=_domain(values), nice=True))
-    zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x="zero:Q")
+    zero = alt.Chart(data([{"zero": 0.0}])).mark_rule(color=INK).encode(x=alt.X("zero:Q"))
     kinds = list(_STANDINGS)
     colors = [_STANDINGS[kind][0] for kind in kinds]
     color = alt.Color("standing:N", legend=None, scale=alt.Scale(domain=kinds, range=colors))
-    interval = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q", y=y, color=color)
+    interval = base.mark_rule(strokeWidth=2).encode(x=x, x2=alt.X2("high:Q"), y=y, color=color)
     point = base.mark_point(size=70, strokeWidth=1.8, opacity=1).encode(
         x=alt.X("difference:Q"),
         y=y,
@@ -334,10 +334,10 @@ def course_chart(points: Sequence[CoursePoint]) -> Any:
         *(alt.Tooltip(f"{name}:Q", format=".1f") for name in ("value", "low", "high")),
     ]
     interval = base.mark_rule(strokeWidth=2, opacity=0.6).encode(
-        y=alt.Y("low:Q", title="PB, points of 0 to 100"), y2="high:Q", color=color
+        y=alt.Y("low:Q", title="PB, points of 0 to 100"), y2=alt.Y2("high:Q"), color=color
     )
     marks = base.mark_point(size=70, filled=True, opacity=1).encode(
-        y="value:Q", color=color, shape=category_shape(kinds), tooltip=tooltip
+        y=alt.Y("value:Q"), color=color, shape=category_shape(kinds), tooltip=tooltip
     )
     return themed((interval + marks).properties(width="container", height=260))
 

@@ -223,9 +223,9 @@ class _Plot:
         }
         yield line
         yield base.mark_text(stroke="white", strokeWidth=4, strokeJoin="round", **style).encode(
-            text="text:N"
+            text=alt.Text("text:N")
         )
-        yield base.mark_text(color=INK, **style).encode(text="text:N")
+        yield base.mark_text(color=INK, **style).encode(text=alt.Text("text:N"))
 
     def _place(self, row: dict[str, Any]) -> tuple[float, float]:
         """As shares of width and height, from the left and the top."""
@@ -293,7 +293,11 @@ def _cloud(placebos: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _outline(rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
-    return alt.Chart(data(rows)).mark_line().encode(x=x, y=y, detail="id:N", order="n:Q")
+    return (
+        alt.Chart(data(rows))
+        .mark_line()
+        .encode(x=x, y=y, detail=alt.Detail("id:N"), order=alt.Order("n:Q"))
+    )
 
 
 def _references(setting: SettingResult) -> list[dict[str, Any]]:
@@ -401,5 +405,5 @@ def _trail(rows: list[dict[str, Any]], x: alt.X, y: alt.Y) -> Any:
     return (
         alt.Chart(data(rows))
         .mark_trail(opacity=0.75)
-        .encode(x=x, y=y, detail="id:N", order="end:Q", size=size)
+        .encode(x=x, y=y, detail=alt.Detail("id:N"), order=alt.Order("end:Q"), size=size)
     )

@@ -24,10 +24,12 @@ _FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, 
 
 def themed(chart: Any) -> Any:
     """The chart with our theme; the last step for every chart."""
-    return (
-        chart.configure(font=_FONT, background="white", aria=False)
-        .configure_view(stroke=None)
-        .configure_axis(
+    return chart.configure(  # at once: each further call would copy the whole chart
+        font=_FONT,
+        background="white",
+        aria=False,
+        view=alt.ViewConfig(stroke=None),
+        axis=alt.AxisConfig(
             labelColor=INK,
             titleColor=INK,
             titleFontWeight="normal",
@@ -37,9 +39,9 @@ def themed(chart: Any) -> Any:
             domainColor="#98a2b3",
             tickColor="#98a2b3",
             labelLimit=230,
-        )
-        .configure_title(fontSize=12, fontWeight="normal", orient="bottom", color=INK)
-        .configure_legend(
+        ),
+        title=alt.TitleConfig(fontSize=12, fontWeight="normal", orient="bottom", color=INK),
+        legend=alt.LegendConfig(
             labelColor=INK,
             titleColor=INK,
             titleFontWeight="normal",
@@ -50,7 +52,7 @@ def themed(chart: Any) -> Any:
             columns=alt.ExprRef("width < 300 ? 2 : width < 480 ? 3 : 8"),
             symbolStrokeWidth=1.5,
             labelLimit=230,
-        )
+        ),
     )
 
 
@@ -58,7 +60,14 @@ def data(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
     """Rows as a chart's data: figures to two digits, strings in printable characters alone."""
     values = [{name: _plain(value) for name, value in row.items()} for row in rows]
     with debug_mode(False):  # to hold every row against Vega-Lite's schema takes seconds
-        return alt.InlineData(values=values)
+        return _Rows(values=values)
+
+
+class _Rows(alt.InlineData):
+    """Data that no chart changes, so that copies of a chart share them."""
+
+    def __deepcopy__(self, _memo: object = None) -> _Rows:
+        return self
 
 
 def _plain(value: Any) -> Any:

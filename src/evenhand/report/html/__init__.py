@@ -80,7 +80,10 @@ def to_html(document: Document) -> str:
 
 def chart_json(figure: Figure) -> Markup:
     """The chart's specification, with nothing in it that could end a script element."""
-    return Markup(script_json(figure.chart().to_dict(validate=False)))
+    from altair.utils.schemapi import debug_mode  # loads for a third of a second
+
+    with debug_mode(False):  # ours are held against Vega-Lite's schema by the tests
+        return Markup(script_json(figure.chart().to_dict(validate=False)))
 
 
 class _Explainer:
