@@ -181,6 +181,7 @@ async def audit_plan(
     from evenhand.judges import check_workers
     from evenhand.judges.run import JudgePanel
     from evenhand.run.loop import run
+    from evenhand.run.probe import can_probe, probe
     from evenhand.sandbox import require
     from evenhand.store.store import Store
 
@@ -203,6 +204,8 @@ async def audit_plan(
         if options.precision is not None:
             return await _run_sequentially(plan, engine, store, ask, panel, options.precision)
         progress = await ask(plan, engine, store)
+        if plan.study.check_cues and can_probe(engine):
+            await probe(plan, engine, store)
         await panel.score(store, progress.cost)
         return analyze(store)
     finally:

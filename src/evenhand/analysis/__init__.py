@@ -45,6 +45,7 @@ from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting, with_conclusion
 from evenhand.analysis.units import UnitChoice, unit_notes
 from evenhand.axes import PB_AXES
+from evenhand.run.probe import read_probe
 from evenhand.run.withholding import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
 from evenhand.store.store import Store, Tally
@@ -165,6 +166,7 @@ def analyze(
         implied=implied,
         facts=facts,
         recognition=recognitions(store),
+        probe=read_probe(store),
     )
 
 

@@ -13,6 +13,7 @@ from evenhand.analysis.recognition import Recognition
 from evenhand.analysis.relevance import Relevance
 from evenhand.analysis.units import Units
 from evenhand.calibration.labeling import LabelerAgreement
+from evenhand.run.probe import ProbeLayer
 from evenhand.stats import (
     Comparison,
     CorrectedBias,
@@ -514,6 +515,7 @@ class Audit:
         implied: implied against stated identities, where both were asked.
         facts: effects of an identity's fact among others, where it stood among them.
         recognition: whom the model takes the users for, where it was asked.
+        probe: whether layers of local weights tell the identities apart, where that was tried.
         notes: what a reader must know before believing the figures.
     """
 
@@ -548,6 +550,7 @@ class Audit:
     implied: list[ImpliedContrast]
     facts: list[FactEffect]
     recognition: list[Recognition]
+    probe: list[ProbeLayer]
     notes: list[str]
 
     @property

@@ -12,6 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evenhand.engines import EngineOptions, adapter
 from evenhand.engines.engine import Response
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected, UsageError
@@ -260,6 +263,25 @@ class HFEngine:
                 requests, prompts, output, inputs["attention_mask"], strict=True
             )
         ]
+
+    def last_states(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        """What every layer holds at the end of each rendered prompt.
+
+        Returns:
+            (prompts, layers, width); the first layer is the embedding.
+        """
+        found = []
+        for start in range(0, len(prompts), self._batch_size):
+            inputs = self._tokenizer(
+                list(prompts[start : start + self._batch_size]),
+                return_tensors="pt",
+                padding=True,
+                add_special_tokens=not self.has_template,
+            ).to(self._net.device)
+            with self._torch.inference_mode():
+                states = self._net(**inputs, output_hidden_states=True).hidden_states
+            found.append(self._torch.stack([layer[:, -1] for layer in states], dim=1).float().cpu())
+        return np.asarray(self._torch.cat(found).numpy(), dtype=np.float32)
 
     def _seed(self, first: Request) -> None:
         """Sampling that is the same when the same cells are asked in the same batches."""

@@ -14,10 +14,12 @@ from evenhand.analysis.results import (
 )
 from evenhand.axes import AXES
 from evenhand.report import document as doc
+from evenhand.run.probe import ProbeLayer
 from evenhand.stats import is_significant
 from evenhand.study.recognition import CANNOT_TELL
 from evenhand.text import one_line
 
+_LAYERS = 5
 _NOTHING = doc.TableCell(doc.NONE)
 
 
@@ -45,6 +47,16 @@ def realization_sections(audit: Audit) -> Iterator[doc.Section]:
                 for setting in settings
                 for block in _recognition_tables(audit.recognition, *setting)
             ],
+        )
+    if audit.probe:
+        yield doc.Section(
+            "probe",
+            "Whether the identity is represented",
+            [
+                "A linear probe tells the identities apart by the model's state at the end of the "
+                "prompt; it is tested on questions and names that it has not learned from."
+            ],
+            [_probe_table(audit.probe)],
         )
     if audit.implied:
         yield doc.Section(
@@ -117,6 +129,33 @@ def _recognition_tables(
             named,
         )
         yield doc.Folded(f"Recognized by realization, cue {cue}", [table], depth=doc.DETAILS)
+
+
+def _probe_table(found: Sequence[ProbeLayer]) -> doc.Table:
+    """A few layers of each cue and category, evenly from the embedding to the last."""
+    rows = []
+    for each in found:
+        shown = {round(part * each.layers / (_LAYERS - 1)) for part in range(_LAYERS)}
+        if each.layer in shown:
+            name = f"{each.cue}, {each.defense}, {one_line(each.category)}"
+            accuracy = doc.TableCell(
+                f"{each.accuracy:.1f}", each.accuracy, strong=each.interval[0] > each.chance
+            )
+            limits = doc.interval(each.interval, sign=False)
+            rows.append(
+                doc.TableRow(
+                    f"{name}, layer {each.layer} of {each.layers}",
+                    [accuracy, limits, doc.points(each.chance)],
+                )
+            )
+    columns = [
+        doc.Column("Cue, defense, category, layer"),
+        doc.Column("told rightly, %"),
+        doc.Column("95% interval", drop=1),
+        doc.Column("by guessing"),
+    ]
+    caption = "Identities told apart by the state of a layer"
+    return doc.Table(caption, columns, rows, strong="its interval lies above guessing")
 
 
 def _share_sentence(each: RealizationShare) -> str:

@@ -11,6 +11,7 @@ from evenhand import stats
 from evenhand.analysis import compare, conclusion, recognition, relevance, results, units
 from evenhand.axes import AVERAGED_AXES
 from evenhand.report.data import SCHEMA
+from evenhand.run import probe
 
 _FLAT = {
     "": "mean of the axis, in points",
@@ -63,7 +64,7 @@ def _parts(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _class_of(name: str) -> type:
-    for module in (results, compare, relevance, recognition, conclusion, units, stats):
+    for module in (results, compare, probe, relevance, recognition, conclusion, units, stats):
         if isinstance(found := getattr(module, name, None), type):
             return found
     raise LookupError(name)
