@@ -126,13 +126,13 @@ def test_inspect_scores_letters_several_scorers_and_errors(
         letter = "N" if n == 3 else "I" if n == 0 or (who == "a" and n == 1) else "C"
         scores = {"match": Score(value=letter), "other": Score(value={"x": 1, "y": 0})}
         return log.EvalSample(
-            id=n,
+            id=f"{n} {who}",  # a log holds one sample of an id and epoch
             epoch=1,
             input=f"As {who}: question {n}?",
             target="A",
             output=ModelOutput.from_content("m", "A"),
             scores=scores,
-            metadata={"user": who, "kind": "free"},
+            metadata={"user": who, "question": n, "kind": "free"},
             error=log.EvalError(message="late", traceback="", traceback_ansi="")
             if n == 4
             else None,
@@ -151,7 +151,8 @@ def test_inspect_scores_letters_several_scorers_and_errors(
         file = tmp_path / f"log.{ending}"
         log.write_eval_log(whole, str(file), format=ending)
         out = tmp_path / ending
-        flags = ["--identity-key", "user", "--axis", "utility", "--out", str(out)]
+        flags = ["--identity-key", "user", "--item-key", "question", "--axis", "utility"]
+        flags += ["--out", str(out)]
         assert run_main(["import", str(file), *flags]) == 2
         assert "has several scores (match, other); choose one" in capsys.readouterr().err
         assert run_main(["import", str(file), *flags, "--score-key", "other"]) == 2

@@ -46,6 +46,7 @@ for _verb, (_module, _summary) in {
     "verify": ("bundle", "Check a bundle: hashes, counts, scores and figures."),
     "rerun": ("bundle", "Run the study of a bundle again, and compare the figures."),
     "compare": ("compare", "Compare runs, or one run under several defenses."),
+    "figures": ("figures", "Write the figures and tables of a paper, of one or more runs."),
     "mitigate": ("mitigate", "Reduce the bias, and measure the effect on held-out data."),
     "score": ("score", "Score the answers of a run again, or have judges score them."),
     "calibrate": ("calibrate", "Measure a judge's agreement with human labels."),

@@ -372,7 +372,7 @@ class Document:
     def figures(self) -> Iterator[Figure]:
         """All figures in their order."""
         for section in self.sections:
-            yield from _figures(section.blocks)
+            yield from figures_of(section.blocks)
 
     def browsers(self) -> Iterator[AnswerBrowser]:
         """The browsers of answers, which stand in no other block."""
@@ -380,12 +380,13 @@ class Document:
             yield from (block for block in section.blocks if isinstance(block, AnswerBrowser))
 
 
-def _figures(blocks: Sequence[Block]) -> Iterator[Figure]:
+def figures_of(blocks: Sequence[Block]) -> Iterator[Figure]:
+    """The figures among blocks and within them."""
     for block in blocks:
         if isinstance(block, Figure):
             yield block
         elif isinstance(block, Columns | Folded):
-            yield from _figures(block.blocks)
+            yield from figures_of(block.blocks)
 
 
 def tables_of(blocks: Sequence[Block], depth: int) -> Iterator[Table]:

@@ -186,9 +186,9 @@ def cues_section(audit: Audit) -> doc.Section:
     if head.interactions:
         sentences.append(wording.interaction_sentence(head.interactions))
         if any(each.axes for each in head.interactions):
-            figures = list(_interaction_figures(head.interactions))
+            figures = list(interaction_figures(head.interactions))
             blocks.append(doc.Columns(figures, depth=doc.PAGE))
-            blocks.append(_interaction_table(head.interactions))
+            blocks.append(interaction_table(head.interactions))
     elif any("+" in person.id for person in head.identities):
         sentences.append("To measure interactions of two identities, also include each one alone.")
     blocks += [_further_setting(setting, audit.margin) for setting in audit.settings[1:]]
@@ -268,7 +268,7 @@ def _components_table(cues: dict[str, CueComponents]) -> doc.Table:
     return doc.Table(caption, columns, rows, depth=doc.DETAILS)
 
 
-def _interaction_figures(interactions: Sequence[Interaction]) -> Iterator[doc.Figure]:
+def interaction_figures(interactions: Sequence[Interaction]) -> Iterator[doc.Figure]:
     axes = dict.fromkeys(axis for each in interactions for axis in each.axes)
     for axis in axes:
         tested = _most_telling([each for each in interactions if axis in each.axes], axis)
@@ -289,7 +289,7 @@ def _most_telling(interactions: Sequence[Interaction], axis: str = "") -> list[I
     return sorted(interactions, key=standing)
 
 
-def _interaction_table(interactions: Sequence[Interaction]) -> doc.Table:
+def interaction_table(interactions: Sequence[Interaction]) -> doc.Table:
     axes = list(dict.fromkeys(axis for each in interactions for axis in each.axes))
     rows = [
         doc.TableRow(each.text, [tables.difference_cell(each.axes.get(axis)) for axis in axes])
