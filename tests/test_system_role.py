@@ -171,6 +171,59 @@ def test_nothing_is_asked_where_no_system_message_is_planned(benchmark: Path) ->
     assert not server.requests
 
 
+def counts(turn: int, joined: int | None = None) -> Callable[[list[Message]], int]:
+    """Tokens as of an endpoint: its words, and so many for each turn.
+
+    Args:
+        joined: folded: the system message is joined to the first question by so many tokens, and
+            lost where there is none.
+    """
+
+    def count(messages: list[Message]) -> int:
+        has_system = joined is not None and messages[0]["role"] == "system"
+        turns = len(messages) - has_system
+        if has_system and not turns:
+            return 1
+        words = sum(len(m["content"].split()) + m["content"].count("\n") for m in messages)
+        return 1 + words + turn * turns + (joined or 0) * has_system
+
+    return count
+
+
+@pytest.mark.parametrize(
+    ("count", "folded"),
+    [
+        (counts(turn=2), False),  # as many as the blank line between the two, by chance
+        (counts(turn=4), False),
+        (counts(turn=4, joined=2), True),
+        (counts(turn=2, joined=2), True),
+    ],
+)
+def test_a_turn_as_long_as_a_blank_line_is_not_taken_for_folding(
+    benchmark: Path, count: Callable[[list[Message]], int], folded: bool
+) -> None:
+    with serving(count=count) as server:
+        found, _ = checked(server, plan_of("openai/test", benchmark))
+    assert found.system_role
+    assert found.folded is folded
+    assert ("in the user's turn" in found.evidence) is folded
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_folding_is_told_where_a_system_message_alone_is_refused(
+    benchmark: Path, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evenhand.engines.throttle._BACKOFF_FIRST", 0.001)
+
+    def refuse(body: dict[str, Any], _key: str) -> Any:
+        users = [m for m in body["messages"] if m["role"] == "user"]
+        return None if users else (status, error("no user's message"))
+
+    with serving(count=counts(turn=4, joined=2), refuse=refuse) as server:
+        found, _ = checked(server, plan_of("openai/test", benchmark))
+    assert found.folded
+
+
 @dataclass
 class Local:
     """A local engine with the chat template given."""

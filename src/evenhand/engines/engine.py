@@ -31,7 +31,7 @@ Outcome = Literal["whole", "cut off", "blocked", "rejected"]
 """How a request ended; see `Response`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each answer, which would take 3 times as long
 class Response:
     """What came of a request.
 

@@ -288,14 +288,15 @@ class HTTPEngine:
         return self._messages.refusal(Fault(310, "redirects without end"))
 
     def _answered(self, asked: _Asked, answer: Completion) -> Response:
+        name = self._messages.name
         return Response(
             asked.request,
             text=answer.text,
             thought=answer.thought,
             outcome=answer.outcome,
-            error=self._messages.name(answer.error),
-            finish=self._messages.name(answer.finish),
-            served=self._messages.name(answer.served),
+            error=name(answer.error),
+            finish=name(answer.finish),
+            served=name(answer.served),
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
             seconds=time.monotonic() - asked.started,

@@ -80,11 +80,12 @@ class Messages:
 
     def name(self, text: str) -> str:
         """A name that the endpoint gives, on one line and without keys; they are few."""
-        if text not in self._names:
+        name = self._names.get(text)
+        if name is None:
             if len(self._names) > 1000:
                 self._names.clear()
-            self._names[text] = one_line(self._hide_keys(text))
-        return self._names[text]
+            name = self._names[text] = one_line(self._hide_keys(text))
+        return name
 
     def where(self, endpoint: Endpoint) -> str:
         """Its URL without the query, which may hold a key."""

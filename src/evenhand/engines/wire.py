@@ -32,7 +32,7 @@ _MOST_TOKENS = 2**31
 _COUNT = re.compile(r"(\d+)(?:\.0*)?", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # as `Response`
 class Completion:
     """What an endpoint answered; the fields are those of `Response`."""
 

@@ -80,6 +80,7 @@ async def run(
         asking = _Asking(plan, ids, keys, recorder)
         for response in brought:
             asking.settle(response)
+            keys.add(response.request.key)
         spent, sent = progress.cost, progress.sent
         _log.info(
             "%s at %s: %s of %s answers are there; system message: %s",
@@ -180,7 +181,6 @@ class _Asking:
         request = response.request
         for failure in response.failures:
             _log.warning("attempt failed: %s %s", failure.status, failure.error)
-        self._keys.add(request.key)
         cell = self._conditions[request.condition], self._items[request.item]
         self._recorder.settle(
             Arrival(

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from evenhand.store.database import Change
 from evenhand.store.store import Store
@@ -77,8 +77,7 @@ class Progress:
     stopped: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """What came of one question.
 
     Attributes:

@@ -196,14 +196,46 @@ async def _reached(
     """The system message counts; is it read as one, or folded into the user's turn?"""
     folded = False
     if words < full.prompt_tokens - bare.prompt_tokens <= words + _MARKS:
-        asked = full.request
-        merged = plan.with_system_role(False).request(asked.condition, asked.item)
-        folded = (await _ask(engine, merged)).prompt_tokens == full.prompt_tokens
+        folded = await _counts_as_merged(engine, plan, full) and not await _stands_alone(
+            engine, full.request, words
+        )
     where = ", in the user's turn" if folded else ""
     evidence = (
         f"prompt tokens grow with it, from {bare.prompt_tokens} to {full.prompt_tokens}{where}"
     )
     return SystemRoleCheck(True, evidence, folded=folded)
+
+
+async def _counts_as_merged(engine: Engine, plan: Plan, full: Response) -> bool:
+    """Whether a system message takes as many tokens as in front of the question.
+
+    So it must with a question of another length and end, too: tokens may join where texts meet.
+    """
+    asked = full.request
+    lengths = [len(item.prompt) for item in plan.items]
+    items = dict.fromkeys([asked.item, lengths.index(max(lengths))])
+    for item in items:
+        apart = (
+            full if item == asked.item else await _ask(engine, plan.request(asked.condition, item))
+        )
+        merged = await _ask(engine, plan.with_system_role(False).request(asked.condition, item))
+        both_told = apart.text is not None and merged.text is not None
+        if both_told and merged.prompt_tokens != apart.prompt_tokens:
+            return False
+    return True
+
+
+async def _stands_alone(engine: Engine, request: Request, words: int) -> bool:
+    """Whether the system message is read where there is no user's turn that it could be part of.
+
+    A turn of its own may by chance take as many tokens as the blank line that else sets it off,
+    and then it does so with every question.
+    """
+    try:
+        alone = await _ask(engine, replace(request, messages=request.messages[:1]))
+    except _Unsettled:  # as of a server whose template fails without a question
+        return False
+    return alone.text is not None and alone.prompt_tokens >= words
 
 
 async def _after_rejection(engine: Engine, plan: Plan, carrier: int, why: str) -> SystemRoleCheck:

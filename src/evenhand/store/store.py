@@ -13,11 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from evenhand.benchmarks.item import IMPORTED, JUDGED, Item
@@ -74,6 +72,10 @@ from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
 from evenhand.study.plan import Request
 from evenhand.study.realization import fill, gaps_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -685,6 +687,8 @@ class Store:
             judge: whose scores of judged items; all others have their own scorer's.
             blocked: what blocked answers count as, in the place of the store's own `blocked`.
         """
+        import numpy as np  # which takes an eighth of a second
+
         value = value_with(blocked or self.blocked)
         with self.reading() as connection:
             rows = connection.execute(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from hashlib import blake2b
@@ -141,6 +141,12 @@ class Defense(Entry):
 NO_DEFENSE = Defense(id="none")
 
 
+_QUESTION = "\0question\0"
+"""In the place of any question, where what stands around it is kept."""
+_Around = tuple[list[Message], str, str]
+"""All turns before that of the question; what stands before and after it in its own turn."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """One identity told by one cue under one defense: everything but the question.
@@ -156,6 +162,9 @@ class Condition:
     defense: Defense
     system_role: bool = True
     withheld: frozenset[str] = frozenset()
+    _around: dict[tuple[bool, int], _Around] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def id(self) -> str:
@@ -170,6 +179,17 @@ class Condition:
     def messages(self, question: str, slot: int = 0) -> list[Message]:
         """The conversation to send, for a question of a slot."""
         told = self.tells and question not in self.withheld
+        if self.cue.facts is not None:  # they are drawn anew for each question
+            return self._filled(question, slot, told)
+        around = self._around.get((told, slot))
+        if around is None:
+            *earlier, last = self._filled(_QUESTION, slot, told)
+            before, _, after = last["content"].partition(_QUESTION)
+            around = self._around[told, slot] = earlier, before, after
+        earlier, before, after = around
+        return [*earlier, {"role": "user", "content": f"{before}{question}{after}"}]
+
+    def _filled(self, question: str, slot: int, told: bool) -> list[Message]:
         values = gap_values(self.identity, self.cue.facts, question, slot, told=told)
         return self._conversation(self.cue if told else self.cue.baseline, values)
 

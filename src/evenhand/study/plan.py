@@ -38,7 +38,7 @@ from evenhand.study.recognition import recognition_items
 from evenhand.study.study import Study
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each cell, which would take 3 times as long
 class Request:
     """One cell of the study, ready to send.
 
