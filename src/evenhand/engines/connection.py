@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import BinaryIO
+from collections.abc import Coroutine, Mapping
+from typing import Any, BinaryIO, NamedTuple
 from urllib import request
 
 import aiohttp
@@ -28,8 +27,7 @@ _CONNECT = 20.0
 _LOGGERS = ("aiohttp.client", "aiohttp.internal", "aiohttp.server", "asyncio")
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a server sent.
 
     Attributes:
@@ -73,9 +71,11 @@ class Connection:
             },
         )
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply | str:
+    def post(
+        self, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Coroutine[Any, Any, Reply | str]:
         """The reply, or what went wrong on the way (not yet redacted)."""
-        return await self._send("POST", url, headers, body)
+        return self._send("POST", url, headers, body)
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None
@@ -114,7 +114,7 @@ class Connection:
         if where is None:
             where = self._targets[url] = URL(url), proxy_for(url)
         try:
-            async with self._session.request(
+            reply = await self._session.request(
                 method,
                 where[0],
                 data=body,
@@ -122,7 +122,8 @@ class Connection:
                 proxy=where[1],
                 allow_redirects=False,
                 timeout=timeout or self._session.timeout,
-            ) as reply:
+            )
+            try:  # a reply that is read to its end gives its connection back by itself
                 if target is not None and reply.status == 200:
                     await _write(reply, *target)
                     return Reply(200, {}, b"")
@@ -130,6 +131,9 @@ class Connection:
                 if reply.status == 200 and timeout is None:
                     return Reply(200, {}, raw)
                 return Reply(reply.status, {k.lower(): v for k, v in reply.headers.items()}, raw)
+            except BaseException:
+                reply.close()
+                raise
         except aiohttp.ConnectionTimeoutError:
             return f"no connection within {min(self._timeout, _CONNECT):g} s"
         except TimeoutError:
