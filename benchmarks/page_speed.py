@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from playwright.sync_api import Browser, sync_playwright
 
 from evenhand.benchmarks.item import Item
@@ -32,7 +33,9 @@ from evenhand.study.plan import Plan, Request
 from evenhand.study.study import Study
 
 USERS, WORDS = 32, 48
-SEARCHES = ("word17 word40", "word1200", "wor", "answer word3 word5 word8", "subject")
+SYLLABLES = [f"{one}{other}" for one in "bcdfghklmnprstvw" for other in "aeiou"]
+RANKS = ((17, 40), (1200,), (3, 5, 8, 900))
+"""Which words are searched for together, by how frequent they are."""
 WRITTEN_AT_ONCE = 200
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -49,7 +52,7 @@ def write_run(folder: Path, items: int) -> None:
         for n in range(items)
     )  # fmt: skip
     plan = Plan(Study(model="openai/any"), conditions, questions)
-    words = np.array([f"word{n}" for n in range(20_000)])
+    words = vocabulary()
     share = 1 / np.arange(1, len(words) + 1)
     share /= share.sum()
     store = Store.create(folder)
@@ -75,6 +78,13 @@ def write_run(folder: Path, items: int) -> None:
     store.close()
 
 
+def vocabulary() -> NDArray[np.str_]:
+    """Made-up words, the most frequent first."""
+    rng = np.random.default_rng(1)
+    letters = rng.choice(SYLLABLES, size=(60_000, 3))
+    return np.array(list(dict.fromkeys("".join(each) for each in letters))[:20_000])
+
+
 def open_and_search(browser: Browser, page_file: Path) -> tuple[float, dict[str, float]]:
     """Seconds until the charts in view are drawn, and seconds of each search."""
     page = browser.new_page(viewport={"width": 1400, "height": 900})
@@ -86,7 +96,9 @@ def open_and_search(browser: Browser, page_file: Path) -> tuple[float, dict[str,
     count = "document.querySelector('[data-answers=count]').textContent"
     until(page, f"{count}.includes('shown.')")
     searches = {}
-    for words in SEARCHES:
+    known = vocabulary()
+    asked = [" ".join(known[rank] for rank in ranks) for ranks in RANKS]
+    for words in (*asked, known[2000][:4], "subject"):
         before = page.evaluate(count)
         start = time.perf_counter()
         page.locator("[data-answers=q]").fill(words)

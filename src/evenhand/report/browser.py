@@ -321,7 +321,7 @@ class _WordIndex:
         self._question_sizes.append(len(words))
 
     def shards(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Words with the same two first characters together: (the first such two, the words).
+        """The words in alphabetical order (of UTF-16, as in JavaScript): (the first, the words).
 
         A word's places are the differences of the answers' numbers, in ascending order, as
         little-endian base 128 (7 bits a byte, the high bit on all but the last).
@@ -341,16 +341,15 @@ class _WordIndex:
         differences[begins] = places[begins]
         packed, at = _packed(differences)
         ends = np.append(at[begins[1:]], len(packed))
-        groups = [n for n, w in enumerate(ordered) if not n or w[:2] != ordered[n - 1][:2]]
         first, start = 0, 0
-        for last in [*groups[1:], len(ordered)]:
+        for last in range(1, len(ordered) + 1):
             if last == len(ordered) or ends[last - 1] - start > _PART:
                 shard = {
                     "words": ordered[first:last],
                     "ends": (ends[first:last] - start).tolist(),
                     "places": b64encode(packed[start : ends[last - 1]].tobytes()).decode(),
                 }
-                yield ordered[first][:2], shard
+                yield ordered[first], shard
                 first, start = last, int(ends[last - 1])
 
 

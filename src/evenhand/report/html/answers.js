@@ -200,14 +200,23 @@
   }
 
   async function placesOf(word) {
-    const marks = new Uint8Array(run.number), key = word.slice(0, 2);
-    let shard = firstFrom(run.words, key);
-    if (run.words[shard] !== key) shard -= 1;
-    if (shard < 0) return marks;
-    const { words, ends, places } = await part(`words-${shard}`);
-    const fits = (n) => word.length > 1 ? words[n].startsWith(word) : words[n] === word;
+    const marks = new Uint8Array(run.number);
+    const fits = (each) => word.length > 1 ? each.startsWith(word) : each === word;
+    let shard = firstFrom(run.words, word);
+    const shards = [];
+    if (shard > 0) shards.push(part(`words-${shard - 1}`));
+    for (; shard < run.words.length && fits(run.words[shard]); shard++) {
+      shards.push(part(`words-${shard}`));
+    }
+    for (const each of await Promise.all(shards)) mark(each, word, fits, marks);
+    return marks;
+  }
+
+  function mark({ words, ends, places }, word, fits, marks) {
+    const first = firstFrom(words, word);
+    if (first === words.length || !fits(words[first])) return;
     const packed = bytes(places);
-    for (let n = firstFrom(words, word); n < words.length && fits(n); n++) {
+    for (let n = first; n < words.length && fits(words[n]); n++) {
       let place = 0, value = 0, shift = 0;
       for (let at = n ? ends[n - 1] : 0; at < ends[n]; at++) {
         value |= (packed[at] & 127) << shift;
@@ -219,7 +228,6 @@
         else marks.fill(1, run.starts[place - run.number], run.starts[place - run.number + 1]);
       }
     }
-    return marks;
   }
 
   async function find(asked) {

@@ -1,6 +1,6 @@
 """Draw the pictures of docs/statistics.md from simulations with fixed seeds.
 
-python docs/images/statistics.py            needs matplotlib; writes SVG files beside itself
+python docs/images/statistics_figures.py            needs matplotlib; writes SVG files beside itself
 """
 
 from __future__ import annotations
