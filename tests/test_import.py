@@ -13,7 +13,8 @@ import pytest
 
 import fakes
 from evenhand.calibration.labeling import open_sample
-from evenhand.interop.importing import ImportOptions, _question, import_runs
+from evenhand.interop.columns import ImportOptions
+from evenhand.interop.importing import _question, import_runs
 from evenhand.store.store import Store
 from runs import run_main
 
@@ -348,6 +349,7 @@ def _mixed(rows: Rows) -> None:
         (_set(score="good"), "", 'score "good" is not a number'),
         (_set(score=[1]), "", "is not a number"),
         (_set(score="inf"), "", "out of range"),
+        (_set(score=10**400), "", "is not a number"),
         (_set(axis="utillity"), "", 'did you mean "utility"'),
         (_set(axis="relevance"), "", 'unknown axis "relevance"'),
         (_set(identity=""), "", "identity is empty"),
@@ -398,6 +400,9 @@ def test_what_is_wrong_is_said_in_one_line(
         ("a.jsonl", b"", "there are no results in the file"),
         ("a.jsonl", b"[1]\n", "each line must be one JSON object"),
         ("a.csv", b"identity,item\n\xff\xfe", "not UTF-8"),
+        ("a.csv", b"identity,item,item\na,1,1\n", 'column "item" is there twice'),
+        ("a.csv", b"identity,item\n", "there are no results in the file"),
+        ("a.csv", b"identity,item\na,1,1\n", "3 values for 2 columns"),
         ("a.json", b"{", "not JSON"),
         ("a.json", b'{"results": 3}', "neither an Inspect log nor promptfoo's output"),
         ("a.json", b'{"results": {"results": [3]}}', "not an object"),

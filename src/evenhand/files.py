@@ -93,12 +93,14 @@ class CsvColumns:
         required: must be there.
         known: nothing else may be there; None for any others.
         fold_case: "Label" is "label".
+        distinct: no name may be there twice.
         whole_rows: every row must have a value, perhaps blank, for every column.
     """
 
     required: Sequence[str] = ()
     known: Sequence[str] | None = None
     fold_case: bool = False
+    distinct: bool = False
     whole_rows: bool = False
 
 
@@ -192,7 +194,8 @@ def _check_header(
     for field in header:
         if columns.known is not None and field not in columns.known:
             raise error(f"{where}: {UnknownName('column', field, columns.known)}")
-        if header.count(field) > 1 and (columns.known is not None or field in columns.required):
+        checked = columns.distinct or columns.known is not None or field in columns.required
+        if header.count(field) > 1 and checked:
             raise error(f'{where}: column "{field}" is there twice')
     for field in columns.required:
         if field not in header:

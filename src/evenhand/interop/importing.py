@@ -8,114 +8,34 @@ that evenhand has asked; nothing can be asked in it.
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
-from cyclopts import Parameter
-from pydantic import BeforeValidator, ConfigDict, Field
-from pydantic.dataclasses import dataclass
-
-from evenhand.axes import AXES, AxisName
 from evenhand.benchmarks.item import IMPORTED, Item
 from evenhand.engines.engine import Outcome
 from evenhand.errors import RunFolderError, UnknownName, UsageError
+from evenhand.interop.columns import IN_ERROR, NO_SCORE, ImportOptions, ResultRow, written
 from evenhand.interop.records import SourceFile, SourceRecord, read_source
-from evenhand.scorers import BATCH_SCORERS, SCORERS, Unscored, Verdict
+from evenhand.scorers import BATCH_SCORERS, SCORERS
 from evenhand.store.database import has_tables
 from evenhand.store.record import ImportedFrom, RunRecord, SystemRoleCheck
 from evenhand.store.store import ImportedAnswer, Store, StoredCondition
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.identity import BASELINE, Identity, IdentityKind, shipped_identities
-from evenhand.study.study import Study, split_names
+from evenhand.study.study import Study
 from evenhand.text import one_line
 
 MOST_CELLS = 20_000_000
 _MOST_SAMPLES = 1000
-_MOST_OF_A_NAME = 200
-_LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "TRUE": 1.0, "FALSE": 0.0}
-"""What Inspect's scorers say, and truth values of a CSV file."""
-_NO_ANSWER = ("N", "", "NAN", "NONE", "NULL", "NA")
-_NO_ERROR = ("", "0", "false", "none", "null", "nan", "no")
 _UNKNOWN_SYSTEM = "imported: how the prompts were sent is not known here"
 _NO_PROMPT = "the prompt is not in the imported file"
-IN_ERROR = Unscored("marked as an error in the imported file")
-NO_SCORE = Unscored("no score in the imported file")
-NAME_KEYS = ("identity", "axis", "benchmark", "item", "sample", "model", "error", "subgroup")
-TEXT_KEYS = ("prompt", "answer")
-
-_CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-_NO_DEFAULT = Parameter(show_default=False, negative="")
-_Names = Annotated[tuple[str, ...], BeforeValidator(split_names), _NO_DEFAULT]
-
-
-@dataclass(frozen=True, config=_CONFIG)
-class ImportOptions:
-    """Which columns say what, and who is the baseline."""
-
-    identity_key: str = "identity"
-    """Column or metadata key that says who asks."""
-
-    axis_key: str = "axis"
-    """Column or metadata key that says what a score measures: safety, utility, over_refusal."""
-
-    axis: Annotated[AxisName | None, Parameter(show_choices=False)] = None
-    """Axis of all results: safety, utility or over_refusal. Default: as the axis column says."""
-
-    benchmark_key: str = "benchmark"
-    """Column or metadata key of the benchmark; where there is none, the axis is the benchmark."""
-
-    item_key: str = "item"
-    """Column or metadata key of the question. Default: item; for Inspect the sample's id, for
-    lm-eval the hash of the document, for promptfoo a hash of the other variables."""
-
-    sample_key: str = "sample"
-    """Column that numbers the answers to the same question; for Inspect the epoch."""
-
-    score_key: str | None = None
-    """Column of the score, Inspect scorer, lm-eval metric or promptfoo named score. Default: score,
-    or the only or first one."""
-
-    prompt_key: str = "prompt"
-    """Column of the prompt, if there is one."""
-
-    answer_key: str = "answer"
-    """Column of the model's answer, if there is one."""
-
-    subgroup_key: str = "subgroup"
-    """Column of the topic or subject, if there is one."""
-
-    model_key: str = "model"
-    """Column of the model, if there is one; each model becomes a run of its own."""
-
-    error_key: str = "error"
-    """Column that marks a result as an error; such results are missing, not wrong."""
-
-    model: str | None = None
-    """Name of the model, where no column says it."""
-
-    scale: Annotated[float, Field(gt=0)] = 1.0
-    """Highest possible score: 100 for scores of 0 to 100."""
-
-    baseline: Annotated[str | None, _NO_DEFAULT] = None
-    """Identity that is the no-identity baseline. Default: baseline, if it is there."""
-
-    placebos: _Names = ()
-    """Identities that are placebos: attributes that should not matter. Default: none."""
-
-    where: Annotated[tuple[str, ...], _NO_DEFAULT] = field(default=())
-    """Import only results with this COLUMN=VALUE; may be repeated."""
-
-    def key(self, name: str) -> str:
-        """The column that stands for one of evenhand's own."""
-        return str(getattr(self, f"{name}_key", None) or name)
 
 
 def import_runs(files: Sequence[str], out: Path, options: ImportOptions) -> list[Path]:
@@ -142,7 +62,7 @@ def import_runs(files: Sequence[str], out: Path, options: ImportOptions) -> list
             if not all(_fits(record.where, fields, *condition) for condition in conditions):
                 continue
             kept += 1
-            row = _RowReader(SourceRecord(record.where, fields), options)
+            row = ResultRow(SourceRecord(record.where, fields), options)
             model = options.model or row.text("model") or "imported"
             grids.setdefault(model, _ImportedRun(options)).add(row)
     if not kept:
@@ -184,14 +104,7 @@ def _condition(text: str) -> tuple[str, str]:
 def _fits(where: str, fields: Mapping[str, Any], column: str, value: str) -> bool:
     if column not in fields:
         raise UsageError(f"{where}: --where: {UnknownName('column', column, map(str, fields))}")
-    return _written(fields[column]) == value
-
-
-def _written(value: Any) -> str:
-    """A value as the user would write it: a whole number without ".0"."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value)
+    return written(fields[column]) == value
 
 
 def _slug(model: str) -> str:
@@ -209,7 +122,7 @@ def _command(files: Sequence[str], out: Path, options: ImportOptions) -> str:
         if name == "where":
             words += [word for each in value for word in (flag, each)]
         else:
-            words += [flag, ",".join(value) if isinstance(value, tuple) else _written(value)]
+            words += [flag, ",".join(value) if isinstance(value, tuple) else written(value)]
     return shlex.join(words)
 
 
@@ -227,134 +140,6 @@ def _origin(sources: Sequence[SourceFile], command: str) -> ImportedFrom:
     return ImportedFrom(tuple(files), command, has_prompts=False, decoding=same)
 
 
-# One result
-
-
-class _RowReader:
-    """A record, read by the columns that evenhand knows.
-
-    Args:
-        options: which column is which.
-    """
-
-    def __init__(self, record: SourceRecord, options: ImportOptions) -> None:
-        self.where = record.where
-        self._fields = record.fields
-        self._options = options
-
-    def value(self, name: str) -> Any:
-        """The value of one of evenhand's own columns; None where it is not there."""
-        return self._fields.get(self._options.key(name))
-
-    def text(self, name: str) -> str:
-        """A name, on one line; empty where there is none."""
-        value = self.value(name)
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return ""
-        if isinstance(value, list | dict):
-            raise self.wrong(f"{self._options.key(name)} must be a text or number")
-        written = _written(value).strip()
-        if len(written) > _MOST_OF_A_NAME:
-            raise self.wrong(
-                f"{self._options.key(name)} has {len(written):,} characters, more than a name has "
-                f"({_MOST_OF_A_NAME})"
-            )
-        return one_line(written)
-
-    def needed(self, name: str) -> str:
-        """The same; an error where there is none."""
-        found = self.text(name)
-        if found:
-            return found
-        key = self._options.key(name)
-        if key in self._fields:
-            raise self.wrong(f"{key} is empty")
-        known = ", ".join(one_line(str(column), 40) for column in list(self._fields)[:12])
-        also = ", or name the axis of all results with --axis" if name == "axis" else ""
-        also = ", or write IDENTITY=FILE" if name == "identity" else also
-        raise self.wrong(f'no column "{key}" (there are: {known}); name it with --{name}-key{also}')
-
-    def long_text(self, name: str) -> str | None:
-        """A text of any length."""
-        value = self.value(name)
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            return None
-        return value if isinstance(value, str) else _written(value)
-
-    def axis(self) -> AxisName:
-        """What the score measures."""
-        if self._options.axis is not None:
-            return self._options.axis
-        name = self.needed("axis").lower().replace("-", "_").replace(" ", "_")
-        own = self.text("evenhand_scorer") == "relevance"  # a run of evenhand's, on its way back
-        if name not in AXES or not (AXES[name].is_averaged or own):
-            known = [axis.name for axis in AXES.values() if axis.is_averaged]
-            raise self.wrong(f"{UnknownName('axis', name, known)}; or name it with --axis")
-        return AXES[name].name
-
-    def verdict(self) -> Verdict:
-        """The score, or why there is none."""
-        if _written(self.value("error") or "").strip().lower() not in _NO_ERROR:
-            return Verdict(IN_ERROR)
-        value = self.value("score")
-        why = self.long_text("why") or ""
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            reason = self.text("unscored")
-            return Verdict(Unscored(reason) if reason else NO_SCORE, why)
-        if isinstance(value, str):
-            word = value.strip().upper()
-            if word in _NO_ANSWER:
-                return Verdict(NO_SCORE, why)
-            value = _LETTERS.get(word, value)
-        try:
-            score = float(value) / (1.0 if isinstance(value, bool) else self._options.scale)
-        except (TypeError, ValueError):
-            raise self.wrong(f"score {_short(value)} is not a number") from None
-        if not 0 <= score <= 1:
-            advice = "scores are 0 to 1, 1 the highest"
-            if 1 < score <= 100:
-                advice = f"for scores of 0 to 100 add --scale 100; {advice}"
-            raise self.wrong(f"score {_short(value)} is out of range; {advice}")
-        return Verdict(score, why)
-
-    def has_score(self) -> bool:
-        """Whether there is a column of scores."""
-        return self._options.key("score") in self._fields
-
-    def without_score(self) -> UsageError:
-        """That there is no such column."""
-        key = self._options.key("score")
-        if self._options.score_key is not None:
-            return self.wrong(str(UnknownName("column", key, map(str, self._fields))))
-        return self.wrong(f'no column "{key}"; name the column of the score with --score-key')
-
-    def messages(self) -> list[Message] | None:
-        """The conversation as it was sent; None where it is not known."""
-        value = self.value("messages")
-        if isinstance(value, list) and value:
-            found: list[Message] = []
-            for turn in value:
-                if not isinstance(turn, dict) or not isinstance(turn.get("content"), str):
-                    raise self.wrong("messages must be a list of objects with role and content")
-                found.append({"role": str(turn.get("role", "user")), "content": turn["content"]})
-            return found
-        prompt = self.long_text("prompt")
-        return [{"role": "user", "content": prompt}] if prompt else None
-
-    def count(self, name: str) -> int:
-        """A number of tokens."""
-        value = self.value(name)
-        return int(value) if isinstance(value, int) and 0 <= value < 2**31 else 0
-
-    def wrong(self, message: str) -> UsageError:
-        """What is wrong, with its place."""
-        return UsageError(f"{self.where}: {one_line(message, 600)}")
-
-
-def _short(value: Any) -> str:
-    return f'"{one_line(str(value), 40)}"' if isinstance(value, str) else one_line(str(value), 40)
-
-
 # All results of a model
 
 
@@ -370,7 +155,7 @@ class _ImportedRun:
         self._cells: dict[tuple[int, int, str], str] = {}
         self._answers: list[tuple[ImportedAnswer, str]] = []
 
-    def add(self, row: _RowReader) -> None:
+    def add(self, row: ResultRow) -> None:
         """Take one result.
 
         Raises:
@@ -411,7 +196,7 @@ class _ImportedRun:
         )
         self._answers.append((answer, sample))
 
-    def _place_of(self, row: _RowReader) -> int:
+    def _place_of(self, row: ResultRow) -> int:
         name, cue = row.needed("identity"), row.text("cue") or "imported"
         where = name, cue, row.text("defense") or "none"
         found = self._people.get(where)
@@ -420,7 +205,7 @@ class _ImportedRun:
             found = self._people[where] = identity, len(self._people)
         return found[1]
 
-    def _identity(self, name: str, row: _RowReader) -> Identity:
+    def _identity(self, name: str, row: ResultRow) -> Identity:
         kind: IdentityKind = "identity"
         given = row.text("kind").lower()
         if name == (self._options.baseline or BASELINE.id) or (
@@ -435,7 +220,7 @@ class _ImportedRun:
         category = row.text("category") or (known.category if known else usual or "imported")
         return Identity(name, text, category, kind)
 
-    def _item_of(self, row: _RowReader) -> int:
+    def _item_of(self, row: ResultRow) -> int:
         axis, name = row.axis(), row.needed("item")
         benchmark = row.text("benchmark") or axis
         found = self._items.get((benchmark, name))
@@ -465,11 +250,11 @@ class _ImportedRun:
         self._prompts.append({})
         return number
 
-    def _duplicate(self, row: _RowReader, first: str) -> str:
+    def _duplicate(self, row: ResultRow, first: str) -> str:
         cure = "number repeated answers with --sample-key, or choose rows with --where"
         for column in ("judge", "filter", "prompt_label", "cue", "defense"):
             if row.value(column) not in (None, ""):
-                cure = f"choose one with --where {column}={_written(row.value(column))}"
+                cure = f"choose one with --where {column}={written(row.value(column))}"
                 break
         return (
             f"identity {row.text('identity')}, item {row.text('item')} has a result at {first} "

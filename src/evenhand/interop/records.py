@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from evenhand.errors import MissingExtra, UsageError
-from evenhand.files import read_json, read_records
+from evenhand.files import CsvColumns, read_json, read_records
 from evenhand.text import one_line
 
 MOST_BYTES = 2**31
@@ -79,9 +79,8 @@ def read_source(path: Path, score: str | None) -> SourceFile:
         raise UsageError(
             f"{path}: cannot be imported; a file ends in {', '.join(_ENDINGS[:-1])} or .eval"
         )
-    rows = (
-        SourceRecord(f"{path}:{line}", fields) for line, fields in read_records(path, UsageError)
-    )
+    read = read_records(path, UsageError, CsvColumns(distinct=True))
+    rows = (SourceRecord(f"{path}:{line}", fields) for line, fields in read)
     first = next(rows, None)
     if first is None:
         raise UsageError(f"{path}: there are no results in the file")

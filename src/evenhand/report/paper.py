@@ -89,6 +89,7 @@ def _figures(runs: Sequence[PaperRun], comparison: ArmComparison | None) -> Iter
                 f"Safety and utility by identity: {run.name}",
                 f"Mean safety and utility of {len(head.identities)} identities of {run.name}.",
                 partial(charts.trade_off_map, head, run.regions),
+                zoom=True,
             )
         for figure in interaction_figures(head.interactions):
             yield doc.Figure(
@@ -164,6 +165,8 @@ def _of_run(table: doc.Table, run: PaperRun) -> doc.Table:
 def _drawn(figure: doc.Figure, width: PrintWidth) -> Mapping[str, bytes]:
     """The figure as PDF and SVG, its text 8 points high."""
     chart: dict[str, Any] = figure.chart().to_dict()
+    if figure.zoom and isinstance(chart.get("height"), int):  # a map is no taller than wide
+        chart["height"] = min(chart["height"], round(_POINTS[width] / _SCALE))
     if chart.get("width") == "container":
         chart["width"] = round(_POINTS[width] / _SCALE)
         chart["autosize"] = {"type": "fit-x", "contains": "padding"}
