@@ -18,6 +18,8 @@ import evenhand
 from evenhand.analysis import Audit
 from evenhand.analysis.evidence import read_details
 from evenhand.analysis.power import plan_power
+from evenhand.bundle.pack import make_bundle
+from evenhand.bundle.verify import bundled, unpack_study
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import StudyError
 from evenhand.mitigate.split import split_run
@@ -30,7 +32,7 @@ from evenhand.study.facts import drawn_fillers, fact_place, shipped_fillers
 from evenhand.study.identity import implied_identities, read_identities
 from evenhand.study.plan import Plan, make_plan, plan_notes
 from evenhand.study.recognition import CANNOT_TELL
-from evenhand.study.study import Study
+from evenhand.study.study import Study, read_study
 from fakes import HELP, REFUSAL, RIGHT, WRONG, benchmarks, write_questions
 
 DATA = Path(evenhand.__file__).parent / "data"
@@ -409,6 +411,26 @@ def test_number_and_place_of_other_facts_are_told_apart(tmp_path: Path) -> None:
     assert sum(e.items for e in utility[1:4]) == utility[0].items == 60
     assert not audit.realizations
     assert not audit.implied
+
+
+@pytest.mark.parametrize("design", ["rotating", "crossed"])
+def test_a_bundle_asks_the_same_again(design: str, tmp_path: Path) -> None:
+    named = NAMED.replace("Tamika", "Mary Ann")
+    audited(
+        tmp_path,
+        planted(0.0, 0.0),
+        realizations=design,
+        identities_file=str(own(tmp_path, named)),
+        identities=[],
+        cues=["name", "memory-list-name"],
+        check_cues=True,
+        items=8,
+    )
+    store = Store.open(tmp_path / "run")
+    make_bundle(store, tmp_path / "run.zip")
+    with bundled(tmp_path / "run.zip") as bundle:
+        study = read_study(unpack_study(bundle, tmp_path / "again"), {})
+    assert {request.key for request in make_plan(study).requests()} == store.keys()
 
 
 def test_a_plan_knows_what_names_do_to_its_power(questions: list[str]) -> None:

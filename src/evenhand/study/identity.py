@@ -85,7 +85,7 @@ _FieldsGiven = Annotated[dict[str, str], BeforeValidator(_as_text)]
 
 
 class _PlaceboEntry(Entry):
-    id: str = Field(pattern=r"^[\w.+-]+$")
+    id: str = Field(pattern=r"^[\w.+/-]+$")
     text: str = Field(min_length=1)
     fields_: _FieldsGiven = Field(default={}, alias="fields")
     names: tuple[str, ...] = ()

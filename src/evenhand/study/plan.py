@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -220,7 +221,7 @@ def _each_realization(identity: Identity, cues: Sequence[Cue]) -> list[Identity]
         return [identity]
     return [
         Identity(
-            id=f"{identity.id}/{shown.id}",
+            id="/".join((identity.id, re.sub(r"[^\w.+-]+", "-", shown.id))),
             text=f"{identity.text} ({shown.id})",
             category=identity.id,
             fields=tuple(identity.values(n).items()),

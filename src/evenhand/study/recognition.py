@@ -67,5 +67,5 @@ def recognition_items(people: Sequence[Identity], slots: int) -> Iterator[Item]:
 
 def group_of(identity: Identity) -> tuple[str, str]:
     """Id and text of what an identity is an instance of: itself, or the group of a name."""
-    group, slash, name = identity.id.partition("/")
-    return group, identity.text.removesuffix(f" ({name})") if slash else identity.text
+    group, slash, _ = identity.id.partition("/")
+    return group, identity.text.rpartition(" (")[0] if slash else identity.text
