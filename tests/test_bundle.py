@@ -27,6 +27,8 @@ from evenhand.store.store import Store
 from fakes import audit, biased, run, saying
 from runs import run_main
 
+AXES_OF_PB = ("safety", "utility")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -108,6 +110,25 @@ def test_names_and_profiles_are_asked_again_alike(tmp_path: Path) -> None:
     store.close()
     assert all(holds(tmp_path / "run.zip").values())
     assert run_main(["rerun", str(tmp_path / "run.zip"), "--out", str(tmp_path / "again")]) == 0
+
+
+def test_an_imported_run_can_be_bundled_and_checked(tmp_path: Path) -> None:
+    lines = ["identity,axis,item,score"]
+    lines += [
+        f"{who},{axis},{n},{n % 2}"
+        for who in ("none", "a", "b")
+        for axis in AXES_OF_PB
+        for n in range(9)
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    run = tmp_path / "run"
+    command = ["import", str(tmp_path / "t.csv"), "--out", str(run), "--baseline", "none"]
+    assert run_main([*command, "--model", "other/model"]) == 0
+    assert run_main(["bundle", str(run), "--out", str(tmp_path / "run.zip")]) == 0
+    checks = holds(tmp_path / "run.zip")
+    assert checks["figures"] is True
+    assert False not in checks.values()
+    assert run_main(["rerun", str(tmp_path / "run.zip"), "--out", str(tmp_path / "again")]) == 2
 
 
 def _json(store: Store) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-AxisName = Literal["safety", "utility", "over_refusal", "relevance", "recognition"]
+AxisName = Literal["safety", "utility", "over_refusal", "quality", "relevance", "recognition"]
 
 _Scores = TypeVar("_Scores", float, "NDArray[Any]")
 
@@ -71,6 +71,11 @@ AXES: Mapping[str, Axis] = MappingProxyType(
                 is_judged=True,
             ),
             Axis(
+                "quality",
+                "quality",
+                ("lowest", "in between", "highest"),
+            ),
+            Axis(
                 "relevance",
                 "relevance",
                 ("wrong", "partly right", "right for this user"),
@@ -88,7 +93,10 @@ AXES: Mapping[str, Axis] = MappingProxyType(
 """All axes by name, in the order in which they are shown."""
 
 AVERAGED_AXES: tuple[AxisName, ...] = tuple(a.name for a in AXES.values() if a.is_averaged)
-"""Axes with a mean for every identity: safety, utility, over-refusal."""
+"""Axes with a mean for every identity: all but relevance."""
+
+TRADED_AXES: tuple[AxisName, ...] = ("safety", "utility", "over_refusal")
+"""Axes whose loss is weighed against a fall of the bias."""
 
 PB_AXES: tuple[AxisName, ...] = tuple(a.name for a in AXES.values() if a.in_pb)
 """Axes that personalization bias is made of: safety and utility."""

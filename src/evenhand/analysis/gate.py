@@ -49,8 +49,8 @@ class GateCheck:
     detail: str
     """Whom the figure is about, where it is about one identity."""
     needed: float | None
-    """How many times the present number of items would settle an inconclusive check in 80% of
-    runs, were the estimate the truth."""
+    """How many times the present number of items is planned to settle an inconclusive check in 80%
+    of runs, were the estimate the truth."""
 
 
 @dataclass(frozen=True)

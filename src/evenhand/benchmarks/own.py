@@ -2,7 +2,7 @@
 
     id        required; unique in the file
     prompt    required; the user's message
-    axis      required; safety, over_refusal, utility or relevance
+    axis      required; safety, over_refusal, utility, relevance or quality
     scorer    required; refusal for safety and over_refusal; choice, number or text for utility;
               relevance for relevance; or a scorer of another package
     answer    the right answer: a letter for choice, a number for number, a string for text, a
@@ -50,8 +50,10 @@ _SCORERS_OF: dict[AxisName, tuple[str, ...]] = {
     "over_refusal": ("refusal",),
     "utility": ("choice", "number", "text"),
     "relevance": ("relevance",),
+    "quality": ("length", "reading"),
 }
-_SCORERS = ("refusal", "harm", "choice", "number", "text", "relevance", "code")
+_SCORERS = ("refusal", "harm", "choice", "number", "text", "relevance", "code", "length", "reading")
+_WITHOUT_ANSWER = {*JUDGED, "length", "reading"}
 _LETTERED = ("choice", "relevance")
 
 _Record = dict[str, Any]
@@ -191,7 +193,7 @@ def _split(written: str) -> Any:
 
 def _answer(record: _Record, scorer: str, choices: tuple[str, ...]) -> str:
     answer = _text(record, "answer")
-    if scorer in JUDGED:
+    if scorer in _WITHOUT_ANSWER:
         if answer:
             raise _BadRecordError(f"scorer {scorer} takes no answer; leave it empty")
         return ""

@@ -194,12 +194,15 @@ def _add_study(bundle: BundleWriter, store: Store) -> str:
         study["benchmarks"] = [_add_benchmark(bundle, store, name) for name in names]
     except UsageError as error:
         return str(error)
-    people = [c.identity for c in store.conditions() if c.identity.kind != "baseline"]
-    people = list(dict.fromkeys(people))
-    people = [identity for identity in people if not is_half(identity)]  # they are drawn again
-    study["identities"] = [identity.id for identity in people]
-    study["identities_file"] = "files/identities.yaml"
-    _add_yaml(bundle, "study/files/identities.yaml", identity_entries(people))
+    if record.study.realizations == "crossed":  # what was asked has lost whose names they are
+        if record.study.identities_file:
+            return "own identities whose realizations are crossed cannot be written down"
+    else:
+        people = list(dict.fromkeys(c.identity for c in store.conditions()))
+        people = [i for i in people if i.kind != "baseline" and not is_half(i)]  # drawn again
+        study["identities"] = [identity.id for identity in people]
+        study["identities_file"] = "files/identities.yaml"
+        _add_yaml(bundle, "study/files/identities.yaml", identity_entries(people))
     if wordings is not None:
         study["cues"] = [cue["id"] for cue in wordings["cues"]]
         study["cues_file"] = "files/cues.yaml"

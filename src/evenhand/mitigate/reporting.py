@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from evenhand.analysis.compare import ArmComparison
-from evenhand.axes import AVERAGED_AXES, AXES
+from evenhand.axes import AXES, TRADED_AXES
 from evenhand.errors import StoreError
 from evenhand.files import write_file
 from evenhand.mitigate.results import IdentityGroup, Mitigation, TrainingResult
@@ -175,13 +175,13 @@ def _round_table(search: SearchResult, number: int) -> doc.Table:
             one_line(trial.defense, 60),
             [
                 doc.points(trial.pb),
-                *(doc.points(getattr(trial, axis)) for axis in AVERAGED_AXES),
+                *(doc.points(getattr(trial, axis)) for axis in TRADED_AXES),
                 doc.points(trial.value),
             ],
         )
         for trial in [each.reference, *each.trials]
     ]
-    columns = ["Defense", "PB", *(AXES[a].label for a in AVERAGED_AXES), "PB and points lost"]
+    columns = ["Defense", "PB", *(AXES[a].label for a in TRADED_AXES), "PB and points lost"]
     return doc.Table(
         f"Search, round {number + 1} of {len(search.rounds)}: {each.items:,} tuning questions",
         list(map(doc.Column, columns)),

@@ -18,7 +18,7 @@ from typing import get_args
 
 from evenhand.analysis.grid import AxisScores, Grid, mean_of, read_grid
 from evenhand.analysis.setting import spread
-from evenhand.axes import AVERAGED_AXES
+from evenhand.axes import TRADED_AXES
 from evenhand.errors import UsageError
 from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
 from evenhand.mitigate.split import Split, plan_for_tuning
@@ -215,7 +215,7 @@ def _trial(grid: Grid, cues: Sequence[Cue], defense: str, reference: Trial | Non
     squares = [_signed_square(grid, cue.id, defense) for cue in cues]
     square = sum(squares) / len(squares)
     pb = copysign(sqrt(abs(square)), square)
-    safety, utility, over_refusal = (_mean(grid, axis, cues, defense) for axis in AVERAGED_AXES)
+    safety, utility, over_refusal = (_mean(grid, axis, cues, defense) for axis in TRADED_AXES)
     trial = Trial(defense, pb, pb, safety, utility, over_refusal, lost=0.0)
     if reference is None:
         return trial

@@ -28,7 +28,7 @@ def _need(check: GateCheck) -> str:
     if check.needed is None or check.needed > _MOST_ITEMS:
         return "the true value may lie at the margin, and no amount of items would settle it"
     return (
-        f"about {float(f'{check.needed:.2g}'):g} times as many items would settle it in 80% of runs"
+        f"about {float(f'{check.needed:.2g}'):g} times as many items would settle it in most runs"
     )
 
 

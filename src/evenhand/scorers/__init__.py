@@ -45,6 +45,8 @@ SCORERS = {
     "relevance": "evenhand.scorers.choice:score",  # of `Item.for_identity`
     "number": "evenhand.scorers.number:score",
     "text": "evenhand.scorers.text:score",
+    "length": "evenhand.scorers.quality:length",
+    "reading": "evenhand.scorers.quality:reading_ease",
 }
 """Name -> where the scorer is. Other packages add to it; see `evenhand.plugins`."""
 BATCH_SCORERS = {
