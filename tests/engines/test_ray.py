@@ -373,6 +373,9 @@ def test_no_room_for_a_worker(nodes: Nodes) -> None:
     options = EngineOptions(on=nodes.address, gpus_per_worker=1)
     with pytest.raises(UsageError, match="no node of the cluster has as many GPUs; the most is 0"):
         make_engine("echo/x", Decoding(), options)
+    options = EngineOptions(on=nodes.address, gpus_per_worker=1.5)
+    with pytest.raises(UsageError, match="above 1 it must be a whole number"):
+        make_engine("echo/x", Decoding(), options)
 
 
 def test_no_ray_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,17 @@ from typing import Any
 
 import pytest
 
+from evenhand import JudgeOptions, RunOptions
 from evenhand.engines import EngineOptions, ray
 from evenhand.engines.engine import Response
-from evenhand.errors import AuthenticationError, EngineError, MissingExtra, UnknownName
+from evenhand.errors import (
+    AuthenticationError,
+    EngineError,
+    MissingExtra,
+    UnknownName,
+    Unreachable,
+    UsageError,
+)
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
 
@@ -74,6 +82,9 @@ class Here:
 
     def room(self, _workers: int | None, _gpus: float | None) -> tuple[int, float]:
         return self._workers, 0.0
+
+    def threads(self, _workers: int) -> None:
+        """As Ray says."""
 
     def start(self, _kind: type, _gpus: float) -> Actor:
         self.actors.append(Actor())
@@ -196,6 +207,21 @@ def test_what_is_known_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.has_template
     assert not engine.notes
     assert engine.rendered([{"role": "user", "content": "Hello"}]) is not None
+
+
+def test_a_cluster_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fate(_: str) -> None:
+        raise ConnectionError("Ray Client is not connected")
+
+    engine, _ = engine_of(monkeypatch, 2, fate)
+    with pytest.raises(Unreachable, match="the Ray cluster is gone .Ray Client is not connected."):
+        ask(engine, 10)
+
+
+def test_workers_without_a_place_for_them() -> None:
+    for options in (RunOptions, JudgeOptions):
+        with pytest.raises(UsageError, match="--workers and --gpus-per-worker need --on"):
+            options(workers=2)
 
 
 def test_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,12 +65,14 @@ class Cluster:
         """How many workers to start, and GPUs for each.
 
         Raises:
-            UsageError: no node has as many GPUs.
+            UsageError: no node has as many GPUs, or they cannot be divided so.
         """
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         each = [float(node.get("GPU", 0)) for node in nodes]
         if gpus is None:
             gpus = float(any(each))
+        if gpus > 1 and gpus != int(gpus):
+            raise UsageError(f"--gpus-per-worker {gpus:g}: above 1 it must be a whole number")
         if gpus > max(each, default=0):
             raise UsageError(
                 f"--gpus-per-worker {gpus:g}: no node of the cluster has as many GPUs; the most "
@@ -79,6 +81,13 @@ class Cluster:
         if workers is None:
             workers = sum(int(have / gpus) for have in each) if gpus else 2
         return workers, gpus
+
+    def threads(self, workers: int) -> int | None:
+        """Threads of each worker for torch, where they share this machine; None otherwise."""
+        if self.on != "local":
+            return None
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        return int(given) if given.isdigit() else max(1, (os.cpu_count() or 1) // workers)
 
     def start(self, worker: type, gpus: float) -> Any:
         """A new actor of this class, in a process of its own."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -65,9 +66,21 @@ class Worker:
         self._serving: asyncio.Future[None] | None = None
 
     async def load(
-        self, model: str, decoding: dict[str, Any], options: dict[str, Any], driver: dict[str, str]
+        self,
+        model: str,
+        decoding: dict[str, Any],
+        options: dict[str, Any],
+        driver: dict[str, str],
+        threads: int | None,
     ) -> dict[str, Any]:
-        """Load the model; what there is to know of it, or {"fault": ...}."""
+        """Load the model; what there is to know of it, or {"fault": ...}.
+
+        Args:
+            driver: the versions that must be the same here.
+            threads: for torch, which reads it when it is imported; None to leave it to Ray.
+        """
+        if threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(threads)
         own = _must_agree(running_versions())
         if own != driver:
             return _fault(EngineError(_disagreement("a worker", own, "this process", driver)))
@@ -317,12 +330,16 @@ class RayEngine:
         self._slots: list[_Slot] = []
         try:
             workers, gpus = self._cluster.room(options.workers, options.gpus_per_worker)
-            asked = replace(options, on=None, workers=None, gpus_per_worker=gpus)
+            # What is for endpoints stays here: headers may hold keys.
+            asked = replace(
+                options, headers=None, query=None, on=None, workers=None, gpus_per_worker=gpus
+            )
             arguments = (
                 model,
                 decoding.model_dump(),
                 asdict(asked),
                 _must_agree(running_versions()),
+                self._cluster.threads(workers),
             )
 
             def start() -> tuple[Any, Any]:
@@ -473,6 +490,10 @@ class RayEngine:
                 return await self._feed(slot, supply, settle)
             except self._cluster.death as error:
                 why = f"the worker died: {reason_of(error)}"
+            except ConnectionError as error:
+                raise Unreachable(
+                    f"the Ray cluster is gone ({reason_of(error)}); run the same command to resume"
+                ) from None
             lost = list(slot.under_way.values())
             self._drop(slot)  # it may only have been out of reach
             for cell in supply.lose(lost, why):

@@ -114,6 +114,11 @@ else:
 _UNSEEN = Parameter(parse=False)
 
 
+def _check_workers(on: str | None, workers: int | None, gpus: float | None) -> None:
+    if on is None and (workers, gpus) != (None, None):
+        raise UsageError("--workers and --gpus-per-worker need --on: --on local")
+
+
 @dataclass(frozen=True, config=_CONFIG)
 class JudgeOptions:
     """How judges are reached, and what they cost."""
@@ -152,6 +157,9 @@ class JudgeOptions:
     price: Annotated[TokenPrice, Parameter(name="--judge-price")] = None
     """Price of a million of the judge's tokens in dollars, as PROMPT/COMPLETION: 0.15/0.60.
     Default: not known."""
+
+    def __post_init__(self) -> None:
+        _check_workers(self.on, self.workers, self.gpus_per_worker)
 
     @property
     def for_engine(self) -> EngineOptions:
@@ -237,8 +245,7 @@ class RunOptions:
         """Raise `UsageError` where there is a cost limit and no price."""
         if self.max_cost is not None and not (self.price or self.judging.price):
             raise UsageError("--max-cost needs the price of the tokens: --price 0.15/0.60")
-        if self.on is None and (self.workers, self.gpus_per_worker) != (None, None):
-            raise UsageError("--workers and --gpus-per-worker need --on: --on local")
+        _check_workers(self.on, self.workers, self.gpus_per_worker)
 
         if self.batch and self.precision is not None:
             raise UsageError("--precision stops early, and a batch is asked as a whole; take one")
