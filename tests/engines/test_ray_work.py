@@ -214,7 +214,7 @@ def test_a_cluster_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("Ray Client is not connected")
 
     engine, _ = engine_of(monkeypatch, 2, fate)
-    with pytest.raises(Unreachable, match="the Ray cluster is gone .Ray Client is not connected."):
+    with pytest.raises(Unreachable, match=r"the Ray cluster is gone .Ray Client is not connected."):
         ask(engine, 10)
 
 

@@ -238,6 +238,7 @@ class RunOptions:
     """How the study's judges are reached, and their price."""
 
     def __post_init__(self) -> None:
+        _check_workers(self.on, self.workers, self.gpus_per_worker)
         if not find_spec("genai_prices"):
             self.check_limit()
 
@@ -245,7 +246,6 @@ class RunOptions:
         """Raise `UsageError` where there is a cost limit and no price."""
         if self.max_cost is not None and not (self.price or self.judging.price):
             raise UsageError("--max-cost needs the price of the tokens: --price 0.15/0.60")
-        _check_workers(self.on, self.workers, self.gpus_per_worker)
 
         if self.batch and self.precision is not None:
             raise UsageError("--precision stops early, and a batch is asked as a whole; take one")
