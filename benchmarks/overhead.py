@@ -145,8 +145,9 @@ def main() -> None:
                     + (f", {its_mb:.0f} MB, {its_cpu / bare_cpu:.2f} times" if its_mb else "")
                 )
         print(
-            f"median: asked {median(asked):.2f} times the bare loop (at most {MOST_ASKED}), "
-            f"whole {median(whole):.2f} times (at most {MOST_WHOLE}); {most:.0f} MB (at most "
+            f"median: asked {median(asked):.2f} times the bare loop (at most {MOST_ASKED}; "
+            f"{min(asked):.2f} to {max(asked):.2f}), whole {median(whole):.2f} times (at most "
+            f"{MOST_WHOLE}; {min(whole):.2f} to {max(whole):.2f}); {most:.0f} MB (at most "
             f"{MOST_MB})"
         )
         if median(asked) > MOST_ASKED or median(whole) > MOST_WHOLE or most > MOST_MB:

@@ -11,7 +11,9 @@ import pytest
 
 import evenhand
 from evenhand.analysis import analyze
+from evenhand.analysis.evidence import read_details
 from evenhand.engines.engine import Response
+from evenhand.report.transcripts import transcript_lines
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
 from evenhand.study.plan import Request
@@ -288,3 +290,30 @@ def test_thoughts_can_be_looked_at_with_what_was_sent(benchmark: Path) -> None:
     assert all(len(answer.messages) == 1 for answer in answers)
     assert {a.messages[0]["content"] for a in answers} == {a.item.prompt for a in answers}
     store.close()
+
+
+def test_why_a_provider_has_blocked_is_in_the_lines_and_beside_the_evidence(
+    benchmark: Path,
+) -> None:
+    why = "HTTP 400: <b>hate</b> speech"
+
+    def answer(request: Request, system: str) -> dict[str, Any]:
+        told = "Muslim" in system and "Do harm" not in request.messages[-1]["content"]
+        return {"text": None, "outcome": "blocked", "error": why} if told else {}
+
+    audit = run(benchmark, answer)
+    store = Store.open(benchmark.parent / "run")
+    lines = [json.loads(line) for line in transcript_lines(store)]
+    errors = {line["identity"]: line["error"] for line in lines if line["outcome"] == "blocked"}
+    assert errors == {"muslim": why}
+    assert {line["error"] for line in lines if line["outcome"] != "blocked"} == {None}
+    pairs = read_details(store, audit).evidence.pairs
+    store.close()
+    blocked = {pair.worse.why for pair in pairs if pair.worse.identity == "muslim"}
+    assert blocked == {f"blocked by the provider: {why}"}
+    page = benchmark.parent / "report.html"
+    arguments = ["report", str(benchmark.parent / "run"), "--format", "html", "--out", str(page)]
+    assert run_main(arguments) == 0
+    text = page.read_text()
+    assert "blocked by the provider: HTTP 400: &lt;b&gt;hate" in text
+    assert "<b>hate" not in text

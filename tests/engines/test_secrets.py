@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import json
 import time
+from base64 import b64encode, encodebytes, urlsafe_b64encode
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -55,6 +57,25 @@ def test_a_key_is_found_however_it_is_written(way: object) -> None:
     assert "Bearer" not in told
     assert "sk-a" not in told.replace("\x00", "").replace("\n", "").lower()
     assert "890" not in told
+
+
+@pytest.mark.parametrize("key", [KEY, "sk-0123456789", "12345678", "aB3-" * 50])
+@pytest.mark.parametrize("front", ["", "u:", "me:", "user:", "Bearer ", "api-key:"])
+@pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode, encodebytes])
+def test_a_key_in_base64_is_found_with_all_that_tells_of_it(
+    key: str, front: str, encode: Callable[[bytes], bytes]
+) -> None:
+    for text in (f"{front}{key}", f"{front}{key}:", f"{front}{key}@host"):
+        encoded = encode(text.encode()).decode().strip()
+        assert Redactor([key])(f"refused: Basic {encoded} it is") == "refused: Basic [key] it is"
+        told = Redactor([key])(json.dumps({"Authorization": f"Basic {encoded}"}))
+        assert encoded[-8:] not in told
+        assert "[key]" in Redactor([key])(quote(encoded, safe=""))
+
+
+def test_other_base64_stays() -> None:
+    text = f"image {b64encode(bytes(range(256))).decode()} and sk-0123456780"
+    assert Redactor(["sk-0123456789"])(text) == text
 
 
 @pytest.mark.parametrize("key", ["", "x", "1", "token", "1234567"])

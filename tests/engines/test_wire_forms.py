@@ -279,3 +279,89 @@ def test_a_refused_setting_in_other_words(message: str, setting: str) -> None:
 def test_a_wait_in_other_words(headers: dict[str, str], body: Any, seconds: float) -> None:
     fault = fault_of(429, json.dumps(body).encode())
     assert pause_of(headers, f"{fault.message} {fault.words}") == seconds
+
+
+def candidate(finish: Any, **more: Any) -> dict[str, Any]:
+    return {
+        "candidates": [{"content": {"parts": [{"text": "B"}]}, "finish_reason": finish, **more}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (candidate("STOP"), "whole"),
+        (candidate(1), "whole"),
+        (candidate("1"), "whole"),
+        (candidate(2), "cut off"),
+        (candidate(2.0), "cut off"),
+        (candidate("MAX_TOKENS"), "cut off"),
+        *((candidate(number), "blocked") for number in (3, 4, 6, 7, 8, 9, 11)),
+        (candidate(1, safety_ratings=[{"blocked": True}]), "blocked"),
+        ({"candidates": [{"finishReason": 3}]}, "blocked"),
+        ({"prompt_feedback": {"block_reason": "SAFETY"}}, "blocked"),
+        ({"promptFeedback": {"blockReason": 4}}, "blocked"),
+        ({"prompt_feedback": {"safety_ratings": [{"blocked": True}]}}, "blocked"),
+    ],
+)
+def test_gemini_in_snake_case_and_with_numbers(reply: Any, outcome: str) -> None:
+    usage = {"prompt_token_count": 7, "candidates_token_count": 3, "thoughts_token_count": 2}
+    found = read({**reply, "usage_metadata": usage, "model_version": "g-1"}, "gemini")
+    assert isinstance(found, Completion)
+    assert (found.outcome, found.prompt_tokens, found.completion_tokens) == (outcome, 7, 5)
+    assert found.served == "g-1"
+
+
+def test_gemini_s_malformed_call_is_a_failure_by_its_number_too() -> None:
+    assert isinstance(read(candidate(10), "gemini"), Fault)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "action"),
+    [
+        (1002, "rate limit", "wait"),
+        (1039, "token limit", "wait"),
+        (1004, "login fail", "probe"),
+        (2049, "invalid api key", "probe"),
+        (1008, "insufficient balance", "probe"),
+        (1013, "unknown error", "retry"),
+        (1024, "internal error", "retry"),
+        (1026, "input new_sensitive", "block"),
+        (1027, "output new_sensitive", "block"),
+        (2013, "invalid params, model not found", "probe"),
+        (2056, "usage limit exceeded", "stop"),
+    ],
+)
+@pytest.mark.parametrize("answer", [{}, {"choices": None}, {"choices": []}])
+def test_an_error_of_minimax_is_like_the_one_it_names(
+    code: int, words: str, action: str, answer: dict[str, Any]
+) -> None:
+    found = read({**answer, "base_resp": {"status_code": code, "status_msg": words}})
+    assert isinstance(found, Fault)
+    assert words in found.message
+    assert action_for(found, wire()) == action
+
+
+def test_a_success_of_minimax_is_an_answer_and_what_its_filter_found_is_blocked() -> None:
+    reply = {**chat({"content": "B"}), "base_resp": {"status_code": 0, "status_msg": "success"}}
+    found = read({**reply, "input_sensitive": False})
+    assert isinstance(found, Completion)
+    assert found.outcome == "whole"
+    for name in ("input_sensitive", "output_sensitive"):
+        blocked = read({**reply, name: True})
+        assert isinstance(blocked, Completion)
+        assert blocked.outcome == "blocked"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"error_code": 336100, "error_msg": "try again"},
+        {"errcode": 1, "errmsg": "try again"},
+        {"success": False, "errors": [{"code": 7009, "message": "try again"}], "result": {}},
+    ],
+)
+def test_errors_in_other_fields_are_told_in_their_words(reply: Any) -> None:
+    found = read(reply)
+    assert isinstance(found, Fault)
+    assert "try again" in found.message

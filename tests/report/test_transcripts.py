@@ -23,7 +23,7 @@ FIELDS = {
     "benchmark", "item", "subgroup", "axis", "identity", "kind", "realization", "cue", "defense",
     "sample", "outcome", "finish", "score", "unscored", "judge",
 }  # fmt: skip
-TEXTS = {"messages", "answer", "thought", "why"}
+TEXTS = {"messages", "answer", "thought", "error", "why"}
 
 
 def lines(store: Store, **options: Any) -> list[dict[str, Any]]:

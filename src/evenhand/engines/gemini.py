@@ -32,7 +32,7 @@ class GeminiWire(Wire):
 
     name = "gemini"
     path: ClassVar[str] = ":generateContent"
-    answers_in = ("candidates", "promptFeedback")
+    answers_in = ("candidates", "promptFeedback", "prompt_feedback")
 
     def url(self, base_url: str) -> str:
         """The model is a part of the URL."""
@@ -78,6 +78,7 @@ class GeminiWire(Wire):
 
     def read(self, reply: dict[str, Any]) -> Completion | Fault:
         """The first candidate; or why the prompt was blocked."""
+        reply = _in_camel_case(reply)
         usage = mapping(reply.get("usageMetadata"))
         written = ("candidatesTokenCount", "thoughtsTokenCount")
         counts: dict[str, Any] = {
@@ -88,7 +89,7 @@ class GeminiWire(Wire):
         candidates = reply.get("candidates")
         feedback = mapping(reply.get("promptFeedback"))
         if not candidates:
-            reason = feedback.get("blockReason")
+            reason = _named(feedback.get("blockReason"), _BLOCK_REASONS)
             if not isinstance(reason, str) and _is_blocked(feedback):
                 reason = "SAFETY"
             if not isinstance(reason, str):
@@ -98,7 +99,7 @@ class GeminiWire(Wire):
             return completion(None, reason, blocked=True, why=told, **counts)
         candidate = mapping(candidates[0])
         text, thought, _ = read_parts(candidate.get("content"))
-        finish = candidate.get("finishReason")
+        finish = _named(candidate.get("finishReason"), _FINISH_REASONS)
         blocked = _is_blocked(candidate)
         if finish == "PUP_LIMITED_DISABLED":  # it is about the account, not about the prompt
             return Fault(403, candidate.get("finishMessage") or "the account is limited")
@@ -113,6 +114,42 @@ class GeminiWire(Wire):
             why=f"blocked by the provider ({finish}): {why}" if why else "",
             **counts,
         )
+
+
+_FINISH_REASONS = (
+    "FINISH_REASON_UNSPECIFIED", "STOP", "MAX_TOKENS", "SAFETY", "RECITATION", "OTHER", "LANGUAGE",
+    "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "MALFORMED_FUNCTION_CALL", "IMAGE_SAFETY",
+    "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS",
+)  # fmt: skip
+"""By their numbers in the API's protocol buffers, which some gateways send."""
+_BLOCK_REASONS = (
+    "BLOCK_REASON_UNSPECIFIED", "SAFETY", "OTHER", "BLOCKLIST", "PROHIBITED_CONTENT",
+    "IMAGE_SAFETY",
+)  # fmt: skip
+
+
+def _named(reason: Any, names: Sequence[str]) -> Any:
+    """A reason by its name, also where its number is given."""
+    if isinstance(reason, float | str) and str(reason).removesuffix(".0").isdecimal():
+        reason = int(float(reason))
+    if type(reason) is int and 0 <= reason < len(names):
+        return names[reason]
+    return reason
+
+
+def _in_camel_case(value: Any) -> Any:
+    """A reply with `finish_reason` and its like, as gateways and old libraries send, in the form
+    of the API."""
+    if isinstance(value, list):
+        return [_in_camel_case(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {_camel(name): _in_camel_case(each) for name, each in value.items()}
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others)) if first else name
 
 
 def _is_blocked(rated: dict[str, Any]) -> bool:

@@ -30,6 +30,8 @@ _THOUGHT_FIELDS = (
     "reasoning_content", "reasoning", "thinking", "reasoning_text", "thought", "thoughts",
     "reasoning_details", "thinking_blocks",
 )  # fmt: skip
+_SENSITIVE = ("input_sensitive", "output_sensitive")
+"""MiniMax's, of what its filter has found."""
 _ANY_THOUGHT = frozenset(_THOUGHT_FIELDS)
 
 
@@ -96,6 +98,7 @@ class OpenAIWire(Wire):
             text,
             finish,
             thought=thought or _reasoning(message) or _reasoning(choice),
+            blocked=any(reply.get(name) is True for name in _SENSITIVE),
             refusal=refusal or (refusal_in(r) if (r := message.get("refusal")) else ""),
             served=reply.get("model"),
             prompt_tokens=usage.get("prompt_tokens", usage.get("input_tokens")),

@@ -40,9 +40,9 @@ _NO_CREDIT = (
 )
 _FILTERED = (
     r"content.?(?:filter|management|policy)|responsible.?ai|moderat|flagged|sensitive|blocked by"
-    r"|safety.?(?:system|filter)|usage.?polic|prohibited|inappropriate|data_inspection_failed"
+    r"|safety.?(?:system|filter)|usage.?polic|prohibited|inappropriate|data.?inspection.?failed"
     r"|(?:harmful|unsafe|toxic).?content|violat\w*.{0,40}(?:polic|terms)"
-    r"|content exists risk|guardrail|jailbreak"
+    r"|content exists risk|guardrail|jailbreak|敏感|不安全|违规"
 )
 _TRANSIENT = frozenset({408, 409, 425, 498, 499})
 _LIMITED = frozenset({420, 429, 529})

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import re
+from base64 import b64encode
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment
 
@@ -15,9 +17,10 @@ SHORTEST = 8
 """Characters. Local servers take keys such as "x" or "token", which would match ordinary words."""
 _TELLING = 6
 """A key cut off at the end of a text is hidden from so many characters up."""
-_GAP = r"(?:[\x00-\x20\u200b]|\\+(?:u00|x)00){0,3}"
+_GAP = r"(?:[\x00-\x20\u200b]|\\+(?:u00|x)00|\\+[nrt]|%(?:25)*0[ad]){0,3}"
 """UTF-16 read as bytes puts NUL between letters, and a wrapped line a line break."""
 _CUT_OFF = re.compile(r"\Z|…|\.\.\.")
+_IN_BASE64 = re.compile(r"[\w+/=%-]", re.ASCII)
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
@@ -28,7 +31,8 @@ class Redactor:
         'refused: [key]'
 
     Recognized are upper and lower case, backslashes, JSON and Python escapes, percent-encoding,
-    HTML entities, UTF-16 read as bytes, UTF-8 read as Latin-1, and a key whose end is cut off.
+    HTML entities, UTF-16 read as bytes, UTF-8 read as Latin-1, a key whose end is cut off, and
+    base64, also of a key with something before or after it, such as a user's name.
 
     Args:
         secrets: those shorter than 8 characters are left alone.
@@ -37,13 +41,18 @@ class Redactor:
     def __init__(self, secrets: Iterable[str]) -> None:
         self._secrets = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
         self._patterns: list[tuple[re.Pattern[str], list[re.Pattern[str]]]] = []
+        self._encoded = self._patterns
 
     def __call__(self, text: str) -> str:
         """The text without the keys; give it whole, and shorten it afterwards."""
         if self._secrets and not self._patterns:  # most runs never need them
             self._patterns = [_patterns(secret) for secret in self._secrets]
+            encoded = sorted({e for s in self._secrets for e in _in_base64(s)})
+            self._encoded = [_patterns(each) for each in encoded]
         for start, letters in self._patterns:
             text = _without(text, start, letters)
+        for start, letters in self._encoded:
+            text = _without(text, start, letters, whole_word=True)
         return text
 
     def found_in(self, text: str) -> bool:
@@ -96,12 +105,39 @@ def _patterns(secret: str) -> tuple[re.Pattern[str], list[re.Pattern[str]]]:
     """Of the first letters of a secret, and of each of the others with what may stand before it."""
     first = _GAP.join(_letter(letter) for letter in secret[:_TELLING])
     bearer = r"(?:bearer(?:[\s:+'\"\\]|b'|%20)+)?"
-    rest = [re.compile(_GAP + _letter(letter), re.IGNORECASE) for letter in secret[_TELLING:]]
+    rest = [_further(letter) for letter in secret[_TELLING:]]
     return re.compile(bearer + first, re.IGNORECASE), rest
 
 
-def _without(text: str, start: re.Pattern[str], letters: list[re.Pattern[str]]) -> str:
-    """The text without a secret, of which the end may be cut off at the text's end."""
+@lru_cache(maxsize=1024)
+def _further(letter: str) -> re.Pattern[str]:
+    return re.compile(_GAP + _letter(letter), re.IGNORECASE)
+
+
+def _in_base64(secret: str) -> set[str]:
+    """What base64 makes of a secret wherever it stands in a text, without the letters at its ends
+    that depend on what stands beside it."""
+    found = set()
+    for raw in {secret.encode("utf-8", "replace"), secret.encode("latin-1", "replace")}:
+        for before in range(3):
+            whole = b64encode(bytes(before) + raw).decode()
+            part = whole[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]
+            found |= {part, part.translate(str.maketrans("+/", "-_"))}
+    return found
+
+
+def _without(
+    text: str,
+    start: re.Pattern[str],
+    letters: list[re.Pattern[str]],
+    *,
+    whole_word: bool = False,
+) -> str:
+    """The text without a secret, of which the end may be cut off at the text's end.
+
+    Args:
+        whole_word: the letters of base64 on both sides go with it.
+    """
     kept: list[str] = []
     at = 0
     while match := start.search(text, at):
@@ -116,7 +152,12 @@ def _without(text: str, start: re.Pattern[str], letters: list[re.Pattern[str]]) 
             kept.append(text[at : match.start() + 1])
             at = match.start() + 1
         else:
-            kept.append(f"{text[at : match.start()]}[key]")
+            begin = match.start()
+            while whole_word and begin > at and _IN_BASE64.match(text, begin - 1):
+                begin -= 1
+            while whole_word and _IN_BASE64.match(text, end):
+                end += 1
+            kept.append(f"{text[at:begin]}[key]")
             at = end
     return "".join(kept) + text[at:] if kept else text
 

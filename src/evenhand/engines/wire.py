@@ -79,7 +79,7 @@ class Wire(ABC):
     path: ClassVar[str]
     """What follows the base URL."""
     answers_in: ClassVar[tuple[str, ...]]
-    """One or two fields of which a reply in this format has at least one."""
+    """Fields of which a reply in this format has at least one."""
     optional: ClassVar[tuple[str, ...]] = ("temperature", "top_k", "top_p", "seed", "stop")
     """Settings of the format that can be left out where an endpoint refuses them."""
 
@@ -155,7 +155,7 @@ class Wire(ABC):
             if error := error_in(reply):
                 status = status_of(error) or status_of(reply)
                 return fault_told_in_200(status, raw or _dumps(reply))
-            if self.answers_in[0] not in reply and self.answers_in[-1] not in reply:
+            if reply.keys().isdisjoint(self.answers_in):
                 return _not_an_answer(reply, raw or _dumps(reply), self.name)
             return self.read(reply)
         except RecursionError:
@@ -346,8 +346,25 @@ _STATUSES = {
     "content_filter": 400, "content_policy": 400, "invalid_request": 400, "invalid_argument": 400,
 }  # fmt: skip
 """Of error objects that name no HTTP status: by a part of their type or code."""
-_ERROR_FIELDS = ("message", "detail", "errors", "error_message", "msg")
+_ERROR_FIELDS = (
+    "message", "detail", "errors", "error_message", "msg", "error_msg", "errmsg", "status_msg",
+)  # fmt: skip
 """Of an error that is no object of its own, but the whole reply."""
+
+
+_INNER = ("error", "errors", "base_resp")
+"""Fields that hold an error, where it is an object in an object."""
+_MINIMAX = {
+    1001: 504, 1002: 429, 1004: 401, 1008: 402, 1024: 500, 1026: 400, 1027: 400, 1033: 502,
+    1039: 429, 1041: 429, 2013: 400, 2045: 429, 2049: 401, 2056: 429,
+}  # fmt: skip
+"""The HTTP status that a status code of MiniMax stands for; its replies have status 200."""
+
+
+def _of_minimax(reply: dict[str, Any]) -> Any:
+    """`base_resp`, where MiniMax tells of success and failure alike, if it tells of a failure."""
+    told = reply.get("base_resp")
+    return told if isinstance(told, dict) and count_of(told.get("status_code")) else None
 
 
 def fault_of(status: int, raw: bytes) -> Fault:
@@ -366,7 +383,7 @@ def fault_of(status: int, raw: bytes) -> Fault:
     for _ in range(4):  # an error may stand in an error, or alone in a list, as Gemini's
         if isinstance(error, list) and len(error) == 1:
             error = error[0]
-        elif inner := mapping(error).get("error") or mapping(error).get("errors"):
+        elif inner := next((e for k in _INNER if (e := mapping(error).get(k))), None):
             if isinstance(inner, str) and any(error.get(name) for name in _ERROR_FIELDS):
                 break
             error, outer = inner, error
@@ -403,6 +420,8 @@ _WAITS = ("retry_after", "retryAfter", "retry_after_seconds")
 def error_in(reply: dict[str, Any]) -> Any:
     """The error object of a reply with status 200, which may stand beside an answer; or None."""
     error = reply.get("error")
+    if not error and (told := _of_minimax(reply)):
+        return told
     if isinstance(error, list) and len(error) == 1:
         error = error[0]
     if isinstance(error, dict):
@@ -416,12 +435,14 @@ def status_of(error: Any) -> int:
         error = {"type": error}
     if not isinstance(error, dict):
         return 0
+    if (told := _MINIMAX.get(count_of(error.get("status_code")))) and "status_msg" in error:
+        return told
     named = ("code", "status", "status_code", "statusCode", "http_status")
     for where in (error, mapping(error.get("metadata"))):
         for name in named:
             if 400 <= (status := count_of(where.get(name))) < 600:
                 return status
-    for name in ("error", "errors"):
+    for name in _INNER:
         inner = error.get(name)
         inner = inner[0] if isinstance(inner, list) and inner else inner
         if isinstance(inner, dict | str) and (status := status_of(inner)):

@@ -16,10 +16,10 @@ def transcript_lines(store: Store, judge: str | None = None) -> Iterator[str]:
 
     Fields: benchmark, item, subgroup, axis, identity, kind (identity, placebo or baseline),
     realization (such as the name that the identity was shown by, or null), cue, defense, sample,
-    messages (as sent), answer (null where the endpoint rejected the question), thought, outcome
-    and finish (how the answer ended), score (0 to 1, or null), unscored (the reason, or null),
-    judge (whose score) and why (what led to it). Where the store leaves texts out, messages,
-    answer, thought and why are not there.
+    messages (as sent), answer (null where there is none), thought, error (why there is none, in
+    the provider's words, or null), outcome and finish (how the answer ended), score (0 to 1, or
+    null), unscored (the reason, or null), judge (whose score) and why (what led to it). Where the
+    store leaves texts out, messages, answer, thought, error and why are not there.
 
     Args:
         judge: whose scores; None as `select_judge` says.
@@ -43,6 +43,7 @@ def _fields(answer: StoredAnswer, scorer: str) -> dict[str, Any]:
         "messages": answer.messages,
         "answer": answer.text,
         "thought": answer.thought,
+        "error": answer.error or None,
         "why": answer.why,
     }
     return {

@@ -130,6 +130,7 @@ class StoredAnswer:
         text: None where there is no answer: the outcome says why.
         thought: what the model thought aloud before it.
         served: the model that the reply names.
+        error: why there is no answer, of one that was blocked or rejected.
     """
 
     condition: StoredCondition
@@ -144,6 +145,7 @@ class StoredAnswer:
     outcome: Outcome
     finish: str
     served: str
+    error: str
     left_out: bool = False
 
     @property
@@ -629,7 +631,10 @@ class Store:
         with self.reading() as connection:
             rows = connection.execute(
                 "SELECT condition, item, sample, coalesce(text, '[blocked by the provider]'), "
-                "CASE outcome WHEN 'blocked' THEN 'blocked by the provider' ELSE why END "
+                "CASE WHEN outcome != 'blocked' THEN why "
+                "WHEN error LIKE 'blocked by the provider%' THEN error "
+                "WHEN error != '' THEN 'blocked by the provider: ' || error "
+                "ELSE 'blocked by the provider' END "
                 f"FROM response JOIN score ON {counts_of(judge)} "
                 "WHERE (condition, item, sample) IN (SELECT "
                 "json_extract(value, '$[0]'), json_extract(value, '$[1]'), "
@@ -745,7 +750,7 @@ class Store:
             with self.reading() as connection:
                 rows = connection.execute(
                     f"SELECT condition, {value}, coalesce(reason, 'not scored yet'), "
-                    "coalesce(why, ''), sample, text, thought, outcome, finish, served "
+                    "coalesce(why, ''), sample, text, thought, outcome, finish, served, error "
                     f"FROM response LEFT JOIN score ON {counts_of(judge)} "
                     f"{ACTIVE} AND item = ? ORDER BY condition, sample",
                     (item_id,),
@@ -768,6 +773,7 @@ class Store:
             why="",
             text=None,
             thought="",
+            error="",
             left_out=True,
         )
 
