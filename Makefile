@@ -2,6 +2,7 @@
 # make mitigate-demo   reduce its bias three ways, and measure the effect on held-out data
 # make test            lint, types, all tests; CI adds COVERAGE=--cov, which takes half as long again
 # make test-fast       the same without the slow tests
+# make test-interop    tests with inspect-ai and lm-eval, which do not fit beside the pinned packages
 # make docs            the documentation site, into build/docs
 # Both need nothing but Python 3.11 or newer, pip and make.
 
@@ -11,7 +12,7 @@ BIN := .venv/bin
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo mitigate-demo test test-fast docs lint clean
+.PHONY: demo mitigate-demo test test-fast test-interop docs lint clean
 
 demo: .venv/local.stamp
 	$(BIN)/evenhand demo
@@ -27,6 +28,9 @@ test: .venv/dev.stamp lint
 
 test-fast: .venv/dev.stamp lint
 	$(BIN)/pytest $(PARALLEL) -m "not slow"
+
+test-interop: build/interop.stamp
+	build/interop/bin/python -m pytest tests/test_interop.py
 
 docs: .venv/docs.stamp
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
@@ -53,6 +57,13 @@ clean:
 
 .venv/dev.stamp: .venv/local.stamp
 	$(PIP) --editable '.[train,dev]'
+	touch $@
+
+build/interop.stamp: pyproject.toml
+	$(PYTHON) -m venv build/interop
+	build/interop/bin/pip install --quiet $$(grep '^torch==' constraints.txt)
+	build/interop/bin/pip install --quiet --editable '.[local,inspect,tables]' lm-eval pytest coverage \
+		jsonschema
 	touch $@
 
 .venv/docs.stamp: .venv/dev.stamp
