@@ -22,7 +22,9 @@ from evenhand.bundle.pack import make_bundle
 from evenhand.bundle.verify import bundled, unpack_study
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import StudyError
-from evenhand.mitigate.split import split_run
+from evenhand.mitigate.pairs import PreferencePair
+from evenhand.mitigate.recipes import as_asked_by
+from evenhand.mitigate.split import TuningPart, split_run
 from evenhand.report.findings import audit_document
 from evenhand.report.formats import render
 from evenhand.report.transcripts import transcript_lines
@@ -454,6 +456,20 @@ def test_a_split_holds_out_names(tmp_path: Path) -> None:
             shown[split.item_part(answer.item)].add(answer.realization)
     assert len(shown["tuning"]) == len(shown["test"]) == 160
     assert not shown["tuning"] & shown["test"]
+    part = TuningPart(store, split)
+    told = {
+        as_asked_by(pair(f"Why {n}?"), condition).messages[0]["content"]
+        for n in range(200)
+        for condition in part.conditions
+        if condition.identity.kind == "identity"
+    }
+    names = {text.partition("name is ")[2].removesuffix(".") for text in told}
+    assert len(names) == 100, "20 of the 40 names of each of 5 groups"
+    assert names <= shown["tuning"]
+
+
+def pair(question: str) -> PreferencePair:
+    return PreferencePair(({"role": "user", "content": question},), "yes", "no")
 
 
 # --- the manipulation check -----------------------------------------------------------------------

@@ -20,7 +20,7 @@ from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.benchmarks.item import Item
 from evenhand.errors import PairsError, UnknownName
 from evenhand.mitigate.pairs import PairSet, PreferencePair
-from evenhand.mitigate.split import TuningAnswer, TuningPart
+from evenhand.mitigate.split import TuningAnswer, TuningPart, fingerprint
 from evenhand.scorers.final import is_loop
 from evenhand.scorers.refusal import RefusalReading, judge
 from evenhand.store.store import StoredCondition
@@ -138,9 +138,11 @@ def _without_system(pair: PreferencePair) -> PreferencePair:
 def as_asked_by(pair: PreferencePair, condition: StoredCondition) -> PreferencePair:
     """The pair as a conversation of this user: the cue stands as it did in the audit.
 
-    Earlier turns of the pair's own stand between the cue and the question.
+    Earlier turns of the pair's own stand between the cue and the question. Which realization of the
+    identity is shown, such as a name, depends on the question.
     """
-    *cue, question = condition.messages(pair.question)
+    slot = int(fingerprint(pair.question), 16)
+    *cue, question = condition.messages(pair.question, slot)
     messages = (*cue, *pair.messages[:-1], question)
     return replace(pair, messages=messages, identity=condition.identity.id)
 

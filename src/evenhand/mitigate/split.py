@@ -167,8 +167,15 @@ class TuningPart:
 
     @property
     def conditions(self) -> list[StoredCondition]:
-        """Tuning identities and the baseline, under the tuning cues and every defense."""
-        return list(self._conditions.values())
+        """Tuning identities and the baseline, under the tuning cues and every defense.
+
+        Identities have no realizations, such as names, but those of the tuning part.
+        """
+        slots = sorted({item.slot for item in self._items.values() if item.slot is not None})
+        return [
+            replace(c, identity=c.identity.with_slots(slots)) if slots else c
+            for c in self._conditions.values()
+        ]
 
     def holds_out(self, question: str) -> bool:
         """Whether the run tests on this question; training data that ask it are not for tuning."""

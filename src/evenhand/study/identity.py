@@ -60,6 +60,11 @@ class Identity:
         """The realization on the items of a slot; None where the identity has none."""
         return self.realizations[slot % len(self.realizations)] if self.realizations else None
 
+    def with_slots(self, slots: Sequence[int]) -> Identity:
+        """The same with the realizations of these slots alone."""
+        shown = (self.shown(slot) for slot in slots)
+        return replace(self, realizations=tuple(r for r in shown if r is not None))
+
     def values(self, slot: int) -> dict[str, str]:
         """What fills the gaps of a cue on the items of a slot."""
         shown = self.shown(slot)
