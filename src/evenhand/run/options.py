@@ -239,6 +239,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         _check_workers(self.on, self.workers, self.gpus_per_worker)
+        if self.batch and self.precision is not None:
+            raise UsageError("--precision stops early, and a batch is asked as a whole; take one")
         if not find_spec("genai_prices"):
             self.check_limit()
 
@@ -246,9 +248,6 @@ class RunOptions:
         """Raise `UsageError` where there is a cost limit and no price."""
         if self.max_cost is not None and not (self.price or self.judging.price):
             raise UsageError("--max-cost needs the price of the tokens: --price 0.15/0.60")
-
-        if self.batch and self.precision is not None:
-            raise UsageError("--precision stops early, and a batch is asked as a whole; take one")
 
     def with_known_prices(self, model: str, judges: Sequence[str]) -> RunOptions:
         """The same with prices of a kept list where none is given; see `known_price`."""
