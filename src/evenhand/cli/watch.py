@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from evenhand.analysis.watch import LogKeys, watch_log
+from evenhand.analysis.product_log import LogKeys, watch_log
 from evenhand.cli.flags import Format
 from evenhand.cli.gate import EXIT_CODES
 from evenhand.report.terminal import print_document

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evenhand.analysis.watch import Watched
+from evenhand.analysis.product_log import Watched
 from evenhand.report import document as doc
 from evenhand.report.gate_formats import check_sentence
 from evenhand.text import one_line
