@@ -107,7 +107,9 @@ def test_all_is_drawn_without_a_request_or_a_complaint(
     report = open_report(name, width)
     report.unfold()
     charts = report.page.locator(".chart").all()
-    assert len(charts) >= 7
+    heat_maps = report.page.locator("table.heat").all()
+    assert len(charts) + len(heat_maps) >= 7
+    assert all(heat_map.locator("td").count() >= 1 for heat_map in heat_maps)
     for chart in charts:
         marks = chart.locator("svg g.mark-symbol path, svg g.mark-rect path, svg g.mark-rule line")
         assert marks.count() >= 1, chart.get_attribute("aria-label")

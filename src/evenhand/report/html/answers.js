@@ -3,7 +3,7 @@
 (() => {
   const root = document.querySelector(".browser");
   if (!root) return;
-  const STEP = 20, SNIPPET = 600, UNSCORED = 255, NOT_JUDGED = 254;
+  const STEP = 12, SNIPPET = 600, UNSCORED = 255, NOT_JUDGED = 254;
   const $ = (name) => root.querySelector(`[data-answers="${name}"]`);
   const controls = {
     q: $("q"), identity: $("identity"), benchmark: $("benchmark"), outcome: $("outcome"),
@@ -491,7 +491,7 @@
   for (const [name, control] of Object.entries(controls)) {
     control.addEventListener(name === "q" ? "input" : "change", () => {
       clearTimeout(pause);
-      pause = setTimeout(asked, name === "q" ? 80 : 0);
+      pause = setTimeout(asked, name === "q" ? 60 : 0);
     });
   }
   $("harmful").addEventListener("change", () => show(readAddress()));
