@@ -84,6 +84,8 @@ def take(browser: Browser, address: str, path: Path, width: int) -> int:
     page.goto(address)
     until(page, SETTLED)
     until(page, COUNTED if "#answers" in address else "true")
+    if "#answers" in address:
+        page.evaluate("document.getElementById('answers').scrollIntoView({behavior: 'instant'})")
     page.wait_for_timeout(500)
     page.screenshot(path=f"{path}.png")
     if "#answers" not in address:

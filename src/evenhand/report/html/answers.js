@@ -498,11 +498,11 @@
   window.addEventListener("hashchange", async () => {
     if (!location.hash.startsWith("#answers?")) return;
     await arrive();
-    document.getElementById("answers").scrollIntoView();
+    document.getElementById("answers").scrollIntoView({ behavior: "instant" });
   });
 
   if (location.hash.startsWith("#answers?")) {
-    arrive().then(() => document.getElementById("answers").scrollIntoView());
+    arrive().then(() => document.getElementById("answers").scrollIntoView({ behavior: "instant" }));
   } else {
     const near = new IntersectionObserver((entries) => {
       if (!entries.some((entry) => entry.isIntersecting)) return;
