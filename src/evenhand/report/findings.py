@@ -17,6 +17,7 @@ from evenhand.axes import AXES, PB_AXES
 from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
 from evenhand.report.headline import audit_headline
+from evenhand.report.implicit import realization_sections
 from evenhand.report.map_text import trade_off_text
 from evenhand.report.method import (
     answers_section,
@@ -24,7 +25,6 @@ from evenhand.report.method import (
     evidence_section,
     method_section,
 )
-from evenhand.report.realizations import realization_sections
 from evenhand.report.where import cues_section, where_section
 from evenhand.stats import Regions
 from evenhand.text import one_line

@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 
 from evenhand.analysis.results import IdentityResult, SettingResult
-from evenhand.report.charts.labels import EDGES, place_names
+from evenhand.report.charts.map_labels import EDGES, place_names
 from evenhand.report.charts.style import (
     ACCENT,
     BETTER,
