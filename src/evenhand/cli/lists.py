@@ -22,6 +22,7 @@ from evenhand.study.identity import (
     read_identities,
     shipped_identities,
 )
+from evenhand.study.realization import gaps_of
 from evenhand.text import one_line
 
 _DEEPEST = 3
@@ -181,7 +182,10 @@ def cues(*, format: Format = "text") -> None:
         return
     table = _table("cue", "placement", "wording")
     for cue in (*shipped_cues(), *profile_cues()):
-        wording = cue.system or next(iter(cue.history), cue.user)
+        wording = cue.system or next((t for t in cue.history if gaps_of([t])), cue.user)
+        if cue.facts:
+            told = f"({cue.facts.fact} among {cue.facts.fillers} other facts)"
+            wording = wording.replace("{facts}", told)
         table.add_row(cue.id, cue.placement, escape(" ".join(wording.split())))
     console = Console()
     console.print(table)
