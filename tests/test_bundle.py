@@ -26,6 +26,7 @@ from evenhand.errors import EvenhandError, UsageError
 from evenhand.store.store import Store
 from fakes import audit, biased, run, saying
 from runs import run_main
+from server import serving
 
 AXES_OF_PB = ("safety", "utility")
 
@@ -90,6 +91,20 @@ def test_run_again_on_another_folder(
     again.close()
     assert run_main(["rerun", str(folder / "run.zip"), "--out", str(out)]) == 2
     assert "holds a run already" in capsys.readouterr().err
+
+
+def test_asked_anew_and_resumed(folder: Path, tmp_path: Path) -> None:
+    """The study lies in the new folder, so that what is not finished can go on."""
+    with serving() as server:
+        out = tmp_path / "fresh"
+        command = ["rerun", str(folder / "run.zip"), "--out", str(out), "--fresh", "--quiet"]
+        where = ["--base-url", server.url]
+        dear = ["--price", "1000000/1000000", "--max-cost", "1"]
+        assert run_main([*command, *where, *dear]) == 3
+        assert run_main([*command, *where]) == 2  # the folder holds a run
+        study = str(out / "study" / "study.yaml")
+        assert run_main(["audit", study, "--out", str(out), "--quiet", *where]) == 0
+        assert len(server.requests) > 1000
 
 
 def test_a_run_folder_can_be_run_again(folder: Path, tmp_path: Path) -> None:

@@ -7,9 +7,7 @@ bounded before anything is read, and only what the manifest lists is looked at.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
-import shutil
 import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +19,7 @@ from zlib import error as zlib_error
 import orjson
 
 from evenhand.errors import UsageError
+from evenhand.files import write_file
 from evenhand.text import one_line
 
 MANIFEST = "manifest.json"
@@ -158,10 +157,7 @@ class BundleReader:
     def extract(self, names: Iterable[str], folder: Path) -> None:
         """Copy files into a folder under their own names, which hold nothing but plain parts."""
         for name in names:
-            target = folder / name
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with target.open("xb") as out:
-                shutil.copyfileobj(io.BytesIO(self.read(name)), out)
+            write_file(folder / name, self.read(name), UsageError, private=True)
 
     def _row(self, name: str, line: bytes) -> dict[str, Any]:
         try:

@@ -15,7 +15,7 @@ from rich.console import Console
 from evenhand.analysis import analyze
 from evenhand.analysis.results import Audit
 from evenhand.audit import audit_plan, plan_for
-from evenhand.bundle.pack import figures_of, make_bundle
+from evenhand.bundle.pack import STUDY, figures_of, make_bundle
 from evenhand.bundle.verify import (
     bundled,
     differing_figures,
@@ -26,10 +26,10 @@ from evenhand.bundle.verify import (
     without_left_out,
 )
 from evenhand.cli.flags import Quiet, Redact, RunFlags, RunFolder
-from evenhand.cli.interrupts import run_to_interrupt
+from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
-from evenhand.errors import UsageError
+from evenhand.errors import RunFolderError
 from evenhand.report.findings import audit_document
 from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
@@ -117,12 +117,17 @@ def rerun(
         evenhand rerun first.zip --out runs/again
         evenhand rerun first.zip --out runs/fresh --fresh
     """
-    with bundled(source) as opened, TemporaryDirectory() as scratch:
-        plan = plan_for(study_of(str(unpack_study(opened, Path(scratch)))), offline=run.offline)
+    with bundled(source) as opened:
+        with TemporaryDirectory() as scratch:  # what is wrong with it shows before anything is made
+            plan_for(study_of(str(unpack_study(opened, Path(scratch)))), offline=run.offline)
+        store = _new_run(out) if fresh else load_bundle(opened, out)
+        study = unpack_study(opened, out)
+        plan = plan_for(study_of(str(study)), offline=run.offline)
         asked = plan.cells
         with sandbox.using():
-            if not fresh:
-                store = load_bundle(opened, out)
+            if fresh:
+                store.close()
+            else:
                 try:
                     without_left_out(opened, store)
                     plan = _as_far_as_asked(plan, store)
@@ -144,8 +149,16 @@ def rerun(
         shown = "; ".join(differing[:_MOST_NAMED])
         print(f"{len(differing)} figures differ from the bundle: {shown}", file=sys.stderr)
     if audit.done < audit.cells:
-        print("Not finished. Run evenhand audit on the folder's study to resume.", file=sys.stderr)
+        print(f"Not finished. To resume: evenhand audit {study} --out {out}", file=sys.stderr)
         sys.exit(3)
+
+
+def _new_run(folder: Path) -> Store:
+    store = Store.create(folder)
+    if store.record_if_begun() is not None:
+        store.close()
+        raise RunFolderError(f"{folder} holds a run already; name a new folder with --out")
+    return store
 
 
 def _as_far_as_asked(plan: Plan, store: Store) -> Plan:
@@ -165,4 +178,8 @@ def _ask(plan: Plan, out: Path, options: RunOptions, quiet: bool) -> Audit:
             return run_to_interrupt(auditing)
         except KeyboardInterrupt:
             bar.close()
-            raise UsageError(f"interrupted; the answers so far are in {out}") from None
+            say_last(
+                f"Interrupted; the answers so far are safe in {out}. To resume: evenhand audit "
+                f"{out / STUDY} --out {out}"
+            )
+            sys.exit(130)
