@@ -137,7 +137,8 @@ def main() -> None:
         sys.path.insert(0, str(site))
         os.environ["PYTHONPATH"] = str(site)
         cells = options.cells
-        print(f"The driver's CPU, {cells:,} cells of an engine that answers at once")
+        load = f"{os.getloadavg()[0]:.1f} processes ready on {os.cpu_count()} cores"
+        print(f"The driver's CPU, {cells:,} cells of an engine that answers at once; {load}")
         per_cell = []
         for workers in (1, 2):
             on = EngineOptions(on="local", workers=workers)
