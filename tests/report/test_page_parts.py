@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evenhand.report.charts.labels import EDGES, place_names
 
 from evenhand.report import wording
+from evenhand.report.charts.map_labels import EDGES, place_names
 from evenhand.report.glossary import GLOSSARY
 
 GLOSSARY_PAGE = Path(__file__).parents[2] / "docs" / "glossary.md"
