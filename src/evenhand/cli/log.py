@@ -47,7 +47,7 @@ def with_log(words: list[str]) -> list[str]:
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
         logger.addHandler(handler)
     logger.propagate = not handlers
-    logger.setLevel(logging.INFO if handlers else logging.WARNING + 20)
+    logger.setLevel(logging.INFO if handlers else logging.WARNING)
     if handlers:
         logger.info("evenhand %s: %s", __version__, " ".join(left[:1]))
     return left

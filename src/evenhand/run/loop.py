@@ -180,7 +180,7 @@ class _Asking:
     def settle(self, response: Response) -> None:
         request = response.request
         for failure in response.failures:
-            _log.warning("attempt failed: %s %s", failure.status, failure.error)
+            _log.info("attempt failed: %s %s", failure.status, failure.error)
         cell = self._conditions[request.condition], self._items[request.item]
         self._recorder.settle(
             Arrival(
