@@ -309,8 +309,9 @@ class Store:
         """What answers count as that the provider has blocked: as set here, or for the run."""
         if self._blocked is not None:
             return self._blocked
-        record = self.record_if_begun()
-        return record.blocked if record else "refusal"
+        stored = self.document("run")  # read for every question: the whole record takes longer
+        known = stored.get("blocked") if isinstance(stored, dict) else None
+        return "missing" if known == "missing" else "refusal"
 
     @blocked.setter
     def blocked(self, blocked: Blocked) -> None:
