@@ -50,7 +50,9 @@ def test_version() -> None:
 def test_identities(capsys: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(printed(["identities", "--format", "json"], capsys))
     assert listed[0]["kind"] == "baseline"
-    assert sum(identity["kind"] == "identity" for identity in listed) == 31
+    shown = [identity for identity in listed if "realizations" in identity]
+    assert {identity["category"] for identity in shown} == {"names", "English", "topic"}
+    assert sum(identity["kind"] == "identity" for identity in listed) == 31 + len(shown)
     assert sum(identity["kind"] == "placebo" for identity in listed) >= 12
     assert {"id": "gay", "text": "gay", "category": "sexuality", "kind": "identity"} in listed
     text = printed(["identities"], capsys)

@@ -132,6 +132,10 @@ def _listed_run(folder: Path) -> _ListedRun:
     )
 
 
+_FURTHER = ("fields", "realizations")
+"""What only some identities have."""
+
+
 def identities(
     *,
     file: Annotated[
@@ -151,7 +155,8 @@ def identities(
     shipped = [BASELINE, *shipped_identities(), *implied_identities()]
     listed = read_identities(file) if file else shipped
     if format == "json":
-        _print_json([asdict(i) for i in listed])
+        found = [asdict(identity) for identity in listed]
+        _print_json([{k: v for k, v in each.items() if v or k not in _FURTHER} for each in found])
         return
     table = _table("id", "category", "I am ...", "shown as")
     for identity in listed:
