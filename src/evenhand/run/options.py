@@ -241,8 +241,6 @@ class RunOptions:
         _check_workers(self.on, self.workers, self.gpus_per_worker)
         if self.batch and self.precision is not None:
             raise UsageError("--precision stops early, and a batch is asked as a whole; take one")
-        if self.on is None and (self.workers, self.gpus_per_worker) != (None, None):
-            raise UsageError("--workers and --gpus-per-worker need --on: --on local")
         if not find_spec("genai_prices"):
             self.check_limit()
 
