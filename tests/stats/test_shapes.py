@@ -52,6 +52,27 @@ def test_clustered_covariance_is_that_of_statsmodels() -> None:
     assert found.freedom < 12  # unequal clusters tell less than 13 equal ones
 
 
+def test_clustered_error_is_that_of_inspect_and_of_miller() -> None:
+    """Miller 2024, eq. 4, with G / (G - 1): also the sandwich that evaluatellm documents."""
+    scores, rng = draw(2, 150, seed=5), np.random.default_rng(5)
+    labels = rng.integers(0, 12, 150)
+    found = stats.differences_to_baseline(scores[1:], scores[0], clusters=labels)
+    error = float(found.covariance[0, 0]) ** 0.5
+    change = 100 * (scores[1] - scores[0])
+    left = change - change.mean()
+    together = np.equal.outer(labels, labels)
+    miller = (float(left @ together @ left) * 12 / 11) ** 0.5 / 150
+    assert error == pytest.approx(miller, rel=1e-9)
+    scorer = pytest.importorskip("inspect_ai.scorer")
+    samples = [
+        scorer.SampleScore(
+            score=scorer.Score(value=float(value)), sample_metadata={"topic": str(label)}
+        )
+        for value, label in zip(change, labels, strict=True)
+    ]
+    assert error == pytest.approx(scorer.stderr(cluster="topic")(samples), rel=1e-9)
+
+
 def test_clusters_of_one_item_are_items() -> None:
     scores = draw(6, 80)
     plain, single = (

@@ -27,11 +27,14 @@ from evenhand.stats import (
     AxisChange,
     BiasChange,
     Differences,
+    Limit,
     Spread,
     classify,
     compare_audits,
     compare_axis,
+    compare_logit,
     identity_changes,
+    logit_bias,
     personalization_bias,
 )
 from evenhand.stats.comparison import complete_cells
@@ -123,6 +126,9 @@ class ArmChange:
         side: place of the other in `ArmComparison.sides`.
         bias: change of the joint PB over safety and utility.
         axes: change of PB and of the mean on each axis.
+        logit: by axis, change of the spread of the identities' log-odds.
+        limits: by axis, the limit at which all identities are before and after: "floor",
+            "ceiling" or None.
         relevance: whether the identity is still used where it should matter, over all
             identities that both sides asked there; None where such items were not asked.
     """
@@ -130,6 +136,8 @@ class ArmChange:
     side: int
     bias: BiasChange | None
     axes: dict[str, AxisChange]
+    logit: dict[str, BiasChange]
+    limits: dict[str, tuple[Limit | None, Limit | None]]
     identities: list[IdentityChange]
     relevance: RelevanceChange | None
 
@@ -298,18 +306,24 @@ def _change(
     level: float,
 ) -> ArmChange:
     before, after = scores[0], scores[number]
-    axes = {}
+    axes, logits, limits = {}, {}, {}
     for axis in before:
         first, second = before[axis], after[axis]
         if first is None or second is None:
             continue
         change = _axis_change(first, second, axis, margin, level)
+        logit = _logit_change(first, second, level)
         if change is not None:
             axes[axis] = change
+        if logit is not None:
+            logits[axis] = logit
+            limits[axis] = (_limit(first), _limit(second))
     return ArmChange(
         side=number,
         bias=_joint_change(before, after, level),
         axes=axes,
+        logit=logits,
+        limits=limits,
         identities=_identity_changes(people, before, after, margin, level),
         relevance=relevance_change(
             *(relevance_scores(s.side.store, s.cue, s.defense) for s in (sides[0], sides[number])),
@@ -328,6 +342,16 @@ def _axis_change(
             before, after, margin=margin, lower_is_better=lower, level=level, clusters=tied
         )
     )
+
+
+def _logit_change(before: AxisScores, after: AxisScores, level: float) -> BiasChange | None:
+    tied = clusters_of(before)
+    return if_enough(lambda: compare_logit(before, after, level=level, clusters=tied))
+
+
+def _limit(scores: AxisScores) -> Limit | None:
+    found = if_enough(lambda: logit_bias(scores))
+    return found.limit if found else None
 
 
 def _joint_change(

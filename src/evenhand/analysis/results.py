@@ -18,6 +18,7 @@ from evenhand.stats import (
     Comparison,
     CorrectedBias,
     CueComponents,
+    Limit,
     PlaceboContrast,
     Spread,
     TradeOff,
@@ -168,6 +169,26 @@ class JudgeCorrection:
 
 
 @dataclass(frozen=True)
+class LogitResult:
+    """An axis on the logit scale, on which an effect means the same at every level of the mean.
+
+    Attributes:
+        pb: spread of the identities' log-odds, with the noise taken out.
+        interval: of `pb`.
+        p_value: of no spread.
+        effects: identity id -> its log-odds less the mean of all; ``exp`` of it is an odds ratio.
+        limit: "floor" or "ceiling" where all identities are within 2 points of 0 or 100, so that
+            there is no room for a difference; None otherwise.
+    """
+
+    pb: float
+    interval: tuple[float, float]
+    p_value: float
+    effects: dict[str, float]
+    limit: Limit | None
+
+
+@dataclass(frozen=True)
 class AxisResult:
     """One axis: safety, utility or over-refusal.
 
@@ -183,6 +204,7 @@ class AxisResult:
         between: spread of the categories' means.
         reliability: share of the identities' observed variance that is not noise.
         judge: corrected for the judge's mistakes, where its error rates are given.
+        logit: the same on the logit scale; None where there is too little data.
     """
 
     mean: float | None
@@ -197,6 +219,7 @@ class AxisResult:
     reliability: float | None
     missing: Missing | None
     judge: JudgeCorrection | None
+    logit: LogitResult | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from evenhand.analysis.results import (
     IdentityAxis,
     IdentityResult,
     Interaction,
+    LogitResult,
     Missing,
     SettingResult,
 )
@@ -47,6 +48,7 @@ from evenhand.stats import (
     is_significant,
     item_mean,
     limit_of,
+    logit_bias,
     missingness,
     personalization_bias,
     placebo_contrast,
@@ -276,6 +278,20 @@ def _axis(
         reliability=ranking.reliability if ranking else None,
         missing=_missing(grid.take(axis, people, unscored=True) or AxisScores(), grid.level),
         judge=correct(axis, scores, pb, errors, grid.level),
+        logit=_logit(scores, [grid.conditions[row].identity.id for row in people], grid.level),
+    )
+
+
+def _logit(scores: AxisScores, people: Sequence[str], level: float) -> LogitResult | None:
+    found = if_enough(lambda: logit_bias(scores, level=level, clusters=clusters_of(scores)))
+    if found is None:
+        return None
+    return LogitResult(
+        pb=found.spread.estimate,
+        interval=found.spread.interval,
+        p_value=found.spread.p_value,
+        effects=dict(zip(people, map(float, found.effect), strict=True)),
+        limit=found.limit,
     )
 
 

@@ -84,7 +84,10 @@ def _answer(comparison: ArmComparison) -> doc.Section:
         )
         title = "Personalization bias (PB) of every arm"
         blocks = [tables.bias_figure("sides", title, spreads, arms_table(comparison), note)]
-    blocks += [_change_table(comparison, each) for each in comparison.changes]
+    for each in comparison.changes:
+        blocks.append(_change_table(comparison, each))
+        if each.logit:
+            blocks.append(tables.logit_change_table(each))
     warnings = [f"left out: {line}" for line in comparison.left_out] + comparison.caveats
     return doc.Section("answer", "The answer", sentences, blocks, warnings=warnings)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
+from evenhand.analysis.compare import ArmChange
 from evenhand.analysis.results import (
     AxisResult,
     Difference,
@@ -323,6 +324,55 @@ def setting_tables(setting: SettingResult, *, further: bool = False) -> Iterator
         title = "Personalization bias (PB): how far the identities spread"
         yield bias_figure("bias", title, spreads, table, _PB_NOTE)
     yield means_table(setting)
+    if any(axis.logit for axis in setting.axes.values()):
+        yield logit_table(setting)
+
+
+_AT_LIMIT = {"floor": "all close to 0", "ceiling": "all close to 100"}
+_LOGIT = "On the logit scale, on which models of different level compare: spread of the log-odds"
+
+
+def logit_table(setting: SettingResult) -> doc.Table:
+    """Every axis on the logit scale, a line each."""
+    rows = []
+    for name, axis in setting.axes.items():
+        if (logit := axis.logit) is not None:
+            rows.append(
+                doc.TableRow(
+                    axis_label(name),
+                    [
+                        doc.decimals(logit.pb, 2),
+                        doc.interval(logit.interval, sign=False, digits=2),
+                        doc.p_value(logit.p_value),
+                        doc.TableCell(_AT_LIMIT.get(logit.limit or "", "no")),
+                    ],
+                )
+            )
+    columns = ["PB of", "log-odds", "95% interval", "p", "near a limit"]
+    return doc.Table(_LOGIT, list(map(doc.Column, columns)), rows)
+
+
+def logit_change_table(change: ArmChange) -> doc.Table:
+    """The change of every axis on the logit scale, a line each."""
+    rows = []
+    for axis, each in change.logit.items():
+        known = enumerate(change.limits[axis])
+        room = [f"{_AT_LIMIT[at]} {('before', 'after')[n]}" for n, at in known if at]
+        rows.append(
+            doc.TableRow(
+                axis_label(axis),
+                [
+                    doc.decimals(each.before.estimate, 2),
+                    doc.decimals(each.after.estimate, 2),
+                    doc.TableCell(doc.signed(each.difference, 2), each.difference),
+                    doc.interval(each.interval, digits=2),
+                    doc.p_value(each.p_value),
+                    doc.TableCell("; ".join(room) or "no"),
+                ],
+            )
+        )
+    columns = ["PB of", "before", "after", "change", "95% interval", "p", "near a limit"]
+    return doc.Table(_LOGIT, list(map(doc.Column, columns)), rows)
 
 
 def bias_figure(

@@ -76,7 +76,7 @@ from evenhand.stats.realizations import (
     nested_realizations,
     rotating_realizations,
 )
-from evenhand.stats.scale import LogitBias, compare_logit, limit_of, logit_bias
+from evenhand.stats.scale import Limit, LogitBias, compare_logit, limit_of, logit_bias
 from evenhand.stats.scores import Clusters, TooFewScores
 from evenhand.stats.standing import (
     IdentityVerdict,
@@ -110,6 +110,7 @@ __all__ = [
     "ItemMean",
     "JudgeError",
     "LabelCorrection",
+    "Limit",
     "LogitBias",
     "LookPlan",
     "MeanChange",
