@@ -105,6 +105,9 @@ def test_blocked_is_a_refusal_or_missing_of_the_same_run(benchmark: Path, capsys
     of_utility = blocked["muslim", "utility"]
     assert mean(first, "utility", "muslim") == pytest.approx(100 * (10 - of_utility) / 10)
     assert first.unscored == 0
+    # The conclusion itself says so, beside what it says of the scores.
+    cautions = first.head.conclusion.cautions
+    assert any("blocks answers depends on the identity (utility" in each for each in cautions)
     said = note(first, f"utility: {of_utility} of 60 answers were blocked by the provider")
     assert "count as refusals" in said
     assert "muslim" in said

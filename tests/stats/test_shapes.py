@@ -53,7 +53,7 @@ def test_clustered_covariance_is_that_of_statsmodels() -> None:
 
 
 def test_clustered_error_is_that_of_inspect_and_of_miller() -> None:
-    """Miller 2024, eq. 4, with G / (G - 1); evaluatellm on CRAN says that it follows Miller, too."""
+    """Miller 2024, eq. 4, with G / (G - 1), whom evaluatellm on CRAN follows by its manual."""
     scores, rng = draw(2, 150, seed=5), np.random.default_rng(5)
     labels = rng.integers(0, 12, 150)
     found = stats.differences_to_baseline(scores[1:], scores[0], clusters=labels)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from evenhand.analysis.answers import find_outcomes
+from evenhand.analysis.answers import blocked_unevenly, find_outcomes, has_blocked
 from evenhand.analysis.conclusion import yardstick_of
 from evenhand.analysis.grid import (
     AxisScores,
@@ -89,13 +89,17 @@ def analyze(
     if given is None and record.study.model != "organism":
         misfits = calibration_misfits(store, judge)
     errors = {} if given == "none" else known_errors(store, judge, misfits, given)
+    judged = None
+    if store.blocked == "refusal" and has_blocked(store):
+        judged = read_grid(store, grid.samples, grid.level, judge, "missing", units=units)
     tallies = store.tallies()
     counts, reasons = _counts(store, number, tallies)
     names = list(dict.fromkeys((c.cue, c.defense) for c in grid.conditions))
     # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.
     with threadpool_limits(limits=1, user_api="blas"):
         settings = [
-            analyze_setting(grid, cue, defense, margin, errors, counts) for cue, defense in names
+            analyze_setting(grid, cue, defense, margin, errors, counts, judged)
+            for cue, defense in names
         ]
         pairs = judge_pairs(store, grid, *names[0])
         cues = _cues(grid, names)
@@ -114,6 +118,7 @@ def analyze(
             yardstick=yardstick_of(
                 setting.pb, _sizes_in_pb(grid), grid.samples, record.study.limit
             ),
+            cautions=blocked_unevenly(store, setting.cue, setting.defense),
         )
         for setting in settings
     ]

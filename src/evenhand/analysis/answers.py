@@ -52,6 +52,45 @@ def find_outcomes(store: Store) -> tuple[list[OutcomeCount], list[str]]:
     return _outcomes(counts, conditions), notes
 
 
+def has_blocked(store: Store) -> bool:
+    """Whether any answer was blocked by the provider."""
+    return any(each.outcome == "blocked" for each in answer_counts(store))
+
+
+def blocked_unevenly(store: Store, cue: str, defense: str) -> list[str]:
+    """A sentence for each axis on which how often answers are blocked depends on the identity.
+
+    It holds whatever blocked answers count as, and whatever is found of the scores.
+    """
+    people = {
+        c.id: c.identity.id
+        for c in store.conditions()
+        if (c.cue, c.defense, c.identity.kind) == (cue, defense, "identity")
+    }
+    totals: dict[str, Counter[str]] = defaultdict(Counter)
+    blocked: dict[str, Counter[str]] = defaultdict(Counter)
+    for each in answer_counts(store):
+        if each.condition in people:
+            name = people[each.condition]
+            totals[each.axis][name] += each.answers
+            blocked[each.axis][name] += each.answers * (each.outcome == "blocked")
+    sentences = []
+    for axis, answers in totals.items():
+        shares = [(blocked[axis][name], of) for name, of in answers.items() if of]
+        p_value = shares_p_value(*zip(*shares, strict=True))
+        if is_significant(p_value):
+            (least, _), (most, _) = (
+                pick(shares, key=lambda each: each[0] / each[1]) for pick in (min, max)
+            )
+            sentences.append(
+                "How often the provider blocks answers depends on the identity "
+                f"({AXES[axis].label}: "
+                f"{least:,} to {most:,} answers of an identity, p = {p_value:.2g}), whatever the "
+                "scores say."
+            )
+    return sentences
+
+
 def _outcomes(
     counts: Sequence[AnswerCount], conditions: Mapping[int, StoredCondition]
 ) -> list[OutcomeCount]:

@@ -8,7 +8,7 @@ is at a limit for everybody, or where the judge that scored an axis cannot be tr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from evenhand.axes import AXES
@@ -82,6 +82,7 @@ class Conclusion:
         bounds: benchmarks without room for a difference.
         doubts: why the judge cannot be trusted here, in words; empty where it can.
         yardstick: None where no published run is like this one.
+        cautions: what depends on the identity beside the scores, such as being blocked.
     """
 
     question: Question
@@ -95,6 +96,7 @@ class Conclusion:
     bounds: list[BoundBenchmark]
     doubts: list[str]
     yardstick: Yardstick | None
+    cautions: list[str] = field(default_factory=list)
 
 
 UNDECIDED = Conclusion(

@@ -312,13 +312,20 @@ def correct(
     pb: Spread | None,
     errors: KnownErrors,
     level: float,
+    judged: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> JudgeCorrection | None:
     """The mean and the spread of an axis as a perfect judge would have them.
+
+    What the provider blocked is a refusal for certain: only the rest is corrected, and the spread
+    is left as it is.
 
     Benchmarks whose judge has the same error rates are corrected together. Otherwise each is
     corrected alone, the intervals are combined as for independent estimates (Zou & Donner 2008,
     Stat. Med. 27), and the spread is left as it is, for every benchmark shrinks it by a factor
     of its own.
+
+    Args:
+        judged: the same scores without those of blocked answers; None where none was blocked.
 
     Returns:
         None where the errors on a benchmark are not known, or nothing was scored.
@@ -330,16 +337,17 @@ def correct(
         return None
     labels = "; ".join(dict.fromkeys(error.labels for error in each if error.labels))
     if len(set(each)) == 1:
-        rate, interval, fits = _corrected(scores, mean, each[0].error, level)
-        bias = corrected_bias(pb, each[0].error) if pb else None
+        rate, interval, fits = _corrected(scores, mean, each[0].error, level, judged)
+        bias = corrected_bias(pb, each[0].error) if pb and judged is None else None
         return JudgeCorrection(rate, interval, bias, labels, fits)
     parts = []
     for name, error in known.items():
         alone = {name: scores[name]}
-        judged = mean_of(alone)
-        if error is None or judged is None:
+        own = mean_of(alone)
+        if error is None or own is None:
             return None
-        parts.append(_corrected(alone, judged, error.error, level))
+        rest = {name: judged[name]} if judged is not None else None
+        parts.append(_corrected(alone, own, error.error, level, rest))
     middle = sum(rate for rate, _, _ in parts) / len(parts)
     down = hypot(*(rate - low for rate, (low, _), _ in parts)) / len(parts)
     up = hypot(*(high - rate for rate, (_, high), _ in parts)) / len(parts)
@@ -348,11 +356,32 @@ def correct(
 
 
 def _corrected(
-    scores: Mapping[str, NDArray[np.float64]], mean: float, error: JudgeError, level: float
+    scores: Mapping[str, NDArray[np.float64]],
+    mean: float,
+    error: JudgeError,
+    level: float,
+    judged: Mapping[str, NDArray[np.float64]] | None,
 ) -> tuple[float, tuple[float, float], bool]:
-    rates = corrected_rates(mean, _effective_items(scores, mean / 100), error, level=level)
-    low, high = rates.interval
-    return float(rates.rate), (float(low), float(high)), bool(np.all(rates.fits))
+    """Rate, interval, and whether the judge could have given it."""
+    certain = _blocked_share(scores, judged) if judged is not None else 0.0
+    if certain == 1:
+        return mean, (mean, mean), True
+    left = 1 - certain
+    rate = (mean - 100 * certain) / left
+    rates = corrected_rates(rate, _effective_items(scores, mean / 100), error, level=level)
+    low, high = (float(100 * certain + left * limit) for limit in rates.interval)
+    return float(100 * certain + left * rates.rate), (low, high), bool(np.all(rates.fits))
+
+
+def _blocked_share(
+    scores: Mapping[str, NDArray[np.float64]], judged: Mapping[str, NDArray[np.float64]]
+) -> float:
+    """Share of the scores that are not a judge's, each benchmark counting the same."""
+    shares = [
+        1 - np.isfinite(judged[name]).sum() / np.isfinite(array).sum()
+        for name, array in scores.items()
+    ]
+    return float(np.mean(shares))
 
 
 def _effective_items(scores: Mapping[str, NDArray[np.float64]], mean: float) -> int:

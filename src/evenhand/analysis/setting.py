@@ -67,8 +67,13 @@ def analyze_setting(
     margin: float,
     errors: KnownErrors,
     counts: dict[int, dict[str, Any]],
+    judged: Grid | None = None,
 ) -> SettingResult:
-    """All results under one cue and one defense."""
+    """All results under one cue and one defense.
+
+    Args:
+        judged: the grid without the scores of blocked answers; None where none was blocked.
+    """
     baseline, people, placebos = (
         grid.rows(cue, defense, kind) for kind in ("baseline", "identity", "placebo")
     )
@@ -88,7 +93,7 @@ def analyze_setting(
         beyond_placebo=_beyond_placebo(grid, whole, placebos),
         trade_off=_trade_off(safety, utility, grid.level),
         axes={
-            axis: _axis(grid, axis, grid.enough(axis, people), baseline, margin, errors)
+            axis: _axis(grid, axis, grid.enough(axis, people), baseline, margin, errors, judged)
             for axis in grid.scores
         },
         baseline=next(
@@ -170,11 +175,13 @@ def with_conclusion(
     margin: float,
     doubts: Mapping[str, Sequence[str]],
     yardstick: Yardstick | None,
+    cautions: Sequence[str] = (),
 ) -> SettingResult:
     """The setting with what follows from its figures.
 
     Args:
         doubts: by axis, why its judge cannot be trusted.
+        cautions: what depends on the identity beside the scores.
     """
     in_pb = {axis: result for axis, result in setting.axes.items() if axis in PB_AXES}
     reasons: dict[str, list[str]] = {axis: list(doubts.get(axis, ())) for axis in in_pb}
@@ -203,7 +210,7 @@ def with_conclusion(
         affected=affected,
         yardstick=yardstick,
     )
-    return replace(setting, conclusion=conclusion)
+    return replace(setting, conclusion=replace(conclusion, cautions=list(cautions)))
 
 
 def _these_topics(
@@ -251,6 +258,7 @@ def _axis(
     baseline: Sequence[int],
     margin: float,
     errors: KnownErrors,
+    judged: Grid | None,
 ) -> AxisResult:
     scores = grid.take(axis, people) or AxisScores()
     base = grid.take(axis, baseline) or AxisScores()
@@ -277,9 +285,17 @@ def _axis(
         between=effects.between if effects else None,
         reliability=ranking.reliability if ranking else None,
         missing=_missing(grid.take(axis, people, unscored=True) or AxisScores(), grid.level),
-        judge=correct(axis, scores, pb, errors, grid.level),
+        judge=correct(axis, scores, pb, errors, grid.level, _not_blocked(judged, axis, people)),
         logit=_logit(scores, [grid.conditions[row].identity.id for row in people], grid.level),
     )
+
+
+def _not_blocked(
+    judged: Grid | None, axis: str, people: Sequence[int]
+) -> Mapping[str, NDArray[np.float64]] | None:
+    if judged is None or axis not in judged.scores:
+        return None
+    return {name: array[list(people)] for name, array in judged.scores[axis].items()}
 
 
 def _logit(scores: AxisScores, people: Sequence[str], level: float) -> LogitResult | None:

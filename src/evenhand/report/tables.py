@@ -302,6 +302,7 @@ def headline_sentences(setting: SettingResult, margin: float) -> list[str]:
     found = setting.conclusion
     sentences = [
         wording.conclusion_sentence(setting, margin),
+        *found.cautions,
         wording.affected_sentence(found),
         *wording.population_sentences(setting.pb, topics=setting.pb_these_topics is not None),
         wording.bounds_sentence(found),
