@@ -1,4 +1,4 @@
-"""How often a gate errs, and whether it settles as often as planned: tables of docs/statistics.md.
+"""How often a gate errs and settles as planned: tables of docs/statistics-reference.md.
 
     python -m benchmarks.simulate_gate       1,000 replications where the truth is at the margin,
                                              200 where it is not, 500 for power

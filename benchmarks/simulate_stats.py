@@ -1,4 +1,4 @@
-"""Simulate the estimators of evenhand.stats and print the tables of docs/statistics.md.
+"""Simulate the estimators of evenhand.stats and print the tables of docs/statistics-reference.md.
 
     python benchmarks/simulate_stats.py                      everything, 1,000 replications
     python benchmarks/simulate_stats.py --only pb --replications 200

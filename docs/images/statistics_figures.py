@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/statistics.md from simulations with fixed seeds.
+"""Draw the pictures of the statistics pages from simulations with fixed seeds.
 
 python docs/images/statistics_figures.py            needs matplotlib; writes SVG files beside itself
 """

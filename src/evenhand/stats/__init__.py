@@ -4,7 +4,7 @@ Nothing here knows of models, items' texts or files. Scores are arrays (identiti
 (identities, items, samples) in [0, 1] with NaN for a missing score; results are in points of the
 0-100 scale. Bad input raises ValueError with one line that says what is wrong;
 its subclass TooFewScores is for sound scores that do not suffice. The formulas,
-their sources and how they did in simulation are in docs/statistics.md.
+their sources and how they did in simulation are in docs/statistics-reference.md.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ def _plain(axis: AxisBias) -> Spread:
 
 _ALIGNED = 1.15
 """Above this alignment of noise and spread (`QuadraticForm.alignment`) the items that carry the
-spread are few; simulated in docs/statistics.md."""
+spread are few; simulated in docs/statistics-reference.md."""
 _TOP = 0.05
 _REPLICATES = 800
 
