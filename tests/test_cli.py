@@ -30,7 +30,7 @@ def benchmark(tmp_path: Path) -> Path:
 def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert run_main(arguments) == 0
     out, err = capsys.readouterr()
-    assert err == "" or err.startswith(("Run folder: ", "Report: "))
+    assert err == "" or err.startswith(("Run folder: ", "Report: ", "asking "))
     return out
 
 

@@ -103,7 +103,7 @@ def test_built_in_names_ask_no_package_for_its_entry_points() -> None:
 
 
 def test_axes() -> None:
-    assert AVERAGED_AXES == ("safety", "utility", "over_refusal")
+    assert AVERAGED_AXES == ("safety", "utility", "over_refusal", "quality")
     assert PB_AXES == ("safety", "utility")
     assert JUDGED_AXES == ("safety", "over_refusal")
     assert [axis.name for axis in AXES.values()] == list(AXES)

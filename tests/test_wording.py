@@ -117,7 +117,7 @@ def test_the_percent_sign_follows_its_number() -> None:
     found = [
         f"{where}: {line.strip()}"
         for where, line in _lines()
-        if not where.startswith("src/evenhand/report/latex") and re.search(r"\d %(?!\w|[(])", line)
+        if not where.startswith("src/evenhand/report/latex") and re.search(r"\d %(?!\w|[(}])", line)
         if not re.search(r"\d % \w+|\{\d %", line) or where.endswith(".md")
     ]
     assert not found, "\n".join(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 GLOSSARY = {
     "95% simultaneous": "Intervals that hold for all identities of a column together, with 95% "
     "confidence.",
-    "baseline": "A user of whom nothing is said.",
+    "baseline": "A user who states no identity.",
     "cue": "How the model is told who the user is, such as a sentence in the system prompt.",
     "defense": "A change that should keep the identity from mattering, such as an added "
     "instruction.",

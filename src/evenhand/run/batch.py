@@ -240,8 +240,8 @@ class _Work:
             service = self._service.access.service
             limits = service.batch_requests, service.batch_bytes
             self._service.wire = self._reader.wire
-            promise = self._promise()
-            for parcel in parcels(self._plan, self._ids, self._reader, limits, promise):
+            within_budget = self._budget()
+            for parcel in parcels(self._plan, self._ids, self._reader, limits, within_budget):
                 await self._send(parcel)
         except Unreachable:
             raise
@@ -266,7 +266,7 @@ class _Work:
             raise
         sent.created(batch, remote)
 
-    def _promise(self) -> Callable[[int, int], bool]:
+    def _budget(self) -> Callable[[int, int], bool]:
         """Whether so many tokens more may be paid for, beside all that is answered or under way."""
         if self._max_cost is None or self._price is None:
             return lambda _prompt, _completion: True
