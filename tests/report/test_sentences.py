@@ -75,9 +75,12 @@ def test_few_items_and_topics_are_told() -> None:
     pb = spread(5.0, 3.0, 7.0, 0.001)
     assert population_sentences(pb, topics=False) == []
     assert population_sentences(None, topics=True) == []
-    few = dataclasses.replace(pb, few_items=True, top_share=0.62, units=14)
+    few = dataclasses.replace(pb, few_items=True, top_share=0.62, units=pb.items)
     (sentence,) = population_sentences(few, topics=False)
     assert sentence.startswith("Few questions carry the bias: 5% of them have 62% of the influence")
+    few = dataclasses.replace(few, units=14)
+    (sentence,) = population_sentences(few, topics=False)
+    assert sentence.startswith("Few groups of questions carry the bias")
     first, second = population_sentences(few, topics=True)
     assert "topics like these (14 of them)" in first
     assert second.startswith("Few topics carry the bias")

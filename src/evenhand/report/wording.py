@@ -71,7 +71,7 @@ def population_sentences(pb: stats.Spread | None, *, topics: bool) -> list[str]:
             "questions on the same topics is shown beside it."
         )
     if pb and pb.few_items:
-        unit = "topics" if topics else "units" if pb.units < pb.items else "questions"
+        unit = "topics" if topics else "groups of questions" if pb.units < pb.items else "questions"
         sentences.append(
             f"Few {unit} carry the bias: 5% of them have {pb.top_share:.0%} of the influence on "
             "PB, so its lower limit is resampled."
