@@ -40,8 +40,8 @@ def with_log(words: list[str]) -> list[str]:
         else:
             left.append(word)
     logger = logging.getLogger(_NAME)
-    for old in logger.handlers[:]:
-        logger.removeHandler(old)
+    for old in [each for each in logger.handlers if isinstance(each.formatter, _OneLine)]:
+        logger.removeHandler(old)  # of a command before this one in the same process
         old.close()
     for handler in handlers:
         handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(message)s"))
