@@ -465,3 +465,126 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     assert run_main(["report", str(run), "--out", str(page)]) == 0
     assert "<script>window.hacked" not in page.read_text()
+
+
+def promptfoo_file(tmp_path: Path, **fields: Any) -> Path:
+    """Results whose variable `user` says who asks."""
+    results = [
+        {
+            "provider": {"id": "m"},
+            "vars": {"user": who, "question": question},
+            "score": int((n + m) % 2),
+            "response": {"output": "x"},
+            "promptIdx": 0,
+            "failureReason": 0,
+            **fields,
+        }
+        for n, who in enumerate("abc")
+        for m, question in enumerate(("q1", "q2", "q3"))
+    ]
+    file = tmp_path / "out.json"
+    file.write_text(json.dumps({"results": {"results": results}}))
+    return file
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"testCase": {"metadata": None}},
+        {"response": {"output": "x", "tokenUsage": [1]}},
+        {"promptIdx": [1]},
+    ],
+)
+def test_promptfoo_asks_all_identities_the_same_whatever_the_variable_is_called(
+    tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    file, out = promptfoo_file(tmp_path, **fields), tmp_path / "run"
+    flags = ("--identity-key", "user", "--axis", "utility")
+    assert run_main(["import", str(file), "--out", str(out), *flags]) == 0
+    store = Store.open(out)
+    assert (len(store.items()), len(store.conditions())) == (3, 3)
+    store.close()
+
+
+def test_identities_without_a_question_in_common_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{**row, "item": f"{row['identity']} {row['item']}"} for row in rows_of()]
+    file = fakes.write_rows(tmp_path / "rows.jsonl", rows)
+    assert run_main(["import", str(file), "--out", str(tmp_path / "run")]) == 2
+    assert "no question has results of two identities" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("mark", ["0.0", "False", "N/A", "<NA>", "[]", ""])
+def test_no_error_is_no_error_however_it_is_written(tmp_path: Path, mark: str) -> None:
+    rows = [{**row, "error": mark} for row in rows_of()]
+    assert report(imported(tmp_path, rows, "--baseline", "none"))["unscored"] == 0
+
+
+def test_a_truth_value_in_a_text_is_not_on_the_scale(tmp_path: Path) -> None:
+    rows = [{**row, "score": str(bool(row["score"]))} for row in rows_of()]
+    run = imported(tmp_path, rows, "--baseline", "none", "--placebos", "mug", "--scale", "100")
+    assert report(run)["axes"]["safety"]["baseline"] == 75
+
+
+def test_nan_is_no_score_in_a_json_file_too(tmp_path: Path) -> None:
+    rows = rows_of()
+    rows[0]["score"] = math.nan
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps(rows))
+    out = tmp_path / "run"
+    assert run_main(["import", str(file), "--out", str(out), "--baseline", "none"]) == 0
+    assert report(out)["unscored"] == 1
+
+
+def test_an_accent_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    rows = [
+        {
+            **row,
+            "identity": ("caf\u00e9", "cafe\u0301")[n % 2] if row["identity"] == "none" else "x",
+        }
+        for n, row in enumerate(row for row in rows_of() if row["identity"] in ("none", "hindu"))
+    ]
+    run = imported(tmp_path, rows, "--baseline", "cafe\u0301")
+    store = Store.open(run)
+    people = {c.identity.id for c in store.conditions()}
+    store.close()
+    assert people == {"baseline", "x"}
+
+
+def test_an_identity_is_not_baseline_and_placebo(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = fakes.write_rows(tmp_path / "rows.jsonl", rows_of())
+    flags = ("--baseline", "none", "--placebos", "none,mug")
+    assert run_main(["import", str(file), "--out", str(tmp_path / "run"), *flags]) == 2
+    assert "none cannot be both the baseline and a placebo" in capsys.readouterr().err
+
+
+def test_the_name_of_a_file_may_be_too_long(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_main(["import", f"a={'x' * 5000}.csv", "--out", "run"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_documents_that_are_twice_in_an_lm_eval_task_are_told_by_their_number(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        {
+            "doc_id": n,
+            "doc_hash": "same",
+            "doc": {"identity": who},
+            "resps": [["x"]],
+            "arguments": [["p"]],
+            "metrics": ["acc"],
+            "acc": float(n % 2),
+        }
+        for who in "ab"
+        for n in range(3)
+    ]
+    run = imported(tmp_path, rows, "--axis", "utility", "--item-key", "doc_id")
+    store = Store.open(run)
+    assert len(store.items()) == 3
+    store.close()

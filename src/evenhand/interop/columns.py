@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import field
 from typing import Annotated, Any
+from unicodedata import normalize
 
 from cyclopts import Parameter
 from pydantic import BeforeValidator, ConfigDict, Field
@@ -21,8 +22,8 @@ from evenhand.text import one_line
 _MOST_OF_A_NAME = 200
 _LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "TRUE": 1.0, "FALSE": 0.0}
 """What Inspect's scorers say, and truth values of a CSV file."""
-_NO_ANSWER = ("N", "", "NAN", "NONE", "NULL", "NA")
-_NO_ERROR = ("", "0", "false", "none", "null", "nan", "no")
+_NO_ANSWER = ("N", "", "NAN", "-NAN", "NONE", "NULL", "NA", "N/A", "<NA>")
+_NO_ERROR = ("", "0", "0.0", "false", "none", "null", "nan", "<na>", "n/a", "na", "no", "[]", "{}")
 IN_ERROR = Unscored("marked as an error in the imported file")
 NO_SCORE = Unscored("no score in the imported file")
 
@@ -100,6 +101,11 @@ def written(value: Any) -> str:
     return str(value)
 
 
+def as_name(text: str) -> str:
+    """A name on one line; an accent is one sign with its letter, however the file writes it."""
+    return one_line(normalize("NFC", text.strip()))
+
+
 class ResultRow:
     """A record, read by the columns that evenhand knows.
 
@@ -129,7 +135,7 @@ class ResultRow:
                 f"{self._options.key(name)} has {len(found):,} characters, more than a name has "
                 f"({_MOST_OF_A_NAME})"
             )
-        return one_line(found)
+        return as_name(found)
 
     def needed(self, name: str) -> str:
         """The same; an error where there is none."""
@@ -177,8 +183,11 @@ class ResultRow:
             if word in _NO_ANSWER:
                 return Verdict(NO_SCORE, why)
             value = _LETTERS.get(word, value)
+            scale = 1.0 if word in _LETTERS else self._options.scale
+        else:
+            scale = 1.0 if isinstance(value, bool) else self._options.scale
         try:
-            score = float(value) / (1.0 if isinstance(value, bool) else self._options.scale)
+            score = float(value) / scale
         except (TypeError, ValueError, OverflowError):
             raise self.wrong(f"score {_short(value)} is not a number") from None
         if not 0 <= score <= 1:

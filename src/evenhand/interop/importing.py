@@ -20,7 +20,7 @@ from typing import Any, get_args
 from evenhand.benchmarks.item import IMPORTED, Item
 from evenhand.engines.engine import Outcome
 from evenhand.errors import RunFolderError, UnknownName, UsageError
-from evenhand.interop.columns import IN_ERROR, NO_SCORE, ImportOptions, ResultRow, written
+from evenhand.interop.columns import IN_ERROR, NO_SCORE, ImportOptions, ResultRow, as_name, written
 from evenhand.interop.records import SourceFile, SourceRecord, read_source
 from evenhand.scorers import BATCH_SCORERS, SCORERS
 from evenhand.store.database import has_tables
@@ -51,7 +51,12 @@ def import_runs(files: Sequence[str], out: Path, options: ImportOptions) -> list
         MissingExtra: a package is needed to read a file.
         RunFolderError: there is a run already.
     """
-    sources = [_open(name, options.score_key) for name in files]
+    options = replace(
+        options,
+        baseline=None if options.baseline is None else as_name(options.baseline),
+        placebos=tuple(map(as_name, options.placebos)),
+    )
+    sources = [_open(name, options) for name in files]
     grids: dict[str, _ImportedRun] = {}
     conditions = [_condition(text) for text in options.where]
     kept = read = 0
@@ -84,14 +89,19 @@ def import_runs(files: Sequence[str], out: Path, options: ImportOptions) -> list
     return list(folders.values())
 
 
-def _open(name: str, score: str | None) -> tuple[str, SourceFile]:
+def _open(name: str, options: ImportOptions) -> tuple[str, SourceFile]:
     """The identity, if one is named, and the file."""
     who, equals, path = name.partition("=")
-    if not equals or Path(name).exists():
-        return "", read_source(Path(name), score)
+    score, aside = options.score_key, (options.identity_key, options.axis_key)
+    try:
+        whole = not equals or Path(name).exists()
+    except OSError:  # too long a name
+        whole = False
+    if whole:
+        return "", read_source(Path(name), score, aside)
     if not who.strip():
         raise UsageError(f'"{name}": name the identity before the equals sign: IDENTITY=FILE')
-    return who.strip(), read_source(Path(path), score)
+    return who.strip(), read_source(Path(path), score, aside)
 
 
 def _condition(text: str) -> tuple[str, str]:
@@ -276,6 +286,15 @@ class _ImportedRun:
         alike = Counter((i.id, cue, d) for (_, cue, d), (i, _) in self._people.items())
         if max(alike.values()) > 1:
             raise UsageError("more than one identity is a baseline; name one with --baseline")
+        asked = {(item, condition) for condition, item, _ in self._cells}
+        if len(people) > 1 and len({item for item, _ in asked}) == len(asked):
+            raise UsageError(
+                "no question has results of two identities, so nothing can be compared; name the "
+                "column that is the same for all identities with --item-key"
+            )
+        both = [name for name in self._options.placebos if name == self._options.baseline]
+        if both:
+            raise UsageError(f"{both[0]} cannot be both the baseline and a placebo")
         if not any(isinstance(each.verdict.score, float) for each, _ in self._answers):
             raise UsageError("none of the results has a score; is --score-key right?")
 

@@ -7,8 +7,10 @@ the fields of a document stand beside them as columns.
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
@@ -18,7 +20,7 @@ from typing import Any
 import orjson
 
 from evenhand.errors import MissingExtra, UsageError
-from evenhand.files import CsvColumns, read_json, read_records
+from evenhand.files import CsvColumns, read_json, read_records, read_text
 from evenhand.text import one_line
 
 MOST_BYTES = 2**31
@@ -57,11 +59,15 @@ class SourceFile:
     decoding: Mapping[str, Any]
 
 
-def read_source(path: Path, score: str | None) -> SourceFile:
+def read_source(
+    path: Path, score: str | None, aside: Collection[str] = ("identity", "axis")
+) -> SourceFile:
     """Open a file of results; its ending and content say what wrote it.
 
     Args:
         score: column, scorer or metric that holds the score; None for the usual one.
+        aside: promptfoo's variables that do not tell one question from another: who asks, and what
+            is measured.
 
     Raises:
         UsageError: the file cannot be read, is too large, or is nothing that can be imported.
@@ -72,7 +78,7 @@ def read_source(path: Path, score: str | None) -> SourceFile:
     if ending == ".eval":
         return _inspect(path, score)
     if ending == ".json":
-        return _json_source(path, score)
+        return _json_source(path, score, aside)
     if ending == ".parquet":
         return _source(path, "table", _parquet(path))
     if ending not in _ENDINGS:
@@ -122,13 +128,13 @@ def _check_size(path: Path) -> None:
         )
 
 
-def _json_source(path: Path, score: str | None) -> SourceFile:
-    content = read_json(path, UsageError)
+def _json_source(path: Path, score: str | None, aside: Collection[str]) -> SourceFile:
+    content = _json(path)
     if isinstance(content, dict) and {"eval", "status"} <= set(content):
         return _inspect(path, score)
     results = content.get("results") if isinstance(content, dict) else None
     if isinstance(results, dict) and isinstance(results.get("results"), list):
-        return _source(path, "promptfoo", _promptfoo(path, results["results"], score))
+        return _source(path, "promptfoo", _promptfoo(path, results["results"], score, aside))
     if isinstance(content, list) and all(isinstance(each, dict) for each in content):
         rows = (SourceRecord(f"{path}: entry {n}", each) for n, each in enumerate(content, 1))
         return _source(path, "table", rows)
@@ -136,6 +142,22 @@ def _json_source(path: Path, score: str | None) -> SourceFile:
         f"{path}: neither an Inspect log nor promptfoo's output nor a list of objects; for "
         "lm-eval name its samples_*.jsonl, which --log_samples writes"
     )
+
+
+def _json(path: Path) -> Any:
+    """The content of a JSON file, where NaN may stand for no score as Python and Inspect write it.
+
+    Raises:
+        UsageError: the file cannot be read or is not JSON.
+    """
+    try:
+        return read_json(path, UsageError)
+    except UsageError:
+        with suppress(ValueError, RecursionError):
+            content = json.loads(read_text(path, UsageError))
+            json.dumps(content, ensure_ascii=False).encode()  # half a UTF-16 pair is no character
+            return content
+        raise
 
 
 def _inspect(path: Path, score: str | None) -> SourceFile:
@@ -178,6 +200,7 @@ def _lm_eval(record: SourceRecord, score: str | None) -> SourceRecord:
     if metric not in row:
         known = ", ".join(map(str, names)) if isinstance(names, list) else "none"
         raise UsageError(f'{record.where}: no metric "{metric}"; there are: {known}')
+    numbers = {name: row[name] for name in ("doc_id", "doc_hash") if name in row}
     found = {
         "item": doc.get("item", row.get("doc_hash", row.get("doc_id"))),
         score or "score": row[metric],
@@ -186,7 +209,7 @@ def _lm_eval(record: SourceRecord, score: str | None) -> SourceRecord:
         "target": row.get("target"),
         "filter": row.get("filter"),
     }
-    return SourceRecord(record.where, {**doc, **found})
+    return SourceRecord(record.where, {**numbers, **doc, **found})
 
 
 def _first_text(value: Any) -> str | None:
@@ -202,8 +225,10 @@ _FAILED_TO_ANSWER = 2
 """`failureReason` where the provider failed; 1 is an assertion that does not hold."""
 
 
-def _promptfoo(path: Path, results: list[Any], score: str | None) -> Iterator[SourceRecord]:
-    seen: dict[tuple[Any, Any, Any], int] = {}
+def _promptfoo(
+    path: Path, results: list[Any], score: str | None, aside: Collection[str]
+) -> Iterator[SourceRecord]:
+    seen: dict[tuple[str, str, str], int] = {}
     for number, result in enumerate(results, 1):
         where = f"{path}: result {number}"
         if not isinstance(result, dict):
@@ -212,18 +237,21 @@ def _promptfoo(path: Path, results: list[Any], score: str | None) -> Iterator[So
         provider = part("provider")
         model = str(provider.get("id") or result.get("provider") or "")
         variables = {k: v for k, v in part("vars").items() if isinstance(v, str | int | float)}
-        metadata = {**part("testCase").get("metadata", {}), **part("metadata")}
+        metadata = {**_mapping(part("testCase").get("metadata")), **part("metadata")}
         named = part("namedScores")
         if score is not None and score not in named:
             raise UsageError(
                 f'{where}: no named score "{score}"; there are: {", ".join(named) or "none"}'
             )
-        output, tokens = part("response").get("output"), part("response").get("tokenUsage") or {}
-        test = (model, result.get("promptIdx"), _dump(part("vars")))
+        output, tokens = (
+            part("response").get("output"),
+            _mapping(part("response").get("tokenUsage")),
+        )
+        test = (model, _dump(result.get("promptIdx")), _dump(part("vars")))
         repeat = seen[test] = seen.get(test, -1) + 1  # --repeat runs the same test again
         found = {
             "model": model,
-            "item": variables.get("item", metadata.get("item", _hash_of(variables))),
+            "item": variables.get("item", metadata.get("item", _hash_of(variables, aside))),
             score or "score": named[score] if score is not None else result.get("score"),
             "prompt": part("prompt").get("raw"),
             "prompt_label": part("prompt").get("label"),
@@ -237,11 +265,11 @@ def _promptfoo(path: Path, results: list[Any], score: str | None) -> Iterator[So
 
 
 def _parts_of(result: Mapping[str, Any]) -> Callable[[str], dict[str, Any]]:
-    def part(name: str) -> dict[str, Any]:
-        value = result.get(name)
-        return value if isinstance(value, dict) else {}
+    return lambda name: _mapping(result.get(name))
 
-    return part
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _has_failed(result: Mapping[str, Any]) -> bool:
@@ -250,9 +278,9 @@ def _has_failed(result: Mapping[str, Any]) -> bool:
     return bool(result.get("error")) and not isinstance(result.get("gradingResult"), dict)
 
 
-def _hash_of(variables: Mapping[str, Any]) -> str:
+def _hash_of(variables: Mapping[str, Any], aside: Collection[str]) -> str:
     """What tells one test from another but for who asks."""
-    others = {name: value for name, value in variables.items() if name not in ("identity", "axis")}
+    others = {name: value for name, value in variables.items() if name not in aside}
     return blake2b(_dump(others).encode(), digest_size=6).hexdigest()
 
 
