@@ -67,7 +67,7 @@ def holds(path: Path) -> dict[str, bool | None]:
 
 def test_a_bundle_holds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checks = holds(folder / "run.zip")
-    assert set(checks) == {"hashes", "counts", "questions", "scores", "figures", "tables"}
+    assert set(checks) == {"hashes", "counts", "questions", "scores", "figures", "readings"}
     assert all(checks.values())
     assert run_main(["verify", str(folder / "run.zip")]) == 0
     assert "The bundle holds." in capsys.readouterr().out
@@ -197,6 +197,8 @@ def test_what_is_left_out_is_in_no_file(redaction: str, tmp_path: Path) -> None:
     checks = holds(out)
     assert checks["figures"] is True
     assert False not in checks.values()
+    figure = edit("card.json", '"mean": ', '"mean": 1')
+    assert holds(changed(out, tmp_path / "changed.zip", figure, fix=True))["readings"] is False
     assert run_main(["rerun", str(out), "--out", str(tmp_path / "again")]) == 2
 
 
@@ -252,7 +254,13 @@ ANSWERS = "run/answers-00001.jsonl"
         (edit(ANSWERS, "answer is A", "answer is B"), "scores"),
         (edit(ANSWERS, "[[0,1.0,", "[[0,0.5,"), "figures"),
         (edit("run/questions.jsonl", "utility 3?", "utility 333?"), "questions"),
-        (edit("tables/scores.csv", "muslim", "nobody"), "tables"),
+        (edit("tables/scores.csv", "muslim", "nobody"), "readings"),
+        (edit("card.md", "PB", "NO"), "readings"),
+        (edit("card.json", "PB", "NO"), "readings"),
+        (edit("card.json", '"estimate": ', '"estimate": 1'), "readings"),
+        (edit("datasheet.md", "answers", "lies"), "readings"),
+        (edit("report.html", "PB", "NO"), "readings"),
+        (edit("manifest.json", '"model": "', '"model": "better'), "counts"),
         (edit("report.json", '"estimate": ', '"estimate": 1'), "figures"),
         (lambda texts: texts.pop("card.md"), "hashes"),
         (lambda texts: texts.update(extra="x"), "hashes"),

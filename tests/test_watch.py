@@ -136,3 +136,32 @@ def test_texts_are_no_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     log = write_log(tmp_path / "log.jsonl", {"a": 0.1, "b": 0.5})
     assert watch(str(log), "--user", "user_id") == 2
     assert "at most 50 groups" in capsys.readouterr().err
+
+
+def test_records_without_a_score_are_counted_by_group(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("group,liked\n" + "a,1\na,0\nb,1\nb,\nb,nan\n" * 10)
+    assert watch(str(log), "--user", "group", "--score", "liked") == 0
+    assert "no score in the log: b 20" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("row", "flags", "said"),
+    [
+        ({"group": "a", "liked": 10**400}, (), '"liked" is no number'),
+        ({"group": "a", "liked": 1, "who": ""}, ("--unit", "who"), 'no single value under "who"'),
+    ],
+)
+def test_a_huge_number_and_a_blank_user_are_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    row: dict[str, Any],
+    flags: tuple[str, ...],
+    said: str,
+) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text(json.dumps(row))
+    assert watch(str(log), "--user", "group", "--score", "liked", *flags) == 2
+    assert said in capsys.readouterr().err

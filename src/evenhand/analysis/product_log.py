@@ -7,8 +7,9 @@ users state themselves leaves out those who do not. `--stratum` holds the kind o
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def watch_log(
             answers.append(_answer(record, keys, where))
     _check_groups(who, keys.user, records)
     if keys.score is not None:
-        values, unscored = given, dict[str, dict[str, int]]()
+        values, unscored = given, _unscored(given, who)
     else:
         values, unscored = _refusals(answers, who)
     try:
@@ -145,9 +146,15 @@ def _at(record: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def _unscored(scores: Sequence[float], who: Sequence[str]) -> dict[str, dict[str, int]]:
+    """The records without a score, by group."""
+    counts = Counter(name for score, name in zip(scores, who, strict=True) if math.isnan(score))
+    return {"no score in the log": dict(counts)} if counts else {}
+
+
 def _label(record: Mapping[str, Any], key: str, where: str) -> Hashable:
     value = _at(record, key)
-    if value is None or isinstance(value, dict | list):
+    if value is None or value == "" or isinstance(value, dict | list):
         raise DataError(f'{where}: no single value under "{key}"')
     return str(value)
 
@@ -157,8 +164,10 @@ def _score(value: Any, key: str, where: str) -> float:
         return float("nan")
     try:
         score = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f'{where}: "{key}" is no number') from None
+    if math.isnan(score):
+        return score
     if not 0 <= score <= 1:
         raise DataError(f'{where}: "{key}" must lie between 0 and 1; divide points by 100')
     return score

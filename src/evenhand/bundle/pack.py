@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ import yaml
 
 from evenhand import __version__
 from evenhand.analysis import analyze
-from evenhand.analysis.evidence import read_details
+from evenhand.analysis.evidence import AuditDetails, read_details
 from evenhand.analysis.results import Audit
 from evenhand.benchmarks import BENCHMARKS, find_benchmark, is_own, known_benchmarks, resolve
 from evenhand.benchmarks.files import sources
@@ -43,6 +43,7 @@ STUDY = "study/study.yaml"
 DOCUMENTS, FAILURES = "run/documents.json", "run/failures.jsonl"
 CONDITIONS, QUESTIONS, JUDGES = "run/conditions.jsonl", "run/questions.jsonl", "run/judges.jsonl"
 ANSWERS, LABELS = "run/answers-", "run/labels/"
+REPORT = "report.json"
 TABLES = ("tables/scores.csv", "tables/identities.csv")
 _RERUN = "evenhand rerun BUNDLE.zip --out DIR"
 
@@ -83,21 +84,33 @@ def make_bundle(store: Store, path: Path, redaction: Redaction | None = None) ->
         fault = _add_study(bundle, store)
         facts = _facts(store, audit, answers, served)
         facts["command"] = _RERUN if not fault else f"cannot be run again: {fault}"
-        beside = Path(scratch) / "report-answers"
-        answers_shown = browse(store, audit.judge, beside)
-        html = to_html(audit_document(audit, details, answers_shown))
-        bundle.add("report.html", [html.encode()])
-        for part in sorted(beside.glob("*.js")):
-            bundle.add(f"{beside.name}/{part.name}", [part.read_bytes()])
-        bundle.add("report.json", [to_json(audit).encode()])
-        for table in write_csv_tables(audit, store, Path(scratch)):
-            bundle.add(f"tables/{table.name}", [table.read_bytes()])
-        card = audit_card(audit, details, facts)
-        bundle.add("card.json", [orjson.dumps(card, option=orjson.OPT_INDENT_2)])
-        bundle.add("card.md", [card_markdown(audit, card).encode()])
-        bundle.add("datasheet.md", [data_sheet(facts).encode()])
+        for name, content in readings(store, audit, details, facts, Path(scratch)):
+            bundle.add(name, [content])
         bundle.finish(facts)
     return facts
+
+
+def readings(
+    store: Store, audit: Audit, details: AuditDetails, facts: Mapping[str, Any], scratch: Path
+) -> Iterator[tuple[str, bytes]]:
+    """Name and content of what people read: the report, its tables, the card and the data sheet.
+
+    Args:
+        facts: of the manifest.
+        scratch: an empty folder.
+    """
+    beside = scratch / "report-answers"
+    answers_shown = browse(store, audit.judge, beside)
+    yield "report.html", to_html(audit_document(audit, details, answers_shown)).encode()
+    for part in sorted(beside.glob("*.js")):
+        yield f"{beside.name}/{part.name}", part.read_bytes()
+    yield REPORT, to_json(audit).encode()
+    for table in write_csv_tables(audit, store, scratch):
+        yield f"tables/{table.name}", table.read_bytes()
+    card = audit_card(audit, details, facts)
+    yield "card.json", orjson.dumps(card, option=orjson.OPT_INDENT_2)
+    yield "card.md", card_markdown(audit, card).encode()
+    yield "datasheet.md", data_sheet(facts).encode()
 
 
 def figures_of(audit: Audit) -> dict[str, Any]:
