@@ -207,10 +207,8 @@ def _add_study(bundle: BundleWriter, store: Store) -> str:
         study["benchmarks"] = [_add_benchmark(bundle, store, name) for name in names]
     except UsageError as error:
         return str(error)
-    if record.study.realizations == "crossed":  # what was asked has lost whose names they are
-        if record.study.identities_file:
-            return "own identities whose realizations are crossed cannot be written down"
-    else:
+    crossed = record.study.realizations == "crossed"
+    if not crossed or record.study.identities_file:  # ours are known by their names
         people = list(dict.fromkeys(c.identity for c in store.conditions()))
         people = [i for i in people if i.kind != "baseline" and not is_half(i)]  # drawn again
         study["identities"] = [identity.id for identity in people]

@@ -338,11 +338,11 @@ def parcels(
         body = wire.body(request.messages, access.seed_of(request, wire))
         line = envelope.request(f"{token}-{request.key.hex()}", body)
         length = len(line) + len(envelope.between)
+        if overhead + length > most_bytes:
+            raise UsageError(
+                f"one request alone is larger than a batch may be: {most_bytes:,} bytes"
+            )
         if len(rows) == most_requests or overhead + size + length > most_bytes:
-            if not rows:
-                raise UsageError(
-                    f"one request alone is larger than a batch may be: {most_bytes:,} bytes"
-                )
             yield parcel()
             token, lines, rows, size, characters = new_token(), [], [], 0, 0
             line = envelope.request(f"{token}-{request.key.hex()}", body)
