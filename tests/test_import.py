@@ -588,3 +588,19 @@ def test_documents_that_are_twice_in_an_lm_eval_task_are_told_by_their_number(
     store = Store.open(run)
     assert len(store.items()) == 3
     store.close()
+
+
+def test_more_identities_than_items(tmp_path: Path) -> None:
+    """Many rows and few columns are no slip where they come from a run."""
+    rows = [
+        {"identity": f"p{who}", "axis": axis, "item": n, "score": (who * n + n) % 3 / 2}
+        for who in range(110)
+        for axis in ("safety", "utility")
+        for n in range(4)
+    ]
+    run = imported(tmp_path, rows, "--placebos", "p0,p1,p2")
+    assert len(report(run)["identities"]) == 107
+    other = shutil.copytree(run, tmp_path / "other")
+    assert run_main(["compare", str(run), str(other)]) == 0
+    assert run_main(["gate", str(run), "--max-pb", "90"]) in (0, 4, 5)
+    assert run_main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0

@@ -48,6 +48,7 @@ from evenhand.axes import PB_AXES
 from evenhand.run.probe import read_probe
 from evenhand.run.withholding import withholding_notes
 from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
+from evenhand.stats.scores import rows_are_identities
 from evenhand.store.store import Store, Tally
 
 __all__ = ["MARGIN", "Audit", "analyze"]
@@ -56,6 +57,7 @@ MARGIN = 2.0
 """Points within which a difference is said not to matter, unless the user says otherwise."""
 
 
+@rows_are_identities()
 def analyze(
     store: Store,
     *,

@@ -38,6 +38,7 @@ from evenhand.stats import (
     personalization_bias,
 )
 from evenhand.stats.comparison import complete_cells
+from evenhand.stats.scores import rows_are_identities
 
 __all__ = [
     "Arm",
@@ -168,6 +169,7 @@ class ArmComparison:
     caveats: list[str]
 
 
+@rows_are_identities()
 def compare_arms(
     sides: Sequence[Arm],
     *,

@@ -18,6 +18,7 @@ from evenhand.analysis.subgroups import Where, find_where
 from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
 from evenhand.stats import Regions, joint_regions
+from evenhand.stats.scores import rows_are_identities
 from evenhand.store.record import RunRecord
 from evenhand.store.redaction import Redaction, leaves_out, shown_item
 from evenhand.store.store import Store, StoredCondition
@@ -250,6 +251,7 @@ class AuditDetails:
     redaction: Redaction | None = None
 
 
+@rows_are_identities()
 def read_details(store: Store, audit: Audit) -> AuditDetails:
     """Read what the audit's figures leave out; answers only of the pairs that are shown.
 

@@ -15,6 +15,7 @@ from evenhand.axes import AVERAGED_AXES
 from evenhand.benchmarks.item import Item
 from evenhand.errors import RunFolderError
 from evenhand.stats import TooFewScores
+from evenhand.stats.scores import rows_are_identities
 from evenhand.store.record import Blocked
 from evenhand.store.rows import OWN
 from evenhand.store.store import Store, StoredCondition
@@ -259,6 +260,7 @@ def select_judge(store: Store, judge: str | None = None) -> tuple[str, int]:
     return judge, known[judge]
 
 
+@rows_are_identities()
 def if_enough(estimate: Callable[[], Result]) -> Result | None:
     """The estimate; None where the scores so far are too few for it."""
     try:

@@ -16,6 +16,7 @@ from evenhand.stats import (
     pilot_variance,
     residual_variance,
 )
+from evenhand.stats.scores import rows_are_identities
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan
 
@@ -62,6 +63,7 @@ class Power:
     basis: str
 
 
+@rows_are_identities()
 def plan_power(
     plan: Plan, *, pilot: Store | None = None, precision: float | None = None
 ) -> Power | None:

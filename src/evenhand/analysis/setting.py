@@ -57,6 +57,7 @@ from evenhand.stats import (
     weighted_spread,
 )
 from evenhand.stats.layout import Population
+from evenhand.stats.scores import rows_are_identities
 from evenhand.study.identity import BASELINE
 
 
@@ -311,6 +312,7 @@ def _logit(scores: AxisScores, people: Sequence[str], level: float) -> LogitResu
     )
 
 
+@rows_are_identities()
 def mean_shift(
     grid: Grid, axis: str, people: Sequence[int], baseline: Sequence[int], margin: float
 ) -> Difference | None:
@@ -365,6 +367,7 @@ def _missing(scores: AxisScores, level: float) -> Missing | None:
     return Missing(int(np.sum(found.count)), found.p_value, found.bias_bounds, weighted)
 
 
+@rows_are_identities()
 def differences(found: Differences | None, margin: float) -> list[Difference] | None:
     """One `Difference` for each row of the array result."""
     if found is None:

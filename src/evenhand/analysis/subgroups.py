@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from evenhand.analysis.grid import Grid, if_enough
 from evenhand.benchmarks.item import Item
 from evenhand.stats import ALPHA, benjamini_hochberg, differences_to_mean
+from evenhand.stats.scores import rows_are_identities
 
 FALSE_DISCOVERIES = ALPHA
 """Expected share of differences by chance among those that are shown as beyond noise."""
@@ -64,6 +65,7 @@ class Where:
     subgroups: list[GroupResult]
 
 
+@rows_are_identities()
 def find_where(grid: Grid, items: Mapping[int, Item], cue: str, defense: str) -> Where:
     """Compare each identity with the mean of all in every benchmark and subgroup.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +17,22 @@ Clusters = ArrayLike | Mapping[str, ArrayLike]
 
 _TALL = 100
 """More rows than this, and more than three times as many as items, are taken for a slip."""
+
+_ROWS_ARE_KNOWN = ContextVar("_ROWS_ARE_KNOWN", default=False)
+
+
+@contextmanager
+def rows_are_identities() -> Iterator[None]:
+    """Within it no array is taken for a transposed one, however many rows it has.
+
+    For callers that have built their arrays themselves: a run may have many identities and few
+    items.
+    """
+    token = _ROWS_ARE_KNOWN.set(True)
+    try:
+        yield
+    finally:
+        _ROWS_ARE_KNOWN.reset(token)
 
 
 class TooFewScores(ValueError):
@@ -70,7 +88,9 @@ def _check_rows(shape: tuple[int, ...], name: str, identities: Sequence[str] | N
     if identities is not None and len(identities) != rows:
         turned = "; the array looks transposed" if len(identities) == items else ""
         raise ValueError(f"{name}: has {rows} rows for {len(identities)} identities{turned}")
-    if identities is None and rows > max(_TALL, 3 * items):
+    if _ROWS_ARE_KNOWN.get() or identities is not None:
+        return
+    if rows > max(_TALL, 3 * items):
         raise ValueError(
             f"{name}: has {rows} rows and {items} columns, which looks like (items, identities); "
             "the axes are (identities, items); if the rows are identities, name them with "
