@@ -70,3 +70,12 @@ def test_a_folder_that_is_not_there_is_one_line(
 def test_a_folder_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_main(["history", str(tmp_path)]) == 2
     assert "holds no run" in capsys.readouterr().err
+
+
+def test_one_run_and_its_interval(releases: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run is not "1 runs"; an interval of PB, which is never below 0, has no signs."""
+    assert run_main(["history", str(releases / "b")]) == 0
+    text = capsys.readouterr().out
+    assert "\n1 run\n" in text
+    (row,) = [line for line in text.splitlines() if "has a PB of" in line]
+    assert "points (" in row and "+" not in row

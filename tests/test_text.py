@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenhand.text import split_thought
+from evenhand.text import counted, split_thought
 
 HARMONY = "<|channel|>analysis<|message|>We think.<|end|><|start|>assistant<|channel|>{}"
 
@@ -118,3 +118,17 @@ def test_relatives_of_the_known_marks_of_a_thought(text: str) -> None:
 @pytest.mark.parametrize("text", ["<thinker>a</thinker>", "[thinks] B", "<b>a</b>", "[cot 3] B"])
 def test_other_tags_mark_no_thought(text: str) -> None:
     assert split_thought(text) == ("", text, False)
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "text"),
+    [
+        (1, ("run",), "1 run"),
+        (0, ("run",), "0 runs"),
+        (1200, ("run",), "1,200 runs"),
+        (1, ("batch", "batches"), "1 batch"),
+        (2, ("batch", "batches"), "2 batches"),
+    ],
+)
+def test_numbers_of_things(number: int, words: tuple[str, ...], text: str) -> None:
+    assert counted(number, *words) == text

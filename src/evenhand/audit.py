@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evenhand.errors import NotFinished, UsageError
+from evenhand.text import counted
 
 if TYPE_CHECKING:
     from evenhand.analysis.compare import ArmComparison
@@ -246,8 +247,8 @@ async def _audit_in_batches(
             notes = "".join(f"; {note}" for note in found.notes)
             raise NotFinished(
                 f"{found.progress.done:,} of {found.progress.cells:,} answers are here, and "
-                f"{found.requests:,} requests are under way in "
-                f"{_count(len(found.under_way), 'batch', 'batches')} "
+                f"{counted(found.requests, 'request is', 'requests are')} under way in "
+                f"{counted(len(found.under_way), 'batch', 'batches')} "
                 f"({'; '.join(found.under_way[:4])}){notes}"
             )
         await panel.start(store, plan.cells)
@@ -281,10 +282,6 @@ def access_to(study: Study, options: RunOptions, *, needs_key: bool = True) -> A
         query=options.query,
         needs_key=needs_key,
     )
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
 
 
 # Sequential stopping. The items stand in a random order that the seed fixes, so that the first of

@@ -13,6 +13,15 @@ def one_line(text: str, most: int = 300) -> str:
     return " ".join(printable.split())[:most]
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number of things: "1 run", "1,200 runs", "2 batches".
+
+    Args:
+        several: the plural, where it is not `one` and an s.
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def normalized(text: str) -> str:
     """A text without case, punctuation, accents and spacing, so that near-equal texts are equal."""
     plain = unicodedata.normalize("NFKD", text.casefold())

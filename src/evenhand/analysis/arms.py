@@ -15,6 +15,7 @@ from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.identity import Identity
 from evenhand.study.study import Study
+from evenhand.text import counted
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _common_people(
     people = [n for n in in_all if len({side.identity(n).text for side in sides}) == 1]
     for name, mine in zip(names, wanted, strict=True):
         if alone := [n for n in mine if n not in in_all]:
-            left_out.append(f"{_count(len(alone), 'identity', 'identities')} that not every side "
+            left_out.append(f"{counted(len(alone), 'identity', 'identities')} that not every side "
                             f"has, of {name}: {_some(alone)}")  # fmt: skip
     if other := [n for n in in_all if n not in people]:
         left_out.append(f"worded otherwise under the same id: {_some(other)}")
@@ -267,20 +268,16 @@ def _items_left_out(
     of = f"of {place[1]} ({place[0].replace('_', '-')})"
     for name, mine in zip(names, ids, strict=True):
         if alone := len(mine - asked_ids - other):
-            lines.append(f"{_count(alone, 'item')} {of} that not every side has, of {name}")
+            lines.append(f"{counted(alone, 'item')} {of} that not every side has, of {name}")
     if other:
         lines.append(
-            f"{_count(len(other), 'item')} {of} with the same id but another wording, answer key "
+            f"{counted(len(other), 'item')} {of} with the same id but another wording, answer key "
             "or scorer"
         )
     for name, answered in zip(names, scored, strict=True):
         if silent := len(asked - answered):
-            lines.append(f"{_count(silent, 'item')} {of} without any score, of {name}")
+            lines.append(f"{counted(silent, 'item')} {of} without any score, of {name}")
     return lines
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -39,6 +39,7 @@ from evenhand.stats import (
 from evenhand.store.rows import OWN
 from evenhand.store.store import Store
 from evenhand.store.verdicts import judge_tally, rechecked
+from evenhand.text import counted
 
 
 def all_judges(store: Store) -> dict[str, int]:
@@ -177,7 +178,9 @@ def judge_notes(
     """
     verdicts = {record.judge: record.verdicts for record in records}
     left = max(verdicts.values()) - verdicts[judge]
-    notes = [f"{left:,} answers have no verdict of {judge} yet"] if left else []
+    notes = (
+        [f"{counted(left, 'answer has', 'answers have')} no verdict of {judge} yet"] if left else []
+    )
     for pair in pairs:
         p_value = min(1.0, 2 * min(pair.agreement_p, pair.difference_p))
         if is_significant(p_value):

@@ -20,7 +20,7 @@ from evenhand.stats import is_significant, shares_p_value
 from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.store.store import Store
 from evenhand.study.identity import in_place_of_ours
-from evenhand.text import one_line
+from evenhand.text import counted, one_line
 
 _MANY_UNSCORED = 0.05
 _FEW_SCORES = 20
@@ -143,9 +143,15 @@ def _on_scores(missing: int, grid: Grid, *, imported: bool) -> list[str]:
                 silent.append(f"{benchmark}: only one item on {axis}; a bias needs two")
     notes = []
     if missing and imported:
-        notes.append(f"{missing:,} cells of the grid are not in the imported files")
+        notes.append(
+            f"{counted(missing, 'cell of the grid is', 'cells of the grid are')} not in the imported "
+            "files"
+        )
     elif missing:
-        notes.append(f"{missing:,} cells have no answer yet; run the same command to resume")
+        notes.append(
+            f"{counted(missing, 'cell has', 'cells have')} no answer yet; run the same "
+            "command to resume"
+        )
     if answers and scores < (1 - _MANY_UNSCORED) * answers:
         notes.append(f"{1 - scores / answers:.0%} of the answers could not be scored")
     return notes + silent

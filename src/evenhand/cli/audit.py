@@ -24,7 +24,7 @@ from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
 from evenhand.study.plan import plan_notes
 from evenhand.study.study import StudyOptions
-from evenhand.text import one_line
+from evenhand.text import counted, one_line
 
 
 def audit(
@@ -105,11 +105,15 @@ def audit(
         print(f"Cost of this command: about ${cost:,.2f}", file=sys.stderr)
     reasons = [progress.stopped for progress in everything if progress.stopped]
     if result.done < result.cells:
-        reasons.append(f"{result.cells - result.done:,} cells have no answer yet")
+        reasons.append(
+            f"{counted(result.cells - result.done, 'cell has', 'cells have')} no answer yet"
+        )
     for judge, progress in bar.judging.items():
         if progress.done < progress.cells:
             left = progress.cells - progress.done
-            reasons.append(f"{left:,} answers have no verdict of {one_line(judge)} yet")
+            reasons.append(
+                f"{counted(left, 'answer has', 'answers have')} no verdict of {one_line(judge)} yet"
+            )
     if reasons:
         print(f"Not finished: {reasons[0]}. Run the same command to resume.", file=sys.stderr)
         sys.exit(3)

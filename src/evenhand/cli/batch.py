@@ -22,6 +22,7 @@ from evenhand.run.scoring import score_run
 from evenhand.store.sent import Sent
 from evenhand.store.store import Store
 from evenhand.study.study import StudyOptions
+from evenhand.text import counted
 
 MOST_REQUESTS, MOST_MEGABYTES = 50_000, 200
 """The limits of OpenAI's batch API, which most others have, too; `vllm run-batch` has none."""
@@ -80,9 +81,10 @@ def write(
     finally:
         store.close()
     for path, requests in made:
-        print(f"{path}: {requests:,} requests")
+        print(f"{path}: {counted(requests, 'request')}")
     print(
-        f"{waiting:,} requests are under way. Read their results: evenhand batch read {run} FILE",
+        f"{counted(waiting, 'request is', 'requests are')} under way. Read the results: "
+        f"evenhand batch read {run} FILE",
         file=sys.stderr,
     )
 
@@ -110,10 +112,10 @@ def read(
     print(_told(found))
     reasons = []
     if waiting:
-        reasons.append(f"{waiting:,} requests have no result yet")
+        reasons.append(f"{counted(waiting, 'request has', 'requests have')} no result yet")
     if found.failed:
         again = f"write them again: evenhand batch write {run}"
-        reasons.append(f"{found.failed:,} requests have failed ({again})")
+        reasons.append(f"{counted(found.failed, 'request has', 'requests have')} failed ({again})")
     if reasons:
         print(f"Not finished: {'; '.join(reasons)}.", file=sys.stderr)
         sys.exit(3)
@@ -143,15 +145,15 @@ def forget(
             raise UsageError(f"no batch {name} is under way in {run}; under way: {there}")
         requests = len(sent.cells(known[0].id))
         sent.end(known[0].id)
-    print(f"{requests:,} requests are open again.")
+    print(f"{counted(requests, 'request is', 'requests are')} open again.")
 
 
 def _told(found: ResultCounts) -> str:
-    parts = [f"{found.answered:,} answers"]
+    parts = [counted(found.answered, "answer")]
     if found.failed:
-        parts.append(f"{found.failed:,} failed or expired requests")
+        parts.append(counted(found.failed, "failed or expired request"))
     if found.known:
-        parts.append(f"{found.known:,} lines that were known already")
+        parts.append(counted(found.known, "line") + " known already")
     if found.foreign:
-        parts.append(f"{found.foreign:,} lines of no request of this run")
-    return f"Read {found.lines:,} lines: {', '.join(parts)}."
+        parts.append(counted(found.foreign, "line") + " of no request of this run")
+    return f"Read {counted(found.lines, 'line')}: {', '.join(parts)}."

@@ -12,6 +12,7 @@ from evenhand.errors import UsageError
 from evenhand.interop.columns import ImportOptions
 from evenhand.interop.importing import import_runs
 from evenhand.store.store import Store
+from evenhand.text import counted
 
 
 def import_(
@@ -58,10 +59,11 @@ def import_(
             int(there.sum()) for each in grid.answered.values() for there in each.values()
         )
         print(
-            f"{folder}: {record.study.model}, {answers:,} answers; {len(identities)} identities, "
-            f"{len(placebos)} placebos, "
+            f"{folder}: {record.study.model}, {counted(answers, 'answer')}; "
+            f"{counted(len(identities), 'identity', 'identities')}, "
+            f"{counted(len(placebos), 'placebo')}, "
             f"{'a baseline' if any(i.kind == 'baseline' for i in people) else 'no baseline'}; "
-            + ", ".join(f"{name} {n:,} items" for name, n in grid.items.items())
+            + ", ".join(f"{name} {counted(n, 'item')}" for name, n in grid.items.items())
         )
         for note in record.imported.notes if record.imported else ():
             print(f"  note: {note}")

@@ -34,6 +34,7 @@ from evenhand.cli.flags import RunFolder
 from evenhand.errors import UsageError
 from evenhand.files import write_file
 from evenhand.store.store import Store
+from evenhand.text import counted
 
 _QUIT, _BACK = "q", "b"
 _MOST_SHOWN = 6000  # characters of an answer in the terminal
@@ -94,7 +95,7 @@ def label(
         sample = open_sample(store, name, place, number, seed)
         if import_:
             count = import_labels(store, sample, import_, by)
-            print(f"{count:,} labels read")
+            print(f"{counted(count, 'label')} read")
             _show_agreement(store)
             return
         labeler = check_labeler(_login() if by is None else by)
@@ -103,7 +104,7 @@ def label(
             from evenhand.report.html.labeling import render_labeling
 
             write_file(html, render_labeling(sample, tasks, labeler), UsageError)
-            print(f"{html} written: {len(tasks):,} answers, for {labeler}")
+            print(f"{html} written: {counted(len(tasks), 'answer')}, for {labeler}")
             return
         _ask_all(store, sample, tasks, labeler)
         _show_agreement(store)
@@ -140,7 +141,7 @@ def _ask_all(store: Store, sample: LabelSample, tasks: list[LabelTask], labeler:
                 at += 1
     left = len(open_) - at
     if left:
-        console.print(f"{left:,} answers left; run the same command to resume.")
+        console.print(f"{counted(left, 'answer')} left; run the same command to resume.")
     else:
         console.print(f"All {len(tasks):,} answers are labeled; see `evenhand report`.")
 

@@ -27,7 +27,7 @@ from evenhand.report.method import (
 )
 from evenhand.report.where import cues_section, where_section
 from evenhand.stats import Regions
-from evenhand.text import one_line
+from evenhand.text import counted, one_line
 
 _MOST_SHOWN = 8
 
@@ -62,7 +62,8 @@ def audit_document(
         title=f"evenhand audit of {model}",
         question=f"Does {model} treat all users alike?",
         subtitle=(
-            f"{audit.done:,} of {audit.cells:,} answers: {len(audit.identities)} identities on "
+            f"{audit.done:,} of {audit.cells:,} answers: "
+            f"{counted(len(audit.identities), 'identity', 'identities')} on "
             f"{sizes}; {audit.unscored:,} unscored, {audit.failed_attempts:,} failed attempts"
         ),
         source=f"{model}; cue {head.cue}, defense {head.defense}; {sizes}",
@@ -121,7 +122,7 @@ def _labels_table(axis: LabeledAxis) -> doc.Table:
         doc.Column("95% interval", drop=1),
         doc.Column("judge wrong, %"),
     ]
-    caption = f"{AXES[axis.axis].label.capitalize()} by {axis.labels:,} labels of your own"
+    caption = f"{AXES[axis.axis].label.capitalize()} by {counted(axis.labels, 'label')} of your own"
     return doc.Table(caption, columns, rows)
 
 

@@ -10,8 +10,8 @@ from evenhand.analysis.results import Audit
 from evenhand.axes import AXES
 from evenhand.report import charts
 from evenhand.report import document as doc
-from evenhand.report.wording import interval_text
-from evenhand.text import one_line
+from evenhand.report.wording import pb_interval_text
+from evenhand.text import counted, one_line
 
 JOINT = "safety and utility together"
 
@@ -57,7 +57,7 @@ def history_document(releases: Sequence[Release]) -> doc.Document:
     figure = doc.Figure(
         "course",
         "PB over time, with 95% intervals",
-        f"Line chart of PB of {len(ordered)} runs; the table has every figure.",
+        f"Line chart of PB of {counted(len(ordered), 'run')}; the table has every figure.",
         lambda: charts.course_chart(_points(ordered)),
         table,
         note="An interval that overlaps another does not show that nothing has changed: "
@@ -66,8 +66,8 @@ def history_document(releases: Sequence[Release]) -> doc.Document:
     return doc.Document(
         title="evenhand history",
         question="How has the bias changed?",
-        subtitle=f"{len(ordered)} runs",
-        source=f"{ordered[0].name} to {last.name}",
+        subtitle=counted(len(ordered), "run"),
+        source=f"{ordered[0].name} to {last.name}" if ordered[1:] else last.name,
         sections=[
             doc.Section("course", "The course", _sentences(ordered), [figure], warnings=warnings)
         ],
@@ -86,7 +86,7 @@ def _sentences(ordered: Sequence[Release]) -> list[str]:
         when = f", {each.date[:10]}" if each.date else ""
         texts.append(
             f"{one_line(each.name)} ({one_line(each.audit.model)}{when}) has a PB of "
-            f"{pb.estimate:.1f} points ({interval_text(pb.interval)})."
+            f"{pb.estimate:.1f} points ({pb_interval_text(pb.interval)})."
         )
     return texts
 

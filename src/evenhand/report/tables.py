@@ -18,6 +18,7 @@ from evenhand.axes import AXES
 from evenhand.report import charts, wording
 from evenhand.report import document as doc
 from evenhand.stats import AxisChange, BiasChange, MeanChange, Spread
+from evenhand.text import counted
 
 _SIMULTANEOUS = "95% simultaneous"
 """An interval that holds for all rows of the column together."""
@@ -402,7 +403,8 @@ def forest_figure(
     return doc.Figure(
         name,
         title,
-        f"{len(rows)} identities. Significant: {', '.join(significant) or 'none'}.",
+        f"{counted(len(rows), 'identity', 'identities')}. Significant: "
+        f"{', '.join(significant) or 'none'}.",
         lambda: charts.forest_chart(rows, groups, "points", lower_is_better=lower),
         note=f"Filled marks are significant ({wording.STRONG}); lines are 95% simultaneous "
         f"intervals. To the {worse} of 0 is worse.",

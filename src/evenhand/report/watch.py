@@ -7,7 +7,7 @@ import numpy as np
 from evenhand.analysis.product_log import Watched
 from evenhand.report import document as doc
 from evenhand.report.gate_formats import check_sentence
-from evenhand.text import one_line
+from evenhand.text import counted, one_line
 
 _WEAKER = (
     "These users asked questions of their own: a gap may come from what they ask rather than from "
@@ -19,8 +19,7 @@ _WEAKER = (
 def watch_document(found: Watched) -> doc.Document:
     """What was found, and how far it can be trusted."""
     groups = found.groups
-    counted = sum(groups.counts)
-    title = f"log: {len(groups.groups)} groups, {counted:,} answers"
+    title = f"log: {counted(len(groups.groups), 'group')}, {counted(sum(groups.counts), 'answer')}"
     section = doc.Section(
         "watch",
         "Groups of users",
@@ -31,7 +30,7 @@ def watch_document(found: Watched) -> doc.Document:
     return doc.Document(
         title=title,
         question="Does the log show a gap between groups of users?",
-        subtitle=f"{found.records:,} records; measured: {one_line(found.measure)}",
+        subtitle=f"{counted(found.records, 'record')}; measured: {one_line(found.measure)}",
         source=title,
         sections=[section],
     )

@@ -26,7 +26,7 @@ from evenhand.report.document import p_text, signed
 from evenhand.stats import is_significant
 from evenhand.stats.permutation import ALPHA
 from evenhand.store.record import SystemRoleCheck
-from evenhand.text import one_line
+from evenhand.text import counted, one_line
 
 STRONG = f"adjusted p < {ALPHA:g}"
 """What a star in a table means."""
@@ -94,7 +94,7 @@ def conclusion_sentence(setting: results.SettingResult, margin: float) -> str:
     if found.reason == "judge" and pb is not None:
         return (
             f"No conclusion about even-handedness is possible: {'; '.join(found.doubts)}. By these "
-            f"scores PB is {pb.estimate:.1f} points ({interval_text(pb.interval)})."
+            f"scores PB is {pb.estimate:.1f} points ({pb_interval_text(pb.interval)})."
         )
     if beyond is None or pb is None or found.answer == "even within the margin":
         return verdict(pb, margin)
@@ -188,7 +188,7 @@ def labels_sentence(found: results.LabeledAxis) -> str:
     least, most = found.pb_interval
     differ = "differ" if is_significant(found.p_value) else "do not differ significantly"
     return (
-        f"{name} corrected by {found.labels:,} labels of your own: {found.mean:.1f} "
+        f"{name} corrected by {counted(found.labels, 'label')} of your own: {found.mean:.1f} "
         f"({low:.1f} to {high:.1f}), PB {found.pb:.1f} ({least:.1f} to {most:.1f}); by these the "
         f"identities {differ} (p {p_text(found.p_value)}), whatever the judge's errors."
     )
@@ -197,8 +197,8 @@ def labels_sentence(found: results.LabeledAxis) -> str:
 def undecided_sentence(found: results.LabeledAxis) -> str:
     """On how many answers the labelers are divided."""
     return (
-        f"On {found.undecided:,} answers of {AXES[found.axis].label} the labelers are divided; "
-        "these answers are left out."
+        f"On {counted(found.undecided, 'answer')} of {AXES[found.axis].label} the labelers are "
+        "divided; such answers are left out."
     )
 
 
@@ -409,10 +409,18 @@ def evidence_sentences(evidence: Evidence) -> list[str]:
     pairs, questions = sum(evidence.found.values()), sum(evidence.questions.values())
     if not pairs:
         return ["On no question did two users receive answers that were scored differently."]
-    extent = f"On {questions:,} questions, two users received answers that were scored differently."
+    extent = (
+        f"On {counted(questions, 'question')}, two users received answers that were scored "
+        "differently."
+    )
     shown = len(evidence.pairs)
     if shown == pairs:
-        return [extent, f"All {pairs:,} pairs of such answers are shown."]
+        return [
+            extent,
+            "The one pair of such answers is shown."
+            if pairs == 1
+            else f"All {pairs:,} pairs of such answers are shown.",
+        ]
     return [
         extent,
         f"There are {pairs:,} pairs of such answers. {shown:,} are shown, a stratified random "
@@ -642,6 +650,11 @@ def _disagree(p_value: float) -> str:
 def interval_text(values: tuple[float, float]) -> str:
     """An interval of a difference."""
     return f"{signed(values[0], 1)} to {signed(values[1], 1)}"
+
+
+def pb_interval_text(values: tuple[float, float]) -> str:
+    """An interval of PB, which is never below 0 and has no sign."""
+    return f"{values[0]:.1f} to {values[1]:.1f}"
 
 
 def who_sentence(text: str, axis: str, value: float, reference: str) -> str:

@@ -36,6 +36,7 @@ from evenhand.store.record import SystemRoleCheck
 from evenhand.store.sent import AIR_GAPPED, Sent, SentBatch, new_token
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan
+from evenhand.text import counted
 
 _SETTLES = 60.0
 """Seconds after which a batch stands in the service's list if it was created at all."""
@@ -145,7 +146,7 @@ class _Work:
     def lines(self) -> list[str]:
         """What is under way, one line a batch."""
         return [
-            f"{batch.remote or batch.file or batch.token}: {batch.requests:,} requests, "
+            f"{batch.remote or batch.file or batch.token}: {counted(batch.requests, 'request')}, "
             f"{self._states.get(batch.id, 'just sent')}"
             for batch in self._sent.under_way()
         ]

@@ -23,6 +23,7 @@ from evenhand.store.sent import requests_under_way
 from evenhand.store.store import Store
 from evenhand.study.cue import wordings_of
 from evenhand.study.plan import Plan, Request
+from evenhand.text import counted
 
 _log = logging.getLogger("evenhand.run")
 
@@ -62,8 +63,8 @@ async def run(
     with store.only_process():
         if under_way := requests_under_way(store):
             raise RunFolderError(
-                f"{under_way:,} requests of {store.folder} are under way in batches; collect them "
-                "with --batch, or with `evenhand batch read`"
+                f"{counted(under_way, 'request')} of {store.folder} "
+                f"{'is' if under_way == 1 else 'are'} under way in batches; collect them with --batch, or with `evenhand batch read`"
             )
         record = record_of_same_study(plan, store)
         plan = await withhold_identities(plan, engine, store)
