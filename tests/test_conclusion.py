@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from evenhand.analysis import analyze
 from evenhand.analysis.results import Audit
 from evenhand.report.tables import headline_sentences
+from evenhand.report.wording import conclusion_sentence
 from evenhand.stats import JudgeError
 from test_analysis import Study, write_benchmark
 
@@ -210,3 +212,21 @@ def test_missing_scores_do_not_make_a_bias(tmp_path: Path) -> None:
     assert audit.head.conclusion.answer != "established"
     assert any("depends on the identity" in note for note in audit.notes)
     assert "does not treat" not in text
+
+
+def test_two_p_values_that_disagree(tmp_path: Path) -> None:
+    """Where only the comparison with placebos is significant, the sentence says so."""
+    audit, _ = constructed(tmp_path, even, placebos=True)
+    head = audit.head
+    assert head.pb is not None
+    assert head.beyond_placebo is not None
+    odd = replace(
+        head,
+        pb=replace(head.pb, p_value=0.061),
+        beyond_placebo=replace(head.beyond_placebo, p_value=0.0001),
+        conclusion=replace(head.conclusion, answer="not established"),
+    )
+    sentence = conclusion_sentence(odd, audit.margin)
+    assert sentence.startswith("That identity changes the answers is not established: PB ")
+    assert sentence.endswith("The comparison with placebos alone (p < 0.001) is not enough.")
+    assert "(p = 0.061)" in sentence

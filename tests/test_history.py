@@ -78,4 +78,5 @@ def test_one_run_and_its_interval(releases: Path, capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     assert "\n1 run\n" in text
     (row,) = [line for line in text.splitlines() if "has a PB of" in line]
-    assert "points (" in row and "+" not in row
+    assert "points (" in row
+    assert "+" not in row

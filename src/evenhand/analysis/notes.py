@@ -144,8 +144,8 @@ def _on_scores(missing: int, grid: Grid, *, imported: bool) -> list[str]:
     notes = []
     if missing and imported:
         notes.append(
-            f"{counted(missing, 'cell of the grid is', 'cells of the grid are')} not in the imported "
-            "files"
+            f"{counted(missing, 'cell of the grid is', 'cells of the grid are')} not in the "
+            "imported files"
         )
     elif missing:
         notes.append(

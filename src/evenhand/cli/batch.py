@@ -153,7 +153,7 @@ def _told(found: ResultCounts) -> str:
     if found.failed:
         parts.append(counted(found.failed, "failed or expired request"))
     if found.known:
-        parts.append(counted(found.known, "line") + " known already")
+        parts.append(counted(found.known, "line that was", "lines that were") + " known already")
     if found.foreign:
         parts.append(counted(found.foreign, "line") + " of no request of this run")
     return f"Read {counted(found.lines, 'line')}: {', '.join(parts)}."

@@ -64,7 +64,8 @@ async def run(
         if under_way := requests_under_way(store):
             raise RunFolderError(
                 f"{counted(under_way, 'request')} of {store.folder} "
-                f"{'is' if under_way == 1 else 'are'} under way in batches; collect them with --batch, or with `evenhand batch read`"
+                f"{'is' if under_way == 1 else 'are'} under way in batches; collect them with "
+                "--batch, or with `evenhand batch read`"
             )
         record = record_of_same_study(plan, store)
         plan = await withhold_identities(plan, engine, store)
