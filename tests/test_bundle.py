@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 import stat
 import zipfile
 import zlib
@@ -51,7 +52,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples=2,
         limit=8,
     )
-    store = Store.open(folder / "run")
+    moved = shutil.copytree(folder / "run", folder / "of another name")
+    store = Store.open(moved)
     make_bundle(store, folder / "run.zip")
     store.close()
     # Own files may change or go after a run; its bundle does not need them.

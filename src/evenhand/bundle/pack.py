@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -99,6 +100,7 @@ def readings(
         facts: of the manifest.
         scratch: an empty folder.
     """
+    details = replace(details, folder="run")  # the same wherever it lies
     beside = scratch / "report-answers"
     answers_shown = browse(store, audit.judge, beside)
     yield "report.html", to_html(audit_document(audit, details, answers_shown)).encode()

@@ -239,6 +239,7 @@ def _readings(bundle: BundleReader, audit: Audit, store: Store, folder: Path) ->
     faults, aside = [], []
     folder.mkdir()
     details = read_details(store, audit)
+    audit = replace(audit, notes=_stated_notes(bundle))  # some are of what lies beside the run
     try:
         made = list(pack.readings(store, audit, details, bundle.manifest, folder))
     except (KeyError, TypeError, AttributeError, ValueError):
@@ -258,6 +259,14 @@ def _readings(bundle: BundleReader, audit: Audit, store: Store, folder: Path) ->
     missing = f"; not without the texts: {', '.join(aside)}" if aside else ""
     found = [fault if " " in fault else f"{fault} is another when made again" for fault in faults]
     return _check("readings", found, f"made again alike: tables, page, card, data sheet{missing}")
+
+
+def _stated_notes(bundle: BundleReader) -> list[str]:
+    try:
+        notes = orjson.loads(bundle.read(pack.REPORT))["notes"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return []
+    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def _card_figures(bundle: BundleReader) -> Iterator[str]:
