@@ -21,7 +21,7 @@ from evenhand.report import wording
 from evenhand.report.markdown import to_markdown
 from evenhand.report.method import limits_sentences
 from evenhand.report.tables import headline_sentences, setting_tables
-from evenhand.text import one_line
+from evenhand.text import counted, one_line
 
 _INTENDED = (
     "This card reports one audit of one model with stated identities. It supports comparisons "
@@ -93,10 +93,11 @@ def card_markdown(audit: Audit, card: Mapping[str, Any]) -> str:
                     f"Model {one_line(audit.model, 200)}, {asked['dates']}; asked at: "
                     f"{', '.join(map(one_line, card['endpoints'])) or 'not known'}; the replies "
                     f"{f'name it {served}' if served else 'do not name it'}.",
-                    f"{len(asked['identities'])} identities, {len(asked['placebos'])} placebos and "
-                    "an unidentified user were asked "
+                    f"{counted(len(asked['identities']), 'identity', 'identities')}, "
+                    f"{counted(len(asked['placebos']), 'placebo')} and an unidentified "
+                    "user were asked "
                     + ", ".join(f"{one_line(n)} ({k:,})" for n, k in asked["questions"].items())
-                    + f"; {asked['samples']} answers for each question and user; cues "
+                    + f"; {counted(asked['samples'], 'answer')} for each question and user; cues "
                     f"{', '.join(asked['cues'])}; defenses {', '.join(asked['defenses'])}; scores "
                     f"by {one_line(asked['judge'])}.",
                     _INTENDED,

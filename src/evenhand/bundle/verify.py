@@ -26,6 +26,7 @@ from evenhand.store.dump import Dump, Row, load_run
 from evenhand.store.redaction import Redaction, leaves_out
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan
+from evenhand.text import counted
 
 TOLERANCE = 1e-6
 """Largest difference of two figures, in points, that is the rounding of another machine."""
@@ -145,7 +146,8 @@ def _counts(bundle: BundleReader, store: Store, answers: int) -> BundleCheck:
     model = store.record().study.model
     if bundle.manifest.get("model") != model:
         faults.append("the manifest names another model than the run")
-    return _check("counts", faults, ", ".join(f"{n:,} {name}" for name, n in found.items()))
+    told = [counted(count, name.removesuffix("s")) for name, count in found.items()]
+    return _check("counts", faults, ", ".join(told))
 
 
 def _questions(bundle: BundleReader, store: Store) -> BundleCheck:

@@ -37,7 +37,7 @@ from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan
 from evenhand.study.study import study_of
-from evenhand.text import one_line
+from evenhand.text import counted, one_line
 
 _MARKS = {True: "ok", False: "FAILED", None: "not checked"}
 _MOST_NAMED = 5
@@ -67,7 +67,7 @@ def bundle(
         facts = make_bundle(store, out, redact)
     finally:
         store.close()
-    print(f"{out}: {facts['counts']['answers']:,} answers", file=sys.stderr)
+    print(f"{out}: {counted(facts['counts']['answers'], 'answer')}", file=sys.stderr)
     if facts["command"].startswith("evenhand "):
         print(f"Check it: evenhand verify {out}", file=sys.stderr)
     else:
@@ -141,7 +141,7 @@ def rerun(
                 audit = _ask(plan, out, run, quiet)
         stated = opened.manifest.get("figures")
     print_document(audit_document(audit), Console())
-    print(f"{plan.cells - asked:,} answers taken, {asked:,} asked.", file=sys.stderr)
+    print(f"{counted(plan.cells - asked, 'answer')} taken, {asked:,} asked.", file=sys.stderr)
     differing = list(differing_figures(stated, orjson.loads(orjson.dumps(figures_of(audit)))))
     if not differing:
         print("The figures are those of the bundle.", file=sys.stderr)

@@ -36,7 +36,7 @@ from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.store.verdicts import unscored_reasons
 from evenhand.study.study import JUDGE_NAMES
-from evenhand.text import one_line
+from evenhand.text import counted, one_line
 
 
 def score(
@@ -119,7 +119,7 @@ def score(
             store.update_record(blocked=blocked)
         if not judges:
             with sandbox.using():
-                print(f"{score_run(store, again=True):,} answers scored")
+                print(f"{counted(score_run(store, again=True), 'answer')} scored")
             return
         sample = judge_swap_sample if judge_swap else None
         check_workers(on, judges)
