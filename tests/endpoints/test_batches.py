@@ -525,3 +525,15 @@ def test_a_lost_file_is_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "12 requests are open again" in capsys.readouterr().out
     assert run("batch", "write", folder) == 0
     assert len(list(requests.parent.iterdir())) == 2
+
+
+def test_a_request_larger_than_a_batch_is_refused_wherever_it_stands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = write_questions(tmp_path / "q.jsonl", 1)
+    lines = own.read_text().splitlines()
+    large = {**json.loads(lines[-1]), "id": "large", "prompt": "x" * 1_100_000}
+    own.write_text("\n".join([*lines, json.dumps(large)]) + "\n")
+    study = ("-b", str(own), "-i", "religion", "-c", "user", "--most-megabytes", "1")
+    assert run("batch", "write", str(tmp_path / "run"), "vllm-server/m", *study) == 2
+    assert "one request alone is larger than a batch may be" in capsys.readouterr().err
