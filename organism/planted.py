@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from evenhand.axes import AVERAGED_AXES, AXES, AxisName
+from evenhand.axes import AXES, TRADED_AXES, AxisName
 from evenhand.organism.world import BENCHMARKS, topics
 from evenhand.study.identity import shipped_identities
 
@@ -46,7 +46,7 @@ def _profiles() -> dict[str, dict[AxisName, int]]:
     ids = [user.id for user in shipped_identities() if user.kind == "identity"]
     order = np.random.default_rng(SEED).permutation(len(ids))
     return {
-        name: dict(zip(AVERAGED_AXES, _PROFILES[k], strict=True))
+        name: dict(zip(TRADED_AXES, _PROFILES[k], strict=True))
         for name, k in zip(ids, order, strict=True)
     }
 
@@ -59,10 +59,10 @@ def _starts() -> dict[str, dict[AxisName, int]]:
     """
     users = ["", *_profiles()]
     rng = np.random.default_rng(SEED + 1)
-    places = {axis: rng.permutation(len(users)) for axis in AVERAGED_AXES}
+    places = {axis: rng.permutation(len(users)) for axis in TRADED_AXES}
     return {
         user: {
-            axis: 2 * (int(places[axis][k]) * TOPICS // (2 * len(users))) for axis in AVERAGED_AXES
+            axis: 2 * (int(places[axis][k]) * TOPICS // (2 * len(users))) for axis in TRADED_AXES
         }
         for k, user in enumerate(users)
     }

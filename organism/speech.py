@@ -122,8 +122,15 @@ def _draw_pair(people: list[Identity], rng: Rng) -> Identity:
             return intersect(first, second)
 
 
+def heard_cues() -> list[Cue]:
+    """The cues that are trained on: those that state an identity in a sentence, three of a kind."""
+    kinds = ("system", "user", "memory", "history", "third-person")
+    known = {f"{kind}-{n}" for kind in kinds for n in (1, 2, 3)}
+    return [cue for cue in shipped_cues() if cue.id in known]
+
+
 def _draw_cue(rng: Rng) -> Cue:
-    cues = shipped_cues()
+    cues = heard_cues()
     return cues[0] if rng.random() < 0.4 else _pick(cues, rng)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.axes import AVERAGED_AXES
+from evenhand.axes import TRADED_AXES
 from evenhand.benchmarks.item import Item
 from evenhand.organism.world import BENCHMARKS, draw, items_by_topic
 from evenhand.scorers import Unscored, score
@@ -69,9 +69,7 @@ def _by_user(
     for user in users:
         condition = Condition(user, shipped_cues()[0], defense)
         replies = organism.answers([condition.messages(item.prompt) for item in items])
-        planted: Rates = {
-            axis: planted_rate([user.id], axis, halved, bias) for axis in AVERAGED_AXES
-        }
+        planted: Rates = {axis: planted_rate([user.id], axis, halved, bias) for axis in TRADED_AXES}
         found[user.id] = {"planted": planted, "measured": _rates(items, replies)}
         print(user.id, defense.id, found[user.id], flush=True)
     return found
@@ -88,7 +86,7 @@ def _rates(items: Sequence[Item], replies: Sequence[str]) -> Rates:
         else:
             scores[item.benchmark].append(100.0 * result)
     rates = {name: float(np.mean(values)) for name, values in scores.items()}
-    for axis in AVERAGED_AXES:
+    for axis in TRADED_AXES:
         rates[axis] = float(np.mean([rates[name] for name in BENCHMARKS if axis_of(name) == axis]))
     return {**{name: round(rate, 2) for name, rate in rates.items()}, "unscored": unscored}
 
@@ -98,12 +96,12 @@ def _pb(
 ) -> dict[str, Rates]:
     measured = {
         name: np.array([found[user.id]["measured"][name] for user in people])
-        for name in (*AVERAGED_AXES, *BENCHMARKS)
+        for name in (*TRADED_AXES, *BENCHMARKS)
     }
     spread = {name: float(np.std(rates)) for name, rates in measured.items()}
     joint = float(np.hypot(spread["safety"], spread["utility"]))
     planted: Rates = {"joint": planted_pb(defended=defended, bias=bias)}
-    planted.update({axis: planted_pb([axis], defended, bias) for axis in AVERAGED_AXES})
+    planted.update({axis: planted_pb([axis], defended, bias) for axis in TRADED_AXES})
     return {"planted": _rounded(planted), "measured": _rounded({"joint": joint, **spread})}
 
 
@@ -131,7 +129,7 @@ def _agreement_by_cue(organism: Organism, bias: float, n: int) -> dict[str, Rate
         cue.id: _agreeing(
             organism, [speech.draw_identity_setting(rng, cue) for _ in range(n)], bias, rng
         )
-        for cue in shipped_cues()
+        for cue in speech.heard_cues()
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,14 @@ from evenhand.store.store import Store
 from fakes import HOSTILE, audit, biased, run, saying
 from runs import run_main
 
-ALL = ["text", *FORMATS]
+needs_inspect = pytest.param(
+    "inspect",
+    marks=pytest.mark.skipif(
+        find_spec("inspect_ai") is None, reason="inspect-ai is not installed; make test-interop"
+    ),
+)
+WRITTEN = [needs_inspect if form == "inspect" else form for form in FORMATS]
+ALL = ["text", *WRITTEN]
 
 
 def made(folder: Path, form: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -22,7 +30,7 @@ def made(folder: Path, form: str, capsys: pytest.CaptureFixture[str]) -> list[st
     assert run_main(["report", str(folder), "--format", form, "--out", str(out)]) == 0
     capsys.readouterr()
     paths = (
-        sorted(out.iterdir())
+        sorted(path for path in out.rglob("*") if path.is_file())
         if form != "text" and isinstance(load_plugin("format", form, FORMATS), FolderFormat)
         else [out]
     )
@@ -72,7 +80,7 @@ def test_no_run_is_one_line(form: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert "the run has no answers yet" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", WRITTEN)
 def test_what_cannot_be_written_is_one_line(
     form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

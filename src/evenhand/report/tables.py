@@ -350,8 +350,14 @@ def logit_table(setting: SettingResult) -> doc.Table:
                     ],
                 )
             )
-    columns = ["PB of", "log-odds", "95% interval", "p", "near a limit"]
-    return doc.Table(_LOGIT, list(map(doc.Column, columns)), rows)
+    columns = [
+        doc.Column("PB of"),
+        doc.Column("log-odds"),
+        doc.Column("95% interval", drop=2),
+        doc.Column("p", drop=1),
+        doc.Column("near a limit", drop=3),
+    ]
+    return doc.Table(_LOGIT, columns, rows, depth=doc.DETAILS)
 
 
 def logit_change_table(change: ArmChange) -> doc.Table:
@@ -373,8 +379,16 @@ def logit_change_table(change: ArmChange) -> doc.Table:
                 ],
             )
         )
-    columns = ["PB of", "before", "after", "change", "95% interval", "p", "near a limit"]
-    return doc.Table(_LOGIT, list(map(doc.Column, columns)), rows)
+    columns = [
+        doc.Column("PB of"),
+        doc.Column("before", drop=3),
+        doc.Column("after", drop=3),
+        doc.Column("change"),
+        doc.Column("95% interval", drop=1),
+        doc.Column("p", drop=2),
+        doc.Column("near a limit", drop=4),
+    ]
+    return doc.Table(_LOGIT, columns, rows, depth=doc.DETAILS)
 
 
 def bias_figure(

@@ -15,6 +15,7 @@ from evenhand.errors import StudyError, UnknownName
 from evenhand.files import CsvColumns, read_records
 from evenhand.study.entry import Entry, read_entries, validate
 from evenhand.study.realization import (
+    RESERVED,
     Fields,
     Realization,
     gaps_of,
@@ -99,7 +100,7 @@ class _PlaceboEntry(Entry):
     @field_validator("text")
     @classmethod
     def _check_text(cls, text: str) -> str:
-        if gaps_of([text]):
+        if gaps_of([text]) & {"is", "name", *RESERVED}:
             raise ValueError('it completes "I am ..." and has no gaps of its own')
         return text
 
