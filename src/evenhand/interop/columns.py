@@ -26,6 +26,7 @@ _NO_ANSWER = ("N", "", "NAN", "-NAN", "NONE", "NULL", "NA", "N/A", "<NA>")
 _NO_ERROR = ("", "0", "0.0", "false", "none", "null", "nan", "<na>", "n/a", "na", "no", "[]", "{}")
 IN_ERROR = Unscored("marked as an error in the imported file")
 NO_SCORE = Unscored("no score in the imported file")
+_LONGEST_REASON = 60  # characters
 
 _CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 _NO_DEFAULT = Parameter(show_default=False, negative="")
@@ -176,7 +177,10 @@ class ResultRow:
         value = self.value("score")
         why = self.long_text("why") or ""
         if value is None or (isinstance(value, float) and math.isnan(value)):
-            reason = self.text("unscored")
+            reason = self.text("unscored") or ""
+            # Reasons are counted and shown whatever is redacted: a text is none.
+            if len(reason) > _LONGEST_REASON:
+                return Verdict(NO_SCORE, why or reason)
             return Verdict(Unscored(reason) if reason else NO_SCORE, why)
         if isinstance(value, str):
             word = value.strip().upper()
