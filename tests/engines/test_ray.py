@@ -73,6 +73,16 @@ class Nodes:
         """Kill a node and all that runs on it."""
         self.cluster.remove_node(node, allow_graceful=False)
 
+    def wait_until_removed_nodes_are_missed(self) -> None:
+        """A worker that is started on one before that dies at once."""
+        ray.init(self.address, logging_level="ERROR", log_to_driver=False)
+        deadline = time.monotonic() + 120
+        there = len(self.cluster.list_all_nodes())
+        while sum(node["Alive"] for node in ray.nodes()) > there:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        ray.shutdown()
+
     def _environment(self, **variables: str) -> _Environment:
         return _Environment({**self.environment, **variables})
 
@@ -287,6 +297,7 @@ def marked(mark: str) -> list[int]:
 
 def test_the_organism_answers_as_in_process(nodes: Nodes) -> None:
     pytest.importorskip("transformers")
+    nodes.wait_until_removed_nodes_are_missed()
     here, on_ray = EngineOptions(), EngineOptions(on=nodes.address, workers=2)
     (texts, address, template), other = (told_by_organism(each) for each in (here, on_ray))
     assert other == (texts, address, template)
