@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.own import own_record
 from evenhand.organism.world import BENCHMARKS, draw
 
 FOLDER = Path(__file__).parents[1] / "src" / "evenhand" / "data" / "demo"
@@ -33,16 +34,7 @@ def sample(benchmark: str) -> list[Item]:
 
 def line(item: Item) -> str:
     """An item as a line of a benchmark file."""
-    fields = {
-        "id": item.id,
-        "prompt": item.prompt,
-        "axis": item.axis,
-        "scorer": item.scorer,
-        "answer": item.answer,
-        "choices": list(item.choices),
-        "subgroup": item.subgroup,
-    }
-    return json.dumps(fields, ensure_ascii=False)
+    return json.dumps(own_record(item), ensure_ascii=False)
 
 
 def main() -> None:

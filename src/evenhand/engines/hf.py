@@ -155,18 +155,7 @@ class HFEngine:
         Raises:
             RequestRejected: the chat template takes no such conversation.
         """
-        if self._tokenizer.chat_template is None:
-            return transcript(messages)
-        try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True, **self._variables
-                )
-            )
-        except Exception as error:  # templates raise whatever they like
-            raise RequestRejected(
-                f"the chat template of {self.model} rejects: {one_line(str(error))}"
-            ) from None
+        return prompt_of(self._tokenizer, messages, self._variables, self.model)
 
     async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`. Generation runs in a thread of its own."""
@@ -467,6 +456,33 @@ def read_tokens(tokenizer: Any, prompt: str, tokens: Sequence[int]) -> tuple[str
     for mark in tokenizer.all_special_tokens:
         thought, text = thought.replace(mark, ""), text.replace(mark, "")
     return thought, text, still_thinking
+
+
+def prompt_of(
+    tokenizer: Any, messages: list[Message], variables: Mapping[str, Any], model: str
+) -> str:
+    """The prompt as the model reads it: by its chat template, or else as a transcript.
+
+    Args:
+        tokenizer: of transformers.
+        variables: of the template, beside the messages.
+        model: its name, for the message of an error.
+
+    Raises:
+        RequestRejected: the chat template takes no such conversation.
+    """
+    if tokenizer.chat_template is None:
+        return transcript(messages)
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **variables
+            )
+        )
+    except Exception as error:  # templates raise whatever they like
+        raise RequestRejected(
+            f"the chat template of {model} rejects: {one_line(str(error))}"
+        ) from None
 
 
 def transcript(messages: Sequence[Message]) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 
 from evenhand.engines import EngineOptions, adapter
 from evenhand.engines.engine import Response
-from evenhand.engines.hf import NEXT_TURNS, first_line, read_tokens, transcript
-from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected, UsageError
+from evenhand.engines.hf import NEXT_TURNS, first_line, prompt_of, read_tokens
+from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
@@ -101,18 +101,7 @@ class VLLMEngine:
         Raises:
             RequestRejected: the chat template takes no such conversation.
         """
-        if not self.has_template:
-            return transcript(messages)
-        try:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=True, **self._variables
-                )
-            )
-        except Exception as error:  # templates raise whatever they like
-            raise RequestRejected(
-                f"the chat template of {self.model} rejects: {one_line(str(error))}"
-            ) from None
+        return prompt_of(self._tokenizer, messages, self._variables, self.model)
 
     async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`. Each settles when its last token is there."""
