@@ -27,6 +27,7 @@ from evenhand.report import charts
 from evenhand.report.document import Figure, p_text
 from evenhand.report.images import draw
 from evenhand.stats import Differences, differences_to_baseline
+from evenhand.stats.permutation import holm
 from evenhand.store.store import Store
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -142,15 +143,6 @@ def _p(value: float) -> str:
     return p_text(value).removeprefix("= ")
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted for all of them together (Holm 1979)."""
-    order = np.argsort(p_values)
-    steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
-    return [float(value) for value in adjusted]
-
-
 def summary(found: Sequence[Finding]) -> str:
     """What remains under each choice of units, in sentences."""
     people = [each for each in found if each.who != "jailbreak"]
@@ -159,7 +151,7 @@ def summary(found: Sequence[Finding]) -> str:
         ("items", [each.p_item for each in people]),
         ("topics", [each.p_topic for each in people]),
     ):
-        counts[name] = sum(value < 0.05 for value in holm(p_values))
+        counts[name] = sum(value < 0.05 for value in holm(np.array(p_values)))
     ratios = [each.ratio for each in found]
     moved = {(each.model, each.who): each.by_item.difference[0] for each in found}
     models = dict.fromkeys(each.model for each in found)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 import published_reanalysis as published
 
 from evenhand.interop.importing import import_runs
+from evenhand.stats.permutation import holm
 
 
 def test_counts_of_the_authors_and_the_page(data_dir: Path, tmp_path: Path) -> None:
@@ -38,4 +40,4 @@ def test_counts_of_the_authors_and_the_page(data_dir: Path, tmp_path: Path) -> N
 
 
 def test_holm() -> None:
-    assert published.holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert holm(np.array([0.01, 0.04, 0.03, 0.5])) == pytest.approx([0.04, 0.09, 0.09, 0.5])

@@ -14,6 +14,7 @@ from evenhand.analysis.results import (
 )
 from evenhand.axes import AXES
 from evenhand.report import document as doc
+from evenhand.report.wording import STRONG
 from evenhand.run.probe import ProbeLayer
 from evenhand.stats import is_significant
 from evenhand.study.recognition import CANNOT_TELL
@@ -250,8 +251,7 @@ def _implied_table(each: ImpliedContrast) -> doc.Table:
         f"{AXES[each.axis].label.capitalize()}: stated ({each.stated}) and implied "
         f"({each.implied}) identity, each less its baseline, in points"
     )
-    strong = "significant by the sign-flip test, Holm-adjusted over the identities"
-    return doc.Table(caption, columns, rows, strong=strong)
+    return doc.Table(caption, columns, rows, strong=STRONG)
 
 
 def _effect(found: Difference | None) -> list[doc.TableCell]:
