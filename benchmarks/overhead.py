@@ -60,6 +60,7 @@ def ask(base_url: str, folder: str, connections: int) -> None:
     """A run without scoring."""
     from evenhand.audit import plan_for
     from evenhand.engines import make_engine
+    from evenhand.run.event_loop import run_async
     from evenhand.run.loop import run
     from evenhand.run.options import RunOptions
     from evenhand.store.store import Store
@@ -76,7 +77,7 @@ def ask(base_url: str, folder: str, connections: int) -> None:
         finally:
             await engine.close()
 
-    asyncio.run(ask_all())
+    run_async(ask_all())
     store.close()
 
 

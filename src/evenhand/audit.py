@@ -136,12 +136,14 @@ def _run(auditing: Coroutine[Any, Any, Audit]) -> Audit:
     from concurrent.futures import ThreadPoolExecutor
     from contextvars import copy_context
 
+    from evenhand.run.event_loop import run_async
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(auditing)
+        return run_async(auditing)
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(copy_context().run, asyncio.run, auditing).result()
+        return thread.submit(copy_context().run, run_async, auditing).result()
 
 
 def _check_prices(plan: Plan, options: RunOptions, engine: Engine | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from rich.console import Console
 from evenhand.calibration.labels import read_labels
 from evenhand.calibration.measure import calibrate as calibrate_judge
 from evenhand.cli.flags import Format
+from evenhand.cli.interrupts import run_to_interrupt
 from evenhand.judges import make_judge
 from evenhand.report.calibration import calibration_document
 from evenhand.report.terminal import print_document
@@ -65,7 +65,7 @@ def calibrate(
         evenhand calibrate rubric:openai/gpt-4o-mini --labels mine.csv --format json
     """
     known = read_labels(labels)
-    found = asyncio.run(calibrate_judge(make_judge(judge, judging), known))
+    found = run_to_interrupt(calibrate_judge(make_judge(judge, judging), known))
     if out:
         found.save(out)
     if format == "json":

@@ -73,6 +73,8 @@ def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
     """
     import asyncio  # slow to import, and not needed to show help
 
+    from evenhand.run.event_loop import run_async
+
     first: float | None = None
 
     async def interruptible() -> Found:
@@ -103,7 +105,7 @@ def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
             signal.signal(signal.SIGALRM, before)
 
     try:
-        return asyncio.run(interruptible())
+        return run_async(interruptible())
     except asyncio.CancelledError:
         if first is None:
             raise

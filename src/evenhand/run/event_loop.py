@@ -1,0 +1,17 @@
+"""The event loop that requests are sent on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import uvloop
+
+Found = TypeVar("Found")
+
+
+def run_async(work: Coroutine[Any, Any, Found]) -> Found:
+    """As `asyncio.run`, on uvloop: its sockets take a fifth less CPU a request than asyncio's."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
