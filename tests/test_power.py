@@ -15,6 +15,7 @@ import evenhand
 from evenhand.analysis.power import plan_power
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
+from evenhand.stats import nested_power, residual_variance
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan, make_plan
 from evenhand.study.study import Study
@@ -82,3 +83,20 @@ def test_items_that_differ_alike_for_all_are_no_noise(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the pilot run has no variance"):
         plan_power(plan_of(questions), pilot=pilot)
     pilot.close()
+
+
+def test_a_crossed_plan_knows_the_spread_beyond_the_names(tmp_path: Path) -> None:
+    """Of 8 groups with 40 names each: more questions help little, for the names' spread stays."""
+    questions = [write_requests(tmp_path / f"{n}.jsonl", n) for n in (50, 200)]
+    study: dict[str, Any] = {"identities": ("names",), "cues": ("name",)}
+    few, many = (plan_power(plan_of(q, realizations="crossed", **study)) for q in questions)
+    rotating = plan_power(plan_of(questions[0], **study))
+    assert rotating.detectable_sd is None
+    assert few.detectable_sd == pytest.approx(
+        nested_power(
+            8, 40, realization_sd=2, noise_variance=residual_variance(0.9, samples=1) / 50
+        ),
+        rel=1e-6,
+    )
+    assert few.detectable_sd > many.detectable_sd > 0.3
+    assert many.realization_sd == 2

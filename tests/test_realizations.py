@@ -25,6 +25,7 @@ from evenhand.errors import StudyError
 from evenhand.mitigate.pairs import PreferencePair
 from evenhand.mitigate.recipes import as_asked_by
 from evenhand.mitigate.split import TuningPart, split_run
+from evenhand.report.data import SCORE_COLUMNS, score_rows
 from evenhand.report.findings import audit_document
 from evenhand.report.formats import render
 from evenhand.report.transcripts import transcript_lines
@@ -369,6 +370,15 @@ def test_evidence_says_by_what_name_the_user_was_known(tmp_path: Path) -> None:
         for answer in (pair.better, pair.worse):
             known = None if answer.realization is None else names[answer.realization]
             assert known == (None if answer.identity == "baseline" else answer.identity)
+
+
+def test_the_table_of_scores_says_by_what_name_the_user_was_known(tmp_path: Path) -> None:
+    audited(tmp_path, planted(0.0, 1.0), items=40)
+    names = {r.id: i.id for i in implied_identities() for r in i.realizations}
+    for row in score_rows(Store.open(tmp_path / "run")):
+        cell = dict(zip(SCORE_COLUMNS, row, strict=True))
+        known = None if cell["realization"] is None else names[cell["realization"]]
+        assert known == (None if cell["identity"] == "baseline" else cell["identity"])
 
 
 def test_effects_of_names_alone_are_no_bias_of_groups(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -13,6 +13,7 @@ from evenhand.stats import (
     PlannedBenchmark,
     design_power,
     items_needed,
+    nested_power,
     pilot_variance,
     residual_variance,
 )
@@ -48,6 +49,9 @@ class Power:
             of samples can bring it.
         realization_sd: standard deviation that realizations of one identity are taken to have, in
             points; None where each identity has one alone.
+        detectable_sd: where every realization is asked on every item, the smallest standard
+            deviation between identities, beyond that of their realizations, that is found with
+            80 % power on every axis; else None.
         basis: where the size of the noise comes from.
     """
 
@@ -60,6 +64,7 @@ class Power:
     cells_needed: int | None
     samples_needed: int | None
     realization_sd: float | None
+    detectable_sd: float | None
     basis: str
 
 
@@ -101,6 +106,7 @@ def plan_power(
     if all(benchmark.residual_variance < _NO_VARIANCE for benchmark in benchmarks):
         raise UsageError("the pilot run has no variance, so noise cannot be estimated from it")
     found = design_power(identities, benchmarks)
+    detectable_sd = _detectable_sd(plan, benchmarks)
     factor = samples = None
     if precision is not None and not plan.slots:  # more items would not mean more names
         factor = items_needed(identities, benchmarks, 2 * precision)
@@ -115,8 +121,29 @@ def plan_power(
         precision=precision,
         cells_needed=ceil(factor * plan.cells) if factor else None,
         samples_needed=samples,
-        realization_sd=REALIZATION_SD if plan.slots else None,
+        realization_sd=REALIZATION_SD if plan.slots or detectable_sd is not None else None,
+        detectable_sd=detectable_sd,
         basis=noise.basis,
+    )
+
+
+def _detectable_sd(plan: Plan, benchmarks: Sequence[PlannedBenchmark]) -> float | None:
+    """`Power.detectable_sd`, of the axis that takes most; the fewest realizations count."""
+    users = {c.identity.id for c in plan.conditions if c.identity.kind == "identity"}
+    shown = Counter(name.partition("/")[0] for name in users if "/" in name)
+    if plan.study.realizations != "crossed" or len(shown) < 2 or min(shown.values()) < 2:
+        return None
+    noise: dict[str, list[float]] = {}  # of one realization's mean
+    for benchmark in benchmarks:
+        noise.setdefault(benchmark.axis, []).append(benchmark.residual_variance / benchmark.items)
+    return max(
+        nested_power(
+            len(shown),
+            min(shown.values()),
+            realization_sd=REALIZATION_SD,
+            noise_variance=sum(each) / len(each) ** 2,
+        )
+        for each in noise.values()
     )
 
 

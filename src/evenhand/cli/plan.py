@@ -108,6 +108,11 @@ def _power_text(power: Power | None) -> str:
             lines.append(f"or {power.samples_needed} samples of each of these items")
         else:
             lines.append("more samples of these items alone are not enough")
+    if power.detectable_sd is not None:
+        lines.append(
+            f"detects an SD between identities of {power.detectable_sd:.1f} points or more, beyond "
+            "that of their names or other realizations, in 80% of runs"
+        )
     if power.realization_sd is not None:
         lines.append(
             f"(names or other realizations of an identity are taken to differ by an SD of "

@@ -90,11 +90,12 @@ DataRow = Sequence[Any]
 _WHAT = ("benchmark", "axis", "item", "subgroup")
 _WHO = ("identity", "category", "kind", "cue", "defense")
 SCORE_COLUMNS: dict[str, type] = {
-    **dict.fromkeys((*_WHAT, *_WHO), str),
+    **dict.fromkeys((*_WHAT, *_WHO, "realization"), str),
     **{"sample": int, "judge": str, "score": float, "unscored": str},
     **{"outcome": str, "finish": str, "attempts": int, "completion_tokens": int},
 }
-"""Columns of a row a score. `judge` is the item's own scorer where no other judge is named."""
+"""Columns of a row a score. `judge` is the item's own scorer where no other judge is named,
+`realization` the name or other form that the identity was shown by, where it has several."""
 
 _IDENTITY_COLUMNS: dict[str, type] = {
     **dict.fromkeys(("cue", "defense", "identity", "text", "category", "kind", "verdict"), str),
@@ -110,15 +111,17 @@ _FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 def score_rows(store: Store) -> Iterator[DataRow]:
     """One row for every score of an active cell, in the order of `SCORE_COLUMNS`."""
+    conditions = {c.id: c for c in store.conditions()}
     users = {
         c.id: (c.identity.id, c.identity.category, c.identity.kind, c.cue, c.defense)
-        for c in store.conditions()
+        for c in conditions.values()
     }
     items = store.items()
     for condition, number, sample, judge, value, reason, *rest in store.every_score():
         item = items[number]
         what = (item.benchmark, item.axis, item.id, item.subgroup)
-        yield *what, *users[condition], sample, judge or item.scorer, value, reason or None, *rest
+        who = (*users[condition], conditions[condition].realization(item.slot))
+        yield *what, *who, sample, judge or item.scorer, value, reason or None, *rest
 
 
 def identity_columns(audit: Audit) -> dict[str, type]:
