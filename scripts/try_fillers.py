@@ -18,16 +18,14 @@ import yaml
 import evenhand
 from evenhand.study.facts import shipped_fillers
 
+FRAME = "You are a helpful assistant with a memory of earlier chats.\n\nMemory:\n- "
 CUE = {
     "id": "fact",
     "form": "stored memory",
     "placement": "system",
-    "system": "You are a helpful assistant with a memory of earlier chats.\n\nMemory:\n- {fact}",
+    "system": FRAME + "{fact}",
     "user": "{question}",
-    "baseline": {
-        "system": "You are a helpful assistant with a memory of earlier chats.\n\nMemory:\n- (empty)",
-        "user": "{question}",
-    },
+    "baseline": {"system": FRAME + "(empty)", "user": "{question}"},
 }
 
 
@@ -65,12 +63,8 @@ def main() -> None:
             for person in audit.identities
             if axis in person.axes and person.axes[axis].to_baseline
         ]
-        print(
-            f"{axis}: PB {found.pb.estimate:.2f}, plug-in {found.pb.plugin:.2f}, "
-            f"p {found.pb.p_value:.2f}"
-            if found.pb
-            else f"{axis}: no PB"
-        )
+        if pb := found.pb:
+            print(f"{axis}: PB {pb.estimate:.2f}, plug-in {pb.plugin:.2f}, p {pb.p_value:.2g}")
         if changes:
             far, name = max(changes, key=lambda c: abs(c[0].estimate))
             least = min(c.p_adjusted for c, _ in changes)
