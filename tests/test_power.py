@@ -92,11 +92,13 @@ def test_a_crossed_plan_knows_the_spread_beyond_the_names(tmp_path: Path) -> Non
     few, many = (plan_power(plan_of(q, realizations="crossed", **study)) for q in questions)
     rotating = plan_power(plan_of(questions[0], **study))
     assert rotating.detectable_sd is None
+    assert few.detectable_sd is not None
     assert few.detectable_sd == pytest.approx(
         nested_power(
             8, 40, realization_sd=2, noise_variance=residual_variance(0.9, samples=1) / 50
         ),
         rel=1e-6,
     )
+    assert many.detectable_sd is not None
     assert few.detectable_sd > many.detectable_sd > 0.3
     assert many.realization_sd == 2
