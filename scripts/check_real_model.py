@@ -29,7 +29,7 @@ from evenhand.errors import EvenhandError, PairsError
 from evenhand.mitigate.flow import tune
 from evenhand.mitigate.options import MitigationOptions, TuningOptions
 from evenhand.mitigate.pairs import PreferencePair, write_pairs
-from evenhand.mitigate.split import TuningPart, messages_of, split_run
+from evenhand.mitigate.split import TuningPart, split_run
 from evenhand.run.options import RunOptions
 from evenhand.store.record import SystemRoleCheck
 from evenhand.store.store import Store
@@ -103,7 +103,7 @@ def tuned(run: Path, out: Path, model: str) -> tuple[str, float]:
             data,
             [
                 PreferencePair(
-                    tuple(messages_of(person, f"What is {n} plus {n}?")), f"{2 * n}", f"{2 * n + 1}"
+                    tuple(person.messages(f"What is {n} plus {n}?")), f"{2 * n}", f"{2 * n + 1}"
                 )
                 for n in range(2, 18)
             ],

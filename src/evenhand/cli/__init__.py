@@ -48,6 +48,7 @@ for _verb, (_module, _summary) in {
     "compare": ("compare", "Compare runs, or one run under several defenses."),
     "figures": ("figures", "Write the figures and tables of a paper, of one or more runs."),
     "mitigate": ("mitigate", "Reduce the bias, and measure the effect on held-out data."),
+    "export": ("export", "Write a tuned model for a server, and check what it serves."),
     "score": ("score", "Score the answers of a run again, or have judges score them."),
     "calibrate": ("calibrate", "Measure a judge's agreement with human labels."),
     "label": ("label", "Label a sample of a run's answers; the report is corrected by it."),

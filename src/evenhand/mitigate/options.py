@@ -116,7 +116,9 @@ def base_of(model: str) -> str:
         return str(MODEL)
     prefix, _, name = model.partition("/")
     if prefix != "hf" or not name:
-        raise UsageError(f"{model}: only local weights can be tuned: hf/ID-or-path, or organism")
+        raise UsageError(
+            f"{model}: only local weights can be tuned or exported: hf/ID-or-path, or organism"
+        )
     return name
 
 
