@@ -12,7 +12,7 @@ from cyclopts.validators import Number
 from evenhand.cli.interrupts import run_to_interrupt
 from evenhand.engines import EngineOptions, engine_names, make_engine
 from evenhand.errors import UsageError
-from evenhand.mitigate.export import Agreement, Exported, ExportForm, agreement
+from evenhand.mitigate.export import Exported, ExportForm, ServedAgreement, agreement
 from evenhand.mitigate.export import export as export_model
 from evenhand.store.database import FILE
 from evenhand.store.store import Store
@@ -100,13 +100,13 @@ def _tell(exported: Exported, run: Path | None) -> None:
         print(f"Check:     evenhand export {shlex.quote(str(run))} --check http://HOST:PORT/v1")
 
 
-def _agreement(run: Path, url: str, name: str, most: int) -> Agreement:
+def _agreement(run: Path, url: str, name: str, most: int) -> ServedAgreement:
     store = Store.open(run)
     try:
         decoding = store.record().study.decoding
         engine = make_engine(f"openai/{name}", decoding, EngineOptions(base_urls=[url]))
 
-        async def ask() -> Agreement:
+        async def ask() -> ServedAgreement:
             try:
                 return await agreement(store, engine, most)
             finally:
@@ -117,7 +117,7 @@ def _agreement(run: Path, url: str, name: str, most: int) -> Agreement:
         store.close()
 
 
-def _tell_agreement(found: Agreement) -> None:
+def _tell_agreement(found: ServedAgreement) -> None:
     print(f"{found.same:,} of {found.asked:,} greedy answers are the same as those of the run.")
     if found.shared is None:
         return

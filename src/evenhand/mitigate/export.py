@@ -228,7 +228,7 @@ def modelfile(tokenizer: Any, weights: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class ServedAgreement:
     """Greedy answers of a served model beside those of the run that tested it.
 
     Attributes:
@@ -246,7 +246,7 @@ class Agreement:
     shared: float | None
 
 
-async def agreement(store: Store, engine: Engine, most: int, seed: int = 0) -> Agreement:
+async def agreement(store: Store, engine: Engine, most: int, seed: int = 0) -> ServedAgreement:
     """Ask a server a random sample of what a run has asked, and compare the answers.
 
     Sums are rounded otherwise by another program, so that greedy answers may part where two words
@@ -287,7 +287,7 @@ async def agreement(store: Store, engine: Engine, most: int, seed: int = 0) -> A
     return _compared(sample, [answers[n].text or "" for n in range(len(sample))])
 
 
-def _compared(sample: Sequence[StoredAnswer], texts: Sequence[str]) -> Agreement:
+def _compared(sample: Sequence[StoredAnswer], texts: Sequence[str]) -> ServedAgreement:
     differing = [
         (answer.item.prompt, answer.text or "", text)
         for answer, text in zip(sample, texts, strict=True)
@@ -295,7 +295,7 @@ def _compared(sample: Sequence[StoredAnswer], texts: Sequence[str]) -> Agreement
     ]
     starts = [shared_start(own, theirs) for _, own, theirs in differing]
     mean = sum(starts) / len(starts) if starts else None
-    return Agreement(len(sample) - len(differing), len(sample), differing, mean)
+    return ServedAgreement(len(sample) - len(differing), len(sample), differing, mean)
 
 
 def shared_start(one: str, other: str) -> float:
