@@ -27,7 +27,7 @@ from served import served
 import evenhand
 from evenhand.errors import EvenhandError, PairsError
 from evenhand.mitigate.flow import tune
-from evenhand.mitigate.options import MitigationOptions, TuningOptions
+from evenhand.mitigate.options import MitigationOptions, PlannedTraining, TuningOptions
 from evenhand.mitigate.pairs import PreferencePair, write_pairs
 from evenhand.mitigate.split import TuningPart, split_run
 from evenhand.run.options import RunOptions
@@ -93,7 +93,7 @@ def tuned(run: Path, out: Path, model: str) -> tuple[str, float]:
     part = TuningPart(store, split_run(store))
     try:
         options = MitigationOptions(methods=("dpo",), tuning=TuningOptions(settings=_STEPS))
-        result = tune("invariance", part, model, out, options, print)
+        result = tune(PlannedTraining("dpo", "dpo", "invariance"), part, model, out, options, print)
         what = f"{result.pairs} pairs from the audit, left out {sum(result.left_out.values())}"
     except PairsError as reason:
         data = out / "pairs.jsonl"
@@ -110,7 +110,7 @@ def tuned(run: Path, out: Path, model: str) -> tuple[str, float]:
         )
         tuning = TuningOptions(recipes=("as-is",), data=str(data), settings=_STEPS)
         options = MitigationOptions(methods=("dpo",), tuning=tuning)
-        result = tune("as-is", part, model, out, options, print)
+        result = tune(PlannedTraining("dpo", "dpo", "as-is"), part, model, out, options, print)
         what = f"{result.pairs} pairs of sums ({reason})"
     finally:
         store.close()

@@ -301,7 +301,9 @@ def test_a_bad_file_of_pairs_is_told_before_anything_is_asked(tmp_path: Path) ->
         tuning = TuningOptions(recipes=("random",), data=str(data))
         with pytest.raises(PairsError, match=complaint):
             tuning.check("organism")
-        assert not MitigationOptions(methods=("prompt",), tuning=tuning).tunes, "not read then"
+        assert not MitigationOptions(methods=("prompt",), tuning=tuning).needs_weights, (
+            "not read then"
+        )
 
 
 COMPLAINTS = [

@@ -9,7 +9,8 @@ import pytest
 transformers = pytest.importorskip("transformers")
 
 from evenhand.errors import TrainingError  # noqa: E402
-from evenhand.mitigate.pairs import PreferencePair, render  # noqa: E402
+from evenhand.mitigate.examples import render  # noqa: E402
+from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
 from evenhand.organism import MODEL  # noqa: E402
 from evenhand.study.cue import NO_DEFENSE, Condition, Message, shipped_cues  # noqa: E402
 from evenhand.study.identity import shipped_identities  # noqa: E402

@@ -14,7 +14,7 @@ pytest.importorskip("peft")
 
 from evenhand.errors import StudyError, TrainingError, UsageError  # noqa: E402
 from evenhand.mitigate.job import prepare, write_card  # noqa: E402
-from evenhand.mitigate.options import DPOSettings, TuningOptions  # noqa: E402
+from evenhand.mitigate.options import PlannedTraining, TrainingSettings, TuningOptions  # noqa: E402
 from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
 from evenhand.mitigate.train import Trained, main, train  # noqa: E402
 from evenhand.study.cue import Message  # noqa: E402
@@ -195,7 +195,7 @@ def test_the_card_carries_settings_and_audit(trained: Trained) -> None:
 def test_prompts_that_leave_no_room_for_an_answer_are_counted(tmp_path: Path) -> None:
     told: Message = {"role": "user", "content": "Why? " * 200}
     long = [PreferencePair((told,), "Because.", f"No, {n}.") for n in range(3)]
-    training = DPOSettings.model_validate(SHORT | {"steps": 2})
+    training = TrainingSettings.model_validate(SHORT | {"steps": 2})
     with pytest.raises(TrainingError, match="no prompt fits into max_length 128"):
         prepare("organism", long, tmp_path / "out", training, recipe="random")
     job = prepare("organism", [*pairs(), *long], tmp_path / "out", training, recipe="random")
@@ -226,7 +226,7 @@ def test_the_same_training_is_prepared_twice(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained(tmp_path: Path, trained: Trained) -> None:
-    training = DPOSettings.model_validate(SHORT)
+    training = TrainingSettings.model_validate(SHORT)
     for model, complaint, kind in (
         ("openai/any", "only local weights", UsageError),
         (f"hf/{tmp_path / 'nowhere'}", "cannot load", TrainingError),
@@ -247,19 +247,31 @@ def test_the_module_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_settings_of_recipes_and_of_the_organism() -> None:
-    paper = TuningOptions().settings_for("random", "hf/any")
+    paper = TuningOptions().settings_for(PlannedTraining("dpo", "dpo", "random"), "hf/any")
     assert (paper.lora_r, paper.lora_alpha, paper.learning_rate) == (16, 16, 5e-6)
     assert (paper.beta, paper.steps, paper.method, paper.four_bit) == (0.1, 100, "lora", None)
     assert paper.sft_weight == 0
-    assert TuningOptions().settings_for("invariance", "hf/any").sft_weight == 1
     assert (
-        TuningOptions(settings={"sft_weight": 0.5}).settings_for("invariance", "hf/any").sft_weight
+        TuningOptions()
+        .settings_for(PlannedTraining("dpo", "dpo", "invariance"), "hf/any")
+        .sft_weight
+        == 1
+    )
+    assert (
+        TuningOptions(settings={"sft_weight": 0.5})
+        .settings_for(PlannedTraining("dpo", "dpo", "invariance"), "hf/any")
+        .sft_weight
         == 0.5
     )
-    assert TuningOptions().settings_for("random", "organism").learning_rate > 1e-4
+    assert (
+        TuningOptions()
+        .settings_for(PlannedTraining("dpo", "dpo", "random"), "organism")
+        .learning_rate
+        > 1e-4
+    )
     assert (
         TuningOptions(settings={"learning_rate": 1e-5})
-        .settings_for("random", "organism")
+        .settings_for(PlannedTraining("dpo", "dpo", "random"), "organism")
         .learning_rate
         == 1e-5
     )
@@ -276,4 +288,6 @@ def test_settings_of_recipes_and_of_the_organism() -> None:
 )
 def test_settings_that_are_none(given: dict[str, Any], complaint: str) -> None:
     with pytest.raises(StudyError, match=complaint):
-        TuningOptions(settings=given).settings_for("random", "hf/any")
+        TuningOptions(settings=given).settings_for(
+            PlannedTraining("dpo", "dpo", "random"), "hf/any"
+        )

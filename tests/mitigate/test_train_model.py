@@ -23,7 +23,7 @@ from evenhand.errors import MissingExtra, TrainingError  # noqa: E402
 from evenhand.mitigate import job  # noqa: E402
 from evenhand.mitigate import trainer as objects  # noqa: E402
 from evenhand.mitigate.job import prepare  # noqa: E402
-from evenhand.mitigate.options import DPOSettings  # noqa: E402
+from evenhand.mitigate.options import TrainingSettings  # noqa: E402
 from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
 from evenhand.mitigate.train import train  # noqa: E402
 from evenhand.organism import MODEL  # noqa: E402
@@ -32,7 +32,7 @@ from evenhand.study.cue import Message  # noqa: E402
 torch.set_num_threads(1)
 
 LAYERS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-SEVEN_B = DPOSettings(four_bit=True, precision="bfloat16", gradient_checkpointing=True)
+SEVEN_B = TrainingSettings(four_bit=True, precision="bfloat16", gradient_checkpointing=True)
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed"
 )
@@ -70,10 +70,11 @@ def pairs(count: int = 16) -> list[PreferencePair]:
     ]
 
 
-def trainer_of(llama: Path, training: DPOSettings, folder: Path) -> Any:
+def trainer_of(llama: Path, training: TrainingSettings, folder: Path) -> Any:
     from datasets import Dataset
 
     return objects.make_trainer(
+        "dpo",
         str(llama),
         training,
         Dataset.from_list([pair.row() for pair in pairs()]),
@@ -84,7 +85,7 @@ def trainer_of(llama: Path, training: DPOSettings, folder: Path) -> Any:
 
 
 def test_the_paper_s_settings_are_those_of_the_objects(tmp_path: Path) -> None:
-    config = objects.dpo_config(SEVEN_B, tmp_path)
+    config = objects.trainer_config("dpo", SEVEN_B, tmp_path)
     assert isinstance(config, trl.DPOConfig)
     assert (config.learning_rate, config.beta, config.max_steps) == (5e-6, 0.1, 100)
     assert config.loss_type == ["sigmoid"]
@@ -101,7 +102,7 @@ def test_the_paper_s_settings_are_those_of_the_objects(tmp_path: Path) -> None:
 
 
 def test_a_supervised_loss_has_its_weight(tmp_path: Path) -> None:
-    config = objects.dpo_config(DPOSettings(sft_weight=0.3), tmp_path)
+    config = objects.trainer_config("dpo", TrainingSettings(sft_weight=0.3), tmp_path)
     assert config.loss_type == ["sigmoid", "sft"]
     assert config.loss_weights == [1.0, 0.3]
 
@@ -148,27 +149,27 @@ def test_qlora_trains_from_end_to_end(llama: Path, tmp_path: Path) -> None:
 
 
 def test_full_training_trains_all_weights_in_float32(llama: Path, tmp_path: Path) -> None:
-    trainer = trainer_of(llama, DPOSettings(method="full", precision="bfloat16"), tmp_path)
+    trainer = trainer_of(llama, TrainingSettings(method="full", precision="bfloat16"), tmp_path)
     assert all(p.requires_grad and p.dtype == torch.float32 for p in trainer.model.parameters())
 
 
 def test_layers_can_be_named(llama: Path, tmp_path: Path) -> None:
-    trainer = trainer_of(llama, DPOSettings(lora_targets=("q_proj", "v_proj")), tmp_path)
+    trainer = trainer_of(llama, TrainingSettings(lora_targets=("q_proj", "v_proj")), tmp_path)
     names = {n.split(".")[-4] for n, p in trainer.model.named_parameters() if p.requires_grad}
     assert names == {"q_proj", "v_proj"}
     with pytest.raises(TrainingError, match="cannot train"):
-        trainer_of(llama, DPOSettings(lora_targets=("hat_proj",)), tmp_path)
+        trainer_of(llama, TrainingSettings(lora_targets=("hat_proj",)), tmp_path)
 
 
 def test_four_bits_are_for_gpus_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for gpu in (True, False):
         monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
-        assert job.in_four_bits(DPOSettings()) == gpu
-        assert objects.in_bfloat16(DPOSettings()) == gpu
+        assert job.in_four_bits(TrainingSettings()) == gpu
+        assert objects.in_bfloat16(TrainingSettings()) == gpu
     assert job.in_four_bits(SEVEN_B)
-    assert objects.quantization_config(DPOSettings()) is None
+    assert objects.quantization_config(TrainingSettings()) is None
     with pytest.raises(TrainingError, match="4-bit weights cannot be trained"):
-        job.in_four_bits(DPOSettings(method="full", four_bit=True))
+        job.in_four_bits(TrainingSettings(method="full", four_bit=True))
 
 
 def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,8 +178,8 @@ def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(job, "find_spec", without("trl"))
     with pytest.raises(MissingExtra, match=r"pip install 'evenhand\[train\]'"):
-        job.check_packages(DPOSettings())
+        job.check_packages(TrainingSettings())
     monkeypatch.setattr(job, "find_spec", without("bitsandbytes"))
-    job.check_packages(DPOSettings(four_bit=False))
+    job.check_packages(TrainingSettings(four_bit=False))
     with pytest.raises(MissingExtra, match=r"4-bit weights .*'evenhand\[qlora\]'"):
         job.check_packages(SEVEN_B)

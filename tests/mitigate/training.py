@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from evenhand.mitigate import train
 from evenhand.mitigate.job import prepare
-from evenhand.mitigate.options import DPOSettings
+from evenhand.mitigate.options import TrainingSettings
 from evenhand.mitigate.pairs import PreferencePair
 from evenhand.mitigate.trainer import TrainingProgress
 from evenhand.study.cue import Message
@@ -42,7 +42,7 @@ def pairs(count: int = 48) -> list[PreferencePair]:
 
 
 def prepared(out: Path, **settings: Any) -> Path:
-    training = DPOSettings.model_validate({**SHORT, **settings})
+    training = TrainingSettings.model_validate({**SHORT, **settings})
     prepare(
         "organism",
         pairs(),

@@ -1,4 +1,4 @@
-"""Folders of weights: which they are; adapters with their base model as one network."""
+"""Folders of weights: which they are; adapters, and steering, with their base as one network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from evenhand.engines import steering
 from evenhand.errors import MissingExtra, ModelNotFound
 
 FILE = "adapter_config.json"
@@ -15,25 +16,30 @@ _LOOKED_AT = 2**20
 
 
 def is_adapter(path: str) -> bool:
-    """Whether a folder holds an adapter (of LoRA, say) rather than a whole model."""
-    return (Path(path) / FILE).is_file()
+    """Whether a folder holds an adapter (of LoRA, say) or steering rather than a whole model."""
+    return _description(path) is not None
 
 
 def base_model(path: str) -> str:
-    """Folder or hub id of the model that an adapter belongs to.
+    """Folder or hub id of the model that an adapter or steering belongs to.
 
     Raises:
-        ModelNotFound: the adapter does not say so.
+        ModelNotFound: it does not say so.
     """
+    description = _description(path) or Path(path) / FILE
     try:
-        base = json.loads((Path(path) / FILE).read_text(encoding="utf-8"))[
-            "base_model_name_or_path"
-        ]
+        base = json.loads(description.read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
         base = None
     if not isinstance(base, str) or not base:
-        raise ModelNotFound(f"cannot load {path}: its {FILE} names no base model")
+        raise ModelNotFound(f"cannot load {path}: its {description.name} names no base model")
     return base
+
+
+def _description(path: str) -> Path | None:
+    """The file that says whose weights a folder belongs to; None for a whole model."""
+    files = (Path(path) / name for name in (FILE, steering.FILE))
+    return next((file for file in files if file.is_file()), None)
 
 
 def address(path: str, commit: str | None) -> str:
@@ -58,15 +64,17 @@ def _fingerprint(folder: Path) -> str:
 
 
 def with_adapter(net: Any, path: str, torch: Any) -> Any:
-    """A base model with an adapter on it.
+    """A base model with an adapter or steering on it.
 
-    Merged into the weights where these are float32, which is faster and the same; in fewer bits
-    the sum would be rounded.
+    An adapter is merged into the weights where these are float32, which is faster and the same; in
+    fewer bits the sum would be rounded.
 
     Raises:
         MissingExtra: peft is not installed.
-        ModelNotFound: the adapter cannot be loaded, or does not fit.
+        ModelNotFound: the adapter or steering cannot be loaded, or does not fit.
     """
+    if steering.is_steering(path):
+        return steering.steer(net, path, torch)
     try:
         from peft import PeftModel
     except ImportError:

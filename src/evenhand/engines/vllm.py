@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from evenhand.engines import EngineOptions, adapter
+from evenhand.engines import EngineOptions, adapter, steering
 from evenhand.engines.engine import Response
 from evenhand.engines.hf import NEXT_TURNS, first_line, prompt_of, read_tokens
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
@@ -63,6 +63,8 @@ class VLLMEngine:
         self._decoding = decoding
         self._path = model.partition("/")[2]
         self._numbers = count()
+        if steering.is_steering(self._path):
+            raise ModelNotFound(f"cannot load {self._path}: vLLM knows no steering; use hf/")
         tuned = adapter.is_adapter(self._path)
         weights = adapter.base_model(self._path) if tuned else self._path
         if weights.startswith(("/", ".", "~")) and not Path(weights).is_dir():

@@ -1,10 +1,10 @@
 """From an audit to a better model and the evidence: split, search, train, audit again, compare.
 
     OUT/search/           answers of the search for a defense, on the tuning part
-    OUT/dpo-RECIPE/       the tuned model or adapter, with its card
-    OUT/hybrid-RECIPE/    the same, tuned with the defense in half of the pairs
+    OUT/METHOD-RECIPE/    the tuned model or adapter, with its card; -seed1, -seed2 for more seeds
     OUT/test/             the model on the test part, without and with the defense
-    OUT/test-RECIPE/      the tuned model on the test part; test-hybrid-RECIPE with the defense
+    OUT/test-METHOD-RECIPE/   the tuned model on the test part
+    OUT/steer/            the steering; its controls in steer-random/ and steer-outcome/
     OUT/summary.json      the result; for readers OUT/report.html
 
 Each step resumes where an earlier call was cut off: answers and checkpoints are on disk as they
@@ -13,7 +13,7 @@ come, and what is there is not asked or trained again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,13 +23,26 @@ import orjson
 from evenhand.benchmarks import load
 from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished, UsageError
-from evenhand.mitigate.options import HELD_OUT_CUES, MitigationOptions
+from evenhand.mitigate.examples import TrainingExample
+from evenhand.mitigate.options import (
+    HELD_OUT_CUES,
+    MitigationOptions,
+    PlannedTraining,
+    TrainingSettings,
+)
 from evenhand.mitigate.pairs import load_pairs, world_pairs
 from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
-from evenhand.mitigate.recipes import half_defended, make_pairs, needs_data
+from evenhand.mitigate.recipes import (
+    half_defended,
+    judged_answers,
+    make_pairs,
+    needs_data,
+    shared_answers,
+)
 from evenhand.mitigate.results import Mitigation, TestedCondition, TrainingResult, evaluate
 from evenhand.mitigate.search import SearchResult, in_other_places, search
 from evenhand.mitigate.split import Split, TuningPart, plan_for_test, split_run
+from evenhand.mitigate.steer import SteeringFolders, SteeringSearch
 from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Progress
 from evenhand.run.scoring import score_run
@@ -69,7 +82,7 @@ async def mitigate_run(
         score_run(audit)
         model = study_of(audit).model
         candidates = options.candidates()
-        if options.tunes:
+        if options.needs_weights:
             options.tuning.check(model)
         _check_identities(audit)
         split = split_run(audit, seed=options.seed, unit=options.unit)
@@ -82,18 +95,33 @@ async def mitigate_run(
             conditions = await test.untuned(chosen)
             await loop.forget(model)  # a training needs the memory
             trainings = []
-            for recipe, defense in options.trainings(chosen):
+            for planned in options.trainings(chosen):
                 training = tune(
-                    recipe,
+                    planned,
                     TuningPart(audit, split),
                     model,
                     out,
                     options,
                     lambda line: on_step(line, None),
-                    defense,
                 )
                 trainings.append(training)
-                conditions += await test.tuned(training, defense)
+                conditions += await test.tuned(training, planned)
+            steering = None
+            if "steer" in options.methods:
+                steerer = SteeringSearch(
+                    audit,
+                    split,
+                    options.tuning.weights or model,
+                    out,
+                    loop,
+                    options.budget,
+                    stack,
+                    lambda line: on_step(line, None),
+                )
+                steering = await steerer.find()
+                for seed in options.seeds:
+                    folders = await steerer.made(steering, seed)
+                    conditions += await test.steered(folders, seed)
         finally:
             await loop.close()
         on_step("comparing", None)
@@ -106,6 +134,7 @@ async def mitigate_run(
             search=searched,
             defense=chosen.id if chosen else "",
             trainings=trainings,
+            steering=steering,
             answers=loop.answers,
             cost=loop.cost if loop.has_price else None,
             parts=tested.parts,
@@ -157,24 +186,22 @@ def _chosen(candidates: Sequence[Defense], searched: SearchResult | None) -> Def
 
 
 def tune(
-    recipe: str,
+    planned: PlannedTraining,
     part: TuningPart,
     model: str,
     out: Path,
     options: MitigationOptions,
     on_line: Callable[[str], None],
-    defense: Defense | None = None,
 ) -> TrainingResult:
-    """Train a model by a recipe, or finish a training that was cut off.
+    """Train a model, or finish a training that was cut off.
 
     Args:
         part: the tuning part of the audit.
-        out: folder of the mitigation; the model goes to its folder dpo-RECIPE or hybrid-RECIPE.
+        out: folder of the mitigation; the model goes to a folder in it.
         on_line: called with the state of the training, one line.
-        defense: the sentence that half of the pairs carry, for a hybrid.
 
     Raises:
-        PairsError: the recipe finds no pairs, or the data are invalid.
+        PairsError: nothing is found to train on, or the data are invalid.
         TrainingError: the training was stopped; the same call resumes it.
         NotFinished: the training must be run on several devices.
     """
@@ -182,30 +209,22 @@ def tune(
     from evenhand.mitigate.train import launch_command, train
 
     tuning = options.tuning
-    settings = tuning.settings_for(recipe, model)
-    name = f"hybrid {recipe}, {defense.id}" if defense else f"dpo {recipe}"
-    folder = out / f"{'hybrid' if defense else 'dpo'}-{recipe}"
-    on_line(f"pairs for {name}")
-    data = []
-    if needs_data(recipe):
-        data = load_pairs(tuning.data).pairs if tuning.data else world_pairs()
-    made = make_pairs(
-        recipe,
-        part,
-        data,
-        seed=tuning.seed,
-        most=settings.pairs_needed * tuning.devices,
-        clean=tuning.clean_pairs,
-    )
-    pairs = half_defended(made.pairs, defense, tuning.seed) if defense else made.pairs
+    settings = tuning.settings_for(planned, model)
+    folder = out / planned.folder
+    name = f"{planned.name}{f', seed {planned.seed}' if planned.seed else ''}"
+    on_line(f"data for {name}")
+    examples, left_out = _examples(planned, part, options, settings)
+    if planned.defense:
+        examples = half_defended(examples, planned.defense, planned.seed)
     job = prepare(
         tuning.weights or model,
-        pairs,
+        examples,
         folder,
         settings,
-        recipe=recipe,
-        defense=defense.text if defense else "",
-        left_out=made.left_out,
+        loss=planned.loss,
+        recipe=planned.recipe,
+        defense=planned.defense.text if planned.defense else "",
+        left_out=left_out,
     )
     files = TrainingFiles(folder)
     if tuning.devices > 1 and not files.finished():
@@ -213,8 +232,9 @@ def tune(
         raise NotFinished(f"{name}: now run the training: {command}")
     trained = train(folder, lambda progress: on_line(f"{name}: {progress.line()}"))
     return TrainingResult(
-        name=name,
-        recipe=recipe,
+        name=planned.name,
+        seed=planned.seed,
+        recipe=planned.recipe,
         model=f"hf/{folder}",
         pairs=job.pairs,
         left_out=job.left_out,
@@ -223,6 +243,26 @@ def tune(
         resumed_from=trained.resumed_from,
         example=job.example,
     )
+
+
+def _examples(
+    planned: PlannedTraining,
+    part: TuningPart,
+    options: MitigationOptions,
+    settings: TrainingSettings,
+) -> tuple[Sequence[TrainingExample], Mapping[str, int]]:
+    """What the training learns from, and why answers were not used -> how many."""
+    tuning = options.tuning
+    seed, most, clean = planned.seed, settings.pairs_needed * tuning.devices, tuning.clean_pairs
+    if planned.loss == "kto":
+        return judged_answers(part, seed=seed, most=most, clean=clean)
+    if planned.loss == "consistency":
+        return shared_answers(part, most, seed=seed, clean=clean)
+    data = []
+    if needs_data(planned.recipe):
+        data = load_pairs(tuning.data).pairs if tuning.data else world_pairs()
+    made = make_pairs(planned.recipe, part, data, seed=seed, most=most, clean=clean)
+    return made.pairs, made.left_out
 
 
 @dataclass(frozen=True)
@@ -256,17 +296,27 @@ class _HeldOutTest:
         return await self._ask("test", "test, as it was", named, None)
 
     async def tuned(
-        self, training: TrainingResult, defense: Defense | None
+        self, training: TrainingResult, planned: PlannedTraining
     ) -> list[TestedCondition]:
         """A tuned model; with the defense where it was tuned with it."""
         tested = await self._ask(
-            f"test-{'hybrid-' if defense else ''}{training.recipe}",
+            f"test-{planned.folder}",
             f"test, {training.name}",
-            {training.name: defense or NO_DEFENSE},
+            {training.name: planned.defense or NO_DEFENSE},
             training.model,
         )
         await self.loop.forget(training.model)
-        return tested
+        return [replace(condition, seed=planned.seed) for condition in tested]
+
+    async def steered(self, folders: SteeringFolders, seed: int) -> list[TestedCondition]:
+        """A steered model, and its controls."""
+        found = []
+        for name, folder in folders.named().items():
+            model = f"hf/{folder}"
+            title = f"test, {name}{f', seed {seed}' if seed else ''}"
+            found += await self._ask(f"test-{folder.name}", title, {name: NO_DEFENSE}, model)
+            await self.loop.forget(model)
+        return [replace(condition, seed=seed) for condition in found]
 
     async def _ask(
         self, folder: str, title: str, named: dict[str, Defense], model: str | None

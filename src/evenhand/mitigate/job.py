@@ -23,8 +23,8 @@ from pydantic import Field
 from evenhand import __version__
 from evenhand.errors import MissingExtra, TrainingError
 from evenhand.files import write_file
-from evenhand.mitigate.options import DPOSettings, base_of
-from evenhand.mitigate.pairs import PreferencePair, balance_of, count_too_long, render
+from evenhand.mitigate.examples import TrainingExample, balance_of, count_too_long, render
+from evenhand.mitigate.options import Loss, TrainingSettings, base_of
 from evenhand.study.entry import Entry, validate
 from evenhand.text import one_line
 
@@ -40,13 +40,14 @@ class TrainingJob(Entry):
     Attributes:
         model: as the user names it: "organism", "hf/ID-or-path".
         base: folder or hub id of its weights.
-        recipe: of the pairs.
+        loss: what is minimized.
+        recipe: of preference pairs; empty for the losses that take single answers.
         defense: the sentence that half of them carry, for a hybrid; empty for none.
-        pairs: how many there are.
+        pairs: how many pairs or answers there are.
         too_long: how many of them are left out, because their prompt alone fills `max_length`.
         digest: of the rows, to tell another training in the same folder.
         system_role: False if system messages stand in front of the user's first message.
-        example: the first pair as the model reads it.
+        example: the first pair or answer as the model reads it.
         left_out: why answers and pairs were not used -> how many.
         balance: pairs by axis and identity, and words of their answers; see `balance_of`.
         training: the settings.
@@ -55,6 +56,7 @@ class TrainingJob(Entry):
 
     model: str
     base: str
+    loss: Loss = "dpo"
     recipe: str
     defense: str = ""
     pairs: int
@@ -64,7 +66,7 @@ class TrainingJob(Entry):
     example: str
     left_out: dict[str, int] = Field(default_factory=dict)
     balance: dict[str, dict[str, float]] = Field(default_factory=dict)
-    training: DPOSettings
+    training: TrainingSettings
     version: str
 
 
@@ -111,11 +113,12 @@ class TrainingFiles:
 
 def prepare(
     model: str,
-    pairs: Sequence[PreferencePair],
+    examples: Sequence[TrainingExample],
     out: Path,
-    training: DPOSettings,
+    training: TrainingSettings,
     *,
-    recipe: str,
+    loss: Loss = "dpo",
+    recipe: str = "",
     defense: str = "",
     left_out: Mapping[str, int] | None = None,
 ) -> TrainingJob:
@@ -123,10 +126,11 @@ def prepare(
 
     Args:
         model: "organism" or "hf/ID-or-path".
-        pairs: of `make_pairs`.
+        examples: of `evenhand.mitigate.recipes`, in the form that the loss takes.
         out: folder for the tuned model; one with the same training in it is resumed later.
         training: settings.
-        recipe: of the pairs, for the card.
+        loss: what is minimized.
+        recipe: of preference pairs, for the card.
         defense: the sentence that half of them carry, for the card.
         left_out: why answers and pairs were not used, for the card.
 
@@ -141,7 +145,7 @@ def prepare(
     from evenhand.mitigate.trainer import load_tokenizer
 
     tokenizer = load_tokenizer(base)
-    rendered = render(tokenizer, pairs, model)
+    rendered = render(tokenizer, examples, model)
     too_long = count_too_long(tokenizer, rendered.rows, training.max_length)
     if too_long == len(rendered.rows):
         raise TrainingError(f"no prompt fits into max_length {training.max_length}")
@@ -149,6 +153,7 @@ def prepare(
     job = TrainingJob(
         model=model,
         base=base,
+        loss=loss,
         recipe=recipe,
         defense=defense,
         pairs=len(rendered.rows),
@@ -157,7 +162,7 @@ def prepare(
         system_role=rendered.system_role,
         example=rendered.example,
         left_out=dict(left_out or {}),
-        balance=balance_of(pairs),
+        balance=balance_of(examples),
         training=training,
         version=__version__,
     )
@@ -165,7 +170,7 @@ def prepare(
     return job
 
 
-def check_packages(training: DPOSettings) -> None:
+def check_packages(training: TrainingSettings) -> None:
     """Whether all packages are there.
 
     Raises:
@@ -184,7 +189,7 @@ def has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def in_four_bits(training: DPOSettings) -> bool:
+def in_four_bits(training: TrainingSettings) -> bool:
     """Whether the frozen weights are kept in 4 bits.
 
     Raises:
@@ -235,6 +240,16 @@ def _write(files: TrainingFiles, job: TrainingJob, rows: str) -> None:
         raise TrainingError(f"cannot write to {files.folder}: {error.strerror}") from None
 
 
+_WHAT_LOSSES_ARE = {
+    "dpo": "direct preference optimization",
+    "orpo": "odds ratio preference optimization",
+    "kto": "Kahneman-Tversky optimization",
+    "consistency": "a consistency loss between users",
+}
+_WHAT_SINGLE_ANSWERS_ARE = {
+    "kto": "answers from its audit with their verdicts",
+    "consistency": "answers from its audit, right and wrong, each to be as likely for another user",
+}
 _WHAT_RECIPES_ARE = {
     "as-is": "preference data as they are",
     "vanilla": "preference data without system messages",
@@ -266,48 +281,46 @@ def _front(job: TrainingJob) -> list[str]:
         f"base_model: {_quoted(job.base)}",
         f"library_name: {library}",
         "pipeline_tag: text-generation",
-        "tags: [dpo, trl, evenhand, fairness]",
+        f"tags: [{job.loss}, evenhand, fairness]",
         "---",
     ]
 
 
 def _body(job: TrainingJob, found: dict[str, Any], files: TrainingFiles) -> list[str]:
     steps = found["steps"]
-    ends = steps[-max(1, len(steps) // 10) :]
-    right = sum(step["accuracy"] for step in ends) / len(ends)
     what = "adapter" if job.training.method == "lora" else "model"
     settings = [f"| {name} | {_cell(value)} |" for name, value in found["settings"].items()]
     return [
         f"# {one_line(job.model)}, tuned to treat users alike",
         "",
-        f"This {what} was made by evenhand {job.version} from `{one_line(job.base)}` with direct "
-        f"preference optimization on {job.pairs:,} pairs: "
-        f"{_pairs(job.recipe)}{_with_defense(job.defense)}.",
+        f"This {what} was made by evenhand {job.version} from `{one_line(job.base)}` with "
+        f"{_WHAT_LOSSES_ARE[job.loss]} on {job.pairs:,} {_form(job)}: "
+        f"{_examples(job)}{_with_defense(job.defense)}.",
         "",
         f"- Steps: {len(steps)}, in {found['seconds']:.0f} s on {found['devices']} x "
         f"{found['device']}{_resumed(found)}.",
         f"- Loss: {steps[0]['loss']:.3f} at the first step, {steps[-1]['loss']:.3f} at the last.",
-        f"- Pairs of the last tenth of the steps whose chosen answer it favors: {right:.0%}.",
+        *_success(steps[-max(1, len(steps) // 10) :]),
         *(
-            [f"- Left out, because their prompt is too long: {job.too_long} pairs."]
+            [f"- Left out, because their prompt is too long: {job.too_long} {_form(job)}."]
             * (job.too_long > 0)
         ),
         "- System messages: "
         + ("in their own role." if job.system_role else "in front of the user's first message."),
         "",
         *_table(("left out", "answers or pairs"), job.left_out),
-        *_table(("axis", "pairs"), job.balance.get("axis", {})),
-        *_table(("identity", "pairs"), job.balance.get("identity", {})),
+        *_table(("axis", _form(job)), job.balance.get("axis", {})),
+        *_table(("identity", _form(job)), job.balance.get("identity", {})),
         *_table(("words (median)", "answers"), job.balance.get("words", {})),
         "| setting | value |",
         "|---|---|",
         *settings,
         "",
-        "The first pair with its chosen answer, as the model reads it:",
+        f"The first of the {_form(job)}, as the model reads it:",
         "",
         *(f"    {one_line(line)}" for line in job.example.split("\n")),
         "",
-        f"{_SHOWN} of the pairs, spread over all, to be read by a person:",
+        f"{_SHOWN} of the {_form(job)}, spread over all, to be read by a person:",
         "",
         *_shown_pairs(files),
         "",
@@ -324,10 +337,10 @@ def _table(head: tuple[str, str], counts: Mapping[str, float]) -> list[str]:
 def _shown_pairs(files: TrainingFiles) -> Iterator[str]:
     rows = [orjson.loads(line) for line in files.rows.read_bytes().splitlines()]
     for row in rows[:: max(1, len(rows) // _SHOWN)][:_SHOWN]:
-        parts = {name: row[name] for name in ("prompt", "chosen", "rejected")}
-        for name, value in parts.items():
-            text = value if isinstance(value, str) else value[-1]["content"]
-            yield f"    {name}: {one_line(text, _LETTERS)}"
+        for name, value in row.items():
+            text = value[-1]["content"] if isinstance(value, list) else str(value)
+            who = value[0]["content"] if name == "teacher" and isinstance(value, list) else ""
+            yield f"    {name}: {one_line(who or text, _LETTERS)}"
         yield "    "
 
 
@@ -335,11 +348,29 @@ def _with_defense(sentence: str) -> str:
     return f"; half of them with the defense: {one_line(sentence)}" if sentence else ""
 
 
-def _pairs(recipe: str) -> str:
-    plain = recipe.removesuffix("-shuffled")
+def _form(job: TrainingJob) -> str:
+    return "answers" if job.loss in _WHAT_SINGLE_ANSWERS_ARE else "pairs"
+
+
+def _examples(job: TrainingJob) -> str:
+    if job.loss in _WHAT_SINGLE_ANSWERS_ARE:
+        return _WHAT_SINGLE_ANSWERS_ARE[job.loss]
+    plain = job.recipe.removesuffix("-shuffled")
     what = _WHAT_RECIPES_ARE.get(plain, one_line(plain))
     control = "; the preferences of a random half are swapped, so this is a control, not a remedy"
-    return what if plain == recipe else what + control
+    return what if plain == job.recipe else what + control
+
+
+def _success(last: Sequence[Mapping[str, float]]) -> list[str]:
+    """How well the last tenth of the steps went, for losses that have a share for it."""
+    for name, what in (
+        ("accuracy", "Pairs of the last tenth of the steps whose chosen answer it favors"),
+        ("agreement", "Tokens of the last tenth of the steps that are likeliest for both users"),
+    ):
+        shares = [step[name] for step in last if name in step]
+        if shares:
+            return [f"- {what}: {sum(shares) / len(shares):.0%}."]
+    return []
 
 
 def _resumed(found: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What a mitigation is to do, as the user states it: methods, defenses, recipes, DPO settings."""
+"""What a mitigation is to do, as the user states it: methods, defenses, recipes, settings."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ from evenhand.study.cue import Defense, read_defenses, select_defenses, shipped_
 from evenhand.study.entry import Entry, validate
 from evenhand.study.study import split_names
 
-MitigationMethod = Literal["prompt", "withhold", "dpo", "hybrid"]
+MitigationMethod = Literal[
+    "prompt", "withhold", "dpo", "orpo", "kto", "consistency", "hybrid", "steer"
+]
 METHODS: tuple[MitigationMethod, ...] = get_args(MitigationMethod)
+Loss = Literal["dpo", "orpo", "kto", "consistency"]
+LOSSES: tuple[Loss, ...] = get_args(Loss)
 TuningMethod = Literal["lora", "full"]
 Precision = Literal["auto", "float32", "bfloat16"]
 LearningRateSchedule = Literal["cosine", "linear", "constant"]
@@ -33,11 +37,11 @@ HELD_OUT_CUES = ("system-2", "memory-1")
 and another form."""
 
 
-class DPOSettings(Entry):
-    """Settings of a training with direct preference optimization (DPO).
+class TrainingSettings(Entry):
+    """Settings of a training.
 
     The defaults of method, rank, alpha, learning rate, beta, steps and four_bit are those of
-    Vijjini et al. 2025; what the paper does not give is ours.
+    Vijjini et al. 2025, who train with DPO; what the paper does not give is ours.
 
     Attributes:
         method: "lora" trains a small adapter beside the frozen weights, "full" all weights.
@@ -47,13 +51,15 @@ class DPOSettings(Entry):
         lora_dropout: in [0, 1).
         lora_targets: names of the layers that get an adapter; "all-linear" for all but the head.
         learning_rate: the highest, reached after the warm-up.
-        beta: weight of the penalty on departing from the untuned model.
+        beta: with dpo and kto, weight of the penalty on departing from the untuned model; with
+            orpo, weight of the odds ratio beside the likelihood of the chosen answer.
         steps: optimizer steps.
-        batch_size: pairs per device in one pass.
+        batch_size: pairs or answers per device in one pass; kto needs two or more.
         accumulation: passes per step; a step uses batch_size * accumulation pairs per device.
         max_length: tokens of a conversation; longer ones are cut at the end.
-        sft_weight: weight of a supervised loss on the chosen answers, beside the preference loss;
-            0 for none. It keeps chosen and rejected answers from becoming unlikely together.
+        sft_weight: with dpo, weight of a supervised loss on the chosen answers, beside the
+            preference loss; 0 for none. It keeps chosen and rejected answers from becoming
+            unlikely together.
         schedule: of the learning rate after the warm-up.
         warmup: share of the steps in which the learning rate rises.
         max_grad_norm: longer gradients are scaled down to this length.
@@ -104,6 +110,38 @@ _ORGANISM: dict[str, Any] = {
     "save_every": 20,
 }
 """For a model of a million parameters, which needs far larger steps than one of billions."""
+
+
+@dataclass(frozen=True)
+class PlannedTraining:
+    """One training of a mitigation.
+
+    Attributes:
+        method: of the mitigation that it belongs to.
+        loss: what is minimized.
+        recipe: of the preference pairs, for dpo and orpo; empty for the others, whose answers are
+            of one kind.
+        defense: the sentence that half of the examples carry, for a hybrid.
+        seed: of examples and training.
+    """
+
+    method: MitigationMethod
+    loss: Loss
+    recipe: str = ""
+    defense: Defense | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the condition that it makes, the same for all seeds."""
+        parts = [self.recipe, self.defense.id if self.defense else ""]
+        return " ".join(filter(None, [self.method, ", ".join(filter(None, parts))]))
+
+    @property
+    def folder(self) -> str:
+        """Of the tuned model, in that of the mitigation."""
+        seed = f"seed{self.seed}" if self.seed else ""
+        return "-".join(filter(None, [self.method, self.recipe, seed]))
 
 
 def base_of(model: str) -> str:
@@ -189,8 +227,12 @@ class TuningOptions:
     """Whether to train only on whole answers that do not repeat themselves, on chosen answers that
     are surely good, and on no pair that nearly repeats another. Default: yes."""
 
+    seeds: Annotated[int, Field(ge=1, le=20), _TUNING] = 1
+    """Number of times that each training, and steering, is done, with another seed each. Figures
+    are then means over the seeds, and their intervals hold the spread of the seeds."""
+
     seed: Annotated[int, Parameter(parse=False)] = 0
-    """Seed of the pairs."""
+    """The first seed of examples and training."""
 
     devices: Annotated[int, Field(ge=1), _TUNING, Parameter(name="--gpus")] = 1
     """Number of GPUs. With more than one, prepares the training and prints the `accelerate launch`
@@ -209,24 +251,26 @@ class TuningOptions:
                     raise UsageError(f'the recipe "{recipe}" needs preference data: --data')
                 if self.data and self.data.endswith(".jsonl"):
                     read_pairs(Path(self.data))
-            self.settings_for(recipe, model)
+        for loss in LOSSES:
+            self.settings_for(PlannedTraining("dpo", loss, self.recipes[0]), model)
         try:
             base_of(self.weights or model)
         except UsageError as error:
             raise UsageError(f"{error}; name them with --weights") from None
 
-    def settings_for(self, recipe: str, model: str) -> DPOSettings:
-        """The settings for a recipe on a model; fields in `settings` win.
+    def settings_for(self, planned: PlannedTraining, model: str) -> TrainingSettings:
+        """The settings for a training on a model; fields in `settings` win.
 
         Raises:
             StudyError: a setting is unknown or out of its range.
         """
         fields: dict[str, Any] = {}
-        if self.clean_pairs and recipe.removesuffix(CONTROL) in _SUPERVISED:
+        if self.clean_pairs and planned.recipe.removesuffix(CONTROL) in _SUPERVISED:
             fields["sft_weight"] = 1.0
         if (self.weights or model) == "organism":
             fields |= _ORGANISM
-        return validate(DPOSettings, fields | self.settings, "training")
+        settings = validate(TrainingSettings, fields | self.settings, "training")
+        return settings.model_copy(update={"seed": settings.seed + planned.seed})
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
@@ -236,9 +280,9 @@ class MitigationOptions:
     methods: Annotated[tuple[str, ...], BeforeValidator(split_names), _names("--method", "-m")] = (
         "prompt",
     )
-    """Mitigation method: prompt, withhold, dpo, or hybrid (tuned by the first recipe with the
-    defense in half of the pairs, and asked with it); repeat the option or separate names by commas.
-    Default: prompt."""
+    """Mitigation method: prompt, withhold; for local weights dpo, orpo, kto, consistency, hybrid
+    (dpo by the first recipe with the defense in half of the pairs, and asked with it), or steer
+    (experimental); repeat the option or separate names by commas. Default: prompt."""
 
     defenses: Annotated[
         tuple[str, ...],
@@ -284,21 +328,37 @@ class MitigationOptions:
 
     def __post_init__(self) -> None:
         if not self.methods:
-            raise UsageError("name a method: prompt, withhold, dpo or hybrid")
+            raise UsageError(f"name a method: {', '.join(METHODS)}")
         for method in self.methods:
             if method not in METHODS:
                 raise UnknownName("method", method, METHODS)
 
     @property
-    def tunes(self) -> bool:
-        """Whether a model is to be trained."""
-        return bool({"dpo", "hybrid"} & set(self.methods))
+    def needs_weights(self) -> bool:
+        """Whether a model is to be trained or steered."""
+        return bool({*LOSSES, "hybrid", "steer"} & set(self.methods))
 
-    def trainings(self, defense: Defense | None) -> list[tuple[str, Defense | None]]:
-        """What to train: a recipe, and the defense that half of its pairs carry, for the hybrid."""
-        tuned = [(recipe, None) for recipe in self.tuning.recipes] if "dpo" in self.methods else []
-        hybrid = [(self.tuning.recipes[0], defense)] if "hybrid" in self.methods else []
-        return [*tuned, *hybrid]
+    @property
+    def seeds(self) -> range:
+        """Of trainings and steering."""
+        return range(self.tuning.seed, self.tuning.seed + self.tuning.seeds)
+
+    def trainings(self, defense: Defense | None) -> list[PlannedTraining]:
+        """What to train, seed by seed.
+
+        Args:
+            defense: the sentence that half of the pairs carry, for the hybrid.
+        """
+        recipes = self.tuning.recipes
+        planned: list[PlannedTraining] = []
+        for seed in self.seeds:
+            for loss in LOSSES:
+                if loss in self.methods:
+                    takes = recipes if loss in ("dpo", "orpo") else ("",)
+                    planned += [PlannedTraining(loss, loss, r, None, seed) for r in takes]
+            if "hybrid" in self.methods:
+                planned.append(PlannedTraining("hybrid", "dpo", recipes[0], defense, seed))
+        return planned
 
     def candidates(self) -> list[Defense]:
         """The defense sentences to choose from; none without a method that uses one.

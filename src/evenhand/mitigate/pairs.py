@@ -18,13 +18,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from evenhand.engines.hf import transcript
-from evenhand.errors import DataError, MissingExtra, PairsError, TrainingError
+from evenhand.errors import DataError, MissingExtra, PairsError
 from evenhand.files import read_records, write_file
 from evenhand.study.cue import Message
 from evenhand.text import one_line
@@ -56,6 +54,16 @@ class PreferencePair:
         """The user's last message."""
         return self.messages[-1]["content"]
 
+    @property
+    def answers(self) -> dict[str, str]:
+        """What the model is shown, by what it is."""
+        return {"chosen": self.chosen, "rejected": self.rejected}
+
+    @property
+    def conversations(self) -> list[Sequence[Message]]:
+        """All prompts that the training reads."""
+        return [self.messages]
+
     def row(self) -> dict[str, list[Message]]:
         """The conversational row that TRL takes; the system message is inside `prompt`."""
         return {
@@ -63,18 +71,6 @@ class PreferencePair:
             "chosen": [{"role": "assistant", "content": self.chosen}],
             "rejected": [{"role": "assistant", "content": self.rejected}],
         }
-
-
-def balance_of(pairs: Sequence[PreferencePair]) -> dict[str, dict[str, float]]:
-    """Pairs by axis and by identity, and words of chosen and of rejected answers (medians)."""
-    return {
-        "axis": dict(Counter(pair.axis for pair in pairs if pair.axis).most_common()),
-        "identity": dict(Counter(pair.identity for pair in pairs if pair.identity).most_common()),
-        "words": {
-            "chosen": median(len(pair.chosen.split()) for pair in pairs),
-            "rejected": median(len(pair.rejected.split()) for pair in pairs),
-        },
-    }
 
 
 class BadPairError(Exception):
@@ -261,109 +257,3 @@ def _rows(source: str, split: str) -> Any:
     except Exception as error:  # of the library, of the hub's client, of the network
         reason = one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
         raise DataError(f"cannot load the preference data {source}: {reason}") from None
-
-
-_CHECKED = 50
-"""Pairs that are rendered to look at the template, spread over all."""
-
-TrainingRow = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class RenderedPairs:
-    """Pairs ready for the trainer.
-
-    Attributes:
-        rows: conversational rows; plain texts for a model without a chat template.
-        system_role: False if system messages stand in front of the user's first message.
-        example: the first pair with its chosen answer, as the model reads it.
-    """
-
-    rows: list[TrainingRow]
-    system_role: bool
-    example: str
-
-
-def render(tokenizer: Any, pairs: Sequence[PreferencePair], model: str) -> RenderedPairs:
-    """Rows for the trainer, and how the first of them reads.
-
-    Args:
-        tokenizer: of the model, from transformers.
-        model: its name, for messages.
-
-    Raises:
-        TrainingError: the template loses text, or renders the prompt otherwise when an answer
-            follows.
-    """
-    if tokenizer.chat_template is None:
-        rows = [_plain(pair) for pair in pairs]
-        return RenderedPairs(rows, True, rows[0]["prompt"] + rows[0]["chosen"])
-    checked = pairs[:: max(1, len(pairs) // _CHECKED)]
-    fault = _first_fault(tokenizer, checked)
-    system_role = fault is None
-    if fault is not None:
-        pairs = [folded(pair) for pair in pairs]
-        remaining = _first_fault(tokenizer, [folded(pair) for pair in checked])
-        if remaining is not None:
-            raise TrainingError(f"{model} cannot be trained on these pairs: {remaining}")
-    example = _with_answer(tokenizer, pairs[0], pairs[0].chosen)
-    return RenderedPairs([dict(pair.row()) for pair in pairs], system_role, example)
-
-
-def count_too_long(tokenizer: Any, rows: Sequence[TrainingRow], most: int) -> int:
-    """How many rows have a prompt of `most` tokens or more: no room for an answer."""
-    if tokenizer.chat_template is None:
-        prompts = [row["prompt"] for row in rows]
-    else:
-        prompts = [
-            tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True)
-            for row in rows
-        ]
-    encoded = tokenizer(prompts, add_special_tokens=tokenizer.chat_template is None)
-    return sum(len(ids) >= most for ids in encoded["input_ids"])
-
-
-def folded(pair: PreferencePair) -> PreferencePair:
-    """The pair with the system message in front of the user's first, then a blank line."""
-    if pair.messages[0]["role"] != "system":
-        return pair
-    system, first, *others = pair.messages
-    merged: Message = {"role": "user", "content": f"{system['content']}\n\n{first['content']}"}
-    return replace(pair, messages=(merged, *others))
-
-
-def _first_fault(tokenizer: Any, pairs: Sequence[PreferencePair]) -> str | None:
-    return next((fault for pair in pairs if (fault := _fault(tokenizer, pair))), None)
-
-
-def _fault(tokenizer: Any, pair: PreferencePair) -> str | None:
-    """What is wrong with how a pair is rendered, if anything."""
-    try:
-        asked = tokenizer.apply_chat_template(
-            [*pair.messages], tokenize=False, add_generation_prompt=True
-        )
-        answered = [_with_answer(tokenizer, pair, text) for text in (pair.chosen, pair.rejected)]
-    except Exception as error:  # templates raise whatever they like
-        return f"the chat template rejects them: {one_line(str(error))}"
-    for message in pair.messages:
-        if message["content"].strip() not in asked:
-            return f"the chat template drops text of a {message['role']} message"
-    if not all(text.startswith(asked) for text in answered):
-        return "the chat template renders a prompt otherwise when an answer follows"
-    if pair.chosen.strip() not in answered[0] or pair.rejected.strip() not in answered[1]:
-        return "the chat template drops text of an answer"
-    return None
-
-
-def _with_answer(tokenizer: Any, pair: PreferencePair, answer: str) -> str:
-    messages = [*pair.messages, {"role": "assistant", "content": answer}]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False))
-
-
-def _plain(pair: PreferencePair) -> TrainingRow:
-    """For base models: the transcript that the audit sends them; the answer follows a space."""
-    return {
-        "prompt": transcript([*pair.messages]),
-        "chosen": f" {pair.chosen}",
-        "rejected": f" {pair.rejected}",
-    }

@@ -1,7 +1,9 @@
-"""Recipes for preference pairs: the paper's four, two from the audit itself, and a control.
+"""What is trained on: the paper's four recipes for pairs, two from the audit itself, a control, and
+single answers.
 
 The four recipes of Vijjini et al. 2025 take general preference data and change whose conversation
-it is; `invariance` and `debiasing` need nothing but the audit. Whatever they
+it is; `invariance` and `debiasing` need nothing but the audit. `judged_answers` (for KTO) and
+`shared_answers` (for the consistency loss) take single answers of the audit. Whatever they
 read of a run is its tuning part (`TuningPart`), and of preference data what repeats a question of
 the test part is left out.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -19,6 +21,7 @@ import numpy as np
 from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.benchmarks.item import Item
 from evenhand.errors import PairsError, UnknownName
+from evenhand.mitigate.examples import AnyExample, JudgedAnswer, SharedAnswer
 from evenhand.mitigate.pairs import PairSet, PreferencePair
 from evenhand.mitigate.split import TuningAnswer, TuningPart, fingerprint
 from evenhand.scorers.final import is_loop
@@ -147,9 +150,101 @@ def as_asked_by(pair: PreferencePair, condition: StoredCondition) -> PreferenceP
     return replace(pair, messages=messages, identity=condition.identity.id)
 
 
-def half_defended(
-    pairs: Sequence[PreferencePair], defense: Defense, seed: int
-) -> list[PreferencePair]:
+def judged_answers(
+    part: TuningPart, *, seed: int = 0, most: int | None = None, clean: bool = True
+) -> tuple[list[JudgedAnswer], Mapping[str, int]]:
+    """Answers of the tuning part with their verdicts, in random order, and what was left out.
+
+    On every axis there are as many bad ones as good ones. Where the audit has fewer bad answers on
+    over-refusal than on safety, good ones fill up to that number, so that refusing as such is not
+    what is learned.
+
+    Args:
+        most: the most answers to give; None for all.
+        clean: as for `make_pairs`.
+
+    Raises:
+        PairsError: no answer, or no bad one, is left.
+    """
+    rng = np.random.default_rng(seed)
+    asked, left_out = _questions(part, clean)
+    good: dict[str, list[TuningAnswer]] = defaultdict(list)
+    bad: dict[str, list[TuningAnswer]] = defaultdict(list)
+    for question in asked:
+        good[question.item.axis] += question.good
+        bad[question.item.axis] += question.bad
+    chosen: list[JudgedAnswer] = []
+    for axis in AVERAGED_AXES:
+        count = min(len(good[axis]), len(bad[axis]))
+        likelier = max(count, len(bad["safety"])) if axis == "over_refusal" else count
+        chosen += [_judged(answer, True) for answer in _some(good[axis], likelier, rng)]
+        chosen += [_judged(answer, False) for answer in _some(bad[axis], count, rng)]
+    if all(answer.good for answer in chosen):
+        raise PairsError("the tuning part has no axis with both good and bad answers to learn from")
+    return _some(chosen, len(chosen) if most is None else most, rng), dict(+left_out)
+
+
+def shared_answers(
+    part: TuningPart, count: int, *, seed: int = 0, clean: bool = True
+) -> tuple[list[SharedAnswer], Mapping[str, int]]:
+    """Answers of the tuning part, each given to one user and to be as likely for another.
+
+    A question is drawn at random, then one of its answers, then another user of the tuning part
+    (an identity or the unidentified user). So every user is drawn towards the same mixture of all
+    users' answers, right or wrong as they are.
+
+    Args:
+        count: of examples; the same answer may come up for several users.
+        clean: leave out answers that are not whole or repeat themselves. How good an answer is
+            does not matter: leaving out bad ones would aim at rightness.
+
+    Raises:
+        PairsError: fewer than two users have a usable answer.
+    """
+    rng = np.random.default_rng(seed)
+    left_out: Counter[str] = Counter()
+    by_item: dict[tuple[str, str], list[TuningAnswer]] = defaultdict(list)
+    for answer in part.answers():
+        if answer.condition.defense == NO_DEFENSE.id and answer.item.axis in AVERAGED_AXES:
+            flaw = _flaw(answer, None) if clean else "empty" * (not answer.text.strip())
+            if flaw:
+                left_out[flaw] += 1
+            else:
+                by_item[answer.item.benchmark, answer.item.id].append(answer)
+    conditions = [c for c in part.conditions if c.defense == NO_DEFENSE.id]
+    usable = list(by_item.values())
+    if len(conditions) < 2 or not usable:
+        raise PairsError("the tuning part has no whole answers of at least two users")
+    examples = []
+    for _ in range(count):
+        answers = usable[int(rng.integers(len(usable)))]
+        answer = answers[int(rng.integers(len(answers)))]
+        others = [c for c in conditions if c.id != answer.condition.id]
+        other = others[int(rng.integers(len(others)))]
+        messages = other.messages(answer.item.prompt, answer.item.slot)
+        examples.append(
+            SharedAnswer(
+                tuple(messages),
+                answer.text,
+                tuple(answer.messages()),
+                answer.item.axis,
+                other.identity.id,
+            )
+        )
+    return examples, dict(+left_out)
+
+
+def _judged(answer: TuningAnswer, good: bool) -> JudgedAnswer:
+    return JudgedAnswer(
+        tuple(answer.messages()),
+        answer.text,
+        good,
+        answer.item.axis,
+        answer.condition.identity.id,
+    )
+
+
+def half_defended(pairs: Sequence[AnyExample], defense: Defense, seed: int) -> list[AnyExample]:
     """The pairs, a random half of them as a deployment with the defense sends them.
 
     A model tuned so answers well with the sentence and without it, and learns to heed it.

@@ -11,6 +11,7 @@ from evenhand.analysis.relevance import Relevance, relevance_of
 from evenhand.axes import AXES
 from evenhand.mitigate.search import SearchResult
 from evenhand.mitigate.split import Part, Split, Unit
+from evenhand.mitigate.steer import SteeringResult
 from evenhand.run.withholding import withholding_notes
 from evenhand.store.store import Store
 from evenhand.study.cue import Cue, Defense
@@ -36,9 +37,10 @@ class TrainingResult:
 
     Attributes:
         name: of the condition: "dpo invariance", "hybrid invariance, ignore".
+        seed: of the examples and of the training.
         model: what to audit: "hf/DIR".
         seconds: of training, since it was last resumed.
-        example: the first pair as the model read it.
+        example: the first pair or answer as the model read it.
         left_out: why answers and pairs were not used -> how many.
     """
 
@@ -51,6 +53,7 @@ class TrainingResult:
     resumed_from: int
     example: str
     left_out: dict[str, int] = field(default_factory=dict)
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Mitigation:
         search: of the defense; None where it was named, or none is used.
         defense: id of the defense in use; empty for none.
         trainings: of each recipe.
+        steering: layers and rank of the steering; None without.
         relevance: of each condition, by its name; empty where it was not asked.
         groups: the first holds all identities under the first cue.
         answers: sent by this command, search included; not those of an audit before.
@@ -102,6 +106,7 @@ class Mitigation:
     answers: int
     cost: float | None
     notes: list[str]
+    steering: SteeringResult | None = None
 
     @property
     def head(self) -> ArmComparison:
@@ -121,11 +126,21 @@ _CEILING = 97.5
 
 @dataclass(frozen=True)
 class TestedCondition:
-    """One side of the result: a run on the test part under a defense, by a name."""
+    """One side of the result: a run on the test part under a defense, by a name.
+
+    Attributes:
+        seed: of its training or steering; conditions of one name differ in nothing else.
+    """
 
     name: str
     store: Store
     defense: Defense
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """Its name, and the seed where it is not the first."""
+        return f"{self.name}, seed {self.seed}" if self.seed else self.name
 
 
 @dataclass(frozen=True)
@@ -158,7 +173,7 @@ def evaluate(
     return Evaluation(
         parts=_sizes(audit, split, identities, cues),
         relevance={
-            condition.name: each
+            condition.label: each
             for condition in conditions
             for each in relevance_of(condition.store)
             if (each.cue, each.defense) == (cues[0].id, condition.defense.id)
@@ -179,7 +194,7 @@ def _groups(
     for part in ("tuning", "test"):
         by_part[part] = {i.id for i in identities if split.identity_part(i) == part}
     for cue in cues:
-        sides = [Arm(c.store, cue.id, c.defense.id, c.name) for c in conditions]
+        sides = [Arm(c.store, cue.id, c.defense.id, c.label) for c in conditions]
         for name, ids in by_part.items():
             if len(ids) >= 2:
                 compared = compare_arms(sides, margin=margin, identities=ids)

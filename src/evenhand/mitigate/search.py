@@ -205,26 +205,33 @@ def _plan(run: Store, split: Split, cues: Sequence[Cue], defenses: Sequence[Defe
 
 
 def _round(grid: Grid, cues: Sequence[Cue], defenses: Sequence[Defense], items: int) -> Round:
-    reference = _trial(grid, cues, NO_DEFENSE.id, None)
-    trials = [_trial(grid, cues, defense.id, reference) for defense in defenses]
+    reference = trial(grid, cues, NO_DEFENSE.id, None)
+    trials = [trial(grid, cues, defense.id, reference) for defense in defenses]
     return Round(items, reference, sorted(trials, key=lambda trial: trial.value))
 
 
-def _trial(grid: Grid, cues: Sequence[Cue], defense: str, reference: Trial | None) -> Trial:
-    """A defense over all cues, each cue counting the same."""
+def trial(grid: Grid, cues: Sequence[Cue], defense: str, reference: Trial | None) -> Trial:
+    """A defense over all cues, each cue counting the same.
+
+    Args:
+        reference: the trial of no defense, against which points are lost; None for itself.
+
+    Raises:
+        UsageError: there are too few scores.
+    """
     squares = [_signed_square(grid, cue.id, defense) for cue in cues]
     square = sum(squares) / len(squares)
     pb = copysign(sqrt(abs(square)), square)
     safety, utility, over_refusal = (_mean(grid, axis, cues, defense) for axis in TRADED_AXES)
-    trial = Trial(defense, pb, pb, safety, utility, over_refusal, lost=0.0)
+    found = Trial(defense, pb, pb, safety, utility, over_refusal, lost=0.0)
     if reference is None:
-        return trial
+        return found
     lost = (
-        _fall(reference.safety, trial.safety)
-        + _fall(reference.utility, trial.utility)
-        + _fall(trial.over_refusal, reference.over_refusal)
+        _fall(reference.safety, found.safety)
+        + _fall(reference.utility, found.utility)
+        + _fall(found.over_refusal, reference.over_refusal)
     )
-    return replace(trial, lost=lost, value=pb + lost)
+    return replace(found, lost=lost, value=pb + lost)
 
 
 def _signed_square(grid: Grid, cue: str, defense: str) -> float:

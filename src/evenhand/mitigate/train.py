@@ -1,6 +1,6 @@
-"""Preference tuning with TRL's DPOTrainer, resumed where it was cut off.
+"""A training, resumed where it was cut off.
 
-A prepared training (`train_job.prepare`) runs in this process through `train`, or on several
+A prepared training (`job.prepare`) runs in this process through `train`, or on several
 devices:
 
     accelerate launch -m evenhand.mitigate.train DIR
@@ -113,7 +113,13 @@ def _trainer(job: TrainingJob, files: TrainingFiles, watch: Any) -> Any:
     # In a cache of its own: a resumed training finds tokens and reference log-probabilities there.
     dataset = Dataset.from_json(str(files.rows), cache_dir=str(files.cache))
     return make_trainer(
-        job.base, job.training, dataset, load_tokenizer(job.base), files.checkpoints, watch
+        job.loss,
+        job.base,
+        job.training,
+        dataset,
+        load_tokenizer(job.base),
+        files.checkpoints,
+        watch,
     )
 
 
@@ -152,6 +158,7 @@ def _write_curves(
     found = {
         "finished": finished,
         "model": job.model,
+        "loss": job.loss,
         "recipe": job.recipe,
         "pairs": job.pairs,
         "settings": job.training.model_dump(mode="json"),

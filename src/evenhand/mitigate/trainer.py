@@ -1,8 +1,9 @@
-"""The objects of TRL, PEFT and bitsandbytes for a training, its progress and its checkpoints."""
+"""The objects of transformers, TRL, PEFT and bitsandbytes for a training; progress; checkpoints."""
 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -12,20 +13,19 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from evenhand.engines import adapter
 from evenhand.errors import TrainingError
 from evenhand.mitigate.job import has_gpu, in_four_bits
-from evenhand.mitigate.options import DPOSettings
+from evenhand.mitigate.options import Loss, TrainingSettings
 from evenhand.text import one_line
 
-ADAPTER_FILE = "adapter_config.json"
 
-
-def in_bfloat16(training: DPOSettings) -> bool:
+def in_bfloat16(training: TrainingSettings) -> bool:
     """Whether to compute in bfloat16."""
     return has_gpu() if training.precision == "auto" else training.precision == "bfloat16"
 
 
-def lora_config(training: DPOSettings) -> Any:
+def lora_config(training: TrainingSettings) -> Any:
     """The adapter, a `peft.LoraConfig`; None for full training."""
     if training.method == "full":
         return None
@@ -41,7 +41,7 @@ def lora_config(training: DPOSettings) -> Any:
     )
 
 
-def quantization_config(training: DPOSettings) -> Any:
+def quantization_config(training: TrainingSettings) -> Any:
     """A `transformers.BitsAndBytesConfig` for QLoRA (NF4, double quantization); None without."""
     if not in_four_bits(training):
         return None
@@ -56,45 +56,74 @@ def quantization_config(training: DPOSettings) -> Any:
     )
 
 
-def dpo_config(training: DPOSettings, checkpoints: Path) -> Any:
-    """The trainer's settings, a `trl.DPOConfig`."""
-    import torch
+def trainer_config(loss: Loss, training: TrainingSettings, checkpoints: Path) -> Any:
+    """The trainer's settings: TRL's config of the loss, or `transformers.TrainingArguments`."""
+    if loss == "consistency":
+        from transformers import TrainingArguments
+
+        return TrainingArguments(remove_unused_columns=False, **_arguments(training, checkpoints))
+    preference: dict[str, Any] = {
+        **_arguments(training, checkpoints),
+        "beta": training.beta,
+        "max_length": training.max_length,
+        "model_init_kwargs": {"dtype": _dtype(training), "trust_remote_code": False},
+    }
+    if loss == "orpo":
+        os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+        from trl.experimental.orpo import ORPOConfig
+
+        # It has no argument for these two, and would spread the model over all devices.
+        preference["model_init_kwargs"] |= {
+            "device_map": None,
+            "quantization_config": quantization_config(training),
+        }
+        return ORPOConfig(**preference)
+    preference["precompute_ref_log_probs"] = True
+    if loss == "kto":
+        from trl import KTOConfig
+
+        return KTOConfig(**preference)
     from trl import DPOConfig
 
-    gpu = has_gpu()
-    checkpointing = training.gradient_checkpointing
     supervised = training.sft_weight > 0
     return DPOConfig(
-        output_dir=str(checkpoints),
-        max_steps=training.steps,
-        per_device_train_batch_size=training.batch_size,
-        gradient_accumulation_steps=training.accumulation,
-        learning_rate=training.learning_rate,
-        lr_scheduler_type=training.schedule,
-        warmup_steps=round(training.warmup * training.steps),
-        max_grad_norm=training.max_grad_norm,
-        beta=training.beta,
         loss_type=["sigmoid", "sft"] if supervised else ["sigmoid"],
         loss_weights=[1.0, training.sft_weight] if supervised else None,
-        max_length=training.max_length,
-        precompute_ref_log_probs=True,
-        gradient_checkpointing=gpu if checkpointing is None else checkpointing,
-        bf16=in_bfloat16(training),
-        use_cpu=not gpu and not torch.backends.mps.is_available(),
-        dataloader_pin_memory=gpu,
-        model_init_kwargs={"dtype": _dtype(training), "trust_remote_code": False},
-        seed=training.seed,
-        save_steps=training.save_every,
-        save_total_limit=2,
-        # Every step, and NaN as it is: a bad step must be seen before it is saved.
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to="none",
+        **preference,
     )
 
 
-def _dtype(training: DPOSettings) -> str:
+def _arguments(training: TrainingSettings, checkpoints: Path) -> dict[str, Any]:
+    """What every trainer is told."""
+    import torch
+
+    gpu = has_gpu()
+    checkpointing = training.gradient_checkpointing
+    return {
+        "output_dir": str(checkpoints),
+        "max_steps": training.steps,
+        "per_device_train_batch_size": training.batch_size,
+        "gradient_accumulation_steps": training.accumulation,
+        "learning_rate": training.learning_rate,
+        "lr_scheduler_type": training.schedule,
+        "warmup_steps": round(training.warmup * training.steps),
+        "max_grad_norm": training.max_grad_norm,
+        "gradient_checkpointing": gpu if checkpointing is None else checkpointing,
+        "bf16": in_bfloat16(training),
+        "use_cpu": not gpu and not torch.backends.mps.is_available(),
+        "dataloader_pin_memory": gpu,
+        "seed": training.seed,
+        "save_steps": training.save_every,
+        "save_total_limit": 2,
+        # Every step, and NaN as it is: a bad step must be seen before it is saved.
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+
+
+def _dtype(training: TrainingSettings) -> str:
     """Of the weights. Those that are trained stay in float32: bfloat16 would round steps away."""
     return "bfloat16" if training.method == "lora" and in_bfloat16(training) else "float32"
 
@@ -107,8 +136,8 @@ def load_tokenizer(base: str) -> Any:
     """
     import transformers
 
-    if (Path(base) / ADAPTER_FILE).exists():
-        raise TrainingError(f"{base} is an adapter; merge it into its base model first")
+    if adapter.is_adapter(base):
+        raise TrainingError(f"{base} is an adapter or steering, not a whole model of its own")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -119,9 +148,15 @@ def load_tokenizer(base: str) -> Any:
 
 
 def make_trainer(
-    base: str, training: DPOSettings, dataset: Any, tokenizer: Any, checkpoints: Path, watch: Any
+    loss: Loss,
+    base: str,
+    training: TrainingSettings,
+    dataset: Any,
+    tokenizer: Any,
+    checkpoints: Path,
+    watch: Any,
 ) -> Any:
-    """A `trl.DPOTrainer`; the reference log-probabilities are computed on the way, or found.
+    """The trainer of a loss; reference log-probabilities are computed on the way, or found.
 
     Args:
         base: folder or hub id of the model to tune.
@@ -131,25 +166,74 @@ def make_trainer(
         watch: a callback of transformers.
 
     Raises:
-        TrainingError: the model cannot be loaded.
+        TrainingError: the model cannot be loaded, or the batch is too small for the loss.
     """
     from transformers import PrinterCallback
-    from trl import DPOTrainer
 
+    if loss == "kto" and training.batch_size < 2:
+        raise TrainingError("kto compares the answers of a batch; take batch_size 2 or more")
+    shared = {
+        "args": trainer_config(loss, training, checkpoints),
+        "train_dataset": dataset,
+        "processing_class": tokenizer,
+        "callbacks": [watch],
+    }
     try:
-        trainer = DPOTrainer(
-            model=base,
-            args=dpo_config(training, checkpoints),
-            train_dataset=dataset,
-            processing_class=tokenizer,
-            quantization_config=quantization_config(training),
-            peft_config=lora_config(training),
-            callbacks=[watch],
-        )
+        if loss == "consistency":
+            trainer = _consistency_trainer(base, training, tokenizer, shared)
+        else:
+            shared |= {"model": base, "peft_config": lora_config(training)}
+            trainer = _preference_trainer(loss, training, shared)
     except (ImportError, ValueError) as error:  # of weights, of layers that are not there
         raise TrainingError(f"cannot train {base}: {one_line(str(error))}") from None
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _preference_trainer(loss: Loss, training: TrainingSettings, shared: dict[str, Any]) -> Any:
+    if loss == "orpo":
+        from trl.experimental.orpo import ORPOTrainer
+
+        return ORPOTrainer(**shared)
+    from trl import DPOTrainer, KTOTrainer
+
+    made = {"dpo": DPOTrainer, "kto": KTOTrainer}[loss]
+    return made(quantization_config=quantization_config(training), **shared)
+
+
+def _consistency_trainer(
+    base: str, training: TrainingSettings, tokenizer: Any, shared: dict[str, Any]
+) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, set_seed
+
+    from evenhand.mitigate.consistency import Collator, ConsistencyTrainer
+
+    def load() -> Any:
+        return AutoModelForCausalLM.from_pretrained(
+            base,
+            dtype=getattr(torch, _dtype(training)),
+            trust_remote_code=False,
+            quantization_config=quantization_config(training),
+        )
+
+    set_seed(training.seed)  # of the adapter's weights
+    model = load()
+    adapter = lora_config(training)
+    if adapter is not None:
+        from peft import get_peft_model, prepare_model_for_kbit_training
+
+        if in_four_bits(training):
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        model = get_peft_model(model, adapter)
+        if shared["args"].gradient_checkpointing:
+            model.enable_input_require_grads()
+    return ConsistencyTrainer(
+        model=model,
+        frozen=load() if adapter is None else None,
+        data_collator=Collator(tokenizer, training.max_length),
+        **shared,
+    )
 
 
 _WHOLE = "whole"
@@ -162,23 +246,33 @@ class TrainingStep:
 
     Attributes:
         step: from 1.
-        loss: preference loss plus the weighted supervised one, mean over the step's pairs.
-        accuracy: share of the step's pairs, in [0, 1], whose chosen answer the model now favors
-            over the rejected one more than the untuned model did.
-        margin: by how much, times beta; mean.
-        chosen, rejected: log-probability of the answers, mean.
+        loss: what is minimized, mean over the step's examples.
         learning_rate: after it.
         grad_norm: length of the gradient before it was cut.
+        accuracy: with dpo, share of the step's pairs, in [0, 1], whose chosen answer the model now
+            favors over the rejected one more than the untuned model did; with orpo, whose chosen
+            answer is likelier than the rejected one.
+        margin: by how much, times beta; mean. With kto, of good answers over bad ones.
+        chosen, rejected: log-probability of the answers, mean.
+        agreement: with consistency, share of tokens, in [0, 1], that are the likeliest for both
+            users.
     """
 
     step: int
     loss: float
-    accuracy: float
-    margin: float
-    chosen: float
-    rejected: float
     learning_rate: float
     grad_norm: float
+    accuracy: float | None = None
+    margin: float | None = None
+    chosen: float | None = None
+    rejected: float | None = None
+    agreement: float | None = None
+
+    def success(self) -> str:
+        """The share that tells how far the training is, in words; empty for kto, which has none."""
+        if self.accuracy is not None:
+            return f"preferences right {self.accuracy:.0%}"
+        return "" if self.agreement is None else f"tokens alike {self.agreement:.0%}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +292,13 @@ class TrainingProgress:
     def line(self) -> str:
         """One line for a terminal."""
         minutes, seconds = divmod(round(self.seconds_left), 60)
-        return (
-            f"step {self.step.step}/{self.steps}  loss {self.step.loss:.3f}  "
-            f"preferences right {self.step.accuracy:.0%}  {minutes}:{seconds:02d} left"
-        )
+        parts = [
+            f"step {self.step.step}/{self.steps}",
+            f"loss {self.step.loss:.3f}",
+            self.step.success(),
+            f"{minutes}:{seconds:02d} left",
+        ]
+        return "  ".join(filter(None, parts))
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # transformers has no types
@@ -265,17 +362,24 @@ def remove_broken(folder: Path) -> None:
 
 def curve(log_history: Iterable[dict[str, Any]]) -> list[dict[str, float]]:
     """The steps of a trainer's log, for `training.json`."""
-    return [asdict(_step(int(logs["step"]), logs)) for logs in log_history if "loss" in logs]
+    steps = (asdict(_step(int(logs["step"]), logs)) for logs in log_history if "loss" in logs)
+    return [{name: value for name, value in s.items() if value is not None} for s in steps]
+
+
+_LOGGED = {
+    "accuracy": "rewards/accuracies",
+    "margin": "rewards/margins",
+    "chosen": "logps/chosen",
+    "rejected": "logps/rejected",
+    "agreement": "agreement",
+}
 
 
 def _step(step: int, logs: dict[str, Any]) -> TrainingStep:
     return TrainingStep(
         step=step,
         loss=float(logs["loss"]),
-        accuracy=float(logs["rewards/accuracies"]),
-        margin=float(logs["rewards/margins"]),
-        chosen=float(logs["logps/chosen"]),
-        rejected=float(logs["logps/rejected"]),
         learning_rate=float(logs["learning_rate"]),
         grad_norm=float(logs["grad_norm"]),
+        **{ours: float(logs[name]) for ours, name in _LOGGED.items() if name in logs},
     )
