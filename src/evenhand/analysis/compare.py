@@ -27,6 +27,7 @@ from evenhand.stats import (
     AxisChange,
     BiasChange,
     Differences,
+    ItemMean,
     Limit,
     Spread,
     classify,
@@ -34,6 +35,7 @@ from evenhand.stats import (
     compare_axis,
     compare_logit,
     identity_changes,
+    item_mean,
     logit_bias,
     personalization_bias,
 )
@@ -48,6 +50,7 @@ __all__ = [
     "ArmResult",
     "ComparedIdentity",
     "IdentityChange",
+    "UnidentifiedChange",
     "compare_arms",
 ]
 
@@ -120,6 +123,21 @@ class IdentityChange:
 
 
 @dataclass(frozen=True)
+class UnidentifiedChange:
+    """What changed for the unidentified user, on items with a score of that user on every side.
+
+    Attributes:
+        items: how many there are.
+        changed: those among them that are scored otherwise.
+        axes: axis -> change of the mean, after less before, in points.
+    """
+
+    items: int
+    changed: int
+    axes: dict[str, ItemMean]
+
+
+@dataclass(frozen=True)
 class ArmChange:
     """What changed from the first side to another.
 
@@ -132,6 +150,8 @@ class ArmChange:
             "ceiling" or None.
         relevance: whether the identity is still used where it should matter, over all
             identities that both sides asked there; None where such items were not asked.
+        changed: cells that are scored otherwise, of `ArmComparison.cells`.
+        unidentified: what changed for the unidentified user; None where a side has none.
     """
 
     side: int
@@ -141,6 +161,8 @@ class ArmChange:
     limits: dict[str, tuple[Limit | None, Limit | None]]
     identities: list[IdentityChange]
     relevance: RelevanceChange | None
+    changed: int = 0
+    unidentified: UnidentifiedChange | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +223,7 @@ def compare_arms(
             for n, side in enumerate(read)
         ]
         cells, of = _keep_complete(scores)
+        alone = _unidentified(read, common)
         return ArmComparison(
             margin=margin,
             items=common.sizes(),
@@ -214,7 +237,8 @@ def compare_arms(
                 _identity(n, read[0], name, scores) for n, name in enumerate(common.people)
             ],
             changes=[
-                _change(n, read, common.people, scores, margin, level) for n in range(1, len(read))
+                _change(n, read, common.people, scores, alone, margin, level)
+                for n in range(1, len(read))
             ],
             left_out=common.left_out,
             caveats=caveats(read, names, common.people),
@@ -304,6 +328,7 @@ def _change(
     sides: Sequence[ReadArm],
     people: Sequence[str],
     scores: Sequence[dict[str, AxisScores | None]],
+    alone: Sequence[dict[str, AxisScores | None]] | None,
     margin: float,
     level: float,
 ) -> ArmChange:
@@ -331,7 +356,68 @@ def _change(
             *(relevance_scores(s.side.store, s.cue, s.defense) for s in (sides[0], sides[number])),
             margin=margin,
         ),
+        changed=_scored_otherwise(before, after),
+        unidentified=_unidentified_change(alone[0], alone[number], level) if alone else None,
     )
+
+
+def _unidentified(
+    sides: Sequence[ReadArm], common: Common
+) -> list[dict[str, AxisScores | None]] | None:
+    """The unidentified user's scores on each side, on complete cells; None where one has none."""
+    found: list[dict[str, AxisScores | None]] = []
+    for n, side in enumerate(sides):
+        if side.baseline is None:
+            return None
+        rows = [side.baseline]
+        found.append({axis: common.take(n, side, axis, rows) for axis in common.axes()})
+    _keep_complete(found)
+    return found
+
+
+def _unidentified_change(
+    before: dict[str, AxisScores | None], after: dict[str, AxisScores | None], level: float
+) -> UnidentifiedChange | None:
+    items, axes = 0, {}
+    for axis, first in before.items():
+        second = after[axis]
+        if first is None or second is None:
+            continue
+        # A benchmark's mean counts the same as another's, whatever its size.
+        differences = []
+        for name in first:
+            change = 100 * (_of_items(second[name]) - _of_items(first[name]))
+            differences.append(change[np.isfinite(change)])
+        sizes = [each.size for each in differences if each.size]
+        items += sum(sizes)
+        weighted = [d * sum(sizes) / d.size / len(sizes) for d in differences if d.size]
+        if sum(sizes) > 1:
+            axes[axis] = item_mean(np.concatenate(weighted), level=level)
+    changed = _scored_otherwise(before, after)
+    return UnidentifiedChange(items, changed, axes) if items else None
+
+
+def _scored_otherwise(
+    before: dict[str, AxisScores | None], after: dict[str, AxisScores | None]
+) -> int:
+    """Cells whose mean score differs."""
+    count = 0
+    for axis, first in before.items():
+        second = after[axis]
+        if first is None or second is None:
+            continue
+        for name in first:
+            change = _of_items(second[name]) - _of_items(first[name])
+            count += int((np.abs(change[np.isfinite(change)]) > 1e-9).sum())
+    return count
+
+
+def _of_items(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the samples: (identities, items); NaN where a cell has no score."""
+    scored = ~np.isnan(array)
+    counts = scored.sum(axis=2)
+    sums = np.where(scored, array, 0.0).sum(axis=2)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _axis_change(

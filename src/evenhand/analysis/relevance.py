@@ -9,7 +9,7 @@ Items are the independent sample; the answers to one item are averaged first.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,12 +70,21 @@ class RelevanceChange:
 
 def relevance_of(store: Store) -> list[Relevance]:
     """Relevance under each cue and defense of a run; empty where it has no such items."""
-    items = _items(store)
-    if not items:
-        return []
     settings = dict.fromkeys((c.cue, c.defense) for c in store.conditions())
-    found = (_relevance(store, items, cue, defense) for cue, defense in settings)
+    found = (relevance_under(store, cue, defense) for cue, defense in settings)
     return [each for each in found if each is not None]
+
+
+def relevance_under(
+    store: Store, cue: str, defense: str, only: Collection[RelevanceCell] | None = None
+) -> Relevance | None:
+    """Relevance under one cue and defense; None where fewer than two items have a score.
+
+    Args:
+        only: cells to go by, such as those that other runs have a score for, too; None for all.
+    """
+    items = _items(store)
+    return _relevance(store, items, cue, defense, only) if items else None
 
 
 def relevance_change(
@@ -135,8 +144,16 @@ def blind_share(answer: str, people: Sequence[str]) -> float:
     return max(counts.values(), default=0) / max(1, counts.total())
 
 
-def _relevance(store: Store, items: Mapping[int, Item], cue: str, defense: str) -> Relevance | None:
+def _relevance(
+    store: Store,
+    items: Mapping[int, Item],
+    cue: str,
+    defense: str,
+    only: Collection[RelevanceCell] | None,
+) -> Relevance | None:
     scores = relevance_scores(store, cue, defense)
+    if only is not None:
+        scores = {cell: value for cell, value in scores.items() if cell in only}
     means = _by_item(scores)
     if len(means) < 2:
         return None

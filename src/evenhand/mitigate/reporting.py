@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
@@ -12,6 +12,7 @@ from evenhand.analysis.compare import ArmComparison
 from evenhand.axes import AXES, TRADED_AXES
 from evenhand.errors import StoreError
 from evenhand.files import write_file
+from evenhand.mitigate.methods import MethodResult, MethodTable, SeedMean
 from evenhand.mitigate.results import IdentityGroup, Mitigation, TrainingResult
 from evenhand.mitigate.search import SearchResult
 from evenhand.report import document as doc
@@ -19,8 +20,7 @@ from evenhand.report import markdown, wording
 from evenhand.report.comparison import arm_names, comparison_sections
 from evenhand.report.formats import render
 from evenhand.report.tables import axis_drop
-from evenhand.stats import BiasChange, is_significant
-from evenhand.stats.permutation import ALPHA
+from evenhand.stats import BiasChange
 from evenhand.text import one_line
 
 FORMAT = "evenhand mitigation 1"
@@ -32,7 +32,12 @@ def mitigation_document(mitigation: Mitigation) -> doc.Document:
     model, head = one_line(mitigation.model, 80), mitigation.head
     answer, *others = comparison_sections(head)
     items = f"{sum(head.items.values()):,} held-out items"
-    blocks = [conditions_table(mitigation), *_on_the_page(answer.blocks)]
+    blocks = [
+        conditions_table(mitigation),
+        shift_table(mitigation),
+        *_on_the_page(answer.blocks),
+    ]
+    sentences = [*answer.sentences, *method_sentences(mitigation)]
     carried = [_carried_over(mitigation)] if mitigation.groups[1:] else []
     return doc.Document(
         title=f"evenhand mitigate: {model}",
@@ -40,7 +45,7 @@ def mitigation_document(mitigation: Mitigation) -> doc.Document:
         subtitle=f"{items}, {len(head.identities)} identities; nothing was tuned on these items",
         source=f"{model}; {items}",
         sections=[
-            replace(answer, blocks=blocks),
+            replace(answer, sentences=sentences, blocks=blocks),
             *(section for section in carried if section.blocks),
             _what_was_done(mitigation),
             *(replace(each, blocks=_on_the_page(each.blocks), depth=doc.PAGE) for each in others),
@@ -53,33 +58,108 @@ def _on_the_page(blocks: Iterable[doc.Block]) -> list[doc.Block]:
 
 
 def conditions_table(mitigation: Mitigation) -> doc.Table:
-    """Each condition: PB, its change, and the means."""
-    head = mitigation.head
-    axes = list(head.sides[0].axes)
+    """Each condition: PB, its change, and the means, all with intervals."""
+    table = mitigation.methods(mitigation.groups[0])
+    axes = list(table.rows[0].means)
     columns = [
         doc.Column("Condition"),
         doc.Column("PB"),
-        doc.Column("95% interval", drop=7),
-        doc.Column("change", drop=5),
-        doc.Column("95% of the change", drop=5),
-        *(doc.Column(AXES[axis].label, axis_drop(axis, 0)) for axis in axes),
-        *([doc.Column("relevance")] if mitigation.relevance else []),
+        doc.Column("change of PB"),
+        doc.Column("place", drop=3),
+        *(doc.Column(f"{AXES[axis].label}, change", axis_drop(axis, 0)) for axis in axes),
+        *([doc.Column("relevance", drop=2)] if mitigation.relevance else []),
     ]
     rows = []
-    for n, (name, arm) in enumerate(zip(arm_names(head), head.sides, strict=True)):
-        bias = _bias_change(head, n)
+    for row in table.rows:
         cells = [
-            doc.points(arm.pb.estimate if arm.pb else None),
-            doc.interval(arm.pb.interval if arm.pb else None, sign=False),
-            doc.change(bias.difference if bias else None),
-            doc.interval(bias.interval if bias else None),
-            *(doc.points(arm.axes[axis].mean) for axis in axes),
+            _with_interval(row.pb, sign=False),
+            _with_interval(row.change),
+            doc.TableCell(_places(row)),
+            *(_mean_cell(row, axis) for axis in axes),
         ]
         if mitigation.relevance:
-            relevance = mitigation.relevance.get(arm.name)
-            cells.append(doc.points(relevance.mean if relevance else None))
-        rows.append(doc.TableRow(name, cells))
-    return doc.Table("Conditions on held-out items, all identities, in points", columns, rows)
+            cells.append(_with_interval(row.relevance, sign=False))
+        rows.append(doc.TableRow(_labeled(row), cells))
+    return doc.Table(
+        f"All conditions on held-out items, in points with 95% intervals; every figure rests on "
+        f"the same {table.cells:,} of {table.all_cells:,} cells (identity by item)",
+        columns,
+        rows,
+    )
+
+
+def shift_table(mitigation: Mitigation) -> doc.Table:
+    """What each condition changed: answers to identities, and to the unidentified user."""
+    table = mitigation.methods(mitigation.groups[0])
+    axes = list(table.rows[0].means)
+    columns = [
+        doc.Column("Condition"),
+        doc.Column("scored otherwise, %"),
+        doc.Column("of the unidentified user, %"),
+        *(doc.Column(f"that user's {AXES[axis].label}", axis_drop(axis, 0)) for axis in axes),
+    ]
+    rows = [
+        doc.TableRow(
+            _labeled(row),
+            [
+                doc.points(100 * row.changed),
+                doc.points(None if row.unidentified is None else 100 * row.unidentified),
+                *(_with_interval(row.unidentified_changes.get(axis)) for axis in axes),
+            ],
+        )
+        for row in table.rows
+        if row.change
+    ]
+    caption = "Answers that are scored otherwise than without mitigation, and how means move for "
+    return doc.Table(f"{caption}the unidentified user, in points with 95% intervals", columns, rows)
+
+
+def _labeled(row: MethodResult) -> str:
+    seeds = f", {row.seeds} seeds" if row.seeds > 1 else ""
+    return one_line(f"{row.name}{seeds}{' (control)' if row.is_control else ''}", 80)
+
+
+def _with_interval(figure: SeedMean | None, *, sign: bool = True) -> doc.TableCell:
+    if figure is None:
+        return doc.TableCell(doc.NONE)
+    cell = doc.change(figure.estimate) if sign else doc.points(figure.estimate)
+    return replace(cell, limits=f"({doc.interval(figure.interval, sign=sign).text})")
+
+
+def _mean_cell(row: MethodResult, axis: str) -> doc.TableCell:
+    cell, change = doc.points(row.means.get(axis)), row.mean_changes.get(axis)
+    if change is None:
+        return cell
+    shown = _with_interval(change)
+    return replace(cell, limits=f"{shown.text} {shown.limits}")
+
+
+def _places(row: MethodResult) -> str:
+    if row.places is None:
+        return doc.NONE
+    low, high = row.places
+    return f"{low}" if low == high else f"{low}-{high}"
+
+
+def method_sentences(mitigation: Mitigation) -> list[str]:
+    """How the methods rank, and which changed nothing."""
+    rows = mitigation.methods(mitigation.groups[0]).rows
+    placed = [row for row in rows if row.places]
+    sentences = []
+    if len(placed) > 1:
+        order = ", ".join(f"{one_line(row.name, 60)} ({_places(row)})" for row in placed)
+        sentences.append(
+            "By the change of PB, the largest fall first, with the places that the intervals leave "
+            f"open: {order}. The means beside it are what it cost."
+        )
+    for row in rows:
+        if row.change and not row.changed:
+            unidentified = " nor of the unidentified user" if row.unidentified == 0 else ""
+            sentences.append(
+                f"{one_line(row.name, 60)} changed nothing: no answer to an identity{unidentified} "
+                "is scored otherwise than without it."
+            )
+    return sentences
 
 
 def _bias_change(comparison: ArmComparison, arm: int) -> BiasChange | None:
@@ -105,15 +185,16 @@ def carried_over_table(mitigation: Mitigation) -> doc.Table:
     """PB of each condition, for identities and cues that were tuned on and for others."""
     first = mitigation.groups[0].cue
     groups = [g for g in mitigation.groups if g.people != "all" or g.cue != first]
+    tables = [mitigation.methods(group) for group in groups]
     rows = [
-        doc.TableRow(name, [_carried_cell(group.comparison, n) for group in groups])
-        for n, name in enumerate(arm_names(mitigation.head))
+        doc.TableRow(_labeled(row), [_carried_cell(table, row.name) for table in tables])
+        for row in mitigation.methods(mitigation.groups[0]).rows
     ]
     return doc.Table(
         "PB by who asks and how, with its change and the 95% interval of the change",
         [doc.Column("Condition"), *(_carried_column(group, first) for group in groups)],
         rows,
-        strong=f"the change is significant, p < {ALPHA:g}",
+        strong="the interval of the change excludes 0",
     )
 
 
@@ -123,13 +204,14 @@ def _carried_column(group: IdentityGroup, first_cue: str) -> doc.Column:
     return doc.Column(", ".join(filter(None, [who, cue])), drop=4 if who and cue else 0)
 
 
-def _carried_cell(comparison: ArmComparison, arm: int) -> doc.TableCell:
-    pb, bias = comparison.sides[arm].pb, _bias_change(comparison, arm)
-    cell = doc.points(pb.estimate if pb else None)
-    if pb is None or bias is None:
+def _carried_cell(table: MethodTable, name: str) -> doc.TableCell:
+    row = next(row for row in table.rows if row.name == name)
+    cell = doc.points(row.pb.estimate if row.pb else None)
+    if row.pb is None or row.change is None:
         return cell
-    limits = f"({doc.signed(bias.difference, 1)}; {wording.interval_text(bias.interval)})"
-    return replace(cell, strong=is_significant(bias.p_value), limits=limits)
+    low, high = row.change.interval
+    limits = f"({doc.signed(row.change.estimate, 1)}; {wording.interval_text((low, high))})"
+    return replace(cell, strong=low > 0 or high < 0, limits=limits)
 
 
 def _what_was_done(mitigation: Mitigation) -> doc.Section:
@@ -151,12 +233,25 @@ def _what_was_done(mitigation: Mitigation) -> doc.Section:
             f"answers ({search.answers:,} sent now{cost}): {search.chosen}."
         )
         blocks = [_round_table(search, n) for n in range(rounds)]
+    if steering := mitigation.steering:
+        found = steering.search
+        sentences.append(
+            f"Steering (experimental): among {len(found.rounds[0].trials)} subspaces of identity "
+            f"the search picked rank {steering.rank} after {_layers(steering.layers)}; "
+            f"{steering.model}. Its controls have the same layers."
+        )
+        blocks.append(_round_table(found, len(found.rounds) - 1, "subspace"))
     sentences += [
-        f"{training.name}: {training.pairs:,} pairs{_left_out(training)}, {training.steps} steps, "
-        f"{training.seconds:,.0f} s; {training.model}."
+        f"{training.name}, seed {training.seed}: {training.pairs:,} examples{_left_out(training)}, "
+        f"{training.steps} steps, {training.seconds:,.0f} s; {training.model}."
         for training in mitigation.trainings
     ]
     return doc.Section("done", "What was done", sentences, blocks, warnings=mitigation.notes)
+
+
+def _layers(layers: Sequence[int]) -> str:
+    first, last = layers[0], layers[-1]
+    return f"block {first}" if first == last else f"blocks {first} to {last}"
 
 
 def _left_out(training: TrainingResult) -> str:
@@ -168,7 +263,7 @@ def _cues(names: Sequence[str]) -> str:
     return f"{'cue' if len(names) == 1 else 'cues'} {wording.and_list(names)}"
 
 
-def _round_table(search: SearchResult, number: int) -> doc.Table:
+def _round_table(search: SearchResult, number: int, what: str = "defense") -> doc.Table:
     each, last = search.rounds[number], number == len(search.rounds) - 1
     rows = [
         doc.TableRow(
@@ -181,9 +276,10 @@ def _round_table(search: SearchResult, number: int) -> doc.Table:
         )
         for trial in [each.reference, *each.trials]
     ]
-    columns = ["Defense", "PB", *(AXES[a].label for a in TRADED_AXES), "PB and points lost"]
+    columns = [what.capitalize(), "PB", *(AXES[a].label for a in TRADED_AXES), "PB and points lost"]
     return doc.Table(
-        f"Search, round {number + 1} of {len(search.rounds)}: {each.items:,} tuning questions",
+        f"Search for a {what}, round {number + 1} of {len(search.rounds)}: {each.items:,} tuning "
+        "questions",
         list(map(doc.Column, columns)),
         rows,
         most=_MOST_TRIALS,
@@ -194,8 +290,10 @@ def _round_table(search: SearchResult, number: int) -> doc.Table:
 def card_tables(mitigation: Mitigation, names: Collection[str]) -> str:
     """The figures of some conditions as Markdown tables, for a model card."""
     tables = [conditions_table(mitigation), carried_over_table(mitigation)]
+    rows = mitigation.methods(mitigation.groups[0]).rows
+    heads = {_labeled(row) for row in rows if row.name in names}
     kept = [
-        replace(table, rows=[row for row in table.rows if row.head in names])
+        replace(table, rows=[row for row in table.rows if row.head in heads])
         for table in tables
         if table.columns[1:]
     ]
@@ -206,6 +304,10 @@ def to_json(mitigation: Mitigation) -> str:
     """The whole result; `format` names its form."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
     fields = {name: getattr(mitigation, name) for name in mitigation.__dataclass_fields__}
+    fields["methods"] = [
+        {"people": g.people, "cue": g.cue, **asdict(mitigation.methods(g))}
+        for g in mitigation.groups
+    ]
     return orjson.dumps({"format": FORMAT, **fields}, option=options).decode()
 
 

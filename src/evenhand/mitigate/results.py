@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evenhand.analysis.compare import Arm, ArmComparison, ArmResult, compare_arms
-from evenhand.analysis.relevance import Relevance, relevance_of
+from evenhand.analysis.relevance import Relevance, relevance_scores, relevance_under
 from evenhand.axes import AXES
+from evenhand.mitigate.methods import ConditionKey, MethodTable, is_control, method_table
 from evenhand.mitigate.search import SearchResult
 from evenhand.mitigate.split import Part, Split, Unit
 from evenhand.mitigate.steer import SteeringResult
@@ -86,11 +87,13 @@ class Mitigation:
         defense: id of the defense in use; empty for none.
         trainings: of each recipe.
         steering: layers and rank of the steering; None without.
-        relevance: of each condition, by its name; empty where it was not asked.
+        relevance: of each condition, by its label, on cells that all conditions have a score for;
+            empty where it was not asked.
         groups: the first holds all identities under the first cue.
         answers: sent by this command, search included; not those of an audit before.
         cost: dollars for these; None without a price.
         notes: what a reader must know.
+        conditions: the sides of each comparison; empty for what their names say.
     """
 
     run: str
@@ -107,11 +110,21 @@ class Mitigation:
     cost: float | None
     notes: list[str]
     steering: SteeringResult | None = None
+    conditions: list[ConditionKey] = field(default_factory=list)
 
     @property
     def head(self) -> ArmComparison:
         """All identities under the first cue."""
         return self.groups[0].comparison
+
+    def methods(self, group: IdentityGroup) -> MethodTable:
+        """All conditions side by side in a group, the seeds of each put together."""
+        keys = self.conditions or [
+            ConditionKey(arm.name, 0, arm.name, is_control(arm.name))
+            for arm in group.comparison.sides
+        ]
+        is_head = group is self.groups[0]
+        return method_table(group.comparison, keys, self.relevance if is_head else {})
 
     def group(self, people: IdentityPart, cue: str | None = None) -> ArmComparison | None:
         """The comparison for some identities, under a cue; the first cue where none is named."""
@@ -138,9 +151,10 @@ class TestedCondition:
     seed: int = 0
 
     @property
-    def label(self) -> str:
-        """Its name, and the seed where it is not the first."""
-        return f"{self.name}, seed {self.seed}" if self.seed else self.name
+    def key(self) -> ConditionKey:
+        """Which condition it is; its label has the seed where that is not 0."""
+        label = f"{self.name}, seed {self.seed}" if self.seed else self.name
+        return ConditionKey(self.name, self.seed, label, is_control(self.name))
 
 
 @dataclass(frozen=True)
@@ -172,15 +186,18 @@ def evaluate(
     groups = list(_groups(identities, split, cues, conditions, margin))
     return Evaluation(
         parts=_sizes(audit, split, identities, cues),
-        relevance={
-            condition.label: each
-            for condition in conditions
-            for each in relevance_of(condition.store)
-            if (each.cue, each.defense) == (cues[0].id, condition.defense.id)
-        },
+        relevance=_relevance(cues[0].id, conditions),
         groups=groups,
         notes=_notes(searched, split, identities, conditions, groups[0].comparison),
     )
+
+
+def _relevance(cue: str, conditions: Sequence[TestedCondition]) -> dict[str, Relevance]:
+    """By label, on the cells that have a score under every condition."""
+    scored = [set(relevance_scores(c.store, cue, c.defense.id)) for c in conditions]
+    common = set.intersection(*scored)
+    found = {c.key.label: relevance_under(c.store, cue, c.defense.id, common) for c in conditions}
+    return {label: relevance for label, relevance in found.items() if relevance is not None}
 
 
 def _groups(
@@ -194,7 +211,7 @@ def _groups(
     for part in ("tuning", "test"):
         by_part[part] = {i.id for i in identities if split.identity_part(i) == part}
     for cue in cues:
-        sides = [Arm(c.store, cue.id, c.defense.id, c.label) for c in conditions]
+        sides = [Arm(c.store, cue.id, c.defense.id, c.key.label) for c in conditions]
         for name, ids in by_part.items():
             if len(ids) >= 2:
                 compared = compare_arms(sides, margin=margin, identities=ids)
