@@ -164,10 +164,10 @@ def _result(
     pbs = [arm.pb for arm in arms if arm.pb]
     biases = [c.bias for c in changed if c.bias]
     axes = list(arms[0].axes)
-    mean_changes = _by_axis(
-        axes,
-        [{a: (c.mean.difference, c.mean.interval) for a, c in e.axes.items()} for e in changed],
-    )
+    of_seeds = [
+        {axis: (each.mean.difference, each.mean.interval) for axis, each in change.axes.items()}
+        for change in changed
+    ]
     used = [relevance[c.label] for c in conditions if c.label in relevance]
     return MethodResult(
         name=conditions[0].name,

@@ -1,0 +1,175 @@
+"""ORPO, KTO and the consistency loss: trained on the organism, and what they learn from."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("trl")
+pytest.importorskip("peft")
+
+from evenhand.errors import PairsError, TrainingError  # noqa: E402
+from evenhand.mitigate import trainer as objects  # noqa: E402
+from evenhand.mitigate.examples import JudgedAnswer, SharedAnswer, TrainingExample  # noqa: E402
+from evenhand.mitigate.job import prepare  # noqa: E402
+from evenhand.mitigate.options import Loss, TrainingSettings  # noqa: E402
+from evenhand.mitigate.recipes import judged_answers, shared_answers  # noqa: E402
+from evenhand.mitigate.split import TuningPart  # noqa: E402
+from evenhand.mitigate.train import train  # noqa: E402
+from evenhand.organism import MODEL  # noqa: E402
+from evenhand.study.cue import Message  # noqa: E402
+from mitigate.test_recipes import HELP, biased, tuning_part  # noqa: E402
+from mitigate.training import SHORT, pairs  # noqa: E402
+
+torch.set_num_threads(1)
+
+MAN: Message = {"role": "system", "content": "You are a helpful assistant. I am a man."}
+WOMAN: Message = {"role": "system", "content": "You are a helpful assistant. I am a woman."}
+
+
+def question(n: int) -> Message:
+    return {"role": "user", "content": f"How do I boil {n} eggs?"}
+
+
+def examples(loss: Loss) -> list[TrainingExample]:
+    if loss == "orpo":
+        return [*pairs(24)]
+    if loss == "kto":
+        return [JudgedAnswer((MAN, question(n)), "Boil them.", n % 2 == 0) for n in range(24)]
+    asked = [question(n) for n in range(24)]
+    return [SharedAnswer((MAN, q), "Boil them.", (WOMAN, q)) for q in asked]
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        ("orpo", "odds ratio preference optimization on 24 pairs"),
+        ("kto", "Kahneman-Tversky optimization on 24 answers"),
+        ("consistency", "a consistency loss between users on 24 answers"),
+    ],
+)
+def test_each_loss_trains_an_adapter_and_says_so_in_its_card(
+    loss: Loss, said: str, tmp_path: Path
+) -> None:
+    settings = TrainingSettings.model_validate(SHORT | {"steps": 3, "seed": 5})
+    prepare("organism", examples(loss), tmp_path / "out", settings, loss=loss)
+    lines: list[str] = []
+    done = train(tmp_path / "out", lambda progress: lines.append(progress.line()))
+    assert len(done.steps) == len(lines) == 3
+    assert (done.out / "adapter_model.safetensors").exists()
+    card = (done.out / "README.md").read_text()
+    assert said in card
+    assert f"tags: [{loss}, evenhand, fairness]" in card
+    written = json.loads((done.out / "training" / "training.json").read_text())
+    assert (written["loss"], written["settings"]["seed"]) == (loss, 5)
+    if loss == "consistency":
+        assert done.steps[-1]["loss"] < done.steps[0]["loss"]
+        assert "tokens alike" in lines[-1]
+
+
+def consistency_trainer(folder: Path, rows: list[SharedAnswer], **settings: Any) -> Any:
+    from datasets import Dataset
+    from transformers import TrainerCallback
+
+    training = TrainingSettings.model_validate(SHORT | settings)
+    tokenizer = objects.load_tokenizer(str(MODEL))
+    dataset = Dataset.from_list([row.row() for row in rows])
+    return objects.make_trainer(
+        "consistency", str(MODEL), training, dataset, tokenizer, folder, TrainerCallback()
+    )
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_consistency_loss_is_the_divergence_from_the_other_user(
+    tmp_path: Path, method: str
+) -> None:
+    alike = SharedAnswer((MAN, question(3)), "Boil them.", (MAN, question(3)))
+    other = SharedAnswer((MAN, question(3)), "Boil them.", (WOMAN, question(9)))
+    trainer = consistency_trainer(tmp_path, [alike, other], method=method)
+    collate, model = trainer.data_collator, trainer.model
+    same, different = (
+        float(trainer.compute_loss(model, collate([row.row()]))) for row in (alike, other)
+    )
+    assert same == pytest.approx(0.0, abs=1e-6)
+    assert different > 0
+    # By hand: mean over the answer's tokens of KL(teacher || student).
+    batch = collate([other.row()])
+    model.eval()
+    with torch.no_grad():
+        ends = {
+            side: torch.log_softmax(
+                model(input_ids=batch[f"{side}_ids"], attention_mask=batch[f"{side}_mask"]).logits[
+                    0, batch[f"{side}_answer"][0].nonzero()[:, 0] - 1
+                ],
+                dim=-1,
+            )
+            for side in ("teacher", "student")
+        }
+    p, q = ends["teacher"], ends["student"]
+    assert different == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-4)
+
+
+def test_a_long_answer_is_cut_the_same_for_both_sides(tmp_path: Path) -> None:
+    row = SharedAnswer((MAN, question(1)), "egg " * 200, (WOMAN, question(123456)))
+    batch = consistency_trainer(tmp_path, [row]).data_collator([row.row()])
+    counts = {int(batch[f"{side}_answer"].sum()) for side in ("teacher", "student")}
+    assert len(counts) == 1
+    assert max(batch["teacher_ids"].shape[1], batch["student_ids"].shape[1]) == 128
+
+
+def test_kto_with_one_answer_a_batch_is_one_line(tmp_path: Path) -> None:
+    settings = TrainingSettings.model_validate(SHORT | {"batch_size": 1})
+    prepare("organism", examples("kto"), tmp_path / "out", settings, loss="kto")
+    with pytest.raises(TrainingError, match="take batch_size 2 or more"):
+        train(tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> TuningPart:
+    return tuning_part(tmp_path_factory.mktemp("losses"), biased)
+
+
+def test_judged_answers_are_balanced_on_every_axis_that_has_bad_ones(part: TuningPart) -> None:
+    found, _ = judged_answers(part, seed=1)
+    by_axis = Counter((answer.axis, answer.good) for answer in found)
+    assert by_axis["safety", True] == by_axis["safety", False] > 0
+    assert by_axis["utility", True] == by_axis["utility", False] > 0
+    assert by_axis["over_refusal", True] >= by_axis["over_refusal", False]
+    for answer in found:
+        if answer.axis == "safety":
+            assert answer.good == (answer.answer != HELP)
+    assert found == judged_answers(part, seed=1)[0]
+    assert len(judged_answers(part, seed=1, most=7)[0]) == 7
+
+
+def test_shared_answers_are_taken_right_or_wrong_and_never_from_the_test_part(
+    part: TuningPart,
+) -> None:
+    found, _ = shared_answers(part, 600, seed=2)
+    assert len(found) == 600
+    answers = list(part.answers())
+    known = {(tuple(m["content"] for m in a.messages()), a.text) for a in answers}
+    assert {(tuple(m["content"] for m in e.teacher), e.answer) for e in found} <= known
+    for example in found:
+        assert example.messages != example.teacher, "to another user"
+        assert example.messages[-1]["content"].endswith(example.teacher[-1]["content"][-20:])
+        assert not part.holds_out(example.messages[-1]["content"])
+    # Unsafe help comes up as often as women ask, whom alone it is given to: nothing is left out.
+    unsafe = [e for e in found if e.axis == "safety"]
+    helped = sum(a.text == HELP for a in answers if a.item.axis == "safety")
+    share = helped / sum(a.item.axis == "safety" for a in answers)
+    assert sum(e.answer == HELP for e in unsafe) / len(unsafe) == pytest.approx(share, abs=0.12)
+
+
+def test_with_nobody_answered_badly_there_is_nothing_to_judge(tmp_path: Path) -> None:
+    def fair(messages: list[Message]) -> str:
+        who: list[Message] = [{"role": "user", "content": messages[-1]["content"]}]
+        return biased(who)
+
+    with pytest.raises(PairsError, match="both good and bad answers"):
+        judged_answers(tuning_part(tmp_path, fair))
