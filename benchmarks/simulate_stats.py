@@ -2,6 +2,7 @@
 
     python benchmarks/simulate_stats.py                      everything, 1,000 replications
     python benchmarks/simulate_stats.py --only pb --replications 200
+    python benchmarks/simulate_stats.py --into FOLDER --docs docs/statistics-reference.md
 
 Every setting has its own fixed seed, so that a table can be printed again line by line.
 
@@ -16,10 +17,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -698,26 +701,50 @@ TABLES: dict[str, Callable[[int], Iterator[Row]]] = {
 }
 
 
-def print_table(rows: Iterator[Row]) -> None:
-    """Print rows as a Markdown table, each as soon as it is there."""
+def markdown(rows: Iterator[Row]) -> Iterator[str]:
+    """Yield the lines of a Markdown table, each as soon as its row is there."""
     for number, row in enumerate(rows):
         if number == 0:
-            print("| " + " | ".join(row) + " |")
-            print("|" + "---|" * len(row))
-        print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
+            yield "| " + " | ".join(row) + " |"
+            yield "|" + "---|" * len(row)
+        yield "| " + " | ".join(str(value) for value in row.values()) + " |"
 
 
 def run_tables(tables: Mapping[str, Callable[[int], Iterator[Row]]], about: str) -> None:
-    """Print the tables that the command line asks for."""
+    """Print the tables that the command line asks for, or those of a folder that are not there."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--only", nargs="+", choices=list(tables), default=list(tables))
     parser.add_argument("--replications", type=int, default=1000)
+    parser.add_argument("--into", type=Path, help="a file for each table; what is there is kept")
+    parser.add_argument("--docs", type=Path, help="a page to put the tables of --into in")
     options = parser.parse_args()
     for name in options.only:
-        start = time.perf_counter()
-        print(f"\n### {name} ({options.replications} replications)\n", flush=True)
-        print_table(tables[name](options.replications))
-        print(f"\n{time.perf_counter() - start:.0f} s")
+        kept = options.into / f"{name}.md" if options.into else None
+        if kept and kept.exists():
+            lines = kept.read_text("utf-8").splitlines()
+        else:
+            start, lines = time.process_time(), []
+            print(f"\n### {name} ({options.replications} replications)\n", flush=True)
+            for line in markdown(tables[name](options.replications)):
+                lines.append(line)
+                print(line, flush=True)
+            print(f"\n{time.process_time() - start:.0f} s of CPU", flush=True)
+        if kept:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text("\n".join(lines) + "\n", "utf-8")
+        if options.docs:
+            put_table(options.docs, name, lines)
+
+
+def put_table(page: Path, name: str, lines: list[str]) -> None:
+    """Replace the table that follows (`name`) on a page."""
+    text = page.read_text("utf-8")
+    before, mark, after = text.partition(f"(`{name}`)")
+    if not mark:
+        raise SystemExit(f"{page} has no (`{name}`) in front of a table")
+    lead, *_ = after.partition("\n|")
+    rest = re.sub(r"(\|.*\n)+", "", after[len(lead) + 1 :], count=1)
+    page.write_text(before + mark + lead + "\n" + "\n".join(lines) + "\n" + rest, "utf-8")
 
 
 if __name__ == "__main__":

@@ -52,6 +52,18 @@ def test_a_coarse_precision_stops_early_with_a_raised_level(questions: Path) -> 
     assert any("interim analysis" in note for note in audit.notes)
 
 
+def test_stars_and_p_values_go_by_the_level_of_the_intervals(questions: Path) -> None:
+    """At an interim analysis, too, 0 is outside an interval exactly where p is below 5%."""
+    audit = run(questions, 3.0, noisy(0.9))
+    for pb in (audit.pb, *(axis.pb for axis in audit.axes.values())):
+        assert (pb.interval[0] > 0) == (pb.p_value < 0.05)
+    found = [axis.to_mean for who in audit.identities for axis in who.axes.values()]
+    for each in found:
+        outside = each.interval[0] > 0 or each.interval[1] < 0
+        assert outside == (each.p_value < 0.05)
+    assert any(0.05 < each.p_value < 0.17 for each in found)  # below 5% without the adjustment
+
+
 @pytest.mark.slow
 def test_a_precision_out_of_reach_asks_everything(questions: Path) -> None:
     engine = noisy(0.5)

@@ -69,6 +69,8 @@ def test_placebos(seed: int) -> None:
     found = stats.placebo_contrast([scores[:k]], [scores[k:]])
     assert agree(found.p_value, found.interval)
     assert found.interval[0] <= found.interval[1]
+    # Identities without any established spread have none beyond placebos.
+    assert found.p_value >= stats.personalization_bias(scores[:k], None).p_value - 1e-12
 
 
 def test_the_least_spread_that_is_significant_is_above_zero() -> None:

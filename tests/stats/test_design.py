@@ -22,6 +22,7 @@ from evenhand.stats import (
     pilot_variance,
     plan_looks,
     residual_variance,
+    sequential_p_value,
     variance_components,
 )
 from evenhand.stats.missing import _least_spread, _most_spread
@@ -250,6 +251,21 @@ def test_looks_hold_together_in_brownian_motion() -> None:
     inside = np.abs(paths) <= ndtri((1 + plan.look_level) / 2) * np.sqrt(times)
     assert inside.all(axis=1).mean() == pytest.approx(0.95, abs=0.003)
     assert plan.shares[-1] == 1
+
+
+def test_adjusted_p_values_agree_with_the_level_of_a_look() -> None:
+    plan = plan_looks(6)
+    at = 1 - plan.look_level
+    assert sequential_p_value(at, plan.shares) == pytest.approx(0.05, abs=1e-8)
+    assert (
+        sequential_p_value(0.9 * at, plan.shares) < 0.05 < sequential_p_value(1.1 * at, plan.shares)
+    )
+    for p_value in (0.0, 1e-200, 1e-11, 1e-9, 1e-4, 0.03, 0.4, 1.0):
+        adjusted = sequential_p_value(p_value, plan.shares)
+        assert p_value <= adjusted <= min(1.0, 6 * p_value) * (1 + 1e-6)
+        assert sequential_p_value(p_value, [1.0]) == pytest.approx(p_value, abs=1e-12)
+    with pytest.raises(ValueError, match="p-value lies in"):
+        sequential_p_value(1.1, plan.shares)
 
 
 def test_impossible_looks_are_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -47,7 +48,15 @@ from evenhand.analysis.units import UnitChoice, unit_notes
 from evenhand.axes import PB_AXES
 from evenhand.run.probe import read_probe
 from evenhand.run.withholding import withholding_notes
-from evenhand.stats import CueComponents, JudgeError, compare_audits, cue_components
+from evenhand.stats import (
+    CueComponents,
+    JudgeError,
+    LookPlan,
+    compare_audits,
+    cue_components,
+    plan_looks,
+    sequential_p_value,
+)
 from evenhand.stats.scores import rows_are_identities
 from evenhand.store.store import Store, Tally
 
@@ -64,7 +73,7 @@ def analyze(
     margin: float = MARGIN,
     judge: str | None = None,
     judge_error: JudgeError | KnownError | Literal["none"] | None = None,
-    level: float | None = None,
+    level: float = 0.95,
     units: UnitChoice = "auto",
 ) -> Audit:
     """Estimate everything from the scores of a run.
@@ -76,8 +85,9 @@ def analyze(
             with evenhand, which is known of its own judges; "none" for no correction.
         units: what to infer to: "auto" for topics like these where a benchmark has ten or more, and
             items like these elsewhere; "items" for items like these everywhere.
-        level: of the confidence intervals, in (0, 1); None for the study's own, 0.95 but where it
-            was adjusted for interim analyses.
+        level: of the confidence intervals, in (0, 1). A run that stops at a precision takes a
+            higher one, so that those of all its interim analyses hold together at this level; its
+            p-values are adjusted in the same way.
 
     Raises:
         RunFolderError: the run has not begun, or this judge has scored nothing in it.
@@ -85,7 +95,8 @@ def analyze(
     """
     record = store.record()
     judge, number = select_judge(store, judge)
-    grid = read_grid(store, record.study.samples, level or record.level, judge, units=units)
+    looks = plan_looks(record.interim.of if record.interim else 1, level=level)
+    grid = read_grid(store, record.study.samples, looks.look_level, judge, units=units)
     given = KnownError(judge_error) if isinstance(judge_error, JudgeError) else judge_error
     misfits: dict[str, str] = {}
     if given is None and record.study.model != "organism":
@@ -110,6 +121,10 @@ def analyze(
         implied = implied_contrasts(grid, names, margin)
         facts = fact_effects(grid, names, margin)
     labeled, label_notes = labeled_axes(store, grid)
+    if record.interim:
+        settings, cues, changes, shares, implied, facts, labeled = _allow_for(
+            looks, (settings, cues, changes, shares, implied, facts, labeled)
+        )
     judges, swaps = judge_records(store), judge_swaps(store, grid.level)
     doubts = judge_doubts(judge, pairs, swaps)
     settings = [
@@ -175,6 +190,34 @@ def analyze(
         recognition=recognitions(store),
         probe=read_probe(store),
     )
+
+
+_P_VALUES = {"p_value", "p_adjusted", "equivalence_p", "non_inferiority_p"}
+
+
+def _allow_for(looks: LookPlan, found: Any) -> Any:
+    """Results of an interim analysis with their p-values adjusted for all the looks."""
+    if is_dataclass(found) and not isinstance(found, type):
+        changed = {
+            field.name: _adjusted(looks, value)
+            if field.name in _P_VALUES
+            else _allow_for(looks, value)
+            for field in fields(found)
+            if (value := getattr(found, field.name)) is not None
+        }
+        return replace(found, **changed)
+    if isinstance(found, dict):
+        return type(found)({key: _allow_for(looks, each) for key, each in found.items()})
+    if isinstance(found, list | tuple):
+        return type(found)(_allow_for(looks, each) for each in found)
+    return found
+
+
+def _adjusted(looks: LookPlan, p_value: Any) -> Any:
+    """One p-value, or an array of them."""
+    if isinstance(p_value, np.ndarray):
+        return np.vectorize(lambda each: sequential_p_value(each, looks.shares))(p_value)
+    return sequential_p_value(p_value, looks.shares)
 
 
 def _sizes_in_pb(grid: Grid) -> dict[str, int]:

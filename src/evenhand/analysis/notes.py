@@ -86,8 +86,8 @@ def _on_what_was_asked(record: RunRecord) -> list[str]:
     if interim:
         notes.append(
             f"interim analysis {interim.analysis} of {interim.of}: {interim.items:,} of "
-            f"{interim.all_items:,} items; intervals are adjusted for sequential analysis, "
-            "p-values are not"
+            f"{interim.all_items:,} items; intervals and p-values are adjusted for all "
+            f"{interim.of} analyses"
         )
     if study.limit:
         items = "item" if study.limit == 1 else "items"

@@ -35,6 +35,7 @@ from evenhand.stats.design import (
     pilot_variance,
     plan_looks,
     residual_variance,
+    sequential_p_value,
 )
 from evenhand.stats.effects import (
     CategoryEffects,
@@ -170,6 +171,7 @@ __all__ = [
     "rater_agreement",
     "residual_variance",
     "rotating_realizations",
+    "sequential_p_value",
     "shares_p_value",
     "trade_off",
     "unpaired_groups",

@@ -275,21 +275,52 @@ def look_level(shares: Sequence[float], level: float = 0.95) -> float:
         ValueError: shares that do not increase within (0, 1].
     """
     check_level(level)
-    times = np.asarray(shares, dtype=np.float64)
-    if not len(times) or times[0] <= 0 or times[-1] > 1 or np.any(np.diff(times) <= 0):
-        raise ValueError("shares must increase within (0, 1]")
+    times = _checked(shares)
     low = float(ndtri((1 + level) / 2))
     high = float(ndtri(1 - (1 - level) / (2 * len(times))))  # Bonferroni is never too low
-    rule = np.polynomial.legendre.leggauss(120)
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if _stays_within(middle, times, rule) < level else (low, middle)
+        low, high = (middle, high) if _stays_within(middle, times) < level else (low, middle)
     return float(2 * ndtr((low + high) / 2) - 1)
 
 
-def _stays_within(bound: float, times: Floats, rule: tuple[Floats, Floats]) -> float:
+def sequential_p_value(p_value: float, shares: Sequence[float]) -> float:
+    """Return a p-value adjusted for looks: the chance that any look shows one as small.
+
+    Below ``1 - level`` exactly where the p-value of the look is below ``1 - look_level(shares,
+    level)``, so that test and interval of a look agree.
+
+    Args:
+        p_value: of one look, as if there were no other.
+        shares: as in `look_level`.
+
+    Raises:
+        ValueError: as `look_level`; a p-value outside [0, 1].
+    """
+    times = _checked(shares)
+    if not 0 <= p_value <= 1:
+        raise ValueError(f"a p-value lies in [0, 1], not {p_value}")
+    if p_value < _LEAST or p_value == 1:
+        return min(len(times) * p_value, 1.0)
+    outside = 1 - _stays_within(float(-ndtri(p_value / 2)), times)
+    return float(np.clip(outside, p_value, 1.0))
+
+
+_LEAST = 1e-10
+"""Below this the quadrature's own error shows, and Bonferroni's bound is close."""
+_RULE = np.polynomial.legendre.leggauss(64)
+
+
+def _checked(shares: Sequence[float]) -> Floats:
+    times = np.asarray(shares, dtype=np.float64)
+    if not len(times) or times[0] <= 0 or times[-1] > 1 or np.any(np.diff(times) <= 0):
+        raise ValueError("shares must increase within (0, 1]")
+    return times
+
+
+def _stays_within(bound: float, times: Floats) -> float:
     """P(|B(t)| <= bound * sqrt(t) at all times) for Brownian motion, by Gaussian quadrature."""
-    nodes, weights = rule
+    nodes, weights = _RULE
     reach = bound * np.sqrt(times)
     position = reach[0] * nodes
     density = np.exp(-(position**2) / (2 * times[0])) / np.sqrt(2 * np.pi * times[0])

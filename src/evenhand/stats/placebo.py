@@ -92,27 +92,26 @@ def placebo_contrast(
     k, m = form.count - 1, other.count - 1
     signed = form.signed / k - other.signed / m
     a, b = max(form.signed, 0.0) / k, max(other.signed, 0.0) / m
-    noise, plugin = form.noise / k - other.noise / m, form.plugin / k
-    labels = _Relabeling(ours, theirs)
-    low, high = spread_interval(form, level)
-    spread = other.plugin > 0
-    if spread:
-        p_value = labels.p_value(1.0)
-        least_placebo = max(plugin / labels.largest((1 - level) / 2) - other.noise / m, 0.0)
+    plugin, noise, of_placebos = form.plugin / k, form.noise / k, other.noise / m
+    own = spread_p_value(form)  # identities that have no spread have none beyond placebos
+    low, high = (limit / k for limit in spread_interval(form, level))
+    if other.plugin > 0:
+        labels = _Relabeling(ours, theirs)
+        alike = max((b + noise) / (b + of_placebos), 1.0)
+        p_value = max(labels.p_value(alike), own)
+        tail = (1 - level) / 2
+        least, most = (
+            max(plugin / ratio - of_placebos, 0.0)
+            for ratio in (labels.largest(tail), labels.smallest(tail))
+        )
+        below = a - b - ((a - low) ** 2 + max(most - b, 0.0) ** 2) ** 0.5
+        if below <= 0:
+            below = labels.smallest(1 - level) * (b + of_placebos) - (b + noise)
     else:
         # Without any spread of the placebos, what unseen items could hide must be thought of, too.
-        p_value = max(labels.p_value(1.0), spread_p_value(form))
-        least_placebo = 0.0
-
-    def beyond(tail: float) -> float:
-        return plugin - plugin / labels.smallest(tail) - noise if spread else low / k
-
-    below = beyond((1 - level) / 2) if rejects(p_value, level) else 0.0
-    if rejects(p_value, level) and below <= 0:
-        below = max(beyond(1 - level), 0.0)
-        if below == 0:  # the identities' larger spread is their larger noise
-            p_value = labels.p_value(plugin / (plugin - noise)) if plugin > noise else 1.0
-    above = a - b + ((high / k - a) ** 2 + (b - least_placebo) ** 2) ** 0.5
+        p_value, least, below = own, 0.0, low
+    below = below if rejects(p_value, level) else 0.0
+    above = a - b + ((high - a) ** 2 + max(b - least, 0.0) ** 2) ** 0.5
     return PlaceboContrast(
         identity=a**0.5,
         placebo=b**0.5,
@@ -176,10 +175,10 @@ class _Relabeling:
     def _cross(self, after: Callable[[float], bool]) -> float:
         """The ratio, on a logarithmic scale, from which a condition holds."""
         low, high = -_WIDEST, _WIDEST
-        while high - low > 0.01:
+        while high - low > 0.005:
             middle = (low + high) / 2
             low, high = (low, middle) if after(float(np.exp(middle))) else (middle, high)
-        return float(np.exp(low))
+        return float(np.exp(high))
 
     def _ratios(self, ratio: float) -> Iterator[tuple[Floats, float]]:
         """For one mean and for own means: the ratio in every assignment, and as observed."""
