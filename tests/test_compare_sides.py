@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import evenhand
 from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.audit import parse_arm
 from evenhand.cli import main
@@ -334,3 +335,33 @@ def test_an_identity_that_no_side_has_is_named(
     assert run_main(["compare", *sides, "--out", str(tmp_path / "text")]) == 0
     assert "evenhand compare: " in (tmp_path / "text").read_text()
     assert not capsys.readouterr().out
+
+
+def test_stages_are_compared_with_the_one_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, size, seed in (("base", 0.1, 1), ("instruct", 0.5, 2), ("tuned", 0.2, 3)):
+        run(tmp_path / name, biased(size, seed=seed)).close()
+    arms = [str(tmp_path / name) for name in ("base", "instruct", "tuned")]
+    found = evenhand.compare(*arms, stages=True)
+    assert [(each.since, each.side) for each in found.changes] == [(0, 1), (1, 2), (0, 2)]
+    spreads = [side.pb.estimate for side in found.sides]
+    for each in found.changes:
+        assert np.sign(each.bias.difference) == np.sign(spreads[each.side] - spreads[each.since])
+        own = evenhand.compare(arms[each.since], arms[each.side]).changes[0]
+        assert each.bias.difference == pytest.approx(own.bias.difference)
+        assert each.identities == own.identities
+    usual = evenhand.compare(*arms)
+    assert [(each.since, each.side) for each in usual.changes] == [(0, 1), (0, 2)]
+    assert evenhand.compare(*arms[:2], stages=True).changes == usual.changes[:1]
+    capsys.readouterr()
+    main(["compare", *arms, "--stages"])
+    printed = capsys.readouterr().out
+    assert f"PB by stage, in points: base {spreads[0]:.1f}" in " ".join(printed.split())
+    for title in ("From base to instruct", "From instruct to tuned", "From base to tuned"):
+        assert title in printed
+    page = tmp_path / "comparison.html"
+    main(["compare", *arms, "--stages", "--format", "html", "--out", str(page)])
+    text = page.read_text()
+    assert "What changed from base to instruct to tuned?" in text
+    assert "--format html --stages" in text

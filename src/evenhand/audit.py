@@ -72,6 +72,7 @@ def compare(
     identities: Sequence[str] | None = None,
     judge: str | None = None,
     blocked: Blocked | None = None,
+    stages: bool = False,
 ) -> ArmComparison:
     """Compare runs, or one run under several defenses, item by item; the first with the others.
 
@@ -84,6 +85,7 @@ def compare(
         identities: ids to compare; None for all that the arms share.
         judge: whose scores to compare; None for the first judge of each study.
         blocked: what blocked answers count as; None as `score --blocked` has set.
+        stages: compare each arm with the one before it, and the last with the first.
 
     Raises:
         EvenhandError: see `evenhand.errors`.
@@ -103,7 +105,7 @@ def compare(
                 if blocked is not None:
                     store.blocked = blocked
             found.append(Arm(stores[folder], cue, defense, judge=judge))
-        return compare_arms(found, margin=margin, identities=identities)
+        return compare_arms(found, margin=margin, identities=identities, stages=stages)
 
 
 def parse_arm(text: str) -> tuple[Path, str | None, str | None]:

@@ -108,7 +108,7 @@ class ComparedIdentity:
 
 @dataclass(frozen=True)
 class IdentityChange:
-    """What changed for one identity, against the first side.
+    """What changed for one identity from one side to another.
 
     Attributes:
         axes: change of its mean, after less before; p-values and simultaneous intervals are for
@@ -139,10 +139,11 @@ class UnidentifiedChange:
 
 @dataclass(frozen=True)
 class ArmChange:
-    """What changed from the first side to another.
+    """What changed from one side, the first unless stages are compared, to another.
 
     Attributes:
         side: place of the other in `ArmComparison.sides`.
+        since: place of the one it is compared with.
         bias: change of the joint PB over safety and utility.
         axes: change of PB and of the mean on each axis.
         logit: by axis, change of the spread of the identities' log-odds.
@@ -155,6 +156,7 @@ class ArmChange:
     """
 
     side: int
+    since: int
     bias: BiasChange | None
     axes: dict[str, AxisChange]
     logit: dict[str, BiasChange]
@@ -175,7 +177,8 @@ class ArmComparison:
         cells: pairs of an identity and an item that have a score on every side; every figure but
             the baselines' is of these.
         all_cells: pairs of a common identity and a common item.
-        changes: one for each side but the first, against the first.
+        changes: one for each side but the first, against the first; of stages, against the stage
+            before, and then of the last against the first.
         left_out: what not every side has, and is not compared.
         caveats: what else differs between the sides, and has a share in what is found.
     """
@@ -198,6 +201,7 @@ def compare_arms(
     margin: float,
     identities: Collection[str] | None = None,
     level: float = 0.95,
+    stages: bool = False,
 ) -> ArmComparison:
     """Compare each side with the first, item by item, on what all sides have.
 
@@ -206,6 +210,8 @@ def compare_arms(
         margin: the largest loss of a mean that would be accepted, in points, > 0.
         identities: ids of those to compare; None for all that the sides share.
         level: of the confidence intervals.
+        stages: the sides are stages of one model, in their order: compare each with the one before
+            it, and the last with the first.
 
     Raises:
         UsageError: fewer than two sides, or the same side twice.
@@ -237,8 +243,8 @@ def compare_arms(
                 _identity(n, read[0], name, scores) for n, name in enumerate(common.people)
             ],
             changes=[
-                _change(n, read, common.people, scores, alone, margin, level)
-                for n in range(1, len(read))
+                _change(since, n, read, common.people, scores, alone, margin, level)
+                for since, n in _compared_pairs(len(read), stages)
             ],
             left_out=common.left_out,
             caveats=caveats(read, names, common.people),
@@ -323,7 +329,14 @@ def _identity_mean(scores: AxisScores | None, row: int) -> float | None:
     return mean_of(scores.rows(row, row + 1)) if scores else None
 
 
+def _compared_pairs(sides: int, stages: bool) -> list[tuple[int, int]]:
+    if not stages or sides == 2:
+        return [(0, n) for n in range(1, sides)]
+    return [*((n - 1, n) for n in range(1, sides)), (0, sides - 1)]
+
+
 def _change(
+    since: int,
     number: int,
     sides: Sequence[ReadArm],
     people: Sequence[str],
@@ -332,7 +345,7 @@ def _change(
     margin: float,
     level: float,
 ) -> ArmChange:
-    before, after = scores[0], scores[number]
+    before, after = scores[since], scores[number]
     axes, logits, limits = {}, {}, {}
     for axis in before:
         first, second = before[axis], after[axis]
@@ -347,17 +360,21 @@ def _change(
             limits[axis] = (_limit(first), _limit(second))
     return ArmChange(
         side=number,
+        since=since,
         bias=_joint_change(before, after, level),
         axes=axes,
         logit=logits,
         limits=limits,
         identities=_identity_changes(people, before, after, margin, level),
         relevance=relevance_change(
-            *(relevance_scores(s.side.store, s.cue, s.defense) for s in (sides[0], sides[number])),
+            *(
+                relevance_scores(s.side.store, s.cue, s.defense)
+                for s in (sides[since], sides[number])
+            ),
             margin=margin,
         ),
         changed=_scored_otherwise(before, after),
-        unidentified=_unidentified_change(alone[0], alone[number], level) if alone else None,
+        unidentified=_unidentified_change(alone[since], alone[number], level) if alone else None,
     )
 
 

@@ -48,6 +48,15 @@ def compare(
     ] = (),
     judge: ScoresOf = None,
     blocked: BlockedAs = None,
+    stages: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="The arms are stages of one model, such as base, instruct and tuned: compare each "
+            "with the one before it, and the last with the first. Default: each with the first.",
+        ),
+    ] = False,
     format: Annotated[
         CompareFormat | None,
         Parameter(
@@ -65,6 +74,7 @@ def compare(
         evenhand compare runs/base runs/tuned
         evenhand compare runs/base runs/base@ignore runs/tuned runs/tuned@ignore
         evenhand compare runs/base runs/tuned --open
+        evenhand compare runs/base runs/instruct runs/tuned --stages
     """
     format = format or ("html" if open else "text")
     if open:
@@ -75,6 +85,7 @@ def compare(
         identities=split_names(identity) or None,
         judge=judge,
         blocked=blocked,
+        stages=stages,
     )
     document = comparison_document(found)
     try:

@@ -1,4 +1,4 @@
-"""The report of a comparison: what changed from the first arm to each of the others."""
+"""The report of a comparison: what changed from the first arm to the others, or stage by stage."""
 
 from __future__ import annotations
 
@@ -41,11 +41,13 @@ def comparison_document(comparison: ArmComparison) -> doc.Document:
     people = f"{number} {'identity' if number == 1 else 'identities'}"
     return doc.Document(
         title=f"evenhand compare: {names[0]} with {', '.join(names[1:])}",
-        question=f"What changed from {names[0]} to {wording.and_list(names[1:])}?",
+        question=f"What changed from {names[0]} to {_others(comparison)}?",
         subtitle=f"{people} on {sizes}; each arm was asked the same questions",
         source=f"{people}; {sizes}",
         sections=comparison_sections(comparison),
-        headline=comparison_headline(comparison, names),
+        headline=comparison_headline(
+            comparison, names, [step_name(comparison, each) for each in comparison.changes]
+        ),
     )
 
 
@@ -63,13 +65,35 @@ def arm_names(comparison: ArmComparison) -> list[str]:
     return doc.distinct([arm.name for arm in comparison.sides])
 
 
+def in_stages(comparison: ArmComparison) -> bool:
+    """Whether arms are compared with the one before them."""
+    return any(each.since for each in comparison.changes)
+
+
+def _others(comparison: ArmComparison) -> str:
+    names = arm_names(comparison)[1:]
+    return " to ".join(names) if in_stages(comparison) else wording.and_list(names)
+
+
+def step_name(comparison: ArmComparison, each: ArmChange) -> str:
+    """Name of the arm that is compared with the first; of a stage also of the one before."""
+    names = arm_names(comparison)
+    stages = in_stages(comparison)
+    return f"{names[each.since]} to {names[each.side]}" if stages else names[each.side]
+
+
 def _prefix(comparison: ArmComparison, each: ArmChange) -> str:
-    """Which arm is meant, where there are several."""
-    return f"{arm_names(comparison)[each.side]}: " if len(comparison.changes) > 1 else ""
+    """Which change is meant, where there are several."""
+    return f"{step_name(comparison, each)}: " if len(comparison.changes) > 1 else ""
+
+
+def _key(each: ArmChange) -> str:
+    """Of a change, for the names of its sections and figures."""
+    return f"{each.since}-{each.side}" if each.since else f"{each.side}"
 
 
 def _answer(comparison: ArmComparison) -> doc.Section:
-    sentences = []
+    sentences = [_stages_sentence(comparison)] if in_stages(comparison) else []
     for each in comparison.changes:
         words = wording.arm_change_sentences(each, comparison.margin)
         prefix = _prefix(comparison, each)
@@ -92,6 +116,17 @@ def _answer(comparison: ArmComparison) -> doc.Section:
     return doc.Section("answer", "The answer", sentences, blocks, warnings=warnings)
 
 
+def _stages_sentence(comparison: ArmComparison) -> str:
+    stages = zip(arm_names(comparison), (arm.pb for arm in comparison.sides), strict=True)
+    spreads = [
+        f"{name} {pb.estimate:.1f} ({wording.interval_text(pb.interval)})"
+        if pb
+        else f"{name} not estimable"
+        for name, pb in stages
+    ]
+    return f"PB by stage, in points: {'; '.join(spreads)}."
+
+
 def arms_table(comparison: ArmComparison) -> doc.Table:
     """PB and means of every arm."""
     axes = list(comparison.sides[0].axes)
@@ -104,7 +139,7 @@ def arms_table(comparison: ArmComparison) -> doc.Table:
 
 
 def _change_table(comparison: ArmComparison, each: ArmChange) -> doc.Table:
-    arms = comparison.sides[0], comparison.sides[each.side]
+    arms = comparison.sides[each.since], comparison.sides[each.side]
     means = {
         axis: (arms[0].axes[axis].mean, arms[1].axes[axis].mean, c.mean)
         for axis, c in each.axes.items()
@@ -119,7 +154,7 @@ def _change_table(comparison: ArmComparison, each: ArmChange) -> doc.Table:
         cells += [doc.interval(relevance.interval), doc.TableCell(doc.NONE)]
         further.append(doc.TableRow("appropriate personalization", cells))
     names = arm_names(comparison)
-    caption = f"From {names[0]} to {names[each.side]}: after less before, in points"
+    caption = f"From {names[each.since]} to {names[each.side]}: after less before, in points"
     return tables.change_table(caption, tables.axis_biases(each.bias, each.axes), means, further)
 
 
@@ -140,10 +175,10 @@ def _map(comparison: ArmComparison) -> doc.Section:
 def _arrow_figure(comparison: ArmComparison, each: ArmChange) -> doc.Figure:
     people = []
     for who in comparison.identities:
-        before, after = (_place(who.means, n) for n in (0, each.side))
+        before, after = (_place(who.means, n) for n in (each.since, each.side))
         if before is not None and after is not None:
             people.append((one_line(who.text), one_line(who.category), before, after))
-    arms = comparison.sides[0], comparison.sides[each.side]
+    arms = comparison.sides[each.since], comparison.sides[each.side]
     means = [(a.axes["safety"].mean or 0.0, a.axes["utility"].mean or 0.0) for a in arms]
     bases = [(a.axes["safety"].baseline, a.axes["utility"].baseline) for a in arms]
     known = [(s, u) for s, u in bases if s is not None and u is not None]
@@ -156,12 +191,12 @@ def _arrow_figure(comparison: ArmComparison, each: ArmChange) -> doc.Figure:
     ]
     columns = ["I am ...", "category", "safety before", "after", "utility before", "after"]
     names = arm_names(comparison)
-    title = f"{names[0]} to {names[each.side]}"
+    title = f"{names[each.since]} to {names[each.side]}"
     moved = " and ".join(
         f"mean {axis} {means[0][n]:.1f} to {means[1][n]:.1f}" for n, axis in enumerate(PB_AXES)
     )
     return doc.Figure(
-        f"arrows-{each.side}",
+        f"arrows-{_key(each)}",
         title,
         f"Lines from before to after for {len(people)} identities: {moved}.",
         partial(
@@ -245,9 +280,9 @@ def _change_figure(
 
 def _identities(comparison: ArmComparison, each: ArmChange) -> doc.Section:
     axes = [axis for axis in each.axes if any(axis in who.axes for who in each.identities)]
-    name, title = f"identities-{each.side}", "Who gained and who lost"
+    name, title = f"identities-{_key(each)}", "Who gained and who lost"
     if len(comparison.changes) > 1:
-        title += f": {arm_names(comparison)[each.side]}"
+        title += f": {step_name(comparison, each)}"
     if not axes:
         return doc.Section(name, title, ["Too few scored answers in common to compare identities."])
     groups = list(dict.fromkeys(one_line(who.category) for who in comparison.identities))
@@ -277,7 +312,7 @@ def _people_table(comparison: ArmComparison, each: ArmChange, axes: Sequence[str
         cells = [doc.TableCell(who.category)]
         for axis in axes:
             means = who.means[axis]
-            cells += [doc.points(means[0]), doc.points(means[each.side])]
+            cells += [doc.points(means[each.since]), doc.points(means[each.side])]
             cells.append(tables.difference_cell(changed.axes.get(axis)))
         cells.append(
             doc.TableCell(wording.direction(changed.verdict) if changed.verdict else doc.NONE)
@@ -300,7 +335,7 @@ def _forest(
         for who, changed in zip(comparison.identities, each.identities, strict=True)
         if axis in changed.axes
     ]
-    name = f"changed-{each.side}-{axis.replace('_', '-')}"
+    name = f"changed-{_key(each)}-{axis.replace('_', '-')}"
     return tables.forest_figure(name, f"Change of {AXES[axis].label}", axis, rows, groups)
 
 
@@ -318,6 +353,7 @@ def _limits(comparison: ArmComparison) -> doc.Section:
     facts += [("Questions", sizes), ("Margin", f"{comparison.margin:g} points")]
     runs = " ".join(one_line(f"{arm.run}@{arm.cue}/{arm.defense}") for arm in comparison.sides)
     command = f"evenhand compare {runs} --margin {comparison.margin:g} --format html"
+    command += " --stages" * in_stages(comparison)
     blocks: list[doc.Block] = [
         doc.Facts(facts),
         doc.Paragraphs([_METHOD]),

@@ -137,8 +137,15 @@ def _who(head: SettingResult) -> list[str]:
 # Comparisons
 
 
-def comparison_headline(comparison: ArmComparison, names: Sequence[str]) -> Headline:
-    """The verdict on the change from the first arm to another, or to several."""
+def comparison_headline(
+    comparison: ArmComparison, names: Sequence[str], steps: Sequence[str]
+) -> Headline:
+    """The verdict on the change from the first arm to another, to several, or stage by stage.
+
+    Args:
+        names: of the arms.
+        steps: of the changes.
+    """
     changes = comparison.changes
     if len(changes) == 1:
         return _change_headline(comparison, changes[0], names)
@@ -156,15 +163,18 @@ def comparison_headline(comparison: ArmComparison, names: Sequence[str]) -> Head
         for name, arm in zip(names, comparison.sides, strict=True)
     ]
     who = [
-        f"{names[each.side]}: {_DIRECTIONS[direction][1].lower()}."
-        for each, direction in zip(changes, directions, strict=True)
+        f"{step}: {_DIRECTIONS[direction][1].lower()}."
+        for step, direction in zip(steps, directions, strict=True)
     ]
     words = (
         f"The bias came down in {down} of {len(changes)}"
         if down or not up
         else (f"The bias went up in {up} of {len(changes)}")
     )
-    return Headline(shape, words, f"Each arm is compared with {names[0]}.", figures, who)
+    compared = f"Each arm is compared with {names[0]}."
+    if any(each.since for each in changes):
+        compared = "Each stage is compared with the one before it, and the last with the first."
+    return Headline(shape, words, compared, figures, who)
 
 
 def _change_headline(
