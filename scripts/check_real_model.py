@@ -26,6 +26,7 @@ from served import served
 
 import evenhand
 from evenhand.errors import EvenhandError, PairsError
+from evenhand.mitigate.export import shared_start
 from evenhand.mitigate.flow import tune
 from evenhand.mitigate.options import MitigationOptions, PlannedTraining, TuningOptions
 from evenhand.mitigate.pairs import PreferencePair, write_pairs
@@ -78,13 +79,6 @@ def answers(run: Path) -> tuple[SystemRoleCheck, dict[tuple[str, str, str], str]
     check = store.record().system_role
     store.close()
     return check, texts
-
-
-def shared_start(one: str, other: str) -> float:
-    """Share of the longer text that both have in common from the start, in [0, 1]."""
-    pairs = enumerate(zip(one, other, strict=False))
-    same = next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
-    return same / max(1, len(one), len(other))
 
 
 def tuned(run: Path, out: Path, model: str) -> tuple[str, float]:
@@ -141,7 +135,8 @@ def main() -> None:
     )
     with served(model, folder / "home") as url:
         started = time.monotonic()
-        urls = RunOptions(base_urls=[url], max_connections=8)
+        # A busy machine is slow, but not gone.
+        urls = RunOptions(base_urls=(url,), max_connections=8, timeout=1800)
         remote = evenhand.audit(f"openai/{model}", out=folder / "served", options=urls, **study)
     print(
         f"over HTTP: {remote.done:,} of {remote.cells:,} cells, {time.monotonic() - started:.0f} s"
