@@ -23,9 +23,7 @@ def served(model: Path, home: Path) -> Iterator[str]:
     Args:
         home: folder for what the server keeps, so that it sees no other models.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [
         *(sys.executable, "-P", "-m", "transformers.cli.transformers", "serve", str(model)),
         *("--host", "127.0.0.1", "--port", str(port), "--continuous-batching"),
@@ -34,7 +32,7 @@ def served(model: Path, home: Path) -> Iterator[str]:
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
-        _wait_for(port)
+        wait_for(f"http://127.0.0.1:{port}/health")
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         server.terminate()
@@ -45,11 +43,19 @@ def served(model: Path, home: Path) -> Iterator[str]:
             server.wait()
 
 
-def _wait_for(port: int) -> None:
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str) -> None:
+    """Wait until a server answers."""
     for _ in range(300):
         time.sleep(1)
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+            urllib.request.urlopen(url, timeout=5)
         except OSError:
             continue
         return
