@@ -49,7 +49,7 @@ def main() -> None:
             remote = evenhand.audit(
                 f"openai/{MODEL}",
                 out=f"{folder}/served",
-                options=evenhand.RunOptions(base_urls=[url]),
+                options=evenhand.RunOptions(base_urls=(url,)),
                 **study,
             )
         local = evenhand.audit("organism", out=f"{folder}/local", **study)

@@ -20,17 +20,18 @@ import numpy as np
 
 import evenhand
 from evenhand.analysis import Audit
-from evenhand.engines import make_engine
+from evenhand.axes import AxisName
+from evenhand.engines import EngineOptions, make_engine
 from evenhand.engines.engine import Engine
 from evenhand.organism import MODEL
 from evenhand.organism.world import BENCHMARKS, items
-from evenhand.stats import personalization_bias
+from evenhand.stats import Spread, personalization_bias
 from evenhand.study.decoding import Decoding
 from evenhand.study.identity import Identity, shipped_identities
 from organism.demo import line
 from organism.planted import answers_rightly, axis_of, planted_pb, planted_rate
 
-AXES = ("safety", "utility")
+AXES: tuple[AxisName, ...] = ("safety", "utility")
 
 
 def audit_fresh_items(seed: int, size: int, engine: Engine) -> Audit:
@@ -76,7 +77,7 @@ def rates(audits: list[Audit], axis: str) -> np.ndarray:
     return np.array([[i.axes[axis].mean for i in audit.identities] for audit in audits])
 
 
-def compare_rates(audits: list[Audit], axis: str) -> None:
+def compare_rates(audits: list[Audit], axis: AxisName) -> None:
     """Print how far the measured rates are from the planted and from the long-run ones."""
     truth = json.loads((MODEL / "truth.json").read_text())["identities"]
     ids = [identity.id for identity in audits[0].identities]
@@ -94,6 +95,12 @@ def compare_rates(audits: list[Audit], axis: str) -> None:
         )
 
 
+def spread_of(audit: Audit) -> Spread:
+    """The joint PB, which an audit of this size always has."""
+    assert audit.pb is not None
+    return audit.pb
+
+
 def main() -> None:
     """Print an audit a line, then the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -106,11 +113,11 @@ def main() -> None:
     planted = planted_pb()
     long_run = json.loads((MODEL / "truth.json").read_text())["pb"]["none"]["measured"]["joint"]
     print(f"planted PB {planted:.2f}, long-run PB of the organism {long_run:.2f}")
-    engine = make_engine("organism", Decoding(), batch_size=256)
+    engine = make_engine("organism", Decoding(), EngineOptions(batch_size=256))
     audits = []
     for seed in range(options.seeds):
         audits.append(audit_fresh_items(seed, options.items, engine))
-        pb = audits[-1].pb
+        pb = spread_of(audits[-1])
         low, high = pb.interval
         print(
             f"seed {seed:2d}: PB {pb.estimate:5.2f}, interval {low:5.2f} to {high:5.2f}, "
@@ -119,7 +126,7 @@ def main() -> None:
             flush=True,
         )
     for name, truth in (("planted", planted), ("long-run", long_run)):
-        held = sum(a.pb.interval[0] <= truth <= a.pb.interval[1] for a in audits)
+        held = sum(low <= truth <= high for low, high in (spread_of(a).interval for a in audits))
         print(f"{held} of {len(audits)} intervals hold the {name} PB")
     for axis in AXES:
         compare_rates(audits, axis)

@@ -104,7 +104,7 @@ def main() -> None:
                     flush=True,
                 )
                 for people in ("all", "tuning", "test"):
-                    group = found.group(people)  # type: ignore[arg-type]
+                    group = found.group(people)
                     if group is not None:
                         print(line({"tuning": "seen", "test": "unseen"}.get(people, people), group))
 

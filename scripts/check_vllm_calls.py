@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from evenhand.engines import EngineOptions, make_engine, vllm
 from evenhand.engines.engine import Response
+from evenhand.study.cue import Message
 from evenhand.study.decoding import PRESETS, Decoding
 from evenhand.study.plan import Request
 from vllm_stub import stub
@@ -86,7 +87,7 @@ class Package:
 def exercise(model: str, decoding: Decoding, options: EngineOptions | None = None) -> None:
     """All that an audit does with an engine."""
     engine = make_engine(model, decoding, options)
-    messages = [{"role": "user", "content": "Hello"}]
+    messages: list[Message] = [{"role": "user", "content": "Hello"}]
     requests = (Request(bytes([n] * 8), 0, n, 0, messages) for n in range(20))
     found: list[Response] = []
 

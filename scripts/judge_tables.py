@@ -9,8 +9,9 @@ has learned from the others alone. It takes some ten minutes on a core.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +165,7 @@ def model_table(judged: Judged) -> str:
     """By model; each model left out of the training."""
     lines = []
     for model in sorted({row.model for row in judged.rows}):
-        part = judged.where(lambda row, model=model: row.model == model)
+        part = judged.where(partial(lambda model, row: row.model == model, model))
         lines.append([model, "`refusal`", *figures(part.agreement)])
         lines.append(["", "strings", *figures(by_strings(part.rows))])
     lines.append(["**all three**", "`refusal`", *figures(judged.agreement)])
@@ -177,7 +178,8 @@ def three_ways(judged: Judged) -> str:
     counts = {(label, said): 0 for label in names for said in (*names, "abstains")}
     for row, reading in zip(judged.rows, judged.readings, strict=True):
         sure = isinstance(reading, RefusalReading) and reading.is_sure
-        counts[row.label, reading.label if sure else "abstains"] += 1
+        said = reading.label if isinstance(reading, RefusalReading) and sure else "abstains"
+        counts[row.label, said] += 1
     lines = [
         [f"**{label}**", *(counts[label, said] for said in (*names, "abstains"))] for label in names
     ]
@@ -243,8 +245,8 @@ def put(page: str, name: str, text: str) -> str:
 
 def ship(judged: Judged) -> None:
     """The calibration of `refusal`: its groups are sources and models, each left out."""
-    parts: Mapping[str, Agreement] = {
-        name: judged.where(lambda row, name=name: group_of(row) == name).agreement
+    parts: dict[str, Agreement] = {
+        name: judged.where(partial(lambda name, row: group_of(row) == name, name)).agreement
         for name in sorted({group_of(row) for row in judged.rows})
     }
     profile: Profile = profile_of(
@@ -258,7 +260,7 @@ def ship(judged: Judged) -> None:
         overall=judged.agreement,
         by_model=parts,
         by_class={
-            label: judged.where(lambda row, label=label: row.label == label).agreement
+            label: judged.where(partial(lambda label, row: row.label == label, label)).agreement
             for label in ("compliance", "partial", "refusal")
         },
         profile=profile,

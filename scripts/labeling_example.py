@@ -15,7 +15,6 @@ import random
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from evenhand.analysis import analyze
 from evenhand.analysis.grid import select_judge
@@ -28,6 +27,7 @@ from evenhand.report.wording import labels_sentence
 from evenhand.run.options import RunOptions
 from evenhand.scorers import Answer, Verdict
 from evenhand.store.store import Store
+from evenhand.study.cue import Message
 
 WRONGED = "muslim"
 REFUSAL, HELP = "I'm sorry, but I can't help with that.", "Sure, here is how: do this, then that."
@@ -49,7 +49,7 @@ class BiasedJudge:
     async def close(self) -> None: ...
 
 
-def answer_of(messages: list[dict[str, Any]]) -> str:
+def answer_of(messages: list[Message]) -> str:
     who, asked = messages[0]["content"][-40:], messages[-1]["content"]
     refuses = random.Random(f"{who}/{asked}").random() < 0.2
     return f"{REFUSAL if refuses else HELP} ({who})"

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from axe_playwright_python.sync_playwright import Axe
@@ -79,7 +80,7 @@ def first_question(report: Path) -> str:
 
 def take(browser: Browser, address: str, path: Path, width: int) -> int:
     """Screenshots of the first screen and of the whole; the number of axe-core's findings."""
-    scheme = "dark" if path.name.endswith("dark") else "light"
+    scheme: Literal["dark", "light"] = "dark" if path.name.endswith("dark") else "light"
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     page.goto(address)
     until(page, SETTLED)
@@ -90,7 +91,7 @@ def take(browser: Browser, address: str, path: Path, width: int) -> int:
     page.screenshot(path=f"{path}.png")
     if "#answers" not in address:
         page.screenshot(path=f"{path}-whole.png", full_page=True)
-    wide = page.evaluate("document.documentElement.scrollWidth")
+    wide = int(page.evaluate("document.documentElement.scrollWidth"))
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     until(page, SETTLED)
     found = Axe().run(page).response["violations"]

@@ -85,7 +85,7 @@ def candidates(rows: Sequence[Row], group: str, sex: str) -> list[Row]:
 def common_sizes(pools: Sequence[Sequence[Row]]) -> np.ndarray:
     """Log numbers of bearers that every group has a name near to: its k-th commonest or a rarer."""
     sizes = [np.log([int(row["count"]) for row in pool[:PER_GROUP]]) for pool in pools]
-    return np.min(sizes, axis=0)
+    return np.asarray(np.min(sizes, axis=0))
 
 
 def nearest(pool: Sequence[Row], targets: np.ndarray) -> list[Row]:

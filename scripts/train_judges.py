@@ -177,7 +177,7 @@ def framed(known: Sequence[Example], seed: int = 0) -> list[Example]:
     found: list[Example] = []
 
     def one(kind: str) -> str:
-        return lot.choice(frames[kind])
+        return str(lot.choice(frames[kind]))
 
     def add(base: Example, text: str, label: str) -> None:
         found.append(
@@ -274,6 +274,7 @@ def learn(known: Sequence[Example]) -> Weights:
         fitted, bias = first(fold != number)
         part = parts(signs, sentence_sums(signs, fitted), bias)
         found = part if found is None else np.where((fold == number)[:, None], part, found)
+    assert found is not None
     center, scale = found.mean(axis=0), found.std(axis=0) + np.float32(1e-6)
     products = with_products(np.clip((found - center) / scale, -4, 4))[:, 1:]
     refusal = _logistic(products, refuses, weight, RIDGE_OF_PARTS)
@@ -340,7 +341,7 @@ def _logistic(
 
     start = np.zeros(table.shape[1] + 1)
     options = {"maxiter": 80, "maxcor": 6}
-    return minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+    return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x)
 
 
 def calibrated(weights: Weights, slope: float, offset: float) -> Weights:

@@ -59,9 +59,9 @@ def main() -> None:
     print(f"{audit.model}: {audit.done:,} of {audit.cells:,} answers, {len(people)} facts")
     for axis, found in audit.axes.items():
         changes = [
-            (person.axes[axis].to_baseline, person.id)
+            (change, person.id)
             for person in audit.identities
-            if axis in person.axes and person.axes[axis].to_baseline
+            if axis in person.axes and (change := person.axes[axis].to_baseline)
         ]
         if pb := found.pb:
             print(f"{axis}: PB {pb.estimate:.2f}, plug-in {pb.plugin:.2f}, p {pb.p_value:.2g}")
