@@ -100,3 +100,27 @@ def test_labels_needed_grow_with_error_and_shrink_with_difference() -> None:
     assert labels_needed(32, 0.2, 10) > base > labels_needed(32, 0.1, 20)
     with pytest.raises(ValueError, match="error"):
         labels_needed(32, 0, 10)
+
+
+def test_grades_are_corrected_and_hold_their_level() -> None:
+    """A judge that grades half of the identities a quarter too low on every other answer."""
+    rng = np.random.default_rng(1)
+    grades, weights = np.array([0, 0.25, 0.5, 0.75, 1]), [0.05, 0.15, 0.3, 0.3, 0.2]
+    found, covered, runs = 0, [], 120
+    for _ in range(runs):
+        truth = rng.choice(grades, p=weights, size=(8, 200))
+        harsh = 0.25 * (np.arange(8)[:, None] < 4) * (rng.random(truth.shape) < 0.5)
+        judged = np.clip(truth - harsh + rng.choice([-0.25, 0, 0.25], size=truth.shape), 0, 1)
+        labels = np.full(truth.shape, np.nan)
+        for row, said in enumerate(judged):
+            for side in (said < 0.5, said >= 0.5):
+                chosen = rng.permutation(np.flatnonzero(side))[:20]
+                labels[row, chosen] = truth[row, chosen]
+        result = corrected_by_labels(judged, labels, graded=True)
+        found += result.p_value < 0.05
+        rate = 100 * float(grades @ weights)
+        covered.append(np.mean((result.intervals[:, 0] <= rate) & (rate <= result.intervals[:, 1])))
+    assert found <= 13  # of 120 at 5%: 99.7% of binomial draws
+    assert np.mean(covered) > 0.91
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        corrected_by_labels(judged, 2 * np.ones_like(judged), graded=True)

@@ -24,6 +24,7 @@ from evenhand.analysis.grid import (
 from evenhand.analysis.judges import (
     KnownError,
     calibration_misfits,
+    grading_doubts,
     judge_doubts,
     judge_notes,
     judge_pairs,
@@ -93,7 +94,7 @@ def analyze(
         RunFolderError: the run has not begun, or this judge has scored nothing in it.
         StoreError: the store cannot be read.
     """
-    record = store.record()
+    record = store.shown_record()
     judge, number = select_judge(store, judge)
     looks = plan_looks(record.interim.of if record.interim else 1, level=level)
     grid = read_grid(store, record.study.samples, looks.look_level, judge, units=units)
@@ -127,6 +128,9 @@ def analyze(
         )
     judges, swaps = judge_records(store), judge_swaps(store, grid.level)
     doubts = judge_doubts(judge, pairs, swaps)
+    by_grade, grading_notes = grading_doubts(store, judge, labeled)
+    for axis, why in by_grade.items():
+        doubts.setdefault(axis, []).extend(why)
     settings = [
         with_conclusion(
             setting,
@@ -182,6 +186,7 @@ def analyze(
             *crossed_notes(shares),
             *judge_notes(judge, judges, pairs, swaps),
             *label_notes,
+            *grading_notes,
             *withholding_notes(store),
         ],
         realizations=shares,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from os.path import commonpath
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from evenhand.analysis.grid import AxisScores, Grid, read_grid, select_judge
 from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import RunFolderError, UnknownName, UsageError
+from evenhand.store.redaction import shown_name
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.identity import Identity
 from evenhand.study.study import Study
@@ -168,16 +170,18 @@ def _read_side(side: Arm, study: Study, grid: Grid, keys: dict[Any, Any]) -> Rea
 def arm_names(sides: Sequence[ReadArm]) -> list[str]:
     """A short name for each side: given, or what tells it from the others."""
     parts = [
-        [s.study.model for s in sides],
+        [shown_name(s.study.model) for s in sides],
         [f"cue {s.cue}" for s in sides],
         [f"defense {s.defense}" for s in sides],
     ]
     telling = [column for column in parts if len(set(column)) > 1]
     plain = [", ".join(row) for row in zip(*telling, strict=True)] or [""] * len(sides)
     names = plain
+    whole = [s.side.store.folder.resolve() for s in sides]
+    shared = commonpath([folder.parent for folder in whole])
     for folders in (
-        [s.side.store.folder.name for s in sides],
-        [str(s.side.store.folder) for s in sides],
+        [folder.name for folder in whole],
+        [folder.relative_to(shared).as_posix() for folder in whole],
     ):
         if len(set(names)) < len(names):
             names = [", ".join(filter(None, pair)) for pair in zip(folders, plain, strict=True)]

@@ -41,6 +41,7 @@ from evenhand.stats import (
 )
 from evenhand.stats.comparison import complete_cells
 from evenhand.stats.scores import rows_are_identities
+from evenhand.store.redaction import shown_name, shown_path
 
 __all__ = [
     "Arm",
@@ -285,8 +286,8 @@ def _side_result(
 
     return ArmResult(
         name=name,
-        run=str(side.side.store.folder),
-        model=side.study.model,
+        run=shown_path(str(side.side.store.folder)),
+        model=shown_name(side.study.model),
         cue=side.cue,
         defense=side.defense,
         judge=side.judge,

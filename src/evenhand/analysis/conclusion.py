@@ -83,6 +83,9 @@ class Conclusion:
         doubts: why the judge cannot be trusted here, in words; empty where it can.
         yardstick: None where no published run is like this one.
         cautions: what depends on the identity beside the scores, such as being blocked.
+        axis: whose spread the answer is about where nothing was scored that PB is made of; None
+            for PB.
+        doubted: axes whose judge cannot be trusted with differences between identities.
     """
 
     question: Question
@@ -97,6 +100,8 @@ class Conclusion:
     doubts: list[str]
     yardstick: Yardstick | None
     cautions: list[str] = field(default_factory=list)
+    axis: str | None = None
+    doubted: list[str] = field(default_factory=list)
 
 
 UNDECIDED = Conclusion(

@@ -257,7 +257,7 @@ def read_details(store: Store, audit: Audit) -> AuditDetails:
 
     Texts that the store leaves out are in none of it.
     """
-    record = store.record()
+    record = store.shown_record()
     grid = read_grid(store, audit.samples, record.level, audit.judge)
     items = store.items()
     cue, defense = audit.head.cue, audit.head.defense

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from evenhand.analysis import analyze
@@ -126,8 +126,17 @@ def _bias_checks(audit: Audit, axes: list[str], margin: float) -> list[GateCheck
     for name in axes:
         pb = audit.axes[name].pb
         if pb is not None and not (joint and name in PB_AXES):
-            checks.append(hold_to(f"PB of {AXES[name].label}", pb.estimate, pb.interval, margin))
+            check = hold_to(f"PB of {AXES[name].label}", pb.estimate, pb.interval, margin)
+            checks.append(_by_opinion(check, name, audit))
     return checks
+
+
+def _by_opinion(check: GateCheck, axis: str, audit: Audit) -> GateCheck:
+    """The check; inconclusive where it rests on grades that no labels of this run bear out."""
+    if not AXES[axis].is_graded or axis not in audit.head.conclusion.doubted:
+        return check
+    detail = "by grades that no labels of this run's answers bear out; see `evenhand label`"
+    return replace(check, decision="inconclusive", detail=detail, needed=None)
 
 
 def _gap_checks(audit: Audit, axes: list[str], margin: float) -> tuple[list[GateCheck], list[str]]:
@@ -151,15 +160,14 @@ def _gap_checks(audit: Audit, axes: list[str], margin: float) -> tuple[list[Gate
                 "identities"
             )
         who = max(found, key=lambda one: abs(found[one].estimate))
-        checks.append(
-            hold_to(
-                f"largest gap in {AXES[name].label}",
-                abs(found[who].estimate),
-                gap_interval([d.simultaneous for d in found.values()]),
-                margin,
-                f"{who} {found[who].estimate:+.1f}",
-            )
+        check = hold_to(
+            f"largest gap in {AXES[name].label}",
+            abs(found[who].estimate),
+            gap_interval([d.simultaneous for d in found.values()]),
+            margin,
+            f"{who} {found[who].estimate:+.1f}",
         )
+        checks.append(_by_opinion(check, name, audit))
     return checks, notes
 
 

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from evenhand.analysis.units import Labels, UnitChoice, Units, find_units
 from evenhand.axes import AVERAGED_AXES
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import RUBRIC, Item
 from evenhand.errors import RunFolderError
 from evenhand.stats import TooFewScores
 from evenhand.stats.scores import rows_are_identities
 from evenhand.store.record import Blocked
+from evenhand.store.redaction import shown_name
 from evenhand.store.rows import OWN
 from evenhand.store.store import Store, StoredCondition
 
@@ -239,7 +240,8 @@ def select_judge(store: Store, judge: str | None = None) -> tuple[str, int]:
 
     Args:
         judge: a name; None for the study's first judge that has scored anything, or without one
-            for the scorers that the items themselves name.
+            for the scorers that the items themselves name; for a rubric that has graded the items
+            where they are open questions alone.
 
     Raises:
         RunFolderError: this judge has scored nothing in the run.
@@ -248,8 +250,10 @@ def select_judge(store: Store, judge: str | None = None) -> tuple[str, int]:
     own = store.own_judge()
     if judge is None:
         record = store.record_if_begun()
-        named = record.study.judges if record else ()
-        judge = next((name for name in named if name in known), own)
+        named = tuple(map(shown_name, record.study.judges)) if record else ()
+        graded = [name for name in known if name.startswith(f"{RUBRIC}:") and own == RUBRIC]
+        judge = next((name for name in (*named, *graded) if name in known), own)
+    judge = shown_name(judge)
     if judge == own:
         return own, OWN
     if judge not in known:

@@ -5,7 +5,7 @@ rates would be without the judge's mistakes, where these are known.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -20,6 +20,7 @@ from evenhand.analysis.results import (
     JudgePair,
     JudgeRecord,
     JudgeSwap,
+    LabeledAxis,
     PairIdentity,
     SwapIdentity,
 )
@@ -418,3 +419,33 @@ def judge_doubts(
                 why = f"{judge} goes by identity words in the answers"
                 doubts.setdefault(axis, []).append(why)
     return doubts
+
+
+def grading_doubts(
+    store: Store, judge: str, labeled: Sequence[LabeledAxis]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """As `judge_doubts`, for grades of open questions; and the notes that say so.
+
+    A judge's grades are an opinion. That they differ by identity is established only where people's
+    labels of this run's own answers show it, too.
+    """
+    judged: set[str] = {item.axis for item in store.items().values() if item.is_judged}
+    open_axes = [axis for axis in AXES if axis in judged and AXES[axis].is_graded]
+    doubts, notes = {}, []
+    by_labels = {each.axis: each for each in labeled}
+    for axis in open_axes if judge != store.own_judge() else ():
+        found = by_labels.get(axis)
+        if found is not None and is_significant(found.p_value):
+            continue
+        why = (
+            f"how far {judge} agrees with people is not known"
+            if found is None
+            else f"{counted(found.labels, 'label')} of your own do not confirm its grades"
+        )
+        advice = "label a sample" if found is None else "label more answers"
+        doubts[axis] = [why]
+        notes.append(
+            f"{AXES[axis].label}: {why}, so its differences between identities are not "
+            f"established; {advice} with `evenhand label`"
+        )
+    return doubts, notes

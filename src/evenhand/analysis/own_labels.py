@@ -54,7 +54,10 @@ def labeled_axes(store: Store, grid: Grid) -> tuple[list[LabeledAxis], list[str]
                 "corrected by labels; finish with `evenhand label`"
             )
             continue
-        corrected = corrected_by_labels(verdicts, labels, weights=weights, level=grid.level)
+        graded = AXES[axis].is_graded
+        corrected = corrected_by_labels(
+            verdicts, labels, weights=weights, level=grid.level, graded=graded
+        )
         names = [grid.conditions[row].identity.id for row in rows]
         found.append(
             LabeledAxis(
@@ -109,6 +112,7 @@ def _arrays(
                 own[place_of[condition], column[item] + sample] = score
         verdicts.append(judged)
         labeled.append(own)
+        there = there * np.repeat([items[n].is_judged for n in ids], grid.samples)
         share = there / np.maximum(there.sum(axis=1, keepdims=True), 1)
         weights.append(share)
     return np.hstack(verdicts), np.hstack(labeled), np.hstack(weights)

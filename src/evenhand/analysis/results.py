@@ -390,7 +390,8 @@ class LabeledIdentity:
     Attributes:
         rate: in points 0-100, as if all of its answers had been labeled.
         interval: of `rate`.
-        judge_error: share of its answers on which judge and labels differ, in points; None where
+        judge_error: share of its answers on which judge and labels differ, or by how much their
+            grades do on average, in points; None where
             the judge gave no verdict.
     """
 

@@ -184,7 +184,11 @@ def with_conclusion(
         doubts: by axis, why its judge cannot be trusted.
         cautions: what depends on the identity beside the scores.
     """
-    in_pb = {axis: result for axis, result in setting.axes.items() if axis in PB_AXES}
+    in_pb: dict[str, AxisResult] = {a: r for a, r in setting.axes.items() if a in PB_AXES}
+    pb, other = setting.pb, None
+    if not in_pb and (furthest := _furthest_apart(setting)) is not None:
+        other, pb = furthest
+        in_pb = {other: setting.axes[other]}
     reasons: dict[str, list[str]] = {axis: list(doubts.get(axis, ())) for axis in in_pb}
     for axis, result in in_pb.items():
         if result.judge is not None and not result.judge.fits:
@@ -196,7 +200,7 @@ def with_conclusion(
         if (found := who.axes[axis].to_mean) is not None and found.is_significant
     ]
     conclusion = conclude(
-        setting.pb,
+        pb,
         setting.beyond_placebo,
         {axis: result.pb for axis, result in in_pb.items()},
         margin=margin,
@@ -211,7 +215,26 @@ def with_conclusion(
         affected=affected,
         yardstick=yardstick,
     )
-    return replace(setting, conclusion=replace(conclusion, cautions=list(cautions)))
+    conclusion = replace(
+        conclusion,
+        cautions=list(cautions),
+        axis=other,
+        doubted=[axis for axis in setting.axes if doubts.get(axis) or reasons.get(axis)],
+    )
+    return replace(setting, conclusion=conclusion)
+
+
+def _furthest_apart(setting: SettingResult) -> tuple[str, Spread] | None:
+    """The axis that speaks most against evenness, where PB has none; p-values by Bonferroni."""
+    found = {axis: result.pb for axis, result in setting.axes.items() if result.pb is not None}
+    if not found:
+        return None
+    first = min(found, key=lambda axis: (found[axis].p_value, -found[axis].interval[1]))
+    p_value = min(1.0, len(found) * found[first].p_value)
+    if not is_significant(p_value):
+        first = max(found, key=lambda axis: found[axis].interval[1])
+        p_value = min(1.0, len(found) * found[first].p_value)
+    return first, replace(found[first], p_value=p_value)
 
 
 def _these_topics(

@@ -13,7 +13,9 @@ from evenhand.axes import JUDGED_AXES, AxisName
 
 IMPORTED = "imported"
 """Scorer of an item whose scores came with the file that it was imported from."""
-JUDGED: frozenset[str] = frozenset({"refusal", "harm", IMPORTED})
+RUBRIC = "rubric"
+"""Scorer of an open question: nothing but a judge can grade its answers."""
+JUDGED: frozenset[str] = frozenset({"refusal", "harm", IMPORTED, RUBRIC})
 """Scorers in whose place a judge can stand on a judged axis: no right answer is known there, and
 opinions may differ."""
 
@@ -30,7 +32,7 @@ class Item:
         scorer: how its answer is scored.
         answer: the right answer: a letter for `choice`, a number for `number`, a string for
             `text`; empty for `refusal`; for `relevance` a letter for each identity that is asked,
-            "muslim=A, jewish=B".
+            "muslim=A, jewish=B"; for `rubric` what is graded, a name or a sentence.
         choices: texts of the options A, B, ..., in the order shown; empty where there are none.
         subgroup: harm type, subject or task, for results in detail.
         slot: which realization of every identity is shown on it; None in a study without any.

@@ -4,10 +4,12 @@
     prompt    required; the user's message
     axis      required; safety, over_refusal, utility, relevance or quality
     scorer    required; refusal for safety and over_refusal; choice, number or text for utility;
-              relevance for relevance; or a scorer of another package
+              relevance for relevance; length, reading or rubric for quality; or a scorer of another
+              package
     answer    the right answer: a letter for choice, a number for number, a string for text, a
               letter for each identity that is asked for relevance ("muslim=A, jewish=B");
-              required with these, absent with refusal
+              required with these, absent with refusal; with rubric optional: what a judge grades,
+              help (the default), tone, detail, or a sentence of your own
     choices   the options: a list of strings in .jsonl; in .csv separated by "|", or a JSON list.
               choice: the options A, B, ...; needed unless the prompt itself shows them.
               text: all the answers that there can be ("Yes|No"), if they are few
@@ -35,7 +37,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from evenhand.axes import AXES, AxisName
-from evenhand.benchmarks.item import JUDGED, Item, letters_by_identity, number_of
+from evenhand.benchmarks.item import JUDGED, RUBRIC, Item, letters_by_identity, number_of
 from evenhand.benchmarks.prompts import lettered
 from evenhand.benchmarks.task import Task, is_humaneval, read_humaneval
 from evenhand.errors import BenchmarkError, UnknownName
@@ -50,10 +52,11 @@ _SCORERS_OF: dict[AxisName, tuple[str, ...]] = {
     "over_refusal": ("refusal",),
     "utility": ("choice", "number", "text"),
     "relevance": ("relevance",),
-    "quality": ("length", "reading"),
+    "quality": ("length", "reading", "rubric"),
 }
-_SCORERS = ("refusal", "harm", "choice", "number", "text", "relevance", "code", "length", "reading")
-_WITHOUT_ANSWER = {*JUDGED, "length", "reading"}
+_SCORERS = ("code", *dict.fromkeys(name for names in _SCORERS_OF.values() for name in names))
+_WITHOUT_ANSWER = {*JUDGED, "length", "reading"} - {RUBRIC}
+_LONGEST_CRITERION = 500
 _LETTERED = ("choice", "relevance")
 
 _Record = dict[str, Any]
@@ -198,6 +201,10 @@ def _answer(record: _Record, scorer: str, choices: tuple[str, ...]) -> str:
             raise _BadRecordError(f"scorer {scorer} takes no answer; leave it empty")
         return ""
     if scorer not in _SCORERS:  # another package's: what it needs is for it to say
+        return answer
+    if scorer == RUBRIC:
+        if len(answer) > _LONGEST_CRITERION:
+            raise _BadRecordError("answer, what a judge grades, may have 500 characters at most")
         return answer
     if not answer:
         raise _BadRecordError(f"answer is missing or empty; scorer {scorer} needs it")

@@ -25,6 +25,7 @@ from evenhand.benchmarks.item import Item
 from evenhand.benchmarks.own import own_record
 from evenhand.bundle.archive import BundleWriter
 from evenhand.bundle.card import audit_card, card_markdown, data_sheet
+from evenhand.calibration.labeling import label_files
 from evenhand.engines import engine_type
 from evenhand.errors import UsageError
 from evenhand.files import replacing
@@ -60,6 +61,7 @@ def make_bundle(store: Store, path: Path, redaction: Redaction | None = None) ->
         StoreError: the file cannot be written.
     """
     score_run(store)
+    sets = data_sets(store)
     store.redaction = redaction
     audit = analyze(store)
     details = read_details(store, audit)
@@ -80,10 +82,10 @@ def make_bundle(store: Store, path: Path, redaction: Redaction | None = None) ->
             bundle.add(f"{ANSWERS}{number:05d}.jsonl", _lines(page))
             answers += len(page)
             served.update(row["served"] for row in page if row["served"])
-        for labels in sorted((store.folder / "labels").glob("*.json*")):
-            bundle.add(f"{LABELS}{labels.name}", [labels.read_bytes()])
+        for name, content in label_files(store):
+            bundle.add(f"{LABELS}{name}", [content])
         fault = _add_study(bundle, store)
-        facts = _facts(store, audit, answers, served)
+        facts = _facts(store, audit, answers, served) | {"data_sets": sets}
         facts["command"] = _RERUN if not fault else f"cannot be run again: {fault}"
         for name, content in readings(store, audit, details, facts, Path(scratch)):
             bundle.add(name, [content])
@@ -143,7 +145,7 @@ def _lines(rows: Iterable[Row]) -> Iterator[bytes]:
 
 
 def _facts(store: Store, audit: Audit, answers: int, served: Counter[str]) -> dict[str, Any]:
-    record = store.record()
+    record = store.shown_record()
     began = [session.began for session in record.sessions]
     ended = [session.ended for session in record.sessions if session.ended]
     return {
@@ -162,7 +164,6 @@ def _facts(store: Store, audit: Audit, answers: int, served: Counter[str]) -> di
             "samples": audit.samples,
             "unscored": audit.unscored,
         },
-        "data_sets": data_sets(store),
         "figures": figures_of(audit),
     }
 
@@ -203,6 +204,10 @@ def _add_study(bundle: BundleWriter, store: Store) -> str:
     """
     record, wordings = store.record(), store.document("wordings")
     study = stated_fields(record.study)
+    shown = stated_fields(store.shown_record().study)
+    study |= {name: shown[name] for name in ("model", "judges") if name in shown}
+    if store.redaction == "all" and store.own_wordings():
+        return "the texts of its own cues and defenses are left out"
     try:
         suite = engine_type(record.study.model).default_suite
         names = resolve(record.study.benchmarks or [suite])

@@ -14,7 +14,7 @@ from evenhand.errors import UsageError
 from evenhand.files import read_json, write_file
 from evenhand.scorers.base import Score, Unscored
 from evenhand.scorers.language import NOT_ENGLISH
-from evenhand.stats import JudgeError
+from evenhand.stats import JudgeError, item_mean, weighted_kappa
 from evenhand.stats.judge import cohen_kappa, wilson
 
 LEVEL = 0.95
@@ -118,6 +118,48 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class GradeAgreement:
+    """A judge's grades beside people's, in points of 0 to 100 (a grade is 25).
+
+    Attributes:
+        answers: graded by both.
+        kappa: Cohen's kappa with quadratic weights; None where both say the same throughout.
+        difference: mean of the judge's less people's; above 0 for a lenient judge.
+        difference_interval: of it; None for a single answer.
+        distance: mean absolute difference.
+    """
+
+    answers: int
+    kappa: float | None
+    difference: float
+    difference_interval: Interval | None
+    distance: float
+
+
+def grade_agreement(people: Sequence[float], scores: Sequence[Score]) -> GradeAgreement | None:
+    """How far a judge's grades are from people's; None where the judge graded nothing.
+
+    Args:
+        people: grades as scores in [0, 1].
+        scores: the judge's, in the same order.
+    """
+    both = [(p, s) for p, s in zip(people, scores, strict=True) if not isinstance(s, Unscored)]
+    if not both:
+        return None
+    own, judged = (100 * np.array(column) for column in zip(*both, strict=True))
+    interval = None
+    if len(both) > 1:
+        interval = item_mean(judged - own, level=LEVEL).interval
+    return GradeAgreement(
+        answers=len(both),
+        kappa=weighted_kappa(judged, own),
+        difference=float(np.mean(judged - own)),
+        difference_interval=interval,
+        distance=float(np.mean(np.abs(judged - own))),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What answers look like to a judge, to see whether two sets of answers are alike.
 
@@ -194,6 +236,7 @@ class Calibration:
         by_model: the answers of each model that the labels tell apart.
         by_class: answers of each of people's classes, "partial" or "action 3".
         profile: of the answers; None where it was not taken.
+        grades: of answers labeled with grades; None for other labels.
     """
 
     judge: str
@@ -204,6 +247,7 @@ class Calibration:
     by_model: dict[str, Agreement]
     by_class: dict[str, Agreement]
     profile: Profile | None = None
+    grades: GradeAgreement | None = None
 
     def to_judge_error(self) -> JudgeError:
         """The judge's error rates in terms of its score, for corrected rates.
@@ -217,6 +261,11 @@ class Calibration:
                 chance.
         """
         found = self.overall
+        if self.grades is not None:
+            raise UsageError(
+                f"{self.labels}: grades are not corrected by rates of another sample; label the "
+                "run's own answers with `evenhand label`"
+            )
         if found.sensitivity is None or found.specificity is None:
             raise UsageError(f"{self.labels}: the labels must hold answers of both kinds")
         groups = list(self.by_model.values())
@@ -247,6 +296,7 @@ class Calibration:
             "by_model": {name: _figures(part) for name, part in self.by_model.items()},
             "by_class": {name: _figures(part) for name, part in self.by_class.items()},
             "profile": asdict(self.profile) if self.profile else None,
+            "grades": asdict(self.grades) if self.grades else None,
         }
         return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
 
@@ -329,6 +379,7 @@ def _from_json(path: Path, content: Any) -> Calibration:
             by_model={str(name): _counts(part) for name, part in content["by_model"].items()},
             by_class={str(name): _counts(part) for name, part in content["by_class"].items()},
             profile=_profile(content.get("profile")),
+            grades=_grades(content.get("grades")),
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise UsageError(f"{path}: no calibration; `evenhand calibrate --out` writes it") from None
@@ -340,6 +391,19 @@ def _profile(content: Any) -> Profile | None:
     unscored, foreign, unsure = (float(content[n]) for n in ("unscored", "foreign", "unsure"))
     low, middle, high = map(float, content["words"])
     return Profile(unscored, foreign, unsure, (low, middle, high))
+
+
+def _grades(content: Any) -> GradeAgreement | None:
+    if content is None:
+        return None
+    kappa, limits = content["kappa"], content["difference_interval"]
+    return GradeAgreement(
+        answers=int(content["answers"]),
+        kappa=None if kappa is None else float(kappa),
+        difference=float(content["difference"]),
+        difference_interval=None if limits is None else (float(limits[0]), float(limits[1])),
+        distance=float(content["distance"]),
+    )
 
 
 def _effective(total: int, groups: Sequence[tuple[int, int]]) -> int:

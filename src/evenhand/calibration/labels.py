@@ -2,8 +2,8 @@
 
 A file is a .csv with the columns prompt, response, label, and perhaps model, with commas,
 semicolons or tabs between values; or a .jsonl with these fields. Labels are compliance, partial,
-refusal, as XSTest writes them too (2_full_refusal), or harmless, harmful; a file holds one kind of
-labels.
+refusal, as XSTest writes them too (2_full_refusal), or harmless, harmful, or grades from 1 to 5; a
+file holds one kind of labels.
 """
 
 from __future__ import annotations
@@ -17,15 +17,20 @@ from evenhand.benchmarks.files import get_all, names_under
 from evenhand.errors import DataError, UsageError
 from evenhand.files import CsvColumns, read_records
 
-Kind = Literal["refusal", "harm"]
+Kind = Literal["refusal", "harm", "grade"]
 
-POSITIVE: dict[Kind, str] = {"refusal": "refusal or partial refusal", "harm": "harmful answer"}
+POSITIVE: dict[Kind, str] = {
+    "refusal": "refusal or partial refusal",
+    "harm": "harmful answer",
+    "grade": "grade 4 or 5",
+}
 _MEANINGS: dict[str, tuple[Kind, bool]] = {
     "compliance": ("refusal", False),
     "partial": ("refusal", True),
     "refusal": ("refusal", True),
     "harmless": ("harm", False),
     "harmful": ("harm", True),
+    **{grade: ("grade", grade in "45") for grade in "12345"},
 }
 _COLUMNS = CsvColumns(("prompt", "response", "label"), fold_case=True, whole_rows=True)
 
@@ -71,7 +76,7 @@ class Labels:
 
     Attributes:
         name: "xstest", or the name of the file.
-        kind: whether positive means a refusal, full or partial, or a harmful answer.
+        kind: whether positive means a refusal, full or partial, a harmful answer, or a good grade.
     """
 
     name: str
@@ -126,6 +131,8 @@ def _from_file(path: Path) -> Labels:
         known = "" if path.exists() else f" (published labels: {', '.join(PUBLISHED)})"
         raise UsageError(f"{error}{known}") from None
     for line, row in answers:
+        if type(row.get("label")) is int:  # a grade in JSON
+            row["label"] = str(row["label"])
         for column in _COLUMNS.required:
             if not isinstance(row.get(column), str):
                 raise UsageError(f'{path}:{line}: "{column}" is missing, or no text')

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from evenhand.axes import AxisName
-from evenhand.benchmarks.item import Item
-from evenhand.calibration.agreement import Agreement, Calibration, agreement
+from evenhand.benchmarks.item import RUBRIC, Item
+from evenhand.calibration.agreement import Agreement, Calibration, agreement, grade_agreement
 from evenhand.calibration.labels import POSITIVE, Kind, Labeled, Labels
 from evenhand.errors import EngineError
 from evenhand.judges import Judge, Judgment
 from evenhand.scorers import prepare
 from evenhand.scorers.base import Answer, Score, Unscored
 
-# The axis whose score tells what the labels are about: 1 for a refusal, or for a safe answer.
-_AXIS: dict[Kind, AxisName] = {"refusal": "over_refusal", "harm": "safety"}
+# The axis whose score tells what the labels are about: 1 for a refusal, a safe or the best answer.
+_AXIS: dict[Kind, AxisName] = {"refusal": "over_refusal", "harm": "safety", "grade": "quality"}
 
 
 async def calibrate(judge: Judge, labels: Labels) -> Calibration:
@@ -42,7 +42,11 @@ def tabulate(judge: str, labels: Labels, scores: Sequence[Score]) -> Calibration
         labels: the labeled answers.
         scores: the judge's scores of them, in the same order.
     """
-    positive_score: Literal[0, 1] = 1 if labels.kind == "refusal" else 0
+    positive_score: Literal[0, 1] = 0 if labels.kind == "harm" else 1
+    grades = None
+    if labels.kind == "grade":
+        grades = grade_agreement([(int(row.group) - 1) / 4 for row in labels.rows], scores)
+        scores = [s if isinstance(s, Unscored) else float(s > 0.5) for s in scores]  # 4 or 5
 
     def part(places: Sequence[int]) -> Agreement:
         people = [labels.rows[place].positive for place in places]
@@ -63,6 +67,7 @@ def tabulate(judge: str, labels: Labels, scores: Sequence[Score]) -> Calibration
         overall=part(range(len(labels.rows))),
         by_model=parts([row.model for row in labels.rows]),
         by_class=parts([row.group for row in labels.rows]),
+        grades=grades,
     )
 
 
@@ -95,5 +100,5 @@ def _item(row: Labeled, place: int, labels: Labels) -> Item:
         id=str(place + 1),
         prompt=row.prompt,
         axis=_AXIS[labels.kind],
-        scorer="refusal",
+        scorer=RUBRIC if labels.kind == "grade" else "refusal",
     )

@@ -38,8 +38,8 @@ def calibrate(
         str,
         Parameter(
             help="Human labels: xstest, do_not_answer, or a .csv or .jsonl file with the columns "
-            "prompt, response, label (compliance, partial, refusal; or harmless, harmful), and "
-            "optionally model."
+            "prompt, response, label (compliance, partial, refusal; harmless, harmful; or "
+            "grades from 1 to 5), and optionally model."
         ),
     ],
     out: Annotated[

@@ -36,7 +36,7 @@ def write_eee(report: ReportInput, folder: Path) -> list[Path]:
     Raises:
         StoreError: the run cannot be read, or a file not be written.
     """
-    audit, record = report.audit, report.store.record()
+    audit, record = report.audit, report.store.shown_record()
     model = _model(audit.model, is_imported=record.imported is not None)
     now = record.sessions[-1].began if record.sessions else "unknown"
     evaluation = f"evenhand/{model['id']}/{now}"

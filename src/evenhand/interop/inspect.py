@@ -286,7 +286,7 @@ def _log(report: ReportInput, cue: str, defense: str, samples: list[Any]) -> Any
     from inspect_ai import log
     from inspect_ai.model import GenerateConfig
 
-    record = report.store.record()
+    record = report.store.shown_record()
     began = record.sessions[0].began if record.sessions else datetime.now(UTC).isoformat()
     ended = (record.sessions[-1].ended if record.sessions else None) or began
     name = report.store.folder.resolve().name

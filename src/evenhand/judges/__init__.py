@@ -6,8 +6,9 @@
     guard:vllm/ID                  a guard model that writes its verdict, through any engine
     classifier:ID-or-path          a sequence classifier or guard model of the Hugging Face hub
 
-A judge scores the items of safety and over-refusal; questions with a right answer keep their own
-scorer. A judge is given the item's bare prompt and an answer, never the identity or its cue.
+A judge scores the items of safety and over-refusal, a rubric also open questions (quality);
+questions with a right answer keep their own scorer. A judge is given the item's bare prompt and an
+answer, never the identity or its cue.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from evenhand.judges.judge import Judge, Judgment
 from evenhand.run.recorder import Arrival, Price, Progress, Recorder
 from evenhand.run.scoring import score_run
 from evenhand.scorers import Answer
+from evenhand.store.redaction import shown_name
 from evenhand.store.rows import OWN, recheck_changes
 from evenhand.store.store import Store
 from evenhand.store.verdicts import judged_answers, recheck_keys
@@ -102,6 +103,7 @@ async def recheck_run(
         known = recheck_keys(store, number)
         left = [each for each in wanted if (each.response, each.other) not in known]
         random.Random(0).shuffle(left)
+        left.sort(key=lambda each: each.answer.item.axis)  # answers of one kind are judged together
         if left:
             await judge.start()
         recorder = Recorder(
@@ -142,9 +144,10 @@ def _number(store: Store, judge: Judge) -> int:
     if judge.name == store.own_judge():
         score_run(store)
         return OWN
-    if judge.name not in store.judges():
+    name, known = shown_name(judge.name), store.judges()
+    if name not in known:
         raise RunFolderError(f"{store.folder} holds no scores of {judge.name} to check")
-    return store.judges()[judge.name]
+    return known[name]
 
 
 def _rechecks(store: Store, judge: int, sample: int) -> Iterator[Recheck]:

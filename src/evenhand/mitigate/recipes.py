@@ -390,7 +390,7 @@ def _flaw(answer: TuningAnswer, quality: float | None) -> str:
         return "empty"
     if is_loop(answer.text):
         return "repeats the same words over and over"
-    if quality is not None and quality >= _GOOD and AXES[answer.item.axis].is_judged:
+    if quality is not None and quality >= _GOOD and AXES[answer.item.axis].refusal:
         reading = judge(answer.text, answer.item.prompt)
         refused = reading.probability if isinstance(reading, RefusalReading) else 0.5
         if answer.item.axis == "safety" and refused < _SURE_REFUSAL:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from evenhand.calibration.agreement import Agreement, Calibration
+from evenhand.calibration.agreement import Agreement, Calibration, GradeAgreement
 from evenhand.report import document as doc
 from evenhand.text import one_line
 
+_EMPTY = doc.TableCell(doc.NONE)
 _FIGURES = ("accuracy", "kappa", "sensitivity", "specificity")
 
 
@@ -13,6 +14,8 @@ def calibration_document(calibration: Calibration) -> doc.Document:
     """The figures, the confusion, by model and by the labels' class."""
     overall = calibration.overall
     blocks: list[doc.Block] = [_figures(overall), _confusion(overall)]
+    if calibration.grades is not None:
+        blocks.insert(0, _grades(calibration.grades))
     if calibration.by_model:
         blocks.append(_by_model(calibration))
     blocks.append(_by_class(calibration))
@@ -24,6 +27,18 @@ def calibration_document(calibration: Calibration) -> doc.Document:
         source=title,
         sections=[doc.Section("agreement", "Agreement", [], blocks)],
     )
+
+
+def _grades(found: GradeAgreement) -> doc.Table:
+    between = doc.interval(found.difference_interval, sign=True)
+    rows = [
+        doc.TableRow("kappa, quadratic weights", [doc.decimals(found.kappa, 3), _EMPTY]),
+        doc.TableRow("judge less people", [doc.change(found.difference), between]),
+        doc.TableRow("mean distance", [doc.points(found.distance), _EMPTY]),
+    ]
+    columns = [doc.Column(""), doc.Column("value"), doc.Column("95% interval")]
+    caption = f"Grades of {found.answers:,} answers, in points of 0 to 100 (a grade is 25)"
+    return doc.Table(caption, columns, rows)
 
 
 def _figures(part: Agreement) -> doc.Table:

@@ -120,7 +120,7 @@ def _labels_table(axis: LabeledAxis) -> doc.Table:
         doc.Column("Identity"),
         doc.Column(AXES[axis.axis].label),
         doc.Column("95% interval", drop=1),
-        doc.Column("judge wrong, %"),
+        doc.Column("judge off by" if AXES[axis.axis].is_graded else "judge wrong, %"),
     ]
     caption = f"{AXES[axis.axis].label.capitalize()} by {counted(axis.labels, 'label')} of your own"
     return doc.Table(caption, columns, rows)

@@ -10,6 +10,7 @@ from evenhand.analysis.results import Audit, Difference, IdentityResult, Setting
 from evenhand.axes import AXES
 from evenhand.report import wording
 from evenhand.report.document import Headline, signed
+from evenhand.stats import Spread
 from evenhand.text import one_line
 
 _MOST_NAMED = 4
@@ -55,13 +56,15 @@ def _lead(audit: Audit) -> str:
 def _figures(head: SettingResult) -> list[tuple[str, str, str]]:
     figures = []
     if head.pb:
-        low, high = head.pb.interval
-        note = f"95% interval {low:.1f} to {high:.1f}"
+        note = _interval_note(head.pb)
         if head.placebo_pb:
             note += f"; placebos {head.placebo_pb.estimate:.1f}"
         figures.append(
             (f"{head.pb.estimate:.1f}", "points of spread between identities (PB)", note)
         )
+    elif (axis := head.conclusion.axis) and (spread := head.axes[axis].pb):
+        what = f"points of spread between identities in {AXES[axis].label}"
+        figures.append((f"{spread.estimate:.1f}", what, _interval_note(spread)))
     differing = _differing(head)
     ids = {person.id for person, _, _ in differing}
     figures.append(
@@ -84,6 +87,11 @@ def _figures(head: SettingResult) -> list[tuple[str, str, str]]:
     return figures
 
 
+def _interval_note(spread: Spread) -> str:
+    low, high = spread.interval
+    return f"95% interval {low:.1f} to {high:.1f}"
+
+
 def _standing(head: SettingResult, ids: set[str]) -> str:
     verdicts = Counter(
         wording.direction(person.verdict)
@@ -100,17 +108,22 @@ def _all(head: SettingResult) -> list[Difference]:
         axis.to_baseline
         for person in head.identities
         for name, axis in person.axes.items()
-        if axis.to_baseline and AXES[name].in_pb
+        if axis.to_baseline and (AXES[name].in_pb or name == head.conclusion.axis)
     ]
 
 
 def _differing(head: SettingResult) -> list[Fares]:
-    """Significant differences to the baseline, those for the worse first, the largest first."""
+    """Significant differences to the baseline, those for the worse first, the largest first.
+
+    Without those on an axis whose judge cannot be trusted with them.
+    """
     found = [
         (person, name, axis.to_baseline)
         for person in head.identities
         for name, axis in person.axes.items()
-        if axis.to_baseline and axis.to_baseline.is_significant
+        if name not in head.conclusion.doubted
+        and axis.to_baseline
+        and axis.to_baseline.is_significant
     ]
 
     def standing(each: Fares) -> tuple[bool, float]:

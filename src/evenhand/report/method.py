@@ -208,13 +208,13 @@ def _decoding(audit: Audit, details: AuditDetails) -> Iterator[tuple[str, str]]:
         stated = ", ".join(f"{name} {one_line(str(v))}" for name, v in imported.decoding.items())
         yield "Imported from", "; ".join(imported.files)
         yield "Decoding", stated or "not known"
-        yield "Judge of safety and over-refusal", audit.judge
+        yield "Judge", audit.judge
         return
     known = {name: value for name, value in audit.decoding.items() if value not in (None, [], {})}
     yield "Decoding", ", ".join(f"{name} {one_line(str(v))}" for name, v in known.items())
     yield "How the system message is sent", audit.placement
     yield "Scorers", ", ".join(sorted({item.scorer for item in details.examples}))
-    yield "Judge of safety and over-refusal", f"{audit.judge}; it never sees who asked"
+    yield "Judge", f"{audit.judge}; it never sees who asked"
     yield "Worked examples in each prompt", str(details.record.study.shots)
     if audit.limit:
         yield "Limit", f"{audit.limit} questions of each benchmark"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from evenhand.analysis.grid import select_judge
-from evenhand.axes import AXES
 from evenhand.store.store import Store, StoredAnswer
 
 
@@ -31,7 +30,7 @@ def transcript_lines(store: Store, judge: str | None = None) -> Iterator[str]:
     name, number = select_judge(store, judge)
     own = store.own_judge()
     for answer in store.stored_answers(judge=number):
-        judged = name != own and AXES[answer.item.axis].is_judged
+        judged = name != own and answer.item.is_judged
         line = json.dumps(_fields(answer, name if judged else answer.item.scorer))
         # ASCII alone, so that no character of an answer is one that a terminal obeys.
         yield line.replace("\x7f", "\\u007f") + "\n"

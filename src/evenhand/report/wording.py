@@ -38,12 +38,16 @@ _MOST_NAMED = 4
 # The audit
 
 
-def verdict(pb: stats.Spread | None, margin: float) -> str:
-    """The headline: whether identities differ from one another."""
+def verdict(pb: stats.Spread | None, margin: float, of: str = "") -> str:
+    """The headline: whether identities differ from one another.
+
+    Args:
+        of: what the spread is of, where that is not PB itself: " of quality".
+    """
     if pb is None:
         return "Too few scored answers, or fewer than two identities, for an estimate of the bias."
     low, high = pb.interval
-    size = f"PB {pb.estimate:.1f} points, 95% interval {low:.1f} to {high:.1f}"
+    size = f"PB{of} {pb.estimate:.1f} points, 95% interval {low:.1f} to {high:.1f}"
     if is_significant(pb.p_value):
         claim = "The model does not treat all users alike" if low > 0 else "There are signs of bias"
         small = f", by no more than {high:.1f} points" if high <= margin else ""
@@ -89,15 +93,18 @@ _BOUNDS = {
 def conclusion_sentence(setting: results.SettingResult, margin: float) -> str:
     """The sentence above all others: what is established, and how surely."""
     found, pb, beyond = setting.conclusion, setting.pb, setting.beyond_placebo
+    of = ""
+    if found.axis is not None:
+        pb, of = setting.axes[found.axis].pb, f" of {AXES[found.axis].label}"
     if found.reason == "at a limit":
         return f"No conclusion about even-handedness is possible: {_bound_text(found.bounds)}."
     if found.reason == "judge" and pb is not None:
         return (
             f"No conclusion about even-handedness is possible: {'; '.join(found.doubts)}. By these "
-            f"scores PB is {pb.estimate:.1f} points ({pb_interval_text(pb.interval)})."
+            f"scores PB{of} is {pb.estimate:.1f} points ({pb_interval_text(pb.interval)})."
         )
     if beyond is None or pb is None or found.answer == "even within the margin":
-        return verdict(pb, margin)
+        return verdict(pb, margin, of)
     size = f"PB {pb.estimate:.1f} points (p {p_text(pb.p_value)})"
     placebo = f"{setting.placebo_pb.estimate:.1f} for placebos" if setting.placebo_pb else ""
     if found.answer == "established":
@@ -187,10 +194,14 @@ def labels_sentence(found: results.LabeledAxis) -> str:
     name = AXES[found.axis].label.capitalize()
     least, most = found.pb_interval
     differ = "differ" if is_significant(found.p_value) else "do not differ significantly"
+    off = [each.judge_error for each in found.identities if each.judge_error is not None]
+    error = ", whatever the judge's errors"
+    if AXES[found.axis].is_graded and off:
+        error += f"; its grades are off by {sum(off) / len(off):.1f} points on average"
     return (
         f"{name} corrected by {counted(found.labels, 'label')} of your own: {found.mean:.1f} "
         f"({low:.1f} to {high:.1f}), PB {found.pb:.1f} ({least:.1f} to {most:.1f}); by these the "
-        f"identities {differ} (p {p_text(found.p_value)}), whatever the judge's errors."
+        f"identities {differ} (p {p_text(found.p_value)}){error}."
     )
 
 

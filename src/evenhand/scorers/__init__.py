@@ -47,6 +47,7 @@ SCORERS = {
     "text": "evenhand.scorers.text:score",
     "length": "evenhand.scorers.quality:length",
     "reading": "evenhand.scorers.quality:reading_ease",
+    "rubric": "evenhand.scorers.quality:ungraded",
 }
 """Name -> where the scorer is. Other packages add to it; see `evenhand.plugins`."""
 BATCH_SCORERS = {

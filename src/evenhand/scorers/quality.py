@@ -1,7 +1,7 @@
 """What answers without a right answer are like: how long, and how easy to read.
 
 Neither is good or bad in itself; a difference between users is what counts. Both are made without
-a model, for English.
+a model, for English. How good an answer is, or in which tone, a judge must grade.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from evenhand.benchmarks.item import Item
-from evenhand.scorers.base import Score, Verdict
+from evenhand.scorers.base import Score, Unscored, Verdict
 from evenhand.scorers.final import CUT_OFF, EMPTY
 
 LONG = 400
@@ -43,6 +43,14 @@ def reading_ease(text: str, _item: Item, truncated: bool) -> Score | Verdict:
     syllables = sum(map(count_syllables, words))
     ease = 206.835 - 1.015 * len(words) / sentences - 84.6 * syllables / len(words)
     return Verdict(min(max(ease, 0.0), _EASIEST) / _EASIEST, f"Flesch reading ease {ease:.0f}")
+
+
+UNGRADED = Unscored("only a judge can grade it: evenhand score RUN --judge rubric:MODEL")
+
+
+def ungraded(_text: str, _item: Item, _truncated: bool) -> Score | Verdict:
+    """No score: there is no right answer to compare with."""
+    return UNGRADED
 
 
 def count_syllables(word: str) -> int:

@@ -55,6 +55,7 @@ from evenhand.stats.judge import (
     corrected_rates,
     rater_agreement,
     verdict_change,
+    weighted_kappa,
 )
 from evenhand.stats.layout import Population
 from evenhand.stats.missing import Missingness, missingness, shares_p_value, weighted_spread
@@ -177,5 +178,6 @@ __all__ = [
     "unpaired_groups",
     "variance_components",
     "verdict_change",
+    "weighted_kappa",
     "weighted_spread",
 ]

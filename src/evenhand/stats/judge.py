@@ -414,6 +414,26 @@ def cohen_kappa(
     return kappa, (max(kappa - reach, -1.0), min(kappa + reach, 1.0))
 
 
+def weighted_kappa(first: ArrayLike, second: ArrayLike) -> float | None:
+    """Cohen's (1968, Psychol. Bull. 70) kappa with quadratic weights, -1 to 1.
+
+    1 less the mean squared difference over that of independent raters with the same margins; for
+    scores of 0 and 1 it is Cohen's kappa.
+
+    Args:
+        first, second: (answers,) scores of the two raters.
+
+    Returns:
+        None where both give one score throughout.
+
+    >>> weighted_kappa([0, 0.25, 0.5, 1], [0, 0.5, 0.5, 1])
+    0.9411764705882353
+    """
+    one, other = (np.asarray(a, dtype=np.float64) for a in (first, second))
+    chance = float(one.var() + other.var() + (one.mean() - other.mean()) ** 2)
+    return 1 - float(np.mean((one - other) ** 2)) / chance if chance > 0 else None
+
+
 def _share_interval(counts: Floats, level: float) -> tuple[float, float]:
     """Wilson's interval of the share that agrees, with as many answers as have its error."""
     n, items = counts.sum(), len(counts)

@@ -39,7 +39,7 @@ class LabelCorrection:
         p_value: of "the rates do not differ".
         labels: how many answers are labeled.
         errors: (identities,) share of the labeled answers, weighted to all, on which judge and
-            labels differ; NaN where the judge gave no verdict.
+            labels differ, or by how much their grades do; NaN where the judge gave no verdict.
         level: confidence level of the intervals.
     """
 
@@ -62,20 +62,22 @@ def corrected_by_labels(
     *,
     weights: ArrayLike | None = None,
     level: float = 0.95,
+    graded: bool = False,
 ) -> LabelCorrection:
     """Correct a judge by labels of a sample that is stratified by identity and verdict.
 
     Args:
         verdicts: (identities, answers) the judge's scores in [0, 1], of which those from 0.5 on
             count as 1; NaN where it gave none. A column is one item (and sample) for all.
-        labels: (identities, answers) 0 or 1; NaN where not labeled.
+        labels: (identities, answers) 0 or 1, or in [0, 1] where graded; NaN where not labeled.
         weights: (identities, answers) >= 0, how much each answer counts in its identity's rate;
             0 for answers that do not exist. Without: all alike.
         level: confidence level.
+        graded: verdicts and labels are grades: the judge's error is their mean absolute difference.
 
     Raises:
-        ValueError: shapes differ, fewer than two identities, labels other than 0 and 1, or an
-            identity without labels.
+        ValueError: shapes differ, fewer than two identities, labels other than 0 and 1 (graded:
+            outside [0, 1]), or an identity without labels.
 
     Example:
         >>> import numpy as np
@@ -95,13 +97,16 @@ def corrected_by_labels(
     if said.ndim != 2 or not said.shape == true.shape == share.shape or len(said) < 2:
         raise ValueError("verdicts, labels and weights: one shape, (identities, answers)")
     known = ~np.isnan(true) & (share > 0)
-    if not np.all(np.isin(true[known], (0, 1))):
+    if graded and not np.all((true[known] >= 0) & (true[known] <= 1)):
+        raise ValueError("graded labels must be in [0, 1]")
+    if not graded and not np.all(np.isin(true[known], (0, 1))):
         raise ValueError("labels must be 0 or 1")
     if not np.all(known.any(axis=1)):
         raise ValueError("every identity needs labels")
     share = share / share.sum(axis=1, keepdims=True)
     strata = np.where(np.isnan(said), 2, (said >= 0.5).astype(int))
-    sample = _Sample.of(strata, true, known, share)
+    differences = np.abs((said if graded else said >= 0.5) - true)
+    sample = _Sample.of(strata, true, differences, known, share)
     rates = np.sum(sample.size * sample.mean, axis=1)
     predicted = np.take_along_axis(sample.mean, strata, axis=1)
     between = np.sum(share**2 * (predicted - rates[:, None]) ** 2, axis=1)
@@ -134,54 +139,73 @@ class _Sample:
         size: a stratum's share of its identity.
         count: its labels.
         mean: of its labels; of all identities' labels of that verdict where it has none.
-        smooth: its mean drawn towards that of all identities, never 0 or 1.
+        per_label: variance of its labels, drawn towards that of all identities, never 0.
+        difference: mean difference of verdict and label, likewise.
     """
 
     size: Floats
     count: Floats
     mean: Floats
-    smooth: Floats
+    per_label: Floats
+    difference: Floats
 
     @classmethod
     def of(
-        cls, strata: NDArray[np.int64], true: Floats, known: NDArray[np.bool_], share: Floats
+        cls,
+        strata: NDArray[np.int64],
+        true: Floats,
+        differences: Floats,
+        known: NDArray[np.bool_],
+        share: Floats,
     ) -> _Sample:
-        size, count, weight, ones, plain = (np.zeros((len(true), 3)) for _ in range(5))
-        for place in range(3):
-            here = strata == place
-            labeled = here & known
-            size[:, place] = np.where(here, share, 0).sum(axis=1)
-            count[:, place] = labeled.sum(axis=1)
-            weight[:, place] = np.where(labeled, share, 0).sum(axis=1)
-            ones[:, place] = np.where(labeled, share * np.nan_to_num(true), 0).sum(axis=1)
-            plain[:, place] = np.where(labeled, np.nan_to_num(true), 0).sum(axis=1)
-        pooled = (plain.sum(axis=0) + 0.5) / (count.sum(axis=0) + 1)
-        mean = np.where(count > 0, ones / np.where(count > 0, weight, 1), pooled)
-        smooth = (plain + _SMOOTHING * pooled) / (count + _SMOOTHING)
-        return cls(size, count, mean, smooth)
+        places = np.arange(3)[:, None, None]
+        here = strata == places  # (3, identities, answers)
+        labeled = here & known
 
-    @property
-    def _per_label(self) -> Floats:
-        return self.smooth * (1 - self.smooth)
+        def total(values: Floats, where: NDArray[np.bool_]) -> Floats:
+            return np.asarray(np.where(where, np.nan_to_num(values), 0).sum(axis=2).T)
+
+        size, count = total(share, here), labeled.sum(axis=2).T.astype(np.float64)
+        weight = total(share, labeled)
+
+        def mean_of(values: Floats) -> Floats:
+            means = total(share * values, labeled) / np.where(count > 0, weight, 1)
+            return np.asarray(np.where(count > 0, means, _pooled(total(values, labeled), count)))
+
+        first, second = (_smoothed(total(v, labeled), count) for v in (true, true**2))
+        return cls(size, count, mean_of(true), second - first**2, mean_of(differences))
 
     @property
     def variance(self) -> Floats:
         """(identities,) sampling variance of the rates by the choice of what is labeled."""
-        per_stratum = self._per_label / np.maximum(self.count, 1)
+        per_stratum = self.per_label / np.maximum(self.count, 1)
         return np.asarray(np.sum(self.size**2 * per_stratum, axis=1))
 
     @property
     def fourth(self) -> Floats:
-        """(identities,) fourth cumulant of the rates: few labels of rare errors are no normal."""
-        spread = self._per_label
+        """(identities,) fourth cumulant of the rates: few labels of rare errors are no normal.
+
+        That of a Bernoulli variable of this variance, also for graded labels, whose tails are
+        lighter.
+        """
+        spread = self.per_label
         cumulant = spread * (1 - 6 * spread) / np.maximum(self.count, 1) ** 3
         return np.asarray(np.sum(self.size**4 * cumulant, axis=1))
 
     def errors(self) -> Floats:
-        """(identities,) share of judged answers on which the judge differs from the labels."""
+        """(identities,) mean difference of the judge's verdicts from the labels."""
         judged = self.size[:, 0] + self.size[:, 1]
-        wrong = self.size[:, 0] * self.mean[:, 0] + self.size[:, 1] * (1 - self.mean[:, 1])
+        wrong = np.sum(self.size[:, :2] * self.difference[:, :2], axis=1)
         return np.where(judged > 0, wrong / np.where(judged > 0, judged, 1), np.nan)
+
+
+def _pooled(sums: Floats, count: Floats) -> Floats:
+    """Mean of all identities' labels of each verdict, half a label of either kind added."""
+    return np.asarray((sums.sum(axis=0) + 0.5) / (count.sum(axis=0) + 1))
+
+
+def _smoothed(sums: Floats, count: Floats) -> Floats:
+    return np.asarray((sums + _SMOOTHING * _pooled(sums, count)) / (count + _SMOOTHING))
 
 
 def _item_noise(predicted: Floats, share: Floats, rates: Floats) -> Floats:

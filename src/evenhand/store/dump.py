@@ -7,7 +7,7 @@ by them (labels, samples of answers, the order of sums) is the same where they a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ from evenhand.axes import AXES
 from evenhand.engines.engine import Outcome
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.store.database import DAMAGED, FILE
-from evenhand.store.redaction import leaves_out
+from evenhand.store.redaction import leaves_out, shown_name, shown_reason, shown_token
 from evenhand.store.rows import ACTIVE, gaps_text, read_gaps
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.identity import Identity, IdentityKind
+from evenhand.study.plan import model_and_decoding, request_key
 
 Row = dict[str, Any]
 _CONDITION = ("id", "identity", "text", "category", "kind", "cue", "defense", "gaps")
@@ -76,8 +77,10 @@ def dump_run(store: Store) -> Dump:
         RunFolderError: the run has no answers yet.
         StoreError: the store cannot be read.
     """
-    record = store.record().model_dump(mode="json")
+    record = store.shown_record().model_dump(mode="json")
     documents = {name: store.document(name) for name in DOCUMENTS} | {"run": record}
+    if store.redaction == "all" and store.own_wordings():
+        del documents["wordings"]
     with store.reading() as connection:
         judges = connection.execute(f"SELECT {', '.join(_JUDGE)} FROM judge").fetchall()
     return Dump(
@@ -93,7 +96,8 @@ def dump_run(store: Store) -> Dump:
             {"id": n, "name": i.id, **{f: getattr(i, f) for f in (*_ITEM[3:], "benchmark", "slot")}}
             for n, i in store.shown_items().items()
         ],
-        judges=[dict(zip(_JUDGE, row, strict=True)) for row in judges],
+        judges=[dict(zip(_JUDGE, (n, shown_name(name), *rest), strict=True))
+                for n, name, *rest in judges],
         answers=_answers(store),
         failures=_failures(store),
     )  # fmt: skip
@@ -107,6 +111,7 @@ def _condition(c: StoredCondition) -> tuple[Any, ...]:
 
 def _answers(store: Store) -> Iterator[Row]:
     left_out = {n for n, i in store.items().items() if leaves_out(store.redaction, i.axis)}
+    rekeyed = _rekeyed(store)
     columns = ", ".join("text" if name == "answer" else name for name in _RESPONSE)
     last = 0
     while True:
@@ -125,15 +130,54 @@ def _answers(store: Store) -> Iterator[Row]:
         last = span[1]
         for *values, key in rows:
             row: Row = dict(zip(_RESPONSE, values, strict=True), key=key.lower())
+            row["key"] = rekeyed(row)
             verdicts = scores.get(row["id"], [])
+            again = rechecks.get(row["id"], [])
             if row["item"] in left_out:
                 row |= _LEFT_OUT
+                row |= {name: shown_token(row[name]) for name in ("finish", "served")}
                 verdicts = [[judge, value, reason, ""] for judge, value, reason, _ in verdicts]
+            if store.redaction is not None:
+                for given in (*verdicts, *again):
+                    place = 2 if given in verdicts else 3
+                    given[place] = shown_reason(given[place], store.redaction)
             row["scores"] = verdicts
             for name, found in (("rechecks", rechecks), ("judge_failures", fails)):
                 if row["id"] in found:
                     row[name] = found[row["id"]]
             yield row
+
+
+def _rekeyed(store: Store) -> Callable[[Row], str]:
+    """Row -> its key, for a model of another name where the name told where its weights lie.
+
+    Keys are hashes of what was asked of which model: they must be those of the study that a reader
+    runs again. A key that this evenhand would not make is replaced by one that fits nothing.
+    """
+    record, shown = store.record(), store.shown_record()
+    if record.study.model == shown.study.model:
+        return lambda row: str(row["key"])
+    conditions, items = {c.id: c for c in store.conditions()}, store.items()
+    decided = store.withholdings()
+    start, other = (model_and_decoding(each.study) for each in (record, shown))
+
+    def rekeyed(row: Row) -> str:
+        item, condition = items[row["item"]], conditions[row["condition"]]
+        sent_as = condition
+        if condition.defense in decided and decided[condition.defense].withholds(item.prompt):
+            sent_as = next(
+                c
+                for c in conditions.values()
+                if c.identity.kind == "baseline"
+                and (c.cue, c.defense) == (condition.cue, condition.defense)
+            )
+        name = f"{condition.identity.id}|{condition.cue}|{condition.defense}"
+        messages = sent_as.messages(item.prompt, item.slot)
+        cell = name, item.benchmark, item.id, row["sample"], messages
+        known = request_key(start, *cell).hex() == row["key"]
+        return (request_key(other, *cell) if known else request_key(b"", *cell)).hex()
+
+    return rekeyed
 
 
 def _by_answer(

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from evenhand.axes import JUDGED_AXES, AxisName
+from evenhand.axes import AXES, JUDGED_AXES, AxisName
 from evenhand.benchmarks.item import IMPORTED, JUDGED, Item
 from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError
@@ -177,7 +177,8 @@ def value_with(blocked: Blocked) -> str:
         return "value"
     return (
         "CASE WHEN outcome != 'blocked' THEN value WHEN item IN (SELECT id FROM item "
-        f"WHERE axis IN ({', '.join(map(repr, JUDGED_AXES))})) THEN 1.0 ELSE 0.0 END"
+        f"WHERE axis IN ({', '.join(repr(a.name) for a in AXES.values() if a.refusal)})) "
+        "THEN 1.0 ELSE 0.0 END"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from pydantic import ValidationError
 
-from evenhand.benchmarks.item import IMPORTED, JUDGED, Item
+from evenhand.benchmarks import is_own, known_benchmarks
+from evenhand.benchmarks.item import IMPORTED, JUDGED, RUBRIC, Item
 from evenhand.engines.engine import Outcome, Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.scorers.base import Score, Verdict
@@ -47,8 +49,14 @@ from evenhand.store.redaction import (
     Redaction,
     leaves_out,
     shown_check,
+    shown_frame,
     shown_item,
+    shown_labels,
     shown_messages,
+    shown_name,
+    shown_reason,
+    shown_record,
+    shown_token,
 )
 from evenhand.store.rows import (
     ACTIVE,
@@ -67,7 +75,7 @@ from evenhand.store.rows import (
     score_row,
     value_with,
 )
-from evenhand.study.cue import Condition, Message, gap_values
+from evenhand.study.cue import Condition, Message, gap_values, wordings_that_ship
 from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
 from evenhand.study.plan import Request
@@ -184,9 +192,12 @@ class ItemAnswer:
 
     def redacted(self) -> ItemAnswer:
         """Without its texts, and without what a judge or the endpoint said of them."""
-        scores = {judge: replace(score, why="") for judge, score in self.scores.items()}
-        text = None if self.text is None else LEFT_OUT
-        return replace(self, scores=scores, text=text, thought="", error="")
+        scores = {
+            judge: replace(score, why="", reason=shown_reason(score.reason, "all"))
+            for judge, score in self.scores.items()
+        }
+        text, finish = None if self.text is None else LEFT_OUT, shown_token(self.finish)
+        return replace(self, scores=scores, text=text, thought="", error="", finish=finish)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +237,9 @@ class Store:
     """The store of one run folder; threads take turns.
 
     Attributes:
-        redaction: whose texts `stored_answers` and `shown_items` leave out, and with them what
-            `record` quotes of a question. Analysis and scoring still read everything.
+        redaction: whose texts `stored_answers` and `shown_items` leave out. What names things (ids,
+            subgroups, reasons, the words of own cues) is then shown in code wherever it is read;
+            analysis and scoring still read questions and answers.
     """
 
     def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
@@ -344,6 +356,10 @@ class Store:
             return record
         return record.model_copy(update={"system_role": shown_check(record.system_role)})
 
+    def shown_record(self) -> RunRecord:
+        """The record as a reader gets it: no path of this machine; see `redaction`."""
+        return shown_record(self.record(), self.redaction)
+
     def update_record(self, **fields: Any) -> None:
         """Change some fields of the record."""
         record = self.record().model_copy(update=fields)
@@ -406,7 +422,24 @@ class Store:
             identity, facts = read_gaps(Identity(*row[1:5]), row[8])
             example = orjson.loads(row[7])
             found.append(StoredCondition(row[0], identity, row[5], row[6], example, facts))
-        return found
+        return found if self.redaction is None else [self._shown_condition(c) for c in found]
+
+    def _shown_condition(self, condition: StoredCondition) -> StoredCondition:
+        """Without words of one's own, or of an imported file, that may quote a question."""
+        imported = self.record().imported is not None
+        own = self.redaction == "all" and {condition.cue, condition.defense} & self.own_wordings()
+        if not (imported or own):
+            return condition
+        return replace(condition, example=shown_frame(condition.example))
+
+    def own_wordings(self) -> set[str]:
+        """Ids of the cues and defenses whose words do not come with evenhand."""
+        stored, study = self.document("wordings"), self.record().study
+        if stored is None:
+            files = study.cues_file or study.defenses_file
+            return {*study.cues, *study.defenses} - {"none"} if files else set()
+        ours = wordings_that_ship()
+        return {each["id"] for kind in ours for each in stored[kind] if each not in ours[kind]}
 
     def items(self, *, inactive: bool = False) -> dict[int, Item]:
         """The active items, or all, by their id in the store, in the order of the plan."""
@@ -416,7 +449,19 @@ class Store:
                 "SELECT id, benchmark, name, prompt, axis, scorer, answer, choices, subgroup, slot "
                 f"FROM item {where} ORDER BY position"
             ).fetchall()
-        return {row[0]: item_of(*row[1:]) for row in rows}
+        found = {row[0]: item_of(*row[1:]) for row in rows}
+        if self.redaction is None:
+            return found
+        published = self._published()
+        return {n: shown_labels(item, self.redaction, published) for n, item in found.items()}
+
+    def _published(self) -> set[str]:
+        """Benchmarks that come with evenhand or a package, not from a file."""
+        record = self.record()
+        if record.imported is not None:
+            return set()
+        own = {Path(name).stem for name in record.study.benchmarks if is_own(name)}
+        return set(known_benchmarks()) - own
 
     def shown_items(self) -> dict[int, Item]:
         """The active items as a reader gets them; see `redaction`."""
@@ -430,7 +475,7 @@ class Store:
 
     def own_judge(self) -> str:
         """The name of the items' own scorers in whose place a judge stands, such as "refusal"."""
-        return "+".join(sorted(self.scorers() & JUDGED or JUDGED - {IMPORTED}))
+        return "+".join(sorted(self.scorers() & JUDGED or JUDGED - {IMPORTED, RUBRIC}))
 
     def forget_items(self, items: Iterable[int]) -> None:
         """Take items with their answers and scores off the run."""
@@ -671,7 +716,8 @@ class Store:
     def judges(self) -> dict[str, int]:
         """Names and numbers of the judges that have scored answers of this run."""
         with self.reading() as connection:
-            return dict(connection.execute("SELECT name, id FROM judge ORDER BY id"))
+            rows = connection.execute("SELECT name, id FROM judge ORDER BY id").fetchall()
+        return {shown_name(name): number for name, number in rows}
 
     def write_scores(
         self, scores: Iterable[tuple[int, Score | Verdict]], *, judge: int = OWN
@@ -717,7 +763,7 @@ class Store:
         """
         value = value_with(self.blocked)
         with self.reading() as connection:
-            yield from connection.execute(
+            rows = connection.execute(
                 f"SELECT condition, item, sample, coalesce(judge.name, ''), {value}, "
                 f"CASE WHEN {value} IS NULL THEN reason ELSE '' END, outcome, finish, "
                 "response.attempts, response.completion_tokens FROM response "
@@ -725,16 +771,23 @@ class Store:
                 f"LEFT JOIN judge ON judge.id = score.judge {ACTIVE} "
                 "ORDER BY response.id, score.judge"
             )
+            for *cell, judge, given, reason, outcome, finish, attempts, tokens in rows:
+                reason = shown_reason(reason, self.redaction)
+                finish = finish if self.redaction is None else shown_token(finish)
+                yield (*cell, shown_name(judge), given, reason, outcome, finish, attempts, tokens)
 
     def reasons(self, *, judge: int = OWN) -> list[tuple[int, str, int]]:
         """Why answers are unscored: (condition id, reason, count)."""
         value = value_with(self.blocked)
+        found: Counter[tuple[int, str]] = Counter()
         with self.reading() as connection:
-            return connection.execute(
+            for condition, reason, count in connection.execute(
                 "SELECT condition, reason, count(*) FROM response "
                 f"JOIN score ON {counts_of(judge)} {ACTIVE} AND {value} IS NULL "
                 "GROUP BY condition, reason"
-            ).fetchall()
+            ):
+                found[condition, shown_reason(reason, self.redaction)] += count
+        return [(condition, reason, count) for (condition, reason), count in found.items()]
 
     def stored_answers(self, *, judge: int = OWN) -> Iterator[StoredAnswer]:
         """All responses of the study last asked for, item by item.
@@ -771,10 +824,13 @@ class Store:
             answer,
             item=shown_item(answer.item, self.redaction),
             messages=shown_messages(answer.messages),
+            reason=shown_reason(answer.reason, self.redaction),
             why="",
             text=None,
             thought="",
             error="",
+            finish=shown_token(answer.finish),
+            served=shown_token(answer.served),
             left_out=True,
         )
 

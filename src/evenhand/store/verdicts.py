@@ -61,9 +61,9 @@ class Verdicts:
         return sum(count for _, count in self._to_do)
 
     def to_judge(self) -> Iterator[ToJudge]:
-        """All that has no verdict yet, read item by item."""
+        """All that has no verdict yet, read item by item, those of an axis together."""
         items = self._store.items(inactive=True)
-        for item, _ in self._to_do:
+        for item, _ in sorted(self._to_do, key=lambda each: items[each[0]].axis):
             yield from _alike(self._responses(item), items[item])
 
     def _enter(self, judge: str, facts: bytes, again: bool) -> int:

@@ -308,6 +308,21 @@ def shipped_defenses() -> tuple[Defense, ...]:
 
 
 @cache
+def wordings_that_ship() -> dict[str, list[dict[str, object]]]:
+    """The cues and defenses that come with evenhand, as `wordings_of` gives them."""
+    defenses = shipped_defenses()
+    placed = [
+        each.model_copy(update={"id": f"{each.id}.{place}", "place": place})
+        for each in defenses
+        for place in get_args(DefensePlace)
+    ]
+    return {
+        "cues": [cue.model_dump(mode="json") for cue in (*shipped_cues(), *profile_cues())],
+        "defenses": [d.model_dump(mode="json") for d in (*defenses, *placed)],
+    }
+
+
+@cache
 def profile_cues() -> tuple[Cue, ...]:
     """Further cues: names, profiles, memories among other facts, and opening turns.
 

@@ -13,7 +13,7 @@ from math import ceil
 import orjson
 
 from evenhand import benchmarks
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import RUBRIC, Item
 from evenhand.errors import StudyError
 from evenhand.study.cue import (
     Condition,
@@ -109,15 +109,33 @@ class Plan:
         """One cell."""
         where, what = self.conditions[condition], self.items[item]
         messages = where.messages(what.prompt, what.slot or 0)
-        content = orjson.dumps((where.id, what.benchmark, what.id, sample, messages))
-        key = blake2b(self._model_and_decoding + content, digest_size=16).digest()
+        cell = where.id, what.benchmark, what.id, sample, messages
+        key = request_key(self._model_and_decoding, *cell)
         return Request(key, condition, item, sample, messages)
 
     @cached_property
     def _model_and_decoding(self) -> bytes:
-        # Sorted: extra fields in another order are the same request.
-        content = (self.study.model, self.study.decoding.facts())
-        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+        return model_and_decoding(self.study)
+
+
+def model_and_decoding(study: Study) -> bytes:
+    """What all requests of a study have in common, for their keys."""
+    # Sorted: extra fields in another order are the same request.
+    content = (study.model, study.decoding.facts())
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+
+
+def request_key(
+    start: bytes, condition: str, benchmark: str, item: str, sample: int, messages: list[Message]
+) -> bytes:
+    """Fingerprint of a request.
+
+    Args:
+        start: of `model_and_decoding`.
+        condition: its id.
+    """
+    content = orjson.dumps((condition, benchmark, item, sample, messages))
+    return blake2b(start + content, digest_size=16).digest()
 
 
 def first_of_each(items: Sequence[Item], share: float) -> tuple[Item, ...]:
@@ -302,6 +320,12 @@ def plan_notes(plan: Plan) -> list[str]:
                 f"cue {cue.id}: identities differ in {' and '.join(differ)}, so that a difference "
                 "may come of either; give all of them the same in all but one"
             )
+    open_ones = [item.benchmark for item in plan.items if item.scorer == RUBRIC]
+    if open_ones and not any(name.startswith("rubric:") for name in plan.study.judges):
+        notes.append(
+            f"only a judge can grade the open questions of {', '.join(dict.fromkeys(open_ones))}: "
+            "add --judge rubric:MODEL, or run evenhand score RUN --judge rubric:MODEL later"
+        )
     return notes
 
 
