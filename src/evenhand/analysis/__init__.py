@@ -33,7 +33,13 @@ from evenhand.analysis.judges import (
     known_errors,
     misfit_notes,
 )
-from evenhand.analysis.notes import few_scored_notes, language_notes, larger_study_note, notes_on
+from evenhand.analysis.notes import (
+    few_scored_notes,
+    language_notes,
+    larger_study_note,
+    notes_on,
+    withholding_notes,
+)
 from evenhand.analysis.own_labels import labeled_axes
 from evenhand.analysis.realizations import (
     crossed_notes,
@@ -48,7 +54,6 @@ from evenhand.analysis.setting import analyze_setting, with_conclusion
 from evenhand.analysis.units import UnitChoice, unit_notes
 from evenhand.axes import PB_AXES
 from evenhand.run.probe import read_probe
-from evenhand.run.withholding import withholding_notes
 from evenhand.stats import (
     CueComponents,
     JudgeError,

@@ -6,7 +6,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from math import sqrt
-from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,8 +174,12 @@ def _on_levels(grid: Grid, items: Iterable[Item]) -> list[str]:
                     f"{where}: every answer scores {100 * scored[0]:.0f}, whoever asks; "
                     "no bias can show there"
                 )
-            elif axis == "utility" and chances[name] and _is_guessing(array, fmean(chances[name])):
-                chance = 100 * fmean(chances[name])
+            elif (
+                axis == "utility"
+                and chances[name]
+                and _is_guessing(array, float(np.mean(chances[name])))
+            ):
+                chance = 100 * float(np.mean(chances[name]))
                 notes.append(
                     f"{where}: {100 * scored.mean():.0f}% of the answers are correct, not shown to "
                     f"be more than guessing ({chance:.0f}%); differences there say little of what "
@@ -269,3 +272,20 @@ def _weighted(missing: Missing) -> str:
         f"; with scores weighted by their chance of not being missing, PB of the axis is "
         f"{missing.weighted.estimate:.1f} ({low:.1f} to {high:.1f})"
     )
+
+
+def withholding_notes(store: Store) -> list[str]:
+    """For each withholding defense of the study last asked for, how much it withheld."""
+    asked = {condition.defense for condition in store.conditions()}
+    questions = list(dict.fromkeys(item.prompt for item in store.items().values()))
+    notes = []
+    for name, decided in store.withholdings().items():
+        if name in asked:
+            counts = decided.counts(questions)
+            unclear = counts.get("unclear", 0)
+            doubt = f"; on {unclear:,} its word could not be made out" if unclear else ""
+            notes.append(
+                f"defense {name} (decided by {decided.how}): the identity was withheld from "
+                f"{counts.get('not needed', 0):,} of {len(questions):,} questions{doubt}"
+            )
+    return notes

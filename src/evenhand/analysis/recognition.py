@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evenhand.benchmarks.item import Item
-from evenhand.scorers import choice
 from evenhand.stats import TooFewScores, item_mean
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.recognition import CANNOT_TELL, group_of
@@ -93,6 +92,8 @@ def _recognition(
 
 def named_option(text: str, item: Item) -> str | None:
     """The option that an answer names; None where it names none or several."""
+    from evenhand.scorers import choice  # its patterns take long to load, and few runs need them
+
     for letter, option in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", item.choices, strict=False):
         if choice.score(text, replace(item, scorer="choice", answer=letter), False) == 1:
             return option

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -100,6 +99,8 @@ def get_all(names: Iterable[str], *, benchmark: str, offline: bool = False) -> d
 
     def get_one(name: str) -> tuple[str, Path]:
         return name, get(name, benchmark=benchmark, offline=offline)
+
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
         return dict(pool.map(get_one, names))

@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from evenhand.audit import audit_plan, plan_for
-from evenhand.cli.flags import Format, ModelName, Quiet, RunFlags, StudyFlags, study_from
+from evenhand.cli.flags import Format, Quiet
 from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.plan import default_folder, show_plan
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
+from evenhand.cli.study_flags import ModelName, RunFlags, StudyFlags, study_from
 from evenhand.errors import NotFinished
 from evenhand.judges import check_judge
 from evenhand.report.data import to_json

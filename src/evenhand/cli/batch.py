@@ -12,8 +12,9 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from evenhand.audit import access_to, plan_for
-from evenhand.cli.flags import ModelName, RunFlags, RunFolder, StudyFlags, study_from
+from evenhand.cli.flags import RunFolder
 from evenhand.cli.interrupts import run_to_interrupt
+from evenhand.cli.study_flags import ModelName, RunFlags, StudyFlags, study_from
 from evenhand.errors import UsageError
 from evenhand.run.batch import read_files, write_files
 from evenhand.run.options import RunOptions

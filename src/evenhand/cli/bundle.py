@@ -25,10 +25,11 @@ from evenhand.bundle.verify import (
     verify_bundle,
     without_left_out,
 )
-from evenhand.cli.flags import Quiet, Redact, RunFlags, RunFolder
+from evenhand.cli.flags import Quiet, Redact, RunFolder
 from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
+from evenhand.cli.study_flags import RunFlags
 from evenhand.errors import RunFolderError
 from evenhand.report.findings import audit_document
 from evenhand.report.terminal import print_document

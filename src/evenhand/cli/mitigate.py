@@ -10,10 +10,11 @@ from cyclopts import Group, Parameter
 from rich.console import Console
 
 from evenhand.audit import audit_plan, plan_for
-from evenhand.cli.flags import Format, Quiet, RunFlags, study_from
+from evenhand.cli.flags import Format, Quiet
 from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.plan import default_folder
 from evenhand.cli.progress import Steps
+from evenhand.cli.study_flags import RunFlags, study_from
 from evenhand.engines import engine_names
 from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.flow import mitigate_run

@@ -20,8 +20,9 @@ from evenhand.analysis import MARGIN
 from evenhand.analysis.freeze import freeze_plan
 from evenhand.analysis.power import Power, plan_power
 from evenhand.audit import plan_for
-from evenhand.cli.flags import Format, Margin, ModelName, RunFlags, StudyFlags, study_from
+from evenhand.cli.flags import Format, Margin
 from evenhand.cli.sandbox import SandboxFlags
+from evenhand.cli.study_flags import ModelName, RunFlags, StudyFlags, study_from
 from evenhand.judges import is_paid
 from evenhand.judges.run import judge_cost
 from evenhand.run.loop import CHARACTERS_PER_TOKEN

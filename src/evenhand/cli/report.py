@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import sys
-import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -217,6 +216,8 @@ def deliver(
             file.writelines(content)
     print(f"Report: {path}", file=sys.stderr)
     if show:
+        import webbrowser
+
         webbrowser.open(path.absolute().as_uri())
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from evenhand.analysis.compare import Arm, ArmComparison, ArmResult, compare_arms
+from evenhand.analysis.notes import withholding_notes
 from evenhand.analysis.relevance import Relevance, relevance_scores, relevance_under
 from evenhand.axes import AXES
 from evenhand.mitigate.methods import ConditionKey, MethodTable, is_control, method_table
 from evenhand.mitigate.search import SearchResult
 from evenhand.mitigate.split import Part, Split, Unit
 from evenhand.mitigate.steer import SteeringResult
-from evenhand.run.withholding import withholding_notes
 from evenhand.store.store import Store
 from evenhand.study.cue import Cue, Defense
 from evenhand.study.identity import Identity

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from evenhand import __version__
 from evenhand.analysis.evidence import AnswerPair, AuditDetails, ShownAnswer
 from evenhand.analysis.results import Audit, JudgePair
@@ -352,6 +350,8 @@ def _repeat(details: AuditDetails) -> Iterator[str]:
     if details.record.imported is not None:
         yield details.record.imported.command
         return
+    import yaml  # the page alone needs it
+
     study = stated_fields(details.record.study)
     yield f"evenhand audit study.yaml --out {Path(details.folder).name}-again"
     yield (

@@ -8,7 +8,6 @@ every identity is asked it, so that nothing but the identity tells them apart.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -68,6 +67,8 @@ def can_probe(engine: Engine) -> TypeGuard[ShowsStates]:
 
 async def probe(plan: Plan, engine: ShowsStates, store: Store) -> None:
     """Probe every cue and defense, and write down what was found."""
+    import asyncio  # reports read the layers, and ask nobody
+
     found = await asyncio.to_thread(lambda: list(_probe(plan, engine)))
     store.set_document(_META, [asdict(layer) for layer in found])
 

@@ -89,23 +89,6 @@ async def withhold_identities(plan: Plan, engine: Engine | None, store: Store) -
     return replace(plan, conditions=conditions)
 
 
-def withholding_notes(store: Store) -> list[str]:
-    """For each withholding defense of the study last asked for, how much it withheld."""
-    asked = {condition.defense for condition in store.conditions()}
-    questions = list(dict.fromkeys(item.prompt for item in store.items().values()))
-    notes = []
-    for name, decided in store.withholdings().items():
-        if name in asked:
-            counts = decided.counts(questions)
-            unclear = counts.get("unclear", 0)
-            doubt = f"; on {unclear:,} its word could not be made out" if unclear else ""
-            notes.append(
-                f"defense {name} (decided by {decided.how}): the identity was withheld from "
-                f"{counts.get('not needed', 0):,} of {len(questions):,} questions{doubt}"
-            )
-    return notes
-
-
 async def _decide(
     decided: Withholding, defense: Defense, questions: Sequence[str], engine: Engine | None
 ) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from filelock import FileLock, Timeout
 
 from evenhand.errors import RunFolderError, StoreError
 
@@ -112,6 +111,8 @@ def locked(folder: Path, *, wait: float = 1.0) -> Iterator[None]:
     Raises:
         RunFolderError: another process has it.
     """
+    from filelock import FileLock, Timeout  # loads asyncio
+
     lock = FileLock(folder / LOCK_FILE, timeout=wait, mode=0o600)
     try:
         lock.acquire()

@@ -46,8 +46,14 @@ class Entry(BaseModel):
         frozen=True,
         str_strip_whitespace=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
     )
+
+
+OPTIONS = ConfigDict(use_attribute_docstrings=True)
+"""Further configuration of entries whose fields are flags: the fields' docstrings are their help.
+
+Not of all entries, since to read the docstrings takes a source file apart at every start.
+"""
 
 
 def us_keys(loaded: Mapping[str, Any]) -> dict[str, Any]:

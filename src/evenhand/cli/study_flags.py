@@ -1,0 +1,41 @@
+"""What the commands that can start an audit share: the study and how it is asked, as flags."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from evenhand.engines import engine_type
+from evenhand.run.options import RunOptions
+from evenhand.study.study import Study, StudyOptions, StudySelection, study_of
+
+ModelName = Annotated[
+    str,
+    Parameter(
+        help="Model (openai/NAME, hf/ID-or-path, vllm/ID, organism, ...) or study file (.yaml, "
+        ".toml)."
+    ),
+]
+StudyFlags = Annotated[
+    StudyOptions, Parameter(name="*", group=Group("Study: what is asked", sort_key=1))
+]
+RunFlags = Annotated[
+    RunOptions, Parameter(name="*", group=Group("Run: how it is asked", sort_key=3))
+]
+
+
+def study_from(target: str, flags: StudySelection, judges: tuple[str, ...] = ()) -> Study:
+    """The study of a model or study file, with the flags that were given on top.
+
+    Args:
+        judges: for a command that has this option apart from the study's.
+
+    Raises:
+        UsageError: the file is invalid, or a name or a value is.
+    """
+    study = study_of(target, flags)
+    if judges:
+        study = study.model_copy(update={"judges": judges})
+    engine_type(study.model)
+    return study
