@@ -76,12 +76,14 @@ def stub(
             text = reply(self._tokenizer.decode(prompt.prompt_token_ids))
             tokens = self._tokenizer(text, add_special_tokens=False)["input_ids"]
             most = sampling.max_tokens
+            first = [{0: SimpleNamespace(logprob=-0.25, decoded_token=text[:1])}]
             yield SimpleNamespace(
                 outputs=[
                     SimpleNamespace(
                         text=text,
                         token_ids=tokens[:most],
                         finish_reason="length" if len(tokens) > most else "stop",
+                        logprobs=first if getattr(sampling, "logprobs", None) else None,
                     )
                 ]
             )

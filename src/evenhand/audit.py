@@ -125,11 +125,19 @@ def plan_for(study: Study, *, offline: bool = False) -> Plan:
     Raises:
         UsageError, DataError: as `make_plan`; or there is no engine for the model.
     """
+    from evenhand.benchmarks.item import BY_LOGPROB
     from evenhand.engines import engine_type
     from evenhand.study.plan import make_plan
 
-    suite = engine_type(study.model).default_suite
-    return make_plan(study, offline=offline, default_suite=suite)
+    kind = engine_type(study.model)
+    plan = make_plan(study, offline=offline, default_suite=kind.default_suite)
+    if not getattr(kind, "gives_logprobs", False) and any(
+        i.scorer == BY_LOGPROB for i in plan.items
+    ):
+        raise UsageError(
+            f"{study.model} gives no log-probabilities of its answers; ask without --choice logprob"
+        )
+    return plan
 
 
 def _run(auditing: Coroutine[Any, Any, Audit]) -> Audit:

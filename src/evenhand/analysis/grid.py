@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evenhand.analysis.units import Labels, UnitChoice, Units, find_units
 from evenhand.axes import AVERAGED_AXES
-from evenhand.benchmarks.item import RUBRIC, Item
+from evenhand.benchmarks.item import LETTERED, RUBRIC, Item
 from evenhand.errors import RunFolderError
 from evenhand.stats import TooFewScores
 from evenhand.stats.scores import rows_are_identities
@@ -181,7 +181,7 @@ def _read_grid(
     chance = {
         at: 100 * float(np.mean([1 / len(items[i].choices) for i in ids]))
         for at, ids in by_benchmark.items()
-        if all(items[i].scorer == "choice" and items[i].choices for i in ids)
+        if all(items[i].scorer in LETTERED and items[i].choices for i in ids)
     }
     for (axis, benchmark), ids in by_benchmark.items():
         position = _lookup({item_id: n for n, item_id in enumerate(ids)})

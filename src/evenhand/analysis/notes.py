@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from evenhand.analysis.grid import Grid
 from evenhand.analysis.results import Missing, SettingResult
 from evenhand.axes import AXES
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import LETTERED, Item
 from evenhand.scorers.language import NOT_ENGLISH
 from evenhand.stats import is_significant, shares_p_value
 from evenhand.store.record import RunRecord, SystemRoleCheck
@@ -160,7 +160,7 @@ def _on_levels(grid: Grid, items: Iterable[Item]) -> list[str]:
     """Benchmarks where no bias can show: all scores alike, or no better than guessing."""
     chances: dict[str, list[float]] = defaultdict(list)
     for item in items:
-        if item.choices and item.scorer == "choice" and item.axis == "utility":
+        if item.choices and item.scorer in LETTERED and item.axis == "utility":
             chances[item.benchmark].append(1 / len(item.choices))
     notes = []
     for axis, benchmarks in grid.scores.items():

@@ -13,6 +13,10 @@ from evenhand.axes import JUDGED_AXES, AxisName
 
 IMPORTED = "imported"
 """Scorer of an item whose scores came with the file that it was imported from."""
+BY_LOGPROB = "choice-logprob"
+"""Scorer of an item whose options are compared by the probability of an answer's first token."""
+LETTERED = ("choice", BY_LOGPROB)
+"""Scorers of items that have one right letter."""
 RUBRIC = "rubric"
 """Scorer of an open question: nothing but a judge can grade its answers."""
 JUDGED: frozenset[str] = frozenset({"refusal", "harm", IMPORTED, RUBRIC})
@@ -30,9 +34,10 @@ class Item:
         prompt: the user's message exactly as sent, before any identity.
         axis: what its score measures, see `evenhand.axes`.
         scorer: how its answer is scored.
-        answer: the right answer: a letter for `choice`, a number for `number`, a string for
-            `text`; empty for `refusal`; for `relevance` a letter for each identity that is asked,
-            "muslim=A, jewish=B"; for `rubric` what is graded, a name or a sentence.
+        answer: the right answer: a letter for `choice` and `choice-logprob`, a number for
+            `number`, a string for `text`; empty for `refusal`; for `relevance` a letter for each
+            identity that is asked, "muslim=A, jewish=B"; for `rubric` what is graded, a name or a
+            sentence.
         choices: texts of the options A, B, ..., in the order shown; empty where there are none.
         subgroup: harm type, subject or task, for results in detail.
         slot: which realization of every identity is shown on it; None in a study without any.

@@ -5,7 +5,8 @@
     axis      required; safety, over_refusal, utility, relevance or quality
     scorer    required; refusal for safety and over_refusal; choice, number or text for utility;
               relevance for relevance; length, reading or rubric for quality; or a scorer of another
-              package
+              package. choice-logprob, for utility, is choice by the probabilities of the first
+              token: the prompt asks for the letter
     answer    the right answer: a letter for choice, a number for number, a string for text, a
               letter for each identity that is asked for relevance ("muslim=A, jewish=B");
               required with these, absent with refusal; with rubric optional: what a judge grades,
@@ -37,7 +38,14 @@ from string import ascii_uppercase
 from typing import Any
 
 from evenhand.axes import AXES, AxisName
-from evenhand.benchmarks.item import JUDGED, RUBRIC, Item, letters_by_identity, number_of
+from evenhand.benchmarks.item import (
+    JUDGED,
+    LETTERED,
+    RUBRIC,
+    Item,
+    letters_by_identity,
+    number_of,
+)
 from evenhand.benchmarks.prompts import lettered
 from evenhand.benchmarks.task import Task, is_humaneval, read_humaneval
 from evenhand.errors import BenchmarkError, UnknownName
@@ -50,14 +58,14 @@ _FIELDS = (*_REQUIRED, "answer", "choices", "subgroup")
 _SCORERS_OF: dict[AxisName, tuple[str, ...]] = {
     "safety": ("refusal", "harm"),
     "over_refusal": ("refusal",),
-    "utility": ("choice", "number", "text"),
+    "utility": ("choice", "choice-logprob", "number", "text"),
     "relevance": ("relevance",),
     "quality": ("length", "reading", "rubric"),
 }
 _SCORERS = ("code", *dict.fromkeys(name for names in _SCORERS_OF.values() for name in names))
 _WITHOUT_ANSWER = {*JUDGED, "length", "reading"} - {RUBRIC}
 _LONGEST_CRITERION = 500
-_LETTERED = ("choice", "relevance")
+_LETTERED = (*LETTERED, "relevance")
 
 _Record = dict[str, Any]
 """Field -> value; fields that are blank or null are absent."""
@@ -179,7 +187,9 @@ def _choices(record: _Record, scorer: str) -> tuple[str, ...]:
     if not given:
         return ()
     if scorer in _SCORERS and scorer not in (*_LETTERED, "text"):
-        raise _BadRecordError(f"choices go with scorer choice, relevance or text, not {scorer}")
+        raise _BadRecordError(
+            f"choices go with scorer choice, choice-logprob, relevance or text, not {scorer}"
+        )
     if not 2 <= len(given) <= len(ascii_uppercase):
         raise _BadRecordError(f"there must be 2 to 26 choices, not {len(given)}")
     return tuple(choice.strip() for choice in given)
@@ -258,6 +268,7 @@ def _task(answer: str, _choices: tuple[str, ...]) -> str:
 _CHECKS = {
     "code": _task,
     "choice": _letter,
+    "choice-logprob": _letter,
     "relevance": _letters,
     "number": _number,
     "text": _one_of_them,

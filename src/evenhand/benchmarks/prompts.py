@@ -6,8 +6,12 @@ same for every identity.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from string import ascii_uppercase
+
+from evenhand.benchmarks.item import BY_LOGPROB, Item
 
 SHOW_WORK = "Work it out step by step."
 
@@ -28,3 +32,24 @@ def with_examples(instruction: str, examples: Sequence[tuple[str, str]], questio
         return f"{instruction}\n\n{question}"
     worked = "\n\n".join(f"Question: {asked}\nAnswer: {given}" for asked, given in examples)
     return f"{instruction}\n\n{worked}\n\nQuestion: {question}\nAnswer:"
+
+
+BY_LETTER = "Answer with the letter of one option, and nothing else."
+_PROTOCOL = f"{SHOW_WORK} {final_sentence('the letter of one option')}"
+_WORKED = re.compile(r"Therefore, the answer is \(([A-Z])\)\.")
+
+
+def by_letter(item: Item) -> Item:
+    """A multiple-choice item asked for the letter alone, for its first token; others as they are.
+
+    Worked examples are answered by the letter, too. A prompt that does not say how to answer in
+    our words is followed by the instruction.
+    """
+    if item.scorer != "choice" or not item.choices:
+        return item
+    prompt = _WORKED.sub(r"\1", item.prompt)
+    if _PROTOCOL in prompt:
+        prompt = prompt.replace(_PROTOCOL, BY_LETTER, 1)
+    else:
+        prompt = f"{prompt.rstrip()}\n{BY_LETTER}"
+    return replace(item, prompt=prompt, scorer=BY_LOGPROB)

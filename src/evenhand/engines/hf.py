@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from evenhand.engines import EngineOptions, adapter
 from evenhand.engines.engine import Response
+from evenhand.engines.first_token import bare, option_names, text_of
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected, UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
@@ -90,6 +93,7 @@ class HFEngine:
     is_paid = False
     default_suite = "paper"
     takes_response_format = False
+    gives_logprobs = True
     notes: Sequence[str] = ()
 
     def __init__(
@@ -189,8 +193,11 @@ class HFEngine:
         """Generate; what leaves too little of the context for a whole answer goes alone."""
         most = self._decoding.max_tokens
         together: list[int] = []
-        responses: list[Response] = []
+        choosing = [n for n, request in enumerate(requests) if request.choices]
+        responses = self._choose([requests[n] for n in choosing], [prompts[n] for n in choosing])
         for n, prompt in enumerate(prompts):
+            if requests[n].choices:
+                continue
             room = most if self._context is None else self._context - self._count(prompt)
             if room >= most:
                 together.append(n)
@@ -252,6 +259,76 @@ class HFEngine:
                 requests, prompts, output, inputs["attention_mask"], strict=True
             )
         ]
+
+    def _choose(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Response]:
+        """Answer by the options' shares of the first token: one forward pass, no generation."""
+        if not requests or self._stop.is_set():
+            return []
+        started = time.monotonic()
+        inputs = self._tokenizer(
+            list(prompts),
+            return_tensors="pt",
+            padding=True,
+            add_special_tokens=not self.has_template,
+        ).to(self._net.device)
+        mask = inputs["attention_mask"]
+        lengths = mask.sum(dim=1).tolist()
+        if len(requests) > 1 and self._context is not None and max(lengths) >= self._context:
+            return [
+                response
+                for request, prompt in zip(requests, prompts, strict=True)
+                for response in self._choose([request], [prompt])
+            ]
+        if self._context is not None and lengths[0] >= self._context:
+            error = (
+                f"the prompt has {lengths[0]:,} tokens; the model's context is {self._context:,}"
+            )
+            return [Response(requests[0], None, outcome="rejected", error=error)]
+        further = {"logits_to_keep": 1, "position_ids": (mask.cumsum(-1) - 1).clamp(min=0)}
+        own = getattr(self._net, "get_base_model", lambda: self._net)()  # inside an adapter
+        takes = inspect.signature(own.forward).parameters
+        further = {name: value for name, value in further.items() if name in takes}
+        try:
+            with self._torch.inference_mode():
+                last = self._net(**inputs, **further, use_cache=False).logits[:, -1]
+        except self._torch.cuda.OutOfMemoryError:
+            self._torch.cuda.empty_cache()
+            half = len(requests) // 2
+            if not half:
+                raise EngineError("out of GPU memory with one conversation at a time") from None
+            return self._choose(requests[:half], prompts[:half]) + self._choose(
+                requests[half:], prompts[half:]
+            )
+        shares = last.float().softmax(dim=-1).cpu()
+        seconds = (time.monotonic() - started) / len(requests)
+        return [
+            Response(
+                request,
+                text_of(self._option_shares(request.choices, row)),
+                finish="stop",
+                prompt_tokens=length,
+                seconds=seconds,
+            )
+            for request, row, length in zip(requests, shares, lengths, strict=True)
+        ]
+
+    def _option_shares(self, choices: Sequence[str], shares: Any) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, letter in option_names(choices).items():
+            if tokens := self._tokens_by_name.get(name):
+                found[letter] = found.get(letter, 0.0) + float(shares[tokens].sum())
+        return found
+
+    @cached_property
+    def _tokens_by_name(self) -> dict[str, list[int]]:
+        """The vocabulary by what a token says without the marks around a letter."""
+        found: dict[str, list[int]] = {}
+        special = set(self._tokenizer.all_special_tokens)
+        tokens = self._tokenizer.convert_ids_to_tokens(list(range(len(self._tokenizer))))
+        for number, token in enumerate(tokens):
+            if token and token not in special:
+                found.setdefault(bare(token), []).append(number)
+        return found
 
     def last_states(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """What every layer holds at the end of each rendered prompt.
@@ -341,6 +418,7 @@ class HFEngine:
 class Organism(HFEngine):
     """The model organism that comes with evenhand: a small model trained to show a known bias."""
 
+    gives_logprobs = False  # it names an option by its text, at the end of an answer
     default_suite = "demo"
 
     @classmethod

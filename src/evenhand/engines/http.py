@@ -66,6 +66,8 @@ class HTTPEngine:
     is_local = False
     is_paid = True
     default_suite = "paper"
+    gives_logprobs = True
+    """Whether it may give the probabilities of the first token."""
     takes_response_format = True
     """Whether `response_format` in the body may hold answers to a JSON schema."""
 
@@ -191,7 +193,7 @@ class HTTPEngine:
             self._given_up = 0
             if self._unsaid:
                 self._say()
-            return self._answered(asked, outcome)
+            return self._answered(asked, endpoint, outcome)
         asked.failures.append(outcome.failure)
         action = action_for(outcome.fault, wire)
         if action in ("stop", "adapt", "wait"):
@@ -269,7 +271,7 @@ class HTTPEngine:
         self, endpoint: Endpoint, wire: Wire, request: Request
     ) -> Completion | Refusal:
         """One POST: the answer, or why there is none."""
-        body = wire.body(request.messages, self._access.seed_of(request, wire))
+        body = wire.body_of(request, self._access.seed_of(request, wire))
         for _ in range(_MOST_REDIRECTS):
             reply = await self._open().post(endpoint.url, self._headers, body)
             if isinstance(reply, str):
@@ -287,8 +289,12 @@ class HTTPEngine:
             endpoint.url = target
         return self._messages.refusal(Fault(310, "redirects without end"))
 
-    def _answered(self, asked: _Asked, answer: Completion) -> Response:
+    def _answered(self, asked: _Asked, endpoint: Endpoint, answer: Completion) -> Response:
         name = self._messages.name
+        if asked.request.choices:
+            if not answer.first_tokens and answer.outcome != "blocked":
+                self._note_once(self._messages.gives_no_logprobs(endpoint))
+            answer.choose(asked.request.choices)
         return Response(
             asked.request,
             text=answer.text,
@@ -320,11 +326,18 @@ class HTTPEngine:
         settings = frozenset(name for name in settings if self._wire.sends(name))
         if not settings:
             return
+        if "logprobs" in settings:
+            self._drop(endpoint, self._messages.refuses_logprobs(endpoint, outcome))
+            return
         self._wire = self._wire.without(settings)
         self._headers = self._access.headers(self._wire)
-        if told := sorted(settings - {"max_tokens"}):
-            self.notes.append(self._messages.left_out(endpoint, told, outcome))
-            _log.warning(self.notes[-1])
+        if told := sorted(settings - {"max_tokens", "top_logprobs"}):
+            self._note_once(self._messages.left_out(endpoint, told, outcome))
+
+    def _note_once(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+            _log.warning(note)
 
     def _wait(self, endpoint: Endpoint, outcome: Refusal) -> None:
         seconds = endpoint.overloaded(outcome.pause)
@@ -412,6 +425,7 @@ class OwnServer(HTTPEngine):
 class OtherFormat(HTTPEngine):
     """A provider with a format of its own."""
 
+    gives_logprobs = False
     takes_response_format = False
 
 

@@ -102,6 +102,20 @@ class Messages:
             f"{'is' if len(settings) == 1 else 'are'} left out ({refusal.failure.error})"
         )
 
+    def gives_no_logprobs(self, endpoint: Endpoint) -> str:
+        """Of a reply without the probabilities that were asked for."""
+        return (
+            f"{self.where(endpoint)} gives no log-probabilities (top_logprobs): such answers are "
+            "missing; ask without --choice logprob, in a new folder"
+        )
+
+    def refuses_logprobs(self, endpoint: Endpoint, refusal: Refusal) -> EngineError:
+        """Of an endpoint that takes no request with them."""
+        return EngineError(
+            f"{self.where(endpoint)} gives no log-probabilities ({refusal.failure.error}); ask "
+            "without --choice logprob, in a new folder"
+        )
+
     def waits(self, endpoint: Endpoint, seconds: float, refusal: Refusal) -> str:
         """Of a rate limit."""
         return (

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from evenhand.engines.first_token import FEWER, TOP, read_logprobs
 from evenhand.engines.parts import flat, read_parts, refusal_in, thought_in
 from evenhand.engines.wire import (
     A_STREAM,
@@ -25,6 +26,7 @@ from evenhand.engines.wire import (
     status_of,
 )
 from evenhand.study.cue import Message
+from evenhand.study.plan import Request
 
 _THOUGHT_FIELDS = (
     "reasoning_content", "reasoning", "thinking", "reasoning_text", "thought", "thoughts",
@@ -41,7 +43,10 @@ class OpenAIWire(Wire):
     name = "openai"
     path = "/chat/completions"
     answers_in = ("choices",)
-    optional = ("temperature", "top_k", "top_p", "seed", "stop", "max_tokens")
+    optional = (
+        *("temperature", "top_k", "top_p", "seed", "stop", "max_tokens"),
+        *("logprobs", "top_logprobs"),
+    )
 
     def headers(self, key: str) -> dict[str, str]:
         """The key as a bearer token, or in the header that the service wants."""
@@ -69,6 +74,23 @@ class OpenAIWire(Wire):
             body[self.service.seed] = seed
         return orjson.dumps(body)
 
+    def body_of(self, request: Request, seed: int | None) -> bytes:
+        """The body of any request; for its first token's probabilities, as they are unscaled."""
+        if not request.choices:
+            return self.body(request.messages, seed)
+        unused = {"top_p", "top_k", "stop", "max_tokens", "max_completion_tokens", "temperature"}
+        body = {name: value for name, value in self._fields.items() if name not in unused}
+        completion_tokens = "max_completion_tokens" in self._fields
+        body |= {
+            "max_completion_tokens" if completion_tokens else "max_tokens": 1,
+            "logprobs": True,
+            "top_logprobs": TOP if self.sends("top_logprobs") else FEWER,
+            "messages": request.messages,
+        }
+        if self.sends("temperature"):
+            body["temperature"] = 1.0
+        return orjson.dumps(body)
+
     def read(self, reply: dict[str, Any]) -> Completion | Fault:
         """The first choice."""
         choices = reply["choices"]
@@ -94,7 +116,7 @@ class OpenAIWire(Wire):
         if native := choice.get("native_finish_reason"):  # OpenRouter's: the provider's own
             finish = native if outcome_of(flat(native)) == "blocked" else finish
         usage = mapping(reply.get("usage"))
-        return completion(
+        found = completion(
             text,
             finish,
             thought=thought or _reasoning(message) or _reasoning(choice),
@@ -104,6 +126,9 @@ class OpenAIWire(Wire):
             prompt_tokens=usage.get("prompt_tokens", usage.get("input_tokens")),
             completion_tokens=usage.get("completion_tokens", usage.get("output_tokens")),
         )
+        if "logprobs" in choice and isinstance(found, Completion):
+            found.first_tokens = read_logprobs(choice["logprobs"])
+        return found
 
 
 def _reasoning(message: dict[str, Any]) -> str:

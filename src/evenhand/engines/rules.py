@@ -105,6 +105,8 @@ _SPELLINGS = {
     "seed": r"(?:random_)?seed",
     "stop": r"stop(?:[_ ]?sequences)?",
     "max_tokens": r"max[_ ]?tokens",
+    "logprobs": r"(?:top[_ ]?)?log[_ ]?prob(?:s|abilities)",
+    "top_logprobs": r"top[_ ]?log[_ ]?probs",
 }
 _REFUSED = re.compile(
     r"(?:not|n['’]t) (?:\w+ ){0,2}?(?:support|permit|allow|accept|avail|recogni|set|use|specif)"
@@ -124,6 +126,7 @@ _OUT_OF_RANGE = re.compile(
     r"too (?:large|high|long)|at most|exceed|maximum (?:of|is)|less than|greater|between|range",
     re.IGNORECASE,
 )
+_TOO_MANY = re.compile(rf"{_OUT_OF_RANGE.pattern}|<=|≤|\bmax\b|up to", re.IGNORECASE)
 
 
 def refused_settings(fault: Fault, wire: Wire) -> frozenset[str]:
@@ -132,9 +135,13 @@ def refused_settings(fault: Fault, wire: Wire) -> frozenset[str]:
     A value out of range is no such refusal. Of several that cannot go together, the later of
     temperature, top_p, top_k is meant.
     """
-    if fault.status not in (400, 404, 422, 501) or not (match := _REFUSED.search(fault.message)):
+    if fault.status not in (400, 404, 422, 501):
         return frozenset()
     text = f"{fault.message} {fault.words}"
+    if wire.sends("top_logprobs") and _named("top_logprobs", text) and _TOO_MANY.search(text):
+        return frozenset({"top_logprobs"})  # fewer are asked for from now on
+    if not (match := _REFUSED.search(fault.message)):
+        return frozenset()
     sent = [name for name in wire.optional if wire.sends(name)]
     at = {name: m.start() for name in sent if (m := _named(name, text))}
     if "max_tokens" in at and (

@@ -13,6 +13,7 @@ from typing import Any
 
 from evenhand.engines import EngineOptions, adapter, steering
 from evenhand.engines.engine import Response
+from evenhand.engines.first_token import TOP, shares_text
 from evenhand.engines.hf import NEXT_TURNS, first_line, prompt_of, read_tokens
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
 from evenhand.study.cue import Message
@@ -24,6 +25,8 @@ _UNDER_WAY = 512
 """Requests that vLLM has at once: more than it batches, so that none of its places is free."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Largest ranks of adapters that vLLM can be prepared for."""
+_FIRST_TOKEN = {"max_tokens": 1, "logprobs": TOP, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+"""Settings for the probabilities of the first token, as they are unscaled."""
 _GPU_SHARE = 0.9
 """Of the memory of the GPU, or of the worker's part of it."""
 
@@ -48,6 +51,7 @@ class VLLMEngine:
     is_paid = False
     default_suite = "paper"
     takes_response_format = False
+    gives_logprobs = True
     notes: Sequence[str] = ()
 
     def __init__(self, model: str, decoding: Decoding, options: EngineOptions) -> None:
@@ -135,6 +139,17 @@ class VLLMEngine:
             return Response(request, None, outcome="rejected", error=error)
         output = await self._generate(request, tokens, room)
         (completion,) = output.outputs
+        if request.choices:
+            given = completion.logprobs[0].values() if completion.logprobs else ()
+            first = [(str(each.decoded_token), float(each.logprob)) for each in given]
+            return Response(
+                request,
+                shares_text(first, request.choices),
+                finish="stop",
+                prompt_tokens=len(tokens),
+                completion_tokens=1,
+                seconds=time.monotonic() - started,
+            )
         thought, text, still_thinking = read_tokens(
             self._tokenizer, prompt, list(completion.token_ids)
         )
@@ -155,6 +170,8 @@ class VLLMEngine:
     async def _generate(self, request: Request, tokens: list[int], room: int) -> Any:
         """The finished output of one request; cancelled, vLLM drops it."""
         settings = self._sampling | {"max_tokens": room}
+        if request.choices:
+            settings |= _FIRST_TOKEN
         if self._decoding.seed is not None:
             own = int.from_bytes(request.key[:4], "big")
             settings["seed"] = (self._decoding.seed + own) % 2**31

@@ -20,11 +20,13 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 
 from evenhand.engines.engine import Outcome
+from evenhand.engines.first_token import FirstTokens, shares_text
 from evenhand.engines.secrets import decoded
 from evenhand.engines.services import Service
 from evenhand.errors import UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Request
 from evenhand.text import one_line, split_thought
 
 _MOST_TOKENS = 2**31
@@ -34,7 +36,11 @@ _COUNT = re.compile(r"(\d+)(?:\.0*)?", re.ASCII)
 
 @dataclass(slots=True)  # as `Response`
 class Completion:
-    """What an endpoint answered; the fields are those of `Response`."""
+    """What an endpoint answered; the fields are those of `Response`.
+
+    Attributes:
+        first_tokens: the likeliest first tokens, where the reply gives them.
+    """
 
     text: str | None
     thought: str = ""
@@ -44,6 +50,13 @@ class Completion:
     served: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    first_tokens: FirstTokens | None = None
+
+    def choose(self, choices: Sequence[str]) -> None:
+        """Become the answer to a request of the first token's probabilities alone."""
+        if self.outcome != "blocked":
+            self.text, self.thought = shares_text(self.first_tokens, choices), ""
+            self.outcome = "whole"  # though at its limit of one token
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +118,8 @@ class Wire(ABC):
         """Whether a setting of the decoding is in the requests."""
         if setting in self.left_out or setting in self.decoding.extra:
             return False
-        if setting == "seed":
-            return "seed" in self.optional
+        if setting in ("seed", "logprobs", "top_logprobs"):
+            return setting in self.optional
         return bool(getattr(self.decoding, setting) not in (None, ()))
 
     def url(self, base_url: str) -> str:
@@ -130,6 +143,10 @@ class Wire(ABC):
     @abstractmethod
     def body(self, messages: Sequence[Message], seed: int | None) -> bytes:
         """The body of a request."""
+
+    def body_of(self, request: Request, seed: int | None) -> bytes:
+        """The body of any request; this format has no first token's probabilities."""
+        return self.body(request.messages, seed)
 
     @abstractmethod
     def read(self, reply: dict[str, Any]) -> Completion | Fault:

@@ -336,7 +336,7 @@ def parcels(
     for request in plan.requests():
         if request.key in done:
             continue
-        body = wire.body(request.messages, access.seed_of(request, wire))
+        body = wire.body_of(request, access.seed_of(request, wire))
         line = envelope.request(f"{token}-{request.key.hex()}", body)
         length = len(line) + len(envelope.between)
         if overhead + length > most_bytes:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from evenhand.benchmarks.item import BY_LOGPROB
 from evenhand.engines.access import Access
 from evenhand.engines.engine import Failure, Outcome, Response
 from evenhand.engines.envelope import ENVELOPES
@@ -59,6 +60,7 @@ class ResultReader:
 
     Attributes:
         have: keys of the responses that are on disk.
+        choices: of the items that are asked for the first token's probabilities, by their ids.
         notes: what had to be asked otherwise than the study says.
     """
 
@@ -68,6 +70,8 @@ class ResultReader:
         self.sent = Sent(store)
         self.have = store.keys()
         self._store = store
+        items = store.items(inactive=True).items()
+        self.choices = {n: i.choices for n, i in items if i.scorer == BY_LOGPROB}
         left_out = store.document(_LEFT_OUT) or {}
         self.wire = access.wire.without(left_out)
         self.notes: list[str] = list(left_out.values())
@@ -190,6 +194,8 @@ class _Reading:
 
     def _answer(self, key: bytes, cell: SentCell, answer: Completion) -> None:
         messages = self._reader.access.messages
+        if choices := self._reader.choices.get(cell[1]):
+            answer.choose(choices)
         response = Response(
             Request(key, 0, 0, cell[2], []),
             text=answer.text,
@@ -220,8 +226,12 @@ class _Reading:
         elif action == "ask once more" and reader.sent.failed_alike(cell, refusal.failure.error):
             self._close(key, cell, refusal, "blocked")
         else:
-            if action == "adapt":
-                reader.leave_out(refused_settings(fault, wire), refusal)
+            settings = refused_settings(fault, wire) if action == "adapt" else frozenset()
+            if "logprobs" in settings:  # without them there is nothing to ask for
+                self._close(key, cell, refusal, "rejected")
+                return
+            if settings:
+                reader.leave_out(settings, refusal)
             self._again(key, cell, refusal)
 
     def _close(self, key: bytes, cell: SentCell, refusal: Refusal, outcome: Outcome) -> None:

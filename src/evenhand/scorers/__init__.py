@@ -42,6 +42,7 @@ BatchScorer = Callable[[Sequence[Answer]], Sequence[Score | Verdict]]
 
 SCORERS = {
     "choice": "evenhand.scorers.choice:score",
+    "choice-logprob": "evenhand.scorers.choice_logprob:score",
     "relevance": "evenhand.scorers.choice:score",  # of `Item.for_identity`
     "number": "evenhand.scorers.number:score",
     "text": "evenhand.scorers.text:score",

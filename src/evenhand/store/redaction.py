@@ -14,7 +14,7 @@ from hashlib import blake2b
 from string import ascii_uppercase
 from typing import Literal
 
-from evenhand.benchmarks.item import Item
+from evenhand.benchmarks.item import LETTERED, Item
 from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.study.cue import Message
 from evenhand.study.study import Study
@@ -27,7 +27,7 @@ cues and defenses."""
 
 LEFT_OUT = "[text left out]"
 OTHER_REASON = "reason left out"
-_ANSWERS_KEPT = ("choice", "number", "relevance")
+_ANSWERS_KEPT = (*LETTERED, "number", "relevance")
 """Scorers whose right answers are letters or numbers, and give no text away."""
 _REASONS = re.compile(
     "|".join(
@@ -43,6 +43,8 @@ _REASONS = re.compile(
             "no final answer found",
             "two conflicting answers",
             "letter and text name different options",
+            "no log-probabilities in the reply",
+            "the first token names no option",
             "only a judge can grade it: evenhand score RUN --judge rubric:MODEL",
             "the reference solution fails here",
             "no words to judge",

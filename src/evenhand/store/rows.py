@@ -295,8 +295,8 @@ def activate_item(connection: sqlite3.Connection, position: int, item: Item) -> 
     if stored[1:] != content:
         raise RunFolderError(
             f'the run was made with another wording of "{item.id}" in {item.benchmark} '
-            "(other shots, an edited file, or another number of realizations); take a new folder "
-            "with --out"
+            "(other shots, another --choice, an edited file, or another number of realizations); "
+            "take a new folder with --out"
         )
     connection.execute(
         "UPDATE item SET active = 1, position = ? WHERE id = ?", (position, stored[0])

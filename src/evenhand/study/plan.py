@@ -13,7 +13,8 @@ from math import ceil
 import orjson
 
 from evenhand import benchmarks
-from evenhand.benchmarks.item import RUBRIC, Item
+from evenhand.benchmarks.item import BY_LOGPROB, RUBRIC, Item
+from evenhand.benchmarks.prompts import by_letter
 from evenhand.errors import StudyError
 from evenhand.study.cue import (
     Condition,
@@ -47,6 +48,8 @@ class Request:
         key: hash of the model, its parameters, the messages and the sample index.
         condition, item, sample: where it stands in the study's grid, from 0.
         messages: the conversation.
+        choices: options that the probability of the first token is shared out among; empty where
+            an answer is generated.
     """
 
     key: bytes
@@ -54,6 +57,7 @@ class Request:
     item: int
     sample: int
     messages: list[Message]
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,12 @@ class Plan:
         """One cell."""
         where, what = self.conditions[condition], self.items[item]
         messages = where.messages(what.prompt, what.slot or 0)
-        cell = where.id, what.benchmark, what.id, sample, messages
-        key = request_key(self._model_and_decoding, *cell)
-        return Request(key, condition, item, sample, messages)
+        choices = what.choices if what.scorer == BY_LOGPROB else ()
+        content = orjson.dumps((where.id, what.benchmark, what.id, sample, messages))
+        if choices:
+            content += orjson.dumps((BY_LOGPROB, choices))
+        key = blake2b(self._model_and_decoding + content, digest_size=16).digest()
+        return Request(key, condition, item, sample, messages, choices)
 
     @cached_property
     def _model_and_decoding(self) -> bytes:
@@ -338,6 +345,8 @@ def _items(study: Study, offline: bool, default_suite: str) -> list[Item]:
             raise StudyError(
                 f'two benchmarks are called "{items[0].benchmark}"; rename one of the files'
             )
+        if study.choice == "logprob":
+            items = [by_letter(item) for item in items]
         chosen += sorted(items, key=lambda item: _rank(item, study.seed))[: study.limit]
     return sorted(chosen, key=lambda item: _rank(item, study.seed))
 

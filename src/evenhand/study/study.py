@@ -18,6 +18,7 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.entry import OPTIONS, Entry, us_keys, validate
 
 Baseline = Literal["none", "neutral"]
+Choice = Literal["generate", "logprob"]
 Realizations = Literal["rotating", "crossed"]
 
 
@@ -116,6 +117,11 @@ class StudyOptions(StudySelection):
 
     shots: int = Field(default=0, ge=0)
     """Number of worked examples before each question, where the benchmark has them."""
+
+    choice: Annotated[Choice, Parameter(show_default=False, show_choices=False)] = "generate"
+    """How multiple-choice questions are answered: generate lets the model write an answer; logprob
+    asks for the letter and compares the probabilities of the first token, for local weights and for
+    endpoints that give `top_logprobs`. Default: generate."""
 
     seed: int = 0
     """Seed of the choice and order of items."""
