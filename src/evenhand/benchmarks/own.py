@@ -187,9 +187,7 @@ def _choices(record: _Record, scorer: str) -> tuple[str, ...]:
     if not given:
         return ()
     if scorer in _SCORERS and scorer not in (*_LETTERED, "text"):
-        raise _BadRecordError(
-            f"choices go with scorer choice, choice-logprob, relevance or text, not {scorer}"
-        )
+        raise _BadRecordError(f"choices go with scorer choice, relevance or text, not {scorer}")
     if not 2 <= len(given) <= len(ascii_uppercase):
         raise _BadRecordError(f"there must be 2 to 26 choices, not {len(given)}")
     return tuple(choice.strip() for choice in given)
