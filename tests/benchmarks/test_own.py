@@ -133,7 +133,7 @@ def test_what_is_loaded_can_be_scored(tmp_path: Path) -> None:
         ),
         (
             NUMBER | {"scorer": "refusal"},
-            ": axis utility goes with scorer choice, number or text, not refusal",
+            ": axis utility goes with scorer choice, choice-logprob, number or text, not refusal",
         ),
         (REFUSAL | {"scorer": "text"}, ": axis safety goes with scorer refusal or harm, not text"),
         (REFUSAL | {"answer": "no"}, ": scorer refusal takes no answer; leave it empty"),

@@ -39,6 +39,7 @@ from typing import Any
 
 from evenhand.axes import AXES, AxisName
 from evenhand.benchmarks.item import (
+    BY_LOGPROB,
     JUDGED,
     LETTERED,
     RUBRIC,
@@ -184,6 +185,8 @@ def _choices(record: _Record, scorer: str) -> tuple[str, ...]:
         raise _BadRecordError(
             'choices must be a list of texts: ["Rome", "Paris"], or in CSV Rome|Paris'
         )
+    if not given and scorer == BY_LOGPROB:
+        raise _BadRecordError(f"scorer {scorer} needs choices")
     if not given:
         return ()
     if scorer in _SCORERS and scorer not in (*_LETTERED, "text"):
