@@ -269,3 +269,36 @@ def test_a_damaged_folder_is_one_line(
     told = capsys.readouterr().err
     assert complaint in told
     assert told.count("\n") == 1, told
+
+
+def test_a_number_format_is_part_of_what_is_asked(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = make_engine(f"hf/{weights}", Decoding(max_tokens=4, dtype="bfloat16"))
+    assert isinstance(engine, HFEngine)
+    assert engine._net.dtype == torch.bfloat16
+    assert engine.address.endswith(" in bfloat16")
+    assert (
+        make_engine(f"hf/{weights}", Decoding()).address == engine.address[: -len(" in bfloat16")]
+    )
+    assert Decoding(dtype="auto") == Decoding()  # type: ignore[arg-type]
+    assert "dtype" not in Decoding().facts(), "keys of answers so far are as before"
+
+    benchmark = str(write_benchmark(tmp_path / "own.jsonl", 2))
+    command = ["audit", f"hf/{weights}", "-b", benchmark, "-i", "age", "--max-tokens", "2"]
+    command += ["--out", str(tmp_path / "run")]
+    assert run_main([*command, "--dtype", "float16"]) == 0
+    capsys.readouterr()
+    assert run_main([*command, "--dtype", "bfloat16"]) == 2
+    assert "holds a run with other decoding parameters" in capsys.readouterr().err
+    assert run_main(["report", str(tmp_path / "run"), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["decoding"]["dtype"] == "float16"
+
+
+def test_a_number_format_is_for_local_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = str(write_benchmark(tmp_path / "own.jsonl", 2))
+    command = ["audit", "openai/gpt-4o-mini", "--dtype", "bfloat16", "-b", benchmark]
+    assert run_main([*command, "--out", str(tmp_path / "run")]) == 2
+    assert "--dtype is for local weights" in capsys.readouterr().err

@@ -139,7 +139,7 @@ def test_an_unknown_field_of_the_decoding() -> None:
         "AsyncEngineArgs": dict.fromkeys(
             ("model", "generation_config", "enable_prefix_caching", "tensor_parallel_size",
              "distributed_executor_backend", "gpu_memory_utilization", "trust_remote_code",
-             "disable_log_stats"), False,
+             "disable_log_stats", "dtype"), False,
         ),
         "AsyncLLM.from_engine_args": {"engine_args": True},
         "AsyncLLM.get_tokenizer": {},

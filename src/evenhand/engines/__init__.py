@@ -148,6 +148,8 @@ def make_engine(model: str, decoding: Decoding, options: EngineOptions | None = 
     """
     options = options or EngineOptions()
     kind = engine_type(model)
+    if decoding.dtype is not None and not kind.is_local:
+        raise UsageError(f"--dtype is for local weights, and {model} is behind an API")
     if options.on is not None and kind.is_local:
         from evenhand.engines.ray import RayEngine  # which makes engines of its own
 

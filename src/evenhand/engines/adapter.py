@@ -42,11 +42,14 @@ def _description(path: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def address(path: str, commit: str | None) -> str:
+def address(path: str, commit: str | None, dtype: str | None = None) -> str:
     """A folder with a fingerprint of its files; an id of the hub with its commit.
 
-    An adapter is followed by its base model.
+    An adapter is followed by its base model, and the whole by the number format if it is another
+    than that of the files.
     """
+    if dtype is not None:
+        return f"{address(path, commit)} in {dtype}"
     if not Path(path).is_dir():
         return f"{path}@{commit}"
     own = f"{path}#{_fingerprint(Path(path))}"

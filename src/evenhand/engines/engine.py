@@ -125,6 +125,25 @@ class Engine(Protocol):
         ...
 
 
+def windows(requests: Iterator[Request], least: int) -> Iterator[list[Request]]:
+    """Requests in portions of whole items, within which their order is free.
+
+    Early stopping needs whole items, and what prompts share is found among many of them.
+
+    Args:
+        least: requests in a portion; it goes on to the end of its last item, but not further
+            than four times as many.
+    """
+    window: list[Request] = []
+    for request in requests:
+        if len(window) >= least and (request.item != window[-1].item or len(window) >= 4 * least):
+            yield window
+            window = []
+        window.append(request)
+    if window:
+        yield window
+
+
 def running_versions() -> dict[str, str]:
     """Of evenhand, Python and the packages that run a model in this process, where one does."""
     found = {"evenhand": __version__, "Python": platform.python_version()}

@@ -9,8 +9,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
-from itertools import islice
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.engines import EngineOptions, adapter
-from evenhand.engines.engine import Response
+from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import bare, option_names, text_of
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected, UsageError
 from evenhand.study.cue import Message
@@ -26,8 +26,8 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
 from evenhand.text import one_line, opened_thought, split_thought
 
-_BATCHES_PER_CHUNK = 16
-"""Requests are sorted by length within chunks of so many batches, to waste little on padding."""
+_WINDOW = 1024
+"""Requests, at least, that are put into batches together; their order is free within a window."""
 NEXT_TURNS = ("\n\nUser:", "\n\nSystem:", "\n\nAssistant:")
 """What ends the answer of a base model: it would go on with turns of its own invention."""
 _KEPT = (
@@ -65,6 +65,25 @@ _STYLE = {
 }
 """Fields that change how a model picks its words, beside those that a study's decoding sets, and
 the value of each that changes nothing."""
+_OF_ROWS = frozenset(
+    {
+        *("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+        *("top_h", "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids", "sequence_bias"),
+        *("suppress_tokens", "min_new_tokens", "forced_eos_token_id", "do_sample"),
+        "exponential_decay_length_penalty",
+    }
+)
+"""Arguments of `generate` by which a row's next word depends on nothing but the row."""
+_Put = Callable[[Response], None]
+
+
+@dataclass(frozen=True, eq=False)
+class _Prompt:
+    """A request as the model reads it."""
+
+    request: Request
+    text: str
+    tokens: list[int]
 
 
 class HFEngine:
@@ -116,7 +135,7 @@ class HFEngine:
         self._decoding = decoding
         self._batch_size = batch_size
         self._stop = threading.Event()
-        self._tokenizer, self._net = _load(transformers, torch, str(path))
+        self._tokenizer, self._net = _load(transformers, torch, str(path), decoding.dtype)
         if chat_template is not None:
             self._tokenizer.chat_template = chat_template
         self.ignored = _neutralize(transformers, self._net)
@@ -151,7 +170,8 @@ class HFEngine:
 
         An adapter is followed by the address of its base model.
         """
-        return adapter.address(self._path, getattr(self._net.config, "_commit_hash", None))
+        commit = getattr(self._net.config, "_commit_hash", None)
+        return adapter.address(self._path, commit, self._decoding.dtype)
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it.
@@ -164,153 +184,156 @@ class HFEngine:
     async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`. Generation runs in a thread of its own."""
         self._stop.clear()
-        while chunk := list(islice(requests, self._batch_size * _BATCHES_PER_CHUNK)):
-            prompts = [self.rendered(request.messages) or "" for request in chunk]
-            order = sorted(range(len(chunk)), key=lambda i: -len(prompts[i]))
-            size = self._batch_size
-            for start in range(0, len(order), size):
-                batch = order[start : start + size]
-                work = asyncio.to_thread(
-                    self._answer_batch, [chunk[i] for i in batch], [prompts[i] for i in batch]
-                )
-                for response in await self._until_stopped(work):
-                    settle(response)
+        for window in windows(requests, _WINDOW):
+            await self._until_stopped(partial(self._answer_window, window), settle)
 
     async def close(self) -> None:
         """Nothing to release: the weights go with the object."""
 
-    async def _until_stopped(self, work: Any) -> list[Response]:
-        """Await a thread; when cancelled, end its generation at the next token."""
-        task = asyncio.ensure_future(work)
+    async def _until_stopped(
+        self, work: Callable[[_Put], None], settle: Callable[[Response], None]
+    ) -> None:
+        """Run work in a thread, and settle here what it settles there.
+
+        When cancelled, or when an answer cannot be kept, generation ends at the next token.
+        """
+        loop, settled = asyncio.get_running_loop(), asyncio.Queue[Response | None]()
+
+        def put(response: Response | None) -> None:
+            loop.call_soon_threadsafe(settled.put_nowait, response)
+
+        task = asyncio.ensure_future(asyncio.to_thread(work, put))
+        task.add_done_callback(lambda _: settled.put_nowait(None))
         try:
-            return list(await asyncio.shield(task))
-        except asyncio.CancelledError:
+            while response := await settled.get():
+                settle(response)
+            task.result()
+        except BaseException:
             self._stop.set()
             await asyncio.wait([task])
             raise
 
-    def _answer_batch(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Response]:
-        """Generate; what leaves too little of the context for a whole answer goes alone."""
+    def _answer_window(self, requests: Sequence[Request], settle: _Put) -> None:
+        """Answer requests in batches; what leaves too little of the context goes alone."""
         most = self._decoding.max_tokens
-        together: list[int] = []
-        choosing = [n for n, request in enumerate(requests) if request.choices]
-        responses = self._choose([requests[n] for n in choosing], [prompts[n] for n in choosing])
-        for n, prompt in enumerate(prompts):
-            if requests[n].choices:
-                continue
-            room = most if self._context is None else self._context - self._count(prompt)
-            if room >= most:
-                together.append(n)
-            elif room > 0:
-                responses += self._generate_in_memory([requests[n]], [prompt], room)
-            else:
-                size = f"{self._count(prompt):,} tokens"
+        together: list[_Prompt] = []
+        choosing: list[_Prompt] = []
+        alone: list[tuple[_Prompt, int]] = []
+        for prompt in self._read(requests):
+            room = most if self._context is None else self._context - len(prompt.tokens)
+            if room <= 0:
+                size = f"{len(prompt.tokens):,} tokens"
                 error = f"the prompt has {size}; the model's context is {self._context:,}"
-                responses.append(Response(requests[n], None, outcome="rejected", error=error))
-        if together:
-            responses += self._generate_in_memory(
-                [requests[n] for n in together], [prompts[n] for n in together], most
-            )
-        return responses
+                settle(Response(prompt.request, None, outcome="rejected", error=error))
+            elif prompt.request.choices:
+                choosing.append(prompt)
+            elif room >= most:
+                together.append(prompt)
+            else:
+                alone.append((prompt, room))
+        for batch in self._batches(choosing):
+            self._in_memory(self._choose, batch, settle)
+        for batch in self._batches(together):
+            self._in_memory(partial(self._generate, most), batch, settle)
+        for prompt, room in alone:
+            self._in_memory(partial(self._generate, room), [prompt], settle)
 
-    def _count(self, prompt: str) -> int:
-        return len(self._tokenizer(prompt, add_special_tokens=not self.has_template)["input_ids"])
+    def _read(self, requests: Sequence[Request]) -> list[_Prompt]:
+        texts = [self.rendered(request.messages) or "" for request in requests]
+        # A chat template writes the token that opens a text itself.
+        found = self._tokenizer(texts, add_special_tokens=not self.has_template)["input_ids"]
+        return [_Prompt(*each) for each in zip(requests, texts, found, strict=True)]
 
-    def _generate_in_memory(
-        self, requests: Sequence[Request], prompts: Sequence[str], most: int
-    ) -> list[Response]:
-        """Generate; when memory runs out, in halves."""
+    def _batches(self, prompts: Sequence[_Prompt]) -> Iterator[list[_Prompt]]:
+        """Prompts of like length together, the longest first: if memory fails, at once."""
+        ordered = sorted(prompts, key=lambda prompt: -len(prompt.tokens))
+        at = 0
+        while at < len(ordered):
+            yield (batch := ordered[at : at + self._batch_size])
+            at += len(batch)
+
+    def _in_memory(
+        self,
+        answer: Callable[[Sequence[_Prompt], _Put], None],
+        batch: Sequence[_Prompt],
+        settle: _Put,
+    ) -> None:
+        """Have one batch answered; when memory runs out, what is left of it in halves."""
+        left = {id(prompt.request): prompt for prompt in batch}
+
+        def take(response: Response) -> None:
+            del left[id(response.request)]
+            settle(response)
+
+        if self._stop.is_set():
+            return
         try:
-            return self._generate(requests, prompts, most)
+            answer(batch, take)
         except self._torch.cuda.OutOfMemoryError:
             self._torch.cuda.empty_cache()
-            half = len(requests) // 2
+            half = len(left) // 2
             if not half:
                 raise EngineError("out of GPU memory with one conversation at a time") from None
             self._batch_size = half
-            return self._generate_in_memory(
-                requests[:half], prompts[:half], most
-            ) + self._generate_in_memory(requests[half:], prompts[half:], most)
+            again = list(left.values())
+            self._in_memory(answer, again[:half], settle)
+            self._in_memory(answer, again[half:], settle)
 
-    def _generate(
-        self, requests: Sequence[Request], prompts: Sequence[str], most: int
-    ) -> list[Response]:
+    def _generate(self, most: int, batch: Sequence[_Prompt], settle: _Put) -> None:
+        """Have the model write up to so many tokens for each prompt."""
+        # This module is read where no torch is installed, too.
+        from evenhand.engines.decode import Decoder, Draws
+
         started = time.monotonic()
-        inputs = self._tokenizer(
-            list(prompts),
-            return_tensors="pt",
-            padding=True,
-            # A chat template writes the token that opens a text itself.
-            add_special_tokens=not self.has_template,
-        ).to(self._net.device)
-        self._seed(requests[0])
+        padded = self._side_by_side(batch)
+        left = set(range(len(batch)))
+
+        def ended(row: int, tokens: list[int]) -> None:
+            left.remove(row)
+            settle(self._response(batch[row], tokens, time.monotonic() - started, most))
+
+        options = self._generation(most) | {"stopping_criteria": self._criteria}
+        if self._by_row:
+            draws = Draws([self._seed(prompt.request) for prompt in batch])
+            options["custom_generate"] = Decoder(padded, draws, ended, self._stop.is_set).decode
+        else:
+            options["stopping_criteria"] = [*self._criteria, self._stopped]
+            options["tokenizer"] = self._tokenizer
+            if (seed := self._seed(batch[0].request)) is not None:
+                self._torch.manual_seed(sum(seed) % 2**63)
+        ids, mask = padded.tensors(self._torch, self._net.device)
         with self._torch.inference_mode():
             try:
-                output = self._net.generate(**inputs, **self._generation(most))
+                output = self._net.generate(input_ids=ids, attention_mask=mask, **options)
             except ValueError as error:  # of its arguments
                 raise RequestRejected(f"{self.model}: {first_line(error)}") from None
-        if self._stop.is_set():
-            return []
-        width = inputs["input_ids"].shape[1]
-        seconds = (time.monotonic() - started) / len(requests)
-        return [
-            self._response(request, prompt, row[width:].tolist(), int(mask.sum()), seconds, most)
-            for request, prompt, row, mask in zip(
-                requests, prompts, output, inputs["attention_mask"], strict=True
-            )
-        ]
+        for row in sorted(left) if not self._stop.is_set() else ():
+            ended(row, output[row, ids.shape[1] :].tolist())
 
-    def _choose(self, requests: Sequence[Request], prompts: Sequence[str]) -> list[Response]:
-        """Answer by the options' shares of the first token: one forward pass, no generation."""
-        if not requests or self._stop.is_set():
-            return []
+    def _choose(self, batch: Sequence[_Prompt], settle: _Put) -> None:
+        """Answer by the options' shares of the first token; nothing is written."""
+        from evenhand.engines.decode import first_scores
+
         started = time.monotonic()
-        inputs = self._tokenizer(
-            list(prompts),
-            return_tensors="pt",
-            padding=True,
-            add_special_tokens=not self.has_template,
-        ).to(self._net.device)
-        mask = inputs["attention_mask"]
-        lengths = mask.sum(dim=1).tolist()
-        if len(requests) > 1 and self._context is not None and max(lengths) >= self._context:
-            return [
-                response
-                for request, prompt in zip(requests, prompts, strict=True)
-                for response in self._choose([request], [prompt])
-            ]
-        if self._context is not None and lengths[0] >= self._context:
-            error = (
-                f"the prompt has {lengths[0]:,} tokens; the model's context is {self._context:,}"
+        with self._torch.inference_mode():
+            scores = first_scores(self._net, self._side_by_side(batch), self._takes)
+        shares = scores.softmax(dim=-1).cpu()
+        for prompt, row in zip(batch, shares, strict=True):
+            settle(
+                Response(
+                    prompt.request,
+                    text_of(self._option_shares(prompt.request.choices, row)),
+                    finish="stop",
+                    prompt_tokens=len(prompt.tokens),
+                    seconds=time.monotonic() - started,
+                )
             )
-            return [Response(requests[0], None, outcome="rejected", error=error)]
-        further = {"logits_to_keep": 1, "position_ids": (mask.cumsum(-1) - 1).clamp(min=0)}
-        own = getattr(self._net, "get_base_model", lambda: self._net)()  # inside an adapter
-        takes = inspect.signature(own.forward).parameters
-        further = {name: value for name, value in further.items() if name in takes}
-        try:
-            with self._torch.inference_mode():
-                last = self._net(**inputs, **further, use_cache=False).logits[:, -1]
-        except self._torch.cuda.OutOfMemoryError:
-            self._torch.cuda.empty_cache()
-            half = len(requests) // 2
-            if not half:
-                raise EngineError("out of GPU memory with one conversation at a time") from None
-            return self._choose(requests[:half], prompts[:half]) + self._choose(
-                requests[half:], prompts[half:]
-            )
-        shares = last.float().softmax(dim=-1).cpu()
-        seconds = (time.monotonic() - started) / len(requests)
-        return [
-            Response(
-                request,
-                text_of(self._option_shares(request.choices, row)),
-                finish="stop",
-                prompt_tokens=length,
-                seconds=seconds,
-            )
-            for request, row, length in zip(requests, shares, lengths, strict=True)
-        ]
+
+    def _side_by_side(self, batch: Sequence[_Prompt]) -> Any:
+        from evenhand.engines.decode import side_by_side
+
+        tokens = [prompt.tokens for prompt in batch]
+        return side_by_side(tokens, self._tokenizer.pad_token_id, share=self._may_share)
 
     def _option_shares(self, choices: Sequence[str], shares: Any) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -349,10 +372,32 @@ class HFEngine:
             found.append(self._torch.stack([layer[:, -1] for layer in states], dim=1).float().cpu())
         return np.asarray(self._torch.cat(found).numpy(), dtype=np.float32)
 
-    def _seed(self, first: Request) -> None:
-        """Sampling that is the same when the same cells are asked in the same batches."""
-        if self._decoding.seed is not None:
-            self._torch.manual_seed(self._decoding.seed + int.from_bytes(first.key[:4], "big"))
+    def _seed(self, request: Request) -> list[int] | None:
+        """What an answer is drawn from: the same whenever the same cell is asked."""
+        seed = self._decoding.seed
+        return None if seed is None else [seed, int.from_bytes(request.key, "big")]
+
+    @cached_property
+    def _by_row(self) -> bool:
+        """Whether rows can settle one by one.
+
+        `generate` itself is left to do what looks at whole batches, such as beam search, and
+        models without a cache of keys and values.
+        """
+        return "past_key_values" in self._takes and self._extra.keys() <= _OF_ROWS
+
+    @cached_property
+    def _takes(self) -> frozenset[str]:
+        """Arguments of the network."""
+        own = getattr(self._net, "get_base_model", lambda: self._net)()  # inside an adapter
+        return frozenset(inspect.signature(own.forward).parameters)
+
+    @cached_property
+    def _may_share(self) -> bool:
+        """Whether padding may stand amid a prompt, after what it shares with others."""
+        from evenhand.engines.decode import has_plain_cache
+
+        return self._by_row and not self._extra and has_plain_cache(self._net.config)
 
     def _generation(self, most: int) -> dict[str, Any]:
         settings = self._decoding
@@ -360,7 +405,6 @@ class HFEngine:
             "max_new_tokens": most,
             "do_sample": settings.temperature != 0,
             "pad_token_id": self._tokenizer.pad_token_id,
-            "stopping_criteria": [self._stopped],
         }
         if settings.temperature is None:
             del options["do_sample"]  # as the model's own generation_config says
@@ -368,10 +412,15 @@ class HFEngine:
             options["temperature"] = settings.temperature
             options["top_k"] = settings.top_k or 0
             options["top_p"] = settings.top_p or 1.0
-        if self._stop_strings:
-            options["stop_strings"] = list(self._stop_strings)
-            options["tokenizer"] = self._tokenizer
         return options | self._extra
+
+    @cached_property
+    def _criteria(self) -> list[Any]:
+        """What ends a row beside its last token and its length."""
+        from transformers import StopStringCriteria
+
+        stops = list(self._stop_strings)
+        return [StopStringCriteria(self._tokenizer, stops)] if stops else []
 
     @property
     def _stop_strings(self) -> tuple[str, ...]:
@@ -382,29 +431,21 @@ class HFEngine:
         shape, device = (input_ids.shape[0],), input_ids.device
         return self._torch.full(shape, self._stop.is_set(), dtype=self._torch.bool, device=device)
 
-    def _response(
-        self,
-        request: Request,
-        prompt: str,
-        tokens: list[int],
-        prompt_tokens: int,
-        seconds: float,
-        most: int,
-    ) -> Response:
+    def _response(self, prompt: _Prompt, tokens: list[int], seconds: float, most: int) -> Response:
         last = self._end_tokens()
         length = next((n for n, token in enumerate(tokens) if token in last), len(tokens))
-        thought, text, still_thinking = read_tokens(self._tokenizer, prompt, tokens[:length])
+        thought, text, still_thinking = read_tokens(self._tokenizer, prompt.text, tokens[:length])
         # As endpoints do: the stop string itself is left out.
         ends = [at for stop in self._stop_strings if (at := text.find(stop)) >= 0]
         text = text[: min(ends)] if ends else text
         cut_off = still_thinking or (not ends and length == most)
         return Response(
-            request,
+            prompt.request,
             text=text,
             thought=thought,
             outcome="cut off" if cut_off else "whole",
             finish="length" if cut_off else "stop",
-            prompt_tokens=prompt_tokens,
+            prompt_tokens=len(prompt.tokens),
             completion_tokens=length,
             seconds=seconds,
         )
@@ -418,8 +459,8 @@ class HFEngine:
 class Organism(HFEngine):
     """The model organism that comes with evenhand: a small model trained to show a known bias."""
 
-    gives_logprobs = False  # it names an option by its text, at the end of an answer
     default_suite = "demo"
+    gives_logprobs = False  # it names an option by its text, at the end of an answer
 
     @classmethod
     def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> HFEngine:
@@ -428,7 +469,7 @@ class Organism(HFEngine):
         return cls(folder, decoding, name=model, batch_size=options.batch_size)
 
 
-def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
+def _load(transformers: Any, torch: Any, path: str, dtype: str | None) -> tuple[Any, Any]:
     quiet(transformers)
     if path.startswith(("/", ".", "~")) and not Path(path).is_dir():
         raise ModelNotFound(f"cannot load {path}: there is no such folder")
@@ -440,7 +481,7 @@ def _load(transformers: Any, torch: Any, path: str) -> tuple[Any, Any]:
             path, padding_side="left", trust_remote_code=False
         )
         net = transformers.AutoModelForCausalLM.from_pretrained(
-            weights, dtype="auto", trust_remote_code=False, use_safetensors=True, **spread
+            weights, dtype=dtype or "auto", trust_remote_code=False, use_safetensors=True, **spread
         )
     except Exception as error:  # a folder may hold anything, and each of its parsers has errors
         raise ModelNotFound(f"cannot load {path}: {_why_not(error, weights)}") from None

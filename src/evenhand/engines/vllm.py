@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.engines import EngineOptions, adapter, steering
-from evenhand.engines.engine import Response
+from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import TOP, shares_text
 from evenhand.engines.hf import NEXT_TURNS, first_line, prompt_of, read_tokens
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
@@ -21,6 +21,8 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
 from evenhand.text import one_line
 
+_WINDOW = 1024
+"""Requests, at least, among which those of one identity are asked one after the other."""
 _UNDER_WAY = 512
 """Requests that vLLM has at once: more than it batches, so that none of its places is free."""
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -99,7 +101,8 @@ class VLLMEngine:
     def address(self) -> str:
         """The folder and a fingerprint of its files; for a model of the hub, its commit."""
         config = self._net.model_config.hf_config
-        return adapter.address(self._path, getattr(config, "_commit_hash", None))
+        commit = getattr(config, "_commit_hash", None)
+        return adapter.address(self._path, commit, self._decoding.dtype)
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it.
@@ -112,8 +115,15 @@ class VLLMEngine:
     async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`. Each settles when its last token is there."""
 
+        # Prefixes that are computed once must still be there when the next prompt has them.
+        by_prefix = (
+            request
+            for window in windows(requests, _WINDOW)
+            for request in sorted(window, key=lambda request: request.condition)
+        )
+
         async def work() -> None:
-            for request in requests:
+            for request in by_prefix:
                 settle(await self._answer_one(request))
 
         try:
@@ -225,6 +235,7 @@ def _load(
         return AsyncLLM.from_engine_args(
             AsyncEngineArgs(
                 model=weights,
+                dtype=decoding.dtype or "auto",
                 # What a model's files say of style is not asked for, unless the study says so.
                 generation_config="auto" if decoding.temperature is None else "vllm",
                 enable_prefix_caching=True,

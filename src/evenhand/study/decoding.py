@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 from cyclopts import Parameter
@@ -56,6 +56,10 @@ def _none_for_default(given: Any) -> Any:
     return None if given == "default" else given
 
 
+def _none_for_auto(given: Any) -> Any:
+    return None if given == "auto" else given
+
+
 class Decoding(Entry):
     """How the model picks its words; what is None is left to the model's own default."""
 
@@ -82,12 +86,19 @@ class Decoding(Entry):
     seed: Annotated[int | None, Parameter(name="--decoding-seed")] = Field(
         default=None, ge=0, le=2**31
     )
-    """Seed of the sampling. An endpoint gets seed + s for sample s; local weights draw each batch
-    from the seed and the batch's first cell. Default: none for local weights; an endpoint gets one
+    """Seed of the sampling. An endpoint gets seed + s for sample s; local weights draw each
+    answer from the seed and its cell. Default: none for local weights; an endpoint gets one
     drawn from the cell where answers are sampled or repeated, so that no cache repeats them."""
 
     stop: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
     """String that ends an answer; may be repeated. Default: none."""
+
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None, BeforeValidator(_none_for_auto)
+    ] = None
+    """Number format of local weights and of all that is computed with them: float32, bfloat16 or
+    float16. Answers of two formats differ, and are never mixed. Default: auto, the format in which
+    the weights are stored."""
 
     extra: Annotated[ExtraFields, Parameter(negative="", show_default=False)] = Field(
         default_factory=dict
