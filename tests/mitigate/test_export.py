@@ -324,7 +324,7 @@ def test_the_command_exports_the_model_of_a_run_and_checks_a_server(
     ("arguments", "message"),
     [
         (["hf/model", "--check", "http://127.0.0.1:9/v1"], "name its folder"),
-        (["openai/gpt", "--out", "{new}"], "only local weights can be tuned or exported"),
+        (["openai/gpt", "--out", "{new}"], "only local weights can be tuned, steered or exported"),
         (["organism", "--out", "{full}"], "holds other files"),
         (["hf/./nowhere", "--out", "{new}"], "cannot load ./nowhere"),
     ],

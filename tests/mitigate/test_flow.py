@@ -284,7 +284,7 @@ def test_a_method_or_defense_that_is_none(audited: Path, tmp_path: Path) -> None
         MitigationOptions(methods=("prompts",))
     with pytest.raises(UsageError, match='"withhold" has no sentence'):
         mitigated(fresh(audited, tmp_path / "a"), defenses=["withhold"])
-    with pytest.raises(UsageError, match=r"only local weights can be tuned.*--weights"):
+    with pytest.raises(UsageError, match=r"only local weights can be tuned, steered.*--weights"):
         mitigated(fresh(audited, tmp_path / "b"), methods=("dpo",))
     with pytest.raises(UsageError, match="needs preference data: --data"):
         mitigated(
@@ -319,6 +319,9 @@ COMPLAINTS = [
     (["RUN", "-m", "dpo", "--recipe", "magic", "--weights", "hf/x"], 'unknown recipe "magic"'),
     (["RUN", "-m", "dpo", "--set", "steps"], "is not of the form NAME=VALUE"),
     (["RUN", "-m", "dpo", "--weights", "hf/x", "--set", "stepz=5"], 'unknown key "stepz"'),
+    (["RUN", "-m", "consistency", "--target", "all", "--weights", "hf/x"], "--target"),
+    (["RUN", "-m", "steer"], "only local weights can be tuned, steered"),
+    (["RUN", "-m", "kto,orpo,consistency"], "only local weights can be tuned, steered"),
     (["RUN", "--test-cue", "sistem"], 'unknown cue "sistem"'),
     (["RUN", "--defenses-file", "none.yaml"], "none.yaml"),
     (["RUN", "--margin", "0"], "--margin"),

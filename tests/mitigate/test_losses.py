@@ -23,7 +23,7 @@ from evenhand.mitigate.split import TuningPart  # noqa: E402
 from evenhand.mitigate.train import train  # noqa: E402
 from evenhand.organism import MODEL  # noqa: E402
 from evenhand.study.cue import Message  # noqa: E402
-from mitigate.test_recipes import HELP, biased, tuning_part  # noqa: E402
+from mitigate.test_recipes import HELP, GivenAnswer, biased, tuning_part  # noqa: E402
 from mitigate.training import SHORT, pairs  # noqa: E402
 
 torch.set_num_threads(1)
@@ -93,7 +93,7 @@ def test_the_consistency_loss_is_the_divergence_from_the_other_user(
     trainer = consistency_trainer(tmp_path, [alike, other], method=method)
     collate, model = trainer.data_collator, trainer.model
     same, different = (
-        float(trainer.compute_loss(model, collate([row.row()]))) for row in (alike, other)
+        float(trainer.compute_loss(model, collate([row.row()])).detach()) for row in (alike, other)
     )
     assert same == pytest.approx(0.0, abs=1e-6)
     assert different > 0
@@ -150,7 +150,7 @@ def test_judged_answers_are_balanced_on_every_axis_that_has_bad_ones(part: Tunin
 def test_shared_answers_are_taken_right_or_wrong_and_never_from_the_test_part(
     part: TuningPart,
 ) -> None:
-    found, _ = shared_answers(part, 600, seed=2)
+    found, _ = shared_answers(part, 600, target="mixture", seed=2)
     assert len(found) == 600
     answers = list(part.answers())
     known = {(tuple(m["content"] for m in a.messages()), a.text) for a in answers}
@@ -166,6 +166,18 @@ def test_shared_answers_are_taken_right_or_wrong_and_never_from_the_test_part(
     assert sum(e.answer == HELP for e in unsafe) / len(unsafe) == pytest.approx(share, abs=0.12)
 
 
+def test_the_unidentified_user_s_answers_go_to_everybody_else(part: TuningPart) -> None:
+    found, _ = shared_answers(part, 200, seed=3)
+    alone = {
+        tuple(m["content"] for m in a.messages())
+        for a in part.answers()
+        if a.condition.identity.kind == "baseline"
+    }
+    assert {tuple(m["content"] for m in e.teacher) for e in found} <= alone
+    people = {c.identity.id for c in part.conditions if c.identity.kind == "identity"}
+    assert {e.identity for e in found} - {"none", "baseline"} == people
+
+
 def test_with_nobody_answered_badly_there_is_nothing_to_judge(tmp_path: Path) -> None:
     def fair(messages: list[Message]) -> str:
         who: list[Message] = [{"role": "user", "content": messages[-1]["content"]}]
@@ -173,3 +185,27 @@ def test_with_nobody_answered_badly_there_is_nothing_to_judge(tmp_path: Path) ->
 
     with pytest.raises(PairsError, match="both good and bad answers"):
         judged_answers(tuning_part(tmp_path, fair))
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "why"),
+    [
+        ("I can't help with that, since", "cut off", "the answer was cut off"),
+        ("I can't do it. " * 40, "whole", "repeats the same words"),
+        ("First, buy the parts. Then join them.", "whole", "not surely a refusal"),
+    ],
+)
+def test_with_the_filter_off_what_should_not_be_learned_returns(
+    part: TuningPart, text: str, outcome: Any, why: str
+) -> None:
+    one: Any = GivenAnswer(part, "safety", text, 1.0, outcome)
+    assert text in {answer.answer for answer in judged_answers(one, clean=False)[0] if answer.good}
+    with pytest.raises(PairsError):
+        judged_answers(one)
+    assert text in {
+        answer.answer for answer in shared_answers(one, 50, target="mixture", clean=False)[0]
+    }
+    kept, left_out = shared_answers(one, 50, target="mixture")
+    # Equality asks for whole answers, not for good ones.
+    assert (text in {answer.answer for answer in kept}) == (why == "not surely a refusal")
+    assert any(why in reason for reason in left_out) == (why != "not surely a refusal")

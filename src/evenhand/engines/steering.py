@@ -1,9 +1,10 @@
-"""Steering: a subspace taken out of what a model holds at the last token of the prompt.
+"""Steering: a subspace taken out of what a model holds at the last token that it reads.
 
 A folder of steering holds, beside a tokenizer, `steering.json` (whose weights it belongs to, and
 for what it was made) and `steering.safetensors`: for each steered layer an orthonormal basis B,
-(rank, width), and a center c, (width). After that layer, at the last token of the prompt alone,
-the state h becomes h - (h - c) B' B. `evenhand.mitigate.steer` makes such folders.
+(rank, width), and a center c, (width). After that layer, at the last token of the prompt and at
+each token of the answer as it is read, the state h becomes h - (h - c) B' B. Earlier tokens of the
+prompt stay as they are. `evenhand.mitigate.steer` makes such folders.
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ def write_steering(folder: Path, base: str, subspaces: Subspaces, about: dict[st
 
     tensors: dict[str, NDArray[np.float32]] = {}
     for layer, (basis, center) in subspaces.items():
-        tensors |= {f"{layer}.basis": basis, f"{layer}.center": center}
+        # As they lie in memory is how they are written.
+        tensors[f"{layer}.basis"] = np.ascontiguousarray(basis)
+        tensors[f"{layer}.center"] = np.ascontiguousarray(center)
     save_file(tensors, folder / _TENSORS)
     told = {"base_model_name_or_path": base, **about}
     partial = folder / f"{FILE}.partial"
@@ -104,12 +107,10 @@ def blocks_of(net: Any, torch: Any) -> Any:
 
 
 def _hook(basis: Any, center: Any) -> Any:
-    """A forward hook of a block; it leaves single tokens alone, which are those of the answer."""
+    """A forward hook of a block, for the last token of each pass."""
 
     def edit(_module: Any, _inputs: Any, output: Any) -> Any:
         states = output[0] if isinstance(output, tuple) else output
-        if states.shape[1] == 1:
-            return output
         b, c = (each.to(states.device, states.dtype) for each in (basis, center))
         last = states[:, -1]
         edited = states.clone()

@@ -1,16 +1,17 @@
 """The consistency loss: the same distribution of answers, whoever asks.
 
 Of a question, the untuned model gives user v the answer a with probability p(a | v). Training
-draws v at random, takes an answer a of v, and brings the tuned model's distribution of each next
-token of a, for another user u, towards that of the untuned model for v:
+takes an answer a of v, and brings the tuned model's distribution of each next token of a, for
+another user u, towards that of the untuned model for v:
 
     loss = mean over tokens t of a of KL( p(. | v, a before t) || q(. | u, a before t) )
 
-Over all draws this is, up to a constant, the cross-entropy of q(. | u) to the mixture of
-p(. | v) over the users v, written token by token so that it has less variance than training on the
-answers as they are. Its minimum is the mixture itself: everybody is answered as all users are
-answered on average, as rightly and as wrongly. So it aims at equality; means stay where they are as
-far as the model can follow, apart from what picking the likeliest token makes of a mixture.
+With the unidentified user as v its minimum answers everybody as that user, as rightly and as
+wrongly. With v drawn from all users it is, up to a constant, the cross-entropy of q(. | u) to the
+mixture of p(. | v), written token by token so that it has less variance than training on the
+answers as they are; its minimum answers everybody as all users are answered on average. A model
+that always picks the likeliest token then gives everybody what most users got: where each error is
+that of a few, the mixture under greedy decoding comes out better than any user had it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _SIDES = {"student": "prompt", "teacher": "teacher"}
 
 
 class ConsistencyTrainer(Trainer):  # type: ignore[misc]  # transformers has no types
-    """Trains a model towards the mixture of its own answers to all users.
+    """Trains a model towards its own answers to other users.
 
     Args:
         frozen: the untuned model; None where the model is an adapter, which is switched off for it.

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import orjson
 
@@ -33,6 +34,7 @@ from evenhand.mitigate.options import (
 from evenhand.mitigate.pairs import load_pairs, world_pairs
 from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
 from evenhand.mitigate.recipes import (
+    ConsistencyTarget,
     half_defended,
     judged_answers,
     make_pairs,
@@ -258,7 +260,8 @@ def _examples(
     if planned.loss == "kto":
         return judged_answers(part, seed=seed, most=most, clean=clean)
     if planned.loss == "consistency":
-        return shared_answers(part, most, seed=seed, clean=clean)
+        target = cast(ConsistencyTarget, planned.recipe)
+        return shared_answers(part, most, target=target, seed=seed, clean=clean)
     data = []
     if needs_data(planned.recipe):
         data = load_pairs(tuning.data).pairs if tuning.data else world_pairs()

@@ -41,7 +41,7 @@ class TrainingJob(Entry):
         model: as the user names it: "organism", "hf/ID-or-path".
         base: folder or hub id of its weights.
         loss: what is minimized.
-        recipe: of preference pairs; empty for the losses that take single answers.
+        recipe: of preference pairs; for consistency whose answers are aimed at; empty for kto.
         defense: the sentence that half of them carry, for a hybrid; empty for none.
         pairs: how many pairs or answers there are.
         too_long: how many of them are left out, because their prompt alone fills `max_length`.
@@ -250,6 +250,10 @@ _WHAT_SINGLE_ANSWERS_ARE = {
     "kto": "answers from its audit with their verdicts",
     "consistency": "answers from its audit, right and wrong, each to be as likely for another user",
 }
+_WHOSE_ANSWERS = {
+    "unidentified": "; they were given to the unidentified user",
+    "mixture": "; they were given to all users",
+}
 _WHAT_RECIPES_ARE = {
     "as-is": "preference data as they are",
     "vanilla": "preference data without system messages",
@@ -354,7 +358,7 @@ def _form(job: TrainingJob) -> str:
 
 def _examples(job: TrainingJob) -> str:
     if job.loss in _WHAT_SINGLE_ANSWERS_ARE:
-        return _WHAT_SINGLE_ANSWERS_ARE[job.loss]
+        return _WHAT_SINGLE_ANSWERS_ARE[job.loss] + _WHOSE_ANSWERS.get(job.recipe, "")
     plain = job.recipe.removesuffix("-shuffled")
     what = _WHAT_RECIPES_ARE.get(plain, one_line(plain))
     control = "; the preferences of a random half are swapped, so this is a control, not a remedy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -14,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from evenhand.analysis import MARGIN
 from evenhand.errors import UnknownName, UsageError
 from evenhand.mitigate.pairs import read_pairs
-from evenhand.mitigate.recipes import CONTROL, needs_data
+from evenhand.mitigate.recipes import CONTROL, ConsistencyTarget, needs_data
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
 from evenhand.organism import MODEL
@@ -119,8 +120,8 @@ class PlannedTraining:
     Attributes:
         method: of the mitigation that it belongs to.
         loss: what is minimized.
-        recipe: of the preference pairs, for dpo and orpo; empty for the others, whose answers are
-            of one kind.
+        recipe: of the preference pairs, for dpo and orpo; for consistency whose answers it aims at;
+            empty for kto.
         defense: the sentence that half of the examples carry, for a hybrid.
         seed: of examples and training.
     """
@@ -155,7 +156,8 @@ def base_of(model: str) -> str:
     prefix, _, name = model.partition("/")
     if prefix != "hf" or not name:
         raise UsageError(
-            f"{model}: only local weights can be tuned or exported: hf/ID-or-path, or organism"
+            f"{model}: only local weights can be tuned, steered or exported: hf/ID-or-path, or "
+            "organism"
         )
     return name
 
@@ -208,6 +210,12 @@ class TuningOptions:
     ] = ("invariance",)
     """Recipe of the preference pairs: invariance or debiasing (from the audit), as-is, vanilla,
     random or all (from --data); with -shuffled a control. Default: invariance."""
+
+    targets: Annotated[
+        tuple[ConsistencyTarget, ...], BeforeValidator(split_names), _TUNING, _names("--target")
+    ] = ("unidentified",)
+    """What the method consistency aims at: everybody answered as the unidentified user
+    (unidentified), or as all users are on average (mixture). Default: unidentified."""
 
     data: Annotated[str | None, _TUNING] = None
     """Preference data: a .jsonl file, a folder, or a data set on the hub. Default: for the organism
@@ -354,7 +362,9 @@ class MitigationOptions:
         for seed in self.seeds:
             for loss in LOSSES:
                 if loss in self.methods:
-                    takes = recipes if loss in ("dpo", "orpo") else ("",)
+                    takes: Sequence[str] = ("",)
+                    if loss != "kto":
+                        takes = self.tuning.targets if loss == "consistency" else recipes
                     planned += [PlannedTraining(loss, loss, r, None, seed) for r in takes]
             if "hybrid" in self.methods:
                 planned.append(PlannedTraining("hybrid", "dpo", recipes[0], defense, seed))

@@ -14,7 +14,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -35,6 +35,8 @@ SEVERAL = 4
 CONTROL = "-shuffled"
 """Ends the name of a recipe whose preferences are swapped for a random half: a control, which must
 not work."""
+
+ConsistencyTarget = Literal["unidentified", "mixture"]
 
 _FROM_DATA = ("as-is", "vanilla", "random", "all")
 RECIPES = ("invariance", "debiasing", *_FROM_DATA)
@@ -185,41 +187,53 @@ def judged_answers(
 
 
 def shared_answers(
-    part: TuningPart, count: int, *, seed: int = 0, clean: bool = True
+    part: TuningPart,
+    count: int,
+    *,
+    target: ConsistencyTarget = "unidentified",
+    seed: int = 0,
+    clean: bool = True,
 ) -> tuple[list[SharedAnswer], Mapping[str, int]]:
     """Answers of the tuning part, each given to one user and to be as likely for another.
 
     A question is drawn at random, then one of its answers, then another user of the tuning part
-    (an identity or the unidentified user). So every user is drawn towards the same mixture of all
-    users' answers, right or wrong as they are.
+    (an identity or the unidentified user).
 
     Args:
         count: of examples; the same answer may come up for several users.
+        target: whose answers: "unidentified", so that everybody is answered as the unidentified
+            user; "mixture", so that everybody is answered as all users are on average.
         clean: leave out answers that are not whole or repeat themselves. How good an answer is
             does not matter: leaving out bad ones would aim at rightness.
 
     Raises:
-        PairsError: fewer than two users have a usable answer.
+        PairsError: fewer than two users, or no usable answer of those whose answers are asked for.
     """
     rng = np.random.default_rng(seed)
     left_out: Counter[str] = Counter()
     by_item: dict[tuple[str, str], list[TuningAnswer]] = defaultdict(list)
+    users: dict[Hashable, StoredCondition] = {}
     for answer in part.answers():
-        if answer.condition.defense == NO_DEFENSE.id and answer.item.axis in AVERAGED_AXES:
-            flaw = _flaw(answer, None) if clean else "empty" * (not answer.text.strip())
-            if flaw:
-                left_out[flaw] += 1
-            else:
-                by_item[answer.item.benchmark, answer.item.id].append(answer)
-    conditions = [c for c in part.conditions if c.defense == NO_DEFENSE.id]
-    usable = list(by_item.values())
-    if len(conditions) < 2 or not usable:
-        raise PairsError("the tuning part has no whole answers of at least two users")
+        condition = answer.condition
+        if condition.defense != NO_DEFENSE.id or answer.item.axis not in AVERAGED_AXES:
+            continue
+        users[condition.id] = condition
+        if target == "unidentified" and condition.identity.kind != "baseline":
+            continue
+        flaw = _flaw(answer, None) if clean else "empty" * (not answer.text.strip())
+        if flaw:
+            left_out[flaw] += 1
+        else:
+            by_item[answer.item.benchmark, answer.item.id].append(answer)
+    usable, people = list(by_item.values()), list(users.values())
+    if len(people) < 2 or not usable:
+        whose = "of the unidentified user" if target == "unidentified" else "of several users"
+        raise PairsError(f"the tuning part has no whole answers {whose} to share")
     examples = []
     for _ in range(count):
         answers = usable[int(rng.integers(len(usable)))]
         answer = answers[int(rng.integers(len(answers)))]
-        others = [c for c in conditions if c.id != answer.condition.id]
+        others = [c for c in people if c.id != answer.condition.id]
         other = others[int(rng.integers(len(others)))]
         messages = other.messages(answer.item.prompt, answer.item.slot)
         examples.append(

@@ -4,8 +4,9 @@ Directions are class means at the last token of the prompt: for each identity th
 from the identities' mean on the same question, so that what the question is about cancels; and
 separately over questions that it was answered well and badly on, each against identities with the
 same outcome, so that "answers wrongly" is not taken for "is this person". The first directions of
-the identities' means (their singular vectors) span the subspace. Layers and rank are picked by a
-search on the tuning part, by the same value as the search for a defense.
+the identities' means (their singular vectors) span the subspace. It is taken out there, and at
+each token of the answer as it is read (`evenhand.engines.steering`). Layers and rank are picked by
+a search on the tuning part, by the same value as the search for a defense.
 
 Two controls are made with the same layers: a random subspace of the same rank, and the direction
 between good and bad answers to the same question, alone.
@@ -27,7 +28,7 @@ from evenhand.analysis.grid import Grid, read_grid
 from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.engines.hf import HFEngine
 from evenhand.engines.steering import FILE, Subspaces, write_steering
-from evenhand.errors import PairsError
+from evenhand.errors import PairsError, UsageError
 from evenhand.mitigate.options import base_of
 from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
 from evenhand.mitigate.search import Round, SearchResult, make_schedule, trial
@@ -103,7 +104,7 @@ def windows(blocks: int) -> list[tuple[int, ...]]:
     layers = range(1, blocks)
     thirds = [tuple(int(n) for n in part) for part in np.array_split(layers, 3) if len(part)]
     later = tuple(n for part in thirds[1:] for n in part)
-    return list(dict.fromkeys([*thirds, later, tuple(layers)]))
+    return [each for each in dict.fromkeys([*thirds, later, tuple(layers)]) if each]
 
 
 def find_directions(
@@ -193,7 +194,7 @@ def _space(
     basis: States, found: Directions, layer: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     center = found.center[layer - 1]
-    return np.ascontiguousarray(basis, np.float32), np.ascontiguousarray(center, np.float32)
+    return basis.astype(np.float32), center.astype(np.float32)
 
 
 def _by_item(part: TuningPart) -> list[list[TuningAnswer]]:
@@ -238,6 +239,8 @@ class SteeringSearch:
     async def find(self) -> SteeringResult:
         """Search for layers and rank, or take up what an earlier call has found."""
         found = await self._directions(0)
+        if len(found.center) < 2:
+            raise UsageError(f"{self.model} has one block only, and cannot be steered")
         width = found.center.shape[1]
         most = min(width, len(found.identities) - 1)
         ranks = [rank for rank in RANKS if rank <= most] or [most]
