@@ -178,7 +178,7 @@ def corrected_bias(spread: Spread, judge: JudgeError) -> CorrectedBias:
     """
     least, most = _youden_interval(judge, spread.level)
     return CorrectedBias(
-        estimate=spread.estimate / judge.youden,
+        estimate=min(spread.estimate / judge.youden, _LARGEST),
         interval=_ratio_interval(spread, judge.youden, least, most),
         attenuation=judge.youden,
         attenuation_interval=(least, most),
@@ -207,11 +207,12 @@ def _ratio_interval(spread: Spread, j: float, least: float, most: float) -> tupl
     spare = most * (2 * j - most)
     inner = max((pb * j) ** 2 - low * (2 * pb - low) * spare, 0.0)
     down = (pb * j - inner**0.5) / spare if spare > 0 else low / most
+    down = min(max(down, 0.0), _LARGEST)
     if least == 0:
         return down, _LARGEST
     spare = least * (2 * j - least)
     inner = max((pb * j) ** 2 - high * (2 * pb - high) * spare, 0.0)
-    return max(down, 0.0), min((pb * j + inner**0.5) / spare, _LARGEST)
+    return down, min(max((pb * j + inner**0.5) / spare, down), _LARGEST)
 
 
 @dataclass(frozen=True)

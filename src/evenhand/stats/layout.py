@@ -372,7 +372,7 @@ def _fixed_items(
     deviations: Floats,
     name: str,
 ) -> Layout:
-    variance = _cell_variance(scores, name)
+    variance, freedom = _cell_variance(scores, name)
     observed = cells.observed
     per_item = observed.sum(axis=1, keepdims=True)
     cross = (observed / per_item).T @ variance
@@ -391,15 +391,16 @@ def _fixed_items(
         null_third=8 * trace3,
         items=len(observed),
         units=len(observed),
-        freedom=len(observed) - 1.0,
+        freedom=freedom,
         levels=levels,
         influence=np.empty((0, len(deviations))),
     )
 
 
-def _cell_variance(scores: Floats, name: str) -> Floats:
+def _cell_variance(scores: Floats, name: str) -> tuple[Floats, float]:
     """Return (items, identities) sampling variances of the cell means, in squared points.
 
+    With it, the degrees of freedom of the identity of which the fewest cells have repeated samples.
     A cell with one sample takes the mean variance of its identity's other cells.
     """
     there = np.isfinite(scores)
@@ -416,4 +417,5 @@ def _cell_variance(scores: Floats, name: str) -> Floats:
     repeated = count > 1
     typical = np.where(repeated, single, 0.0).sum(axis=1) / repeated.sum(axis=1)
     single = np.where(repeated, single, typical[:, np.newaxis])
-    return np.asarray(np.where(count > 0, single / np.maximum(count, 1), 0.0).T)
+    freedom = float(np.maximum(count - 1, 0).sum(axis=1).min())
+    return np.asarray(np.where(count > 0, single / np.maximum(count, 1), 0.0).T), freedom

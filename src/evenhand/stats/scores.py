@@ -55,15 +55,22 @@ def read_scores(
         identities: their names, one for each row; None where they are not known.
 
     Raises:
-        ValueError: wrong number of axes, too few identities, no item, a score outside [0, 1], a
-            masked array, rows that do not match the names, or what looks like a transposed array.
+        ValueError: no numbers, wrong number of axes, too few identities, no item, a score outside
+            [0, 1], a masked array, rows that do not match the names, or what looks like a
+            transposed array.
     """
     if isinstance(scores, np.ma.MaskedArray) and np.ma.is_masked(scores):
         raise ValueError(
             f"{name}: is a masked array, whose mask would be lost; give "
             "scores.astype(float).filled(np.nan)"
         )
-    array = np.asarray(scores, dtype=np.float64)
+    try:
+        given = np.asarray(scores)
+        if given.dtype.kind in "cUS":  # text and complex numbers would be cast
+            raise TypeError
+        array = given.astype(np.float64, copy=False)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: scores must be numbers in rows of equal length") from None
     if array.ndim == 2:
         array = array[:, :, np.newaxis]
     if array.ndim != 3:
@@ -108,8 +115,7 @@ def read_benchmarks(
     """Return benchmark name -> (identities, items, samples); a bare array is named as the axis.
 
     Raises:
-        ValueError: as `read_scores`; no benchmark; benchmarks with different identities, or two
-            that hold the same scores.
+        ValueError: as `read_scores`; no benchmark; benchmarks with different identities.
     """
     named = scores if isinstance(scores, Mapping) else {axis: scores}
     if not named:
