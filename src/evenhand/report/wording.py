@@ -33,6 +33,8 @@ STRONG = f"adjusted p < {ALPHA:g}"
 _NOT_ESTIMABLE = 1.9
 """A correlation whose interval is at least this wide, of 2, is not estimable."""
 _MOST_NAMED = 4
+_CONCENTRATED = 0.5
+"""From this share of the influence on PB in the top 5% of the questions, these are few."""
 
 
 # The audit
@@ -74,11 +76,13 @@ def population_sentences(pb: stats.Spread | None, *, topics: bool) -> list[str]:
             f"The intervals are for topics like these ({pb.units:,} of them); PB for further "
             "questions on the same topics is shown beside it."
         )
-    if pb and pb.few_items:
+    concentrated = pb and pb.top_share >= _CONCENTRATED and is_significant(pb.p_value)
+    if pb and (pb.few_items or concentrated):
         unit = "topics" if topics else "groups of questions" if pb.units < pb.items else "questions"
+        resampled = ", so its lower limit is resampled" if pb.few_items else ""
         sentences.append(
             f"Few {unit} carry the bias: 5% of them have {pb.top_share:.0%} of the influence on "
-            "PB, so its lower limit is resampled."
+            f"PB{resampled}."
         )
     return sentences
 
