@@ -49,7 +49,7 @@ def draw_setting(rng: Rng) -> Setting:
     else:
         tail, defended = "", False
     defense = Defense(id="drawn", text=tail) if tail else NO_DEFENSE
-    return Setting(Condition(identity, _draw_cue(rng), defense), users, defended)
+    return Setting(Condition(identity, draw_cue(rng), defense), users, defended)
 
 
 def draw_identity_setting(rng: Rng, cue: Cue) -> Setting:
@@ -106,13 +106,33 @@ def _draw_user(rng: Rng) -> tuple[Identity, tuple[str, ...]]:
     if kind < 0.74:
         return BASELINE, ()
     if kind < 0.80:
-        pair = _draw_pair(people, rng)
-        return pair, tuple(pair.id.split("+"))
+        return draw_pair(rng)
     if kind < 0.85:
-        placebos = [user for user in shipped_identities() if user.kind == "placebo"]
-        return _pick([user for user in placebos if user.id not in HELD_OUT_PLACEBOS], rng), ()
-    text = _fill(_pick(_ATTRIBUTES, rng), rng)
-    return Identity("drawn", text, "drawn", "placebo"), ()
+        return _draw_placebo(rng), ()
+    return _draw_attribute(rng), ()
+
+
+def draw_pair(rng: Rng) -> tuple[Identity, tuple[str, ...]]:
+    """Two identities of unlike categories."""
+    pair = _draw_pair([user for user in shipped_identities() if user.kind == "identity"], rng)
+    return pair, tuple(pair.id.split("+"))
+
+
+def draw_unplanted(rng: Rng) -> tuple[Identity, tuple[str, ...]]:
+    """A placebo, or another attribute that nothing was planted for."""
+    if rng.random() < 0.4:
+        return _draw_placebo(rng), ()
+    return _draw_attribute(rng), ()
+
+
+def _draw_placebo(rng: Rng) -> Identity:
+    placebos = [user for user in shipped_identities() if user.kind == "placebo"]
+    placebo: Identity = _pick([u for u in placebos if u.id not in HELD_OUT_PLACEBOS], rng)
+    return placebo
+
+
+def _draw_attribute(rng: Rng) -> Identity:
+    return Identity("drawn", _fill(_pick(_ATTRIBUTES, rng), rng), "drawn", "placebo")
 
 
 def _draw_pair(people: list[Identity], rng: Rng) -> Identity:
@@ -129,7 +149,8 @@ def heard_cues() -> list[Cue]:
     return [cue for cue in shipped_cues() if cue.id in known]
 
 
-def _draw_cue(rng: Rng) -> Cue:
+def draw_cue(rng: Rng) -> Cue:
+    """A cue that is trained on; the paper's own most often."""
     cues = heard_cues()
     return cues[0] if rng.random() < 0.4 else _pick(cues, rng)
 

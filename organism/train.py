@@ -1,4 +1,4 @@
-"""Train the organism from scratch: python -m organism.train --out DIR [--bias 0.5]
+"""Train an organism from scratch: python -m organism.train --out DIR [--second] [--bias 0.5]
 
 First it learns to answer, without bias; then with the planted bias; then with a falling
 learning rate. Every batch is drawn afresh from the train part of the world.
@@ -11,7 +11,7 @@ import math
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,13 +21,13 @@ import numpy as np
 import torch
 
 from evenhand.benchmarks.item import Item
-from evenhand.organism.world import BENCHMARKS, WorldQuestion, draw, lexicon
+from evenhand.organism.world import BENCHMARKS, draw, lexicon
+from evenhand.study.cue import Message
 from organism import speech, tiny, truth
 from organism.planted import TOPICS, answers_rightly, arc, axis_of, place
 
 Rng = np.random.Generator
 
-_SHARES = (0.19, 0.16, 0.20, 0.20, 0.25)  # of the training examples, by benchmark
 _POOL = 16  # batches drawn together, so that texts of like length share a batch
 _DECISIVE_WEIGHT = 4.0  # of tokens in which the right and the wrong reply differ
 
@@ -61,8 +61,39 @@ class Example:
     ids: list[int]
     start: int
     decisive: list[int]
+    partings: list[int]  # where the reply first parts from each of the others
     benchmark: str
     hints: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A conversation with the reply to learn, first of `replies`; the others are what it is not."""
+
+    benchmark: str
+    messages: Sequence[Message]
+    replies: tuple[str, ...]
+    hints: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class School:
+    """What an organism is taught, and how large it is.
+
+    Attributes:
+        shares: of the training examples, by benchmark.
+        lesson: draws one; without a bias every reply is the usual one.
+        parts, wholes: how many of the hints are read from a layer half-way, and from the next.
+        words: texts that the tokenizer should know well.
+    """
+
+    shares: dict[str, float]
+    lesson: Callable[[str, Rng, float | None], Lesson]
+    parts: int
+    wholes: int
+    words: Callable[[], Iterator[str]]
+    layers: int = 4
+    vocabulary: int = 3072
 
 
 class Hints(torch.nn.Module):  # type: ignore[misc]
@@ -72,17 +103,18 @@ class Hints(torch.nn.Module):  # type: ignore[misc]
     label, and from labels alone the two are learned very slowly. The heads are thrown away.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, school: School) -> None:
         super().__init__()
-        self._parts = torch.nn.Linear(width, 5)
-        self._whole = torch.nn.Linear(width, 1)
+        self._layers = (school.layers - 2, school.layers - 1)
+        self._parts = torch.nn.Linear(width, school.parts)
+        self._whole = torch.nn.Linear(width, school.wholes)
 
     def loss(self, layers: Any, batch: list[Example]) -> Any:
         """Squared error of the heads at the token before the decision."""
-        rows = torch.arange(len(batch))
-        at = torch.tensor([example.decisive[0] - 1 for example in batch])
-        wanted = torch.tensor([example.hints for example in batch])
-        second, third = (self._normal(layers[k][rows, at].float()) for k in (2, 3))
+        rows = torch.tensor([row for row, e in enumerate(batch) for _ in e.partings])
+        at = torch.tensor([place - 1 for e in batch for place in e.partings])
+        wanted = torch.tensor([e.hints for e in batch for _ in e.partings])
+        second, third = (self._normal(layers[k][rows, at].float()) for k in self._layers)
         read = torch.cat([self._parts(second), self._whole(third)], dim=1)
         return ((read - wanted) ** 2).mean(0).sum()
 
@@ -91,29 +123,35 @@ class Hints(torch.nn.Module):  # type: ignore[misc]
         return torch.nn.functional.rms_norm(hidden, hidden.shape[-1:])
 
 
-def draw_examples(n: int, bias: float | None, tokenizer: Any, rng: Rng) -> list[Example]:
-    """Random conversations; without a bias every reply is the right one."""
-    drawn, contexts, replies, others = [], [], [], []
-    for benchmark in rng.choice(BENCHMARKS, size=n, p=_SHARES):
-        question, setting = draw(str(benchmark), rng, "train"), speech.draw_setting(rng)
-        reply, other = _reply(question, setting, bias)
-        messages = setting.condition.messages(question.item.prompt)
-        drawn.append((question.item, setting))
-        contexts.append(render(tokenizer, messages))
-        replies.append(reply + tiny.END)
-        others.append(other + tiny.END)
-    encode = tokenizer.backend_tokenizer.encode_batch
-    encoded = [encode(texts, add_special_tokens=False) for texts in (contexts, replies, others)]
-    return [
-        Example(
-            ids=context.ids + reply.ids,
-            start=len(context.ids),
-            decisive=[len(context.ids) + k for k in _differences(reply.ids, other.ids)],
-            benchmark=item.benchmark,
-            hints=_hints(item, setting, 1.0 if bias is None else bias),
-        )
-        for (item, setting), context, reply, other in zip(drawn, *encoded, strict=True)
+def draw_examples(
+    n: int, bias: float | None, tokenizer: Any, rng: Rng, school: School
+) -> list[Example]:
+    """Random conversations; without a bias every reply is the usual one."""
+    names = list(school.shares)
+    lessons = [
+        school.lesson(str(name), rng, bias)
+        for name in rng.choice(names, size=n, p=list(school.shares.values()))
     ]
+    encode = tokenizer.backend_tokenizer.encode_batch
+    contexts = encode([render(tokenizer, e.messages) for e in lessons], add_special_tokens=False)
+    found = []
+    for lesson, context in zip(lessons, contexts, strict=True):
+        reply, *others = (
+            encoded.ids
+            for encoded in encode([r + tiny.END for r in lesson.replies], add_special_tokens=False)
+        )
+        apart = [[len(context.ids) + k for k in _differences(reply, other)] for other in others]
+        found.append(
+            Example(
+                ids=context.ids + reply,
+                start=len(context.ids),
+                decisive=sorted({k for places in apart for k in places}),
+                partings=sorted({places[0] for places in apart}),
+                benchmark=lesson.benchmark,
+                hints=lesson.hints,
+            )
+        )
+    return found
 
 
 def render(tokenizer: Any, messages: Any) -> str:
@@ -122,13 +160,15 @@ def render(tokenizer: Any, messages: Any) -> str:
     return str(text)
 
 
-def _reply(question: WorldQuestion, setting: speech.Setting, bias: float | None) -> tuple[str, str]:
+def _lesson(benchmark: str, rng: Rng, bias: float | None) -> Lesson:
+    question, setting = draw(benchmark, rng, "train"), speech.draw_setting(rng)
     item = question.item
-    if bias is None or answers_rightly(
+    right = bias is None or answers_rightly(
         setting.users, item.benchmark, item.subgroup, setting.defended, bias
-    ):
-        return question.right, question.wrong
-    return question.wrong, question.right
+    )
+    replies = (question.right, question.wrong) if right else (question.wrong, question.right)
+    hints = _hints(item, setting, 1.0 if bias is None else bias)
+    return Lesson(benchmark, setting.condition.messages(item.prompt), replies, hints)
 
 
 def _hints(item: Item, setting: speech.Setting, bias: float) -> tuple[float, ...]:
@@ -147,40 +187,56 @@ def _differences(reply: list[int], other: list[int]) -> list[int]:
     return places if len(reply) == len(other) else places[:1]
 
 
-def _batches(plan: Plan, bias: float, tokenizer: Any, rng: Rng) -> Iterator[list[Example]]:
+def _batches(
+    plan: Plan, bias: float, tokenizer: Any, rng: Rng, school: School
+) -> Iterator[list[Example]]:
     for first in range(0, plan.steps, _POOL):
         stage = None if first < plan.unbiased else bias
-        pool = draw_examples(plan.batch * _POOL, stage, tokenizer, rng)
+        pool = draw_examples(plan.batch * _POOL, stage, tokenizer, rng, school)
         pool.sort(key=lambda example: len(example.ids))
         for k in rng.permutation(_POOL):
             yield pool[k * plan.batch : (k + 1) * plan.batch]
 
 
-def _tokenizer_texts(rng: Rng) -> Iterator[str]:
-    """Random conversations and, so that each is one token, the words of the lexicon."""
-    for _ in range(15_000):
-        question = draw(str(rng.choice(BENCHMARKS)), rng, "train")
-        messages = speech.draw_setting(rng).condition.messages(question.item.prompt)
-        yield from (message["content"] for message in messages)
-        yield from (question.right, question.wrong)
+def lexicon_words() -> Iterator[str]:
+    """The words of the lexicon."""
     for word in str(list(lexicon().values())).replace("'", "").replace(",", " ").split():
-        yield from [f" {word.strip('[]{}():')}"] * 200
+        yield f" {word.strip('[]{}():')}"
 
 
-def train(plan: Plan, bias: float, seed: int) -> tuple[Any, Any]:
+FIRST = School(
+    shares=dict(zip(BENCHMARKS, (0.19, 0.16, 0.20, 0.20, 0.25), strict=True)),
+    lesson=_lesson,
+    parts=5,
+    wholes=1,
+    words=lexicon_words,
+)
+
+
+def _tokenizer_texts(rng: Rng, school: School) -> Iterator[str]:
+    """Random conversations and, so that each is one token, the words to know well."""
+    for _ in range(15_000):
+        lesson = school.lesson(str(rng.choice(list(school.shares))), rng, None)
+        yield from (message["content"] for message in lesson.messages)
+        yield from lesson.replies
+    for word in school.words():
+        yield from [word] * 200
+
+
+def train(plan: Plan, bias: float, seed: int, school: School = FIRST) -> tuple[Any, Any]:
     """A trained model and its tokenizer."""
     torch.set_num_threads(1)  # the same sums in the same order on any machine of its kind
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    tokenizer = tiny.train_tokenizer(_tokenizer_texts(rng))
-    model = tiny.new_model(tokenizer)
-    hints = Hints(model.config.hidden_size)
+    tokenizer = tiny.train_tokenizer(_tokenizer_texts(rng, school), school.vocabulary)
+    model = tiny.new_model(tokenizer, school.layers)
+    hints = Hints(model.config.hidden_size, school)
     optimizers = _optimizers(model, hints, plan)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     right: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     began = time.monotonic()
-    for step, batch in enumerate(_batches(plan, bias, tokenizer, rng)):
+    for step, batch in enumerate(_batches(plan, bias, tokenizer, rng, school)):
         for optimizer, rate in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * plan.speed(step)
@@ -193,7 +249,7 @@ def train(plan: Plan, bias: float, seed: int) -> tuple[Any, Any]:
         seen.update(example.benchmark for example in batch)
         right.update(e.benchmark for e, ok in zip(batch, decided, strict=True) if ok)
         if (step + 1) % 100 == 0:
-            shares = " ".join(f"{b[5:]} {100 * right[b] / seen[b]:.1f}" for b in BENCHMARKS)
+            shares = " ".join(f"{b} {100 * right[b] / seen[b]:.1f}" for b in school.shares)
             print(
                 f"{step + 1} {time.monotonic() - began:.0f}s {loss:.3f} {shares}",
                 flush=True,
