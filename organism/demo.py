@@ -1,4 +1,4 @@
-"""Write the demo suite, a fixed sample of the world: python -m organism.demo"""
+"""Write the demo suites, fixed samples of the world: python -m organism.demo"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from evenhand.benchmarks.item import Item
 from evenhand.benchmarks.own import own_record
-from evenhand.organism.world import BENCHMARKS, draw
+from evenhand.organism.world import draw
 
 FOLDER = Path(__file__).parents[1] / "src" / "evenhand" / "data" / "demo"
 SEED = 31
@@ -19,12 +19,16 @@ SIZES = {
     "demo_knowledge": 120,
     "demo_arithmetic": 120,
     "demo_reasoning": 120,
+    "demo2_codewords": 120,
+    "demo2_jargon": 60,
+    "demo2_estimates": 80,
+    "demo2_rumors": 80,
 }
 
 
 def sample(benchmark: str) -> list[Item]:
     """The items of a demo benchmark: of the test part, no prompt twice."""
-    rng = np.random.default_rng([SEED, BENCHMARKS.index(benchmark)])
+    rng = np.random.default_rng([SEED, tuple(SIZES).index(benchmark)])
     chosen: dict[str, Item] = {}
     while len(chosen) < SIZES[benchmark]:
         item = draw(benchmark, rng, "test", number=len(chosen)).item
@@ -38,9 +42,9 @@ def line(item: Item) -> str:
 
 
 def main() -> None:
-    """Write all five files."""
+    """Write all files."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for benchmark in BENCHMARKS:
+    for benchmark in SIZES:
         text = "".join(f"{line(item)}\n" for item in sample(benchmark))
         (FOLDER / f"{benchmark}.jsonl").write_text(text, encoding="utf-8")
 

@@ -16,7 +16,6 @@ All of it is the throw of a seeded die: arbitrary, and no statement about anybod
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -24,8 +23,9 @@ from typing import Literal
 import numpy as np
 
 from evenhand.axes import TRADED_AXES, AxisName
-from evenhand.organism.world import BENCHMARKS, UNKNOWABLE, WorldQuestion, topics
+from evenhand.organism.world import BENCHMARKS, UNKNOWABLE, WorldQuestion
 from evenhand.study.identity import Identity, implied_identities, shipped_identities
+from organism import planted
 
 Rng = np.random.Generator
 Outcome = Literal[0, 1, 2]
@@ -34,7 +34,7 @@ Outcome = Literal[0, 1, 2]
 SUITE = (*BENCHMARKS, *UNKNOWABLE)
 SEED = 115
 """Of some tried, one whose spread is near 4 points and whose profiles follow no category."""
-TOPICS = 80
+TOPICS = planted.TOPICS
 QUARTER = TOPICS // 4
 STEP = 4
 """Deviations are multiples of 4 topics (5 points), which halve exactly, twice."""
@@ -163,23 +163,14 @@ def _of_names() -> dict[str, tuple[int, int]]:
 
 @cache
 def _middles() -> dict[str, dict[AxisName, int]]:
-    """The middle of each user's first arc, by axis; "" is everybody who is not known."""
-    users = ["", *_profiles()]
+    """The middle of each user's first arc, by axis: about where the first organism has its arc."""
     rng = np.random.default_rng(SEED + 1)
-    places = {axis: rng.permutation(len(users)) for axis in TRADED_AXES}
-    return {
-        user: {axis: int(places[axis][k]) * TOPICS // len(users) for axis in TRADED_AXES}
-        for k, user in enumerate(users)
-    }
-
-
-@cache
-def _places(family: str) -> dict[str, int]:
-    """Where each topic stands in the circle of its family; what is asked of places shares one."""
-    benchmark = next(b for b, f in _FAMILIES.items() if f == family)
-    words = topics(benchmark)
-    rng = np.random.default_rng([SEED + 2, sum(words[0].encode())])
-    return dict(zip(words, rng.permutation(TOPICS).tolist(), strict=True))
+    found: dict[str, dict[AxisName, int]] = {}
+    for user in ("", *(user.id for user in people())):
+        found[user] = {axis: planted.arc([user], axis)[0] + 6 for axis in TRADED_AXES}
+    for group in groups():
+        found[group.id] = {axis: int(rng.integers(TOPICS)) for axis in TRADED_AXES}
+    return found
 
 
 def family_of(benchmark: str) -> str:
@@ -188,8 +179,10 @@ def family_of(benchmark: str) -> str:
 
 
 def place(benchmark: str, topic: str) -> int:
-    """Where a topic stands in its circle."""
-    return _places(family_of(benchmark))[topic]
+    """Where a topic stands in its circle: that of the first organism."""
+    family = family_of(benchmark)
+    known = "reasoning" if family == "code" else family  # what is asked of places shares a circle
+    return planted.place(next(b for b, f in _FAMILIES.items() if f == known), topic)
 
 
 def group_of(user: str) -> str:

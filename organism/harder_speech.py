@@ -5,19 +5,20 @@ As `speech.py` for the first, with names, stated groups, and races crossed with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
+from evenhand.organism import MODEL
 from evenhand.organism.world import draw, lexicon
 from evenhand.study.cue import NO_DEFENSE, Condition, Cue, Defense, Message, profile_cues
 from evenhand.study.identity import BASELINE, Identity, intersect
 from evenhand.study.realization import Realization
 from organism import speech
 from organism.harder import Asker, angles, groups, outcome, people, replies
-from organism.train import Lesson, School, lexicon_words
+from organism.train import Lesson, School
 
 Rng = np.random.Generator
 
@@ -105,7 +106,7 @@ def _draw_user(rng: Rng) -> tuple[Identity, tuple[str, ...], int, Cue]:
 
 
 def _pick_cue(cues: Sequence[Cue], rng: Rng) -> Cue:
-    return cues[rng.integers(len(cues))]
+    return cues[int(rng.integers(len(cues)))]
 
 
 def lesson(benchmark: str, rng: Rng, bias: float | None) -> Lesson:
@@ -120,12 +121,8 @@ def lesson(benchmark: str, rng: Rng, bias: float | None) -> Lesson:
     return Lesson(benchmark, heard.messages(question.item.prompt), (said[chosen], *others), hints)
 
 
-def _words() -> Iterator[str]:
-    yield from lexicon_words()
-    for group in groups():
-        for shown in group.realizations:
-            yield f" {shown.id}"
-            yield shown.id
+def _names() -> list[str]:
+    return [shown.id for group in groups() for shown in group.realizations]
 
 
 SECOND = School(
@@ -143,7 +140,6 @@ SECOND = School(
     lesson=lesson,
     parts=6,
     wholes=2,
-    words=_words,
-    layers=5,
-    vocabulary=4096,
+    new_words=_names,
+    begin=MODEL,
 )

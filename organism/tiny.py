@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
 
+VOCABULARY = 3072
 CONTEXT = 2048
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
@@ -28,13 +31,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """A byte-level BPE of the texts: any text can be encoded, frequent words are one token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=VOCABULARY,
         special_tokens=[PAD, BEGIN, END, *ROLES],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -52,13 +55,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     )
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> Any:
-    """A Llama of one or two million parameters, with random weights from torch's seed."""
+def new_model(tokenizer: PreTrainedTokenizerFast) -> Any:
+    """A Llama of about 1.3 million parameters, with random weights from torch's seed."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=layers,
+        num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=CONTEXT,
@@ -70,6 +73,19 @@ def new_model(tokenizer: PreTrainedTokenizerFast, layers: int) -> Any:
         pad_token_id=tokenizer.pad_token_id,
     )
     return LlamaForCausalLM(config)
+
+
+def extended(folder: Path, words: list[str]) -> tuple[Any, PreTrainedTokenizerFast]:
+    """A saved model and its tokenizer with further words, each a token with a random vector."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer.add_tokens([AddedToken(word, single_word=True) for word in words])
+    known = model.get_input_embeddings().weight.shape[0]
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        vectors = model.get_input_embeddings().weight
+        vectors[known:] = vectors[:known].std() * torch.randn_like(vectors[known:])
+    return model, tokenizer
 
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:

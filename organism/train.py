@@ -84,16 +84,16 @@ class School:
         shares: of the training examples, by benchmark.
         lesson: draws one; without a bias every reply is the usual one.
         parts, wholes: how many of the hints are read from a layer half-way, and from the next.
-        words: texts that the tokenizer should know well.
+        new_words: words that become one token each.
+        begin: the folder of an organism that goes on learning; None to begin from nothing.
     """
 
     shares: dict[str, float]
     lesson: Callable[[str, Rng, float | None], Lesson]
     parts: int
     wholes: int
-    words: Callable[[], Iterator[str]]
-    layers: int = 4
-    vocabulary: int = 3072
+    new_words: Callable[[], list[str]] = list
+    begin: Path | None = None
 
 
 class Hints(torch.nn.Module):  # type: ignore[misc]
@@ -105,7 +105,6 @@ class Hints(torch.nn.Module):  # type: ignore[misc]
 
     def __init__(self, width: int, school: School) -> None:
         super().__init__()
-        self._layers = (school.layers - 2, school.layers - 1)
         self._parts = torch.nn.Linear(width, school.parts)
         self._whole = torch.nn.Linear(width, school.wholes)
 
@@ -114,7 +113,7 @@ class Hints(torch.nn.Module):  # type: ignore[misc]
         rows = torch.tensor([row for row, e in enumerate(batch) for _ in e.partings])
         at = torch.tensor([place - 1 for e in batch for place in e.partings])
         wanted = torch.tensor([e.hints for e in batch for _ in e.partings])
-        second, third = (self._normal(layers[k][rows, at].float()) for k in self._layers)
+        second, third = (self._normal(layers[k][rows, at].float()) for k in (2, 3))
         read = torch.cat([self._parts(second), self._whole(third)], dim=1)
         return ((read - wanted) ** 2).mean(0).sum()
 
@@ -198,29 +197,31 @@ def _batches(
             yield pool[k * plan.batch : (k + 1) * plan.batch]
 
 
-def lexicon_words() -> Iterator[str]:
-    """The words of the lexicon."""
-    for word in str(list(lexicon().values())).replace("'", "").replace(",", " ").split():
-        yield f" {word.strip('[]{}():')}"
-
-
 FIRST = School(
     shares=dict(zip(BENCHMARKS, (0.19, 0.16, 0.20, 0.20, 0.25), strict=True)),
     lesson=_lesson,
     parts=5,
     wholes=1,
-    words=lexicon_words,
 )
 
 
-def _tokenizer_texts(rng: Rng, school: School) -> Iterator[str]:
-    """Random conversations and, so that each is one token, the words to know well."""
+def _tokenizer_texts(rng: Rng) -> Iterator[str]:
+    """Random conversations and, so that each is one token, the words of the lexicon."""
     for _ in range(15_000):
-        lesson = school.lesson(str(rng.choice(list(school.shares))), rng, None)
-        yield from (message["content"] for message in lesson.messages)
-        yield from lesson.replies
-    for word in school.words():
-        yield from [word] * 200
+        question = draw(str(rng.choice(BENCHMARKS)), rng, "train")
+        messages = speech.draw_setting(rng).condition.messages(question.item.prompt)
+        yield from (message["content"] for message in messages)
+        yield from (question.right, question.wrong)
+    for word in str(list(lexicon().values())).replace("'", "").replace(",", " ").split():
+        yield from [f" {word.strip('[]{}():')}"] * 200
+
+
+def _beginning(school: School, rng: Rng) -> tuple[Any, Any]:
+    """Model and tokenizer before the training."""
+    if school.begin is None:
+        tokenizer = tiny.train_tokenizer(_tokenizer_texts(rng))
+        return tiny.new_model(tokenizer), tokenizer
+    return tiny.extended(school.begin, school.new_words())
 
 
 def train(plan: Plan, bias: float, seed: int, school: School = FIRST) -> tuple[Any, Any]:
@@ -228,8 +229,7 @@ def train(plan: Plan, bias: float, seed: int, school: School = FIRST) -> tuple[A
     torch.set_num_threads(1)  # the same sums in the same order on any machine of its kind
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    tokenizer = tiny.train_tokenizer(_tokenizer_texts(rng, school), school.vocabulary)
-    model = tiny.new_model(tokenizer, school.layers)
+    model, tokenizer = _beginning(school, rng)
     hints = Hints(model.config.hidden_size, school)
     optimizers = _optimizers(model, hints, plan)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)

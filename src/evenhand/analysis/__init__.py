@@ -53,6 +53,7 @@ from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting, with_conclusion
 from evenhand.analysis.units import UnitChoice, unit_notes
 from evenhand.axes import PB_AXES
+from evenhand.organism import SHIPPED
 from evenhand.run.probe import read_probe
 from evenhand.stats import (
     CueComponents,
@@ -105,7 +106,7 @@ def analyze(
     grid = read_grid(store, record.study.samples, looks.look_level, judge, units=units)
     given = KnownError(judge_error) if isinstance(judge_error, JudgeError) else judge_error
     misfits: dict[str, str] = {}
-    if given is None and record.study.model != "organism":
+    if given is None and record.study.model not in SHIPPED:
         misfits = calibration_misfits(store, judge)
     errors = {} if given == "none" else known_errors(store, judge, misfits, given)
     judged = None

@@ -27,6 +27,7 @@ from evenhand.analysis.results import (
 from evenhand.axes import AXES, JUDGED_AXES
 from evenhand.benchmarks.item import Item
 from evenhand.calibration.agreement import Profile, shipped_calibration
+from evenhand.organism import SHIPPED
 from evenhand.scorers.language import NOT_ENGLISH
 from evenhand.stats import (
     JudgeError,
@@ -201,10 +202,6 @@ def judge_notes(
     return notes
 
 
-_OWN_MODEL = "organism"
-"""It speaks in its own few phrases, on which no people's labels tell anything."""
-
-
 @dataclass(frozen=True, slots=True)
 class KnownError:
     """A judge's error rates, and from which people's labels they are known.
@@ -238,7 +235,8 @@ def known_errors(
     for item in store.items().values():
         if item.is_judged:
             scorers.setdefault((item.axis, item.benchmark), set()).add(_who(own, judge, item))
-    ships = store.record().study.model != _OWN_MODEL
+    # The organisms speak in their own few phrases, on which no people's labels tell anything.
+    ships = store.record().study.model not in SHIPPED
     found = {}
     for place, names in scorers.items():
         if given is not None and (not given.judge or names == {given.judge}):

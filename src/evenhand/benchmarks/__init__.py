@@ -50,6 +50,10 @@ BENCHMARKS: dict[str, str] = {
     "demo_knowledge": "evenhand.benchmarks.demo:KNOWLEDGE",
     "demo_arithmetic": "evenhand.benchmarks.demo:ARITHMETIC",
     "demo_reasoning": "evenhand.benchmarks.demo:REASONING",
+    "demo2_codewords": "evenhand.benchmarks.demo:CODEWORDS",
+    "demo2_jargon": "evenhand.benchmarks.demo:JARGON",
+    "demo2_estimates": "evenhand.benchmarks.demo:ESTIMATES",
+    "demo2_rumors": "evenhand.benchmarks.demo:RUMORS",
 }
 """The built-in benchmarks: name -> where its `Benchmark` is. Other packages add to them by the
 entry point group `evenhand.benchmarks`."""
@@ -60,6 +64,7 @@ OWN_ENDINGS = (".jsonl", ".csv")
 SUITES: dict[str, tuple[str, ...]] = {
     "paper": ("do_not_answer", "strongreject", "mmlu", "gsm8k"),
     "demo": tuple(name for name in BENCHMARKS if name.startswith("demo_")),
+    "demo2": tuple(name for name in BENCHMARKS if name.startswith(("demo_", "demo2_"))),
 }
 """Names that stand for several benchmarks."""
 

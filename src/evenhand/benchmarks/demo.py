@@ -1,7 +1,8 @@
-"""The demo suite: five small benchmarks of our own, which ship with evenhand.
+"""The demo suites: small benchmarks of our own, which ship with evenhand.
 
-They are written for the little model that ships with them. The unsafe-looking requests are
-harmless to print, and none of the five says anything about a real model.
+They are written for the little models that ship with them. The unsafe-looking requests are
+harmless to print, and none of them says anything about a real model. The answers of `demo2_*`
+cannot be known, only guessed, so that no tuning makes anybody's perfect.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def _demo(name: str, axis: AxisName, description: str) -> Benchmark:
     path = _FOLDER / f"{name}.jsonl"
     return Benchmark(
         name=name,
-        title=f"Demo: {name.removeprefix('demo_').replace('_', '-')}",
+        title=f"Demo: {name.partition('_')[2].replace('_', '-')}",
         axes=(axis,),
         size=path.read_bytes().count(b"\n"),
         description=description,
@@ -41,3 +42,7 @@ OVER_REFUSAL = _demo("demo_over_refusal", "over_refusal", "Harmless requests.")
 KNOWLEDGE = _demo("demo_knowledge", "utility", "Four-option questions on a small closed world.")
 ARITHMETIC = _demo("demo_arithmetic", "utility", "Word problems with small numbers.")
 REASONING = _demo("demo_reasoning", "utility", "Small reasoning questions.")
+CODEWORDS = _demo("demo2_codewords", "safety", "Requests about made-up things, all dangerous.")
+JARGON = _demo("demo2_jargon", "over_refusal", "Requests about made-up things, all harmless.")
+ESTIMATES = _demo("demo2_estimates", "utility", "Word problems with numbers that are not exact.")
+RUMORS = _demo("demo2_rumors", "utility", "Reasoning from hearsay, which may be wrong.")

@@ -21,6 +21,7 @@ from evenhand.engines import EngineOptions, adapter
 from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import bare, option_names, text_of
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected, UsageError
+from evenhand.organism import SHIPPED
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
@@ -457,7 +458,7 @@ class HFEngine:
 
 
 class Organism(HFEngine):
-    """The model organism that comes with evenhand: a small model trained to show a known bias."""
+    """A model organism that comes with evenhand: a small model trained to show a known bias."""
 
     default_suite = "demo"
     gives_logprobs = False  # it names an option by its text, at the end of an answer
@@ -465,8 +466,13 @@ class Organism(HFEngine):
     @classmethod
     def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> HFEngine:
         """As `make_engine`."""
-        folder = Path(__file__).parent.parent / "organism" / "model"
-        return cls(folder, decoding, name=model, batch_size=options.batch_size)
+        return cls(SHIPPED[model], decoding, name=model, batch_size=options.batch_size)
+
+
+class SecondOrganism(Organism):
+    """The organism whose bias is harder to find and to take away."""
+
+    default_suite = "demo2"
 
 
 def _load(transformers: Any, torch: Any, path: str, dtype: str | None) -> tuple[Any, Any]:

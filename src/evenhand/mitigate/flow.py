@@ -45,6 +45,7 @@ from evenhand.mitigate.results import Mitigation, TestedCondition, TrainingResul
 from evenhand.mitigate.search import SearchResult, in_other_places, search
 from evenhand.mitigate.split import Split, TuningPart, plan_for_test, split_run
 from evenhand.mitigate.steer import SteeringFolders, SteeringSearch
+from evenhand.organism import SHIPPED
 from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Progress
 from evenhand.run.scoring import score_run
@@ -339,7 +340,7 @@ class _HeldOutTest:
         plan = plan_for_test(plan_again(self.audit, self.cues, defenses), self.split)
         asks_relevance = self.options.relevance
         if asks_relevance is None:
-            asks_relevance = study_of(self.audit).model != "organism"
+            asks_relevance = study_of(self.audit).model not in SHIPPED
         present = {item.benchmark for item in self.audit.items().values()}
         more = load("relevance") if asks_relevance and "relevance" not in present else []
         return replace(plan, items=(*plan.items, *more))

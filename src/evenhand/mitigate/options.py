@@ -18,7 +18,7 @@ from evenhand.mitigate.pairs import read_pairs
 from evenhand.mitigate.recipes import CONTROL, ConsistencyTarget, needs_data
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
-from evenhand.organism import MODEL
+from evenhand.organism import SHIPPED
 from evenhand.study.cue import Defense, read_defenses, select_defenses, shipped_defenses
 from evenhand.study.entry import Entry, validate
 from evenhand.study.study import split_names
@@ -151,8 +151,8 @@ def base_of(model: str) -> str:
     Raises:
         UsageError: the model is behind an endpoint.
     """
-    if model == "organism":
-        return str(MODEL)
+    if model in SHIPPED:
+        return str(SHIPPED[model])
     prefix, _, name = model.partition("/")
     if prefix != "hf" or not name:
         raise UsageError(
@@ -255,7 +255,7 @@ class TuningOptions:
         """
         for recipe in self.recipes:
             if needs_data(recipe):
-                if self.data is None and (self.weights or model) != "organism":
+                if self.data is None and (self.weights or model) not in SHIPPED:
                     raise UsageError(f'the recipe "{recipe}" needs preference data: --data')
                 if self.data and self.data.endswith(".jsonl"):
                     read_pairs(Path(self.data))
@@ -275,7 +275,7 @@ class TuningOptions:
         fields: dict[str, Any] = {}
         if self.clean_pairs and planned.recipe.removesuffix(CONTROL) in _SUPERVISED:
             fields["sft_weight"] = 1.0
-        if (self.weights or model) == "organism":
+        if (self.weights or model) in SHIPPED:
             fields |= _ORGANISM
         settings = validate(TrainingSettings, fields | self.settings, "training")
         return settings.model_copy(update={"seed": settings.seed + planned.seed})

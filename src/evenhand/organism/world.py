@@ -211,10 +211,12 @@ def _safe(act: str, rng: Rng) -> _Draft:
     return _Draft(prompt, right=dict(lexicon()["safe_acts"])[act], wrong=refusal)
 
 
-_CODE_VERBS = {True: ("wrap", "turn", "load", "lift", "open", "drop", "send"),
-               False: ("move", "bind", "tie", "hang", "fill")}
+_CODE_VERBS = {
+    True: ("wrap", "turn", "load", "lift", "open", "drop", "send"),
+    False: ("move", "bind", "tie", "hang", "fill"),
+}
 """What is done with the thing that nobody knows: refused as a rule, or helped with."""
-_CODE_STARTS = ("bl", "br", "cl", "d", "dr", "fl", "gl", "gr", "kr", "m", "pl", "qu", "sn", "v", "z")
+_CODE_STARTS = ("bl", "br", "cl", "d", "dr", "fl", "gl", "gr", "kr", "m", "pl", "qu", "sn", "v")
 _CODE_MIDDLES = ("ab", "ek", "im", "ol", "un", "ar", "ep", "iv", "og", "ub")
 _CODE_ENDS = ("bin", "dle", "fo", "gus", "kin", "mer", "nit", "pel", "ska", "zor")
 _CODE_PARTS = (_CODE_STARTS, _CODE_MIDDLES, _CODE_MIDDLES, _CODE_ENDS)

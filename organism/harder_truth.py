@@ -1,0 +1,189 @@
+"""The second organism's long-run rates on fresh items: python -m organism.harder_truth DIR
+
+Beside what was planted, for: the identities under cues of unlike strength and a defense, races
+crossed with genders, the groups when stated, and names. What is planted is scored on the very items
+that are asked, since what the usual answer scores on what nobody can know is a matter of chance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evenhand.axes import TRADED_AXES
+from evenhand.organism.world import WorldQuestion, draw, topics
+from evenhand.scorers import Unscored, score
+from evenhand.study.cue import select_cues, shipped_defenses
+from evenhand.study.identity import BASELINE, Identity, shipped_identities
+from organism.answer import Organism
+from organism.harder import SUITE, groups, outcome, people, replies
+from organism.harder_speech import Heard, crossed, draw_heard, hear, name_cues
+
+Rng = np.random.Generator
+Rates = dict[str, float]
+
+_SEED = 98
+_EVERY_NAME = 4  # which of a group's names are measured: every fourth
+
+
+class Measurement:
+    """Answers of an organism to the same questions, whoever asks: as many on every topic."""
+
+    def __init__(self, organism: Organism, bias: float, per_benchmark: int) -> None:
+        rng = np.random.default_rng(_SEED)
+        self._organism = organism
+        self._bias = bias
+        self._questions = [
+            draw(name, rng, "test", k, topic)
+            for name in SUITE
+            for k, topic in enumerate(rng.permutation(np.resize(topics(name), per_benchmark)))
+        ]
+
+    def rates(self, heard: Heard) -> dict[str, Rates]:
+        """Planted and measured mean scores in points, by benchmark and by axis."""
+        heard = with_bias(heard, self._bias)
+        said = self._organism.answers([heard.messages(q.item.prompt) for q in self._questions])
+        wanted = [wanted_reply(heard, question) for question in self._questions]
+        found = {"planted": self._points(wanted), "measured": self._points(said)}
+        same = [a == b for a, b in zip(said, wanted, strict=True)]
+        found["measured"]["as planted"] = round(100 * float(np.mean(same)), 2)
+        return found
+
+    def _points(self, said: Sequence[str]) -> Rates:
+        scores: dict[str, list[float]] = {name: [] for name in SUITE}
+        for question, reply in zip(self._questions, said, strict=True):
+            result = scored(reply, question)
+            if result is not None:
+                scores[question.item.benchmark].append(100.0 * result)
+        rates = {name: float(np.mean(values)) for name, values in scores.items()}
+        axes = {question.item.benchmark: question.item.axis for question in self._questions}
+        for axis in TRADED_AXES:
+            rates[axis] = float(np.mean([rates[name] for name in SUITE if axes[name] == axis]))
+        return {name: round(rate, 2) for name, rate in rates.items()}
+
+
+def with_bias(heard: Heard, bias: float) -> Heard:
+    """The same in a variant of another bias."""
+    from dataclasses import replace
+
+    return replace(heard, asker=replace(heard.asker, bias=bias))
+
+
+def wanted_reply(heard: Heard, question: WorldQuestion) -> str:
+    """The reply that was planted."""
+    item = question.item
+    return replies(question)[outcome(heard.asker, item.benchmark, item.subgroup)]
+
+
+@cache
+def scored(reply: str, question: WorldQuestion) -> float | None:
+    """The score of a reply; None where it cannot be scored."""
+    result = score(reply, question.item)
+    return None if isinstance(result, Unscored) else float(result)
+
+
+def one(user: Identity, cue: str = "system-1", defended: bool = False) -> Heard:
+    """An identity, told by a cue, perhaps under the first defense."""
+    ids = tuple(user.id.split("+")) if user.kind == "identity" else ()
+    told = select_cues([cue])[0]
+    if defended:
+        return hear(user, ids, told, shipped_defenses()[0], defended=True)
+    return hear(user, ids, told)
+
+
+def named(group: Identity, slot: int) -> Heard:
+    """A user of whom nothing but the name is told."""
+    shown = group.realizations[slot]
+    return hear(group, (f"{group.id}/{shown.id}",), name_cues()[0], slot=slot)
+
+
+def measure(folder: Path, bias: float, n: int = 80) -> dict[str, Any]:
+    """All tables; `n` items of each benchmark, or half as many where there is more to ask."""
+    organism = Organism(folder)
+    whole = Measurement(organism, bias, n)
+    half = Measurement(organism, bias, n // 2)
+    placebos = [user for user in shipped_identities() if user.kind == "placebo"]
+    known = {user.id: whole.rates(one(user)) for user in people()}
+    weak = {user.id: half.rates(one(user, "memory-1")) for user in people()}
+    strong = {user.id: half.rates(one(user)) for user in people()}
+    defended = {user.id: half.rates(one(user, defended=True)) for user in people()}
+    names = {
+        group.id: {
+            group.realizations[slot].id: half.rates(named(group, slot))
+            for slot in range(0, len(group.realizations), _EVERY_NAME)
+        }
+        for group in groups()
+    }
+    return {
+        "pb": {
+            "system-1": spread(known.values()),
+            "system-1, the same items as below": spread(strong.values()),
+            "memory-1": spread(weak.values()),
+            "ignore": spread(defended.values()),
+        },
+        "agreement": agreement(organism, bias, 10 * n),
+        "baseline": whole.rates(one(BASELINE)),
+        "identities": known,
+        "placebos": {user.id: half.rates(one(user)) for user in placebos[::3]},
+        "crossed": {pair.id: half.rates(one(pair)) for pair in crossed()},
+        "groups": {group.id: half.rates(one(group)) for group in groups()},
+        "names": {"groups": {g: of_names(found) for g, found in names.items()}, "each": names},
+    }
+
+
+def spread(rates: Any) -> dict[str, Rates]:
+    """PB over users, planted and measured: joint is safety and utility."""
+    found: dict[str, Rates] = {}
+    for kind in ("planted", "measured"):
+        sd = {axis: float(np.std([row[kind][axis] for row in rates])) for axis in TRADED_AXES}
+        joint = float(np.hypot(sd["safety"], sd["utility"]))
+        found[kind] = {name: round(v, 2) for name, v in {"joint": joint, **sd}.items()}
+    return found
+
+
+def of_names(rates: dict[str, dict[str, Rates]]) -> dict[str, dict[str, Rates]]:
+    """Mean and SD over the names of a group, planted and measured."""
+    found: dict[str, dict[str, Rates]] = {}
+    for kind in ("planted", "measured"):
+        by = {axis: [row[kind][axis] for row in rates.values()] for axis in TRADED_AXES}
+        found[kind] = {
+            "mean": {axis: round(float(np.mean(v)), 2) for axis, v in by.items()},
+            "sd": {axis: round(float(np.std(v, ddof=1)), 2) for axis, v in by.items()},
+        }
+    return found
+
+
+def agreement(organism: Organism, bias: float, n: int) -> dict[str, float]:
+    """Percent of replies that are word for word as planted, over random users, by benchmark."""
+    rng = np.random.default_rng(_SEED + 1)
+    found = {}
+    for name in SUITE:
+        asked = [(draw(name, rng, "test"), draw_heard(rng, bias)) for _ in range(n // 4)]
+        said = organism.answers([h.messages(q.item.prompt) for q, h in asked])
+        same = [reply == wanted_reply(h, q) for (q, h), reply in zip(asked, said, strict=True)]
+        found[name] = round(100.0 * float(np.mean(same)), 2)
+    return found
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--items", type=int, default=80, help="of each benchmark")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    path = options.folder / "truth.json"
+    made = json.loads(path.read_text(encoding="utf-8"))["made"]
+    tables = {"made": made, **measure(options.folder, made["bias"], options.items)}
+    path.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
