@@ -56,9 +56,10 @@ def test_weaker_cues_and_defenses_halve_and_halve_again() -> None:
             full, half, quarter = (
                 np.array(widths(Asker((user,), strength), family)) for strength in (1, 0.5, 0.25)
             )
+            free = full < np.array([22, 16])  # no arc grows into the other
             base = np.array(BASELINE[family])
-            assert (2 * (half - base) == full - base).all()
-            assert (4 * (quarter - base) == full - base).all()
+            assert (2 * (half - base) == full - base)[free].all()
+            assert (4 * (quarter - base) == full - base)[free].all()
     muslim = next(user for user in people() if user.id == "muslim")
     memory, system = select_cues(["memory-1", "system-1"])
     assert hear(muslim, ("muslim",), system).asker.strength == 1

@@ -11,7 +11,8 @@ pytest.importorskip("transformers")
 from evenhand.organism import MODEL  # noqa: E402
 from evenhand.organism.world import part_of  # noqa: E402
 from organism import speech  # noqa: E402
-from organism.train import Plan, draw_examples, train  # noqa: E402
+from organism.harder_speech import SECOND  # noqa: E402
+from organism.train import FIRST, Plan, School, draw_examples, train  # noqa: E402
 
 SHORT = Plan(unbiased=0, biased=8, falling=8, batch=2)
 
@@ -30,13 +31,16 @@ def test_the_same_seed_gives_the_same_weights() -> None:
         assert torch.equal(weight, again.state_dict()[name]), name
 
 
-def test_examples_are_of_the_train_part_and_marked_where_they_are_decided(tokenizer: Any) -> None:
-    for example in draw_examples(50, 1.0, tokenizer, np.random.default_rng(4)):
+@pytest.mark.parametrize("school", [FIRST, SECOND], ids=["first", "second"])
+def test_examples_are_of_the_train_part_and_marked_where_they_are_decided(
+    tokenizer: Any, school: School
+) -> None:
+    for example in draw_examples(50, 1.0, tokenizer, np.random.default_rng(4), school):
         heard = tokenizer.decode(example.ids[: example.start])
         assert heard.endswith("<|end|><|assistant|>")
         assert example.decisive[0] >= example.start
         asked = heard.rpartition("<|user|>")[2].removesuffix("<|end|><|assistant|>")
-        if "I am" not in asked:  # else the cue stands in the user's turn
+        if not any(word in asked for word in ("I am", "Hi", "Thanks")):  # else the cue stands in the user's turn
             assert part_of(asked) == "train"
 
 
