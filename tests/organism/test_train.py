@@ -40,7 +40,8 @@ def test_examples_are_of_the_train_part_and_marked_where_they_are_decided(
         assert heard.endswith("<|end|><|assistant|>")
         assert example.decisive[0] >= example.start
         asked = heard.rpartition("<|user|>")[2].removesuffix("<|end|><|assistant|>")
-        if not any(word in asked for word in ("I am", "Hi", "Thanks")):  # else the cue stands in the user's turn
+        in_user_turn = any(word in asked for word in ("I am", "Hi", "Thanks"))
+        if not in_user_turn:
             assert part_of(asked) == "train"
 
 
