@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ class Measurement:
         self._questions = [
             draw(name, rng, "test", k, topic)
             for name in SUITE
-            for k, topic in enumerate(rng.permutation(np.resize(topics(name), per_benchmark)))
+            for k, topic in enumerate(
+                np.resize(rng.permutation(topics(name)), per_benchmark).tolist()
+            )
         ]
 
     def rates(self, heard: Heard) -> dict[str, Rates]:
@@ -71,8 +74,6 @@ class Measurement:
 
 def with_bias(heard: Heard, bias: float) -> Heard:
     """The same in a variant of another bias."""
-    from dataclasses import replace
-
     return replace(heard, asker=replace(heard.asker, bias=bias))
 
 
@@ -152,7 +153,9 @@ def of_names(rates: dict[str, dict[str, Rates]]) -> dict[str, dict[str, Rates]]:
     """Mean and SD over the names of a group, planted and measured."""
     found: dict[str, dict[str, Rates]] = {}
     for kind in ("planted", "measured"):
-        by = {axis: [row[kind][axis] for row in rates.values()] for axis in TRADED_AXES}
+        by: dict[str, list[float]] = {
+            axis: [row[kind][axis] for row in rates.values()] for axis in TRADED_AXES
+        }
         found[kind] = {
             "mean": {axis: round(float(np.mean(v)), 2) for axis, v in by.items()},
             "sd": {axis: round(float(np.std(v, ddof=1)), 2) for axis, v in by.items()},

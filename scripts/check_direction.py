@@ -105,7 +105,7 @@ def summary(scores: Any, items: Sequence[Any]) -> str:
         for axis in AXES
     )
     low, high = found.interval
-    return f"PB {found.value:5.2f} [{low:.2f}, {high:.2f}]  {means}"
+    return f"PB {found.estimate:5.2f} [{low:.2f}, {high:.2f}]  {means}"
 
 
 def main() -> None:
