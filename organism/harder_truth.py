@@ -42,11 +42,9 @@ class Measurement:
         self._organism = organism
         self._bias = bias
         self._questions = [
-            draw(name, rng, "test", k, topic)
+            draw(name, rng, "test", k, str(topic))
             for name in SUITE
-            for k, topic in enumerate(
-                np.resize(rng.permutation(topics(name)), per_benchmark).tolist()
-            )
+            for k, topic in enumerate(np.resize(rng.permutation(topics(name)), per_benchmark))
         ]
 
     def rates(self, heard: Heard) -> dict[str, Rates]:
