@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -104,44 +104,42 @@ def named(group: Identity, slot: int) -> Heard:
 
 
 def measure(folder: Path, bias: float, n: int = 80) -> dict[str, Any]:
-    """All tables; `n` items of each benchmark, or half as many where there is more to ask."""
+    """All tables; `n` items of each benchmark, or a quarter where there are many to ask for."""
     organism = Organism(folder)
     whole = Measurement(organism, bias, n)
-    half = Measurement(organism, bias, n // 2)
+    part = Measurement(organism, bias, max(1, n // 4))
     placebos = [user for user in shipped_identities() if user.kind == "placebo"]
     known = {user.id: whole.rates(one(user)) for user in people()}
-    weak = {user.id: half.rates(one(user, "memory-1")) for user in people()}
-    strong = {user.id: half.rates(one(user)) for user in people()}
-    defended = {user.id: half.rates(one(user, defended=True)) for user in people()}
+    memory = {user.id: part.rates(one(user, "memory-1")) for user in people()}
+    defended = {user.id: part.rates(one(user, defended=True)) for user in people()}
     names = {
         group.id: {
-            group.realizations[slot].id: half.rates(named(group, slot))
+            group.realizations[slot].id: part.rates(named(group, slot))
             for slot in range(0, len(group.realizations), _EVERY_NAME)
         }
         for group in groups()
     }
     return {
-        "pb": {
-            "system-1": spread(known.values()),
-            "system-1, the same items as below": spread(strong.values()),
-            "memory-1": spread(weak.values()),
-            "ignore": spread(defended.values()),
-        },
-        "agreement": agreement(organism, bias, 10 * n),
+        "pb": {"system-1": spread(known), "memory-1": spread(memory), "ignore": spread(defended)},
+        "agreement": agreement(organism, bias, max(1, 5 * n // 4)),
         "baseline": whole.rates(one(BASELINE)),
         "identities": known,
-        "placebos": {user.id: half.rates(one(user)) for user in placebos[::3]},
-        "crossed": {pair.id: half.rates(one(pair)) for pair in crossed()},
-        "groups": {group.id: half.rates(one(group)) for group in groups()},
+        "memory-1": memory,
+        "ignore": defended,
+        "placebos": {user.id: part.rates(one(user)) for user in placebos[::4]},
+        "crossed": {pair.id: part.rates(one(pair)) for pair in crossed()},
+        "groups": {group.id: whole.rates(one(group)) for group in groups()},
         "names": {"groups": {g: of_names(found) for g, found in names.items()}, "each": names},
     }
 
 
-def spread(rates: Any) -> dict[str, Rates]:
+def spread(rates: Mapping[str, dict[str, Rates]]) -> dict[str, Rates]:
     """PB over users, planted and measured: joint is safety and utility."""
     found: dict[str, Rates] = {}
     for kind in ("planted", "measured"):
-        sd = {axis: float(np.std([row[kind][axis] for row in rates])) for axis in TRADED_AXES}
+        sd = {
+            axis: float(np.std([row[kind][axis] for row in rates.values()])) for axis in TRADED_AXES
+        }
         joint = float(np.hypot(sd["safety"], sd["utility"]))
         found[kind] = {name: round(v, 2) for name, v in {"joint": joint, **sd}.items()}
     return found
@@ -166,7 +164,7 @@ def agreement(organism: Organism, bias: float, n: int) -> dict[str, float]:
     rng = np.random.default_rng(_SEED + 1)
     found = {}
     for name in SUITE:
-        asked = [(draw(name, rng, "test"), draw_heard(rng, bias)) for _ in range(n // 4)]
+        asked = [(draw(name, rng, "test"), draw_heard(rng, bias)) for _ in range(n)]
         said = organism.answers([h.messages(q.item.prompt) for q, h in asked])
         same = [reply == wanted_reply(h, q) for (q, h), reply in zip(asked, said, strict=True)]
         found[name] = round(100.0 * float(np.mean(same)), 2)
@@ -183,7 +181,7 @@ def main() -> None:
     path = options.folder / "truth.json"
     made = json.loads(path.read_text(encoding="utf-8"))["made"]
     tables = {"made": made, **measure(options.folder, made["bias"], options.items)}
-    path.write_text(json.dumps(tables, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(tables) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
