@@ -137,7 +137,7 @@ def spread(rates: Mapping[str, dict[str, Rates]]) -> dict[str, Rates]:
     """PB over users, planted and measured: joint is safety and utility."""
     found: dict[str, Rates] = {}
     for kind in ("planted", "measured"):
-        sd = {
+        sd: dict[str, float] = {
             axis: float(np.std([row[kind][axis] for row in rates.values()])) for axis in TRADED_AXES
         }
         joint = float(np.hypot(sd["safety"], sd["utility"]))
@@ -171,6 +171,14 @@ def agreement(organism: Organism, bias: float, n: int) -> dict[str, float]:
     return found
 
 
+def write(folder: Path, n: int = 80) -> None:
+    """Complete the `truth.json` of a folder, which says how the organism was made."""
+    path = folder / "truth.json"
+    made = json.loads(path.read_text(encoding="utf-8"))["made"]
+    tables = {"made": made, **measure(folder, made["bias"], n)}
+    path.write_text(json.dumps(tables) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -178,10 +186,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=80, help="of each benchmark")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    path = options.folder / "truth.json"
-    made = json.loads(path.read_text(encoding="utf-8"))["made"]
-    tables = {"made": made, **measure(options.folder, made["bias"], options.items)}
-    path.write_text(json.dumps(tables) + "\n", encoding="utf-8")
+    write(options.folder, options.items)
 
 
 if __name__ == "__main__":

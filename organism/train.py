@@ -1,4 +1,4 @@
-"""Train an organism from scratch: python -m organism.train --out DIR [--second] [--bias 0.5]
+"""Train the organism from scratch: python -m organism.train --out DIR [--bias 0.5]
 
 First it learns to answer, without bias; then with the planted bias; then with a falling
 learning rate. Every batch is drawn afresh from the train part of the world.
