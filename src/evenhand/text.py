@@ -22,10 +22,15 @@ def counted(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+_NO_WORD = re.compile(r"[\W_]+")
+
+
 def normalized(text: str) -> str:
     """A text without case, punctuation, accents and spacing, so that near-equal texts are equal."""
+    if text.isascii():
+        return _NO_WORD.sub(" ", text.lower()).strip()
     plain = unicodedata.normalize("NFKD", text.casefold())
-    return re.sub(r"[\W_]+", " ", "".join(c for c in plain if not unicodedata.combining(c))).strip()
+    return _NO_WORD.sub(" ", "".join(c for c in plain if not unicodedata.combining(c))).strip()
 
 
 _NAMES = (

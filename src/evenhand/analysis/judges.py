@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from math import hypot, isnan
+from math import hypot
 
 import numpy as np
 from numpy.typing import NDArray
@@ -263,27 +263,29 @@ def calibration_misfits(store: Store, judge: str) -> dict[str, str]:
     """
     items, own = store.items(), store.own_judge()
     number = OWN if judge == own else store.judges().get(judge, OWN)
-    cells: dict[str, list[tuple[tuple[int, int, int], float]]] = {}
-    for condition, item, sample, value in store.scores(judge=number).tolist():
-        if items[int(item)].is_judged:
-            cell = int(condition), int(item), int(sample)
-            cells.setdefault(_who(own, judge, items[cell[1]]), []).append((cell, value))
+    judged: dict[str, list[int]] = {}
+    for item_id, item in items.items():
+        if item.is_judged:
+            judged.setdefault(_who(own, judge, item), []).append(item_id)
+    scores = store.scores(judge=number)
+    by_name = {name: scores[np.isin(scores[:, 1], ids)] for name, ids in judged.items()}
     reasons = store.reasons(judge=number)
     foreign = sum(n for _, reason, n in reasons if reason.startswith(NOT_ENGLISH))
-    of_all = sum(map(len, cells.values()))
+    of_all = sum(map(len, by_name.values()))
     found = {}
-    for name, scored in cells.items():
+    for name, scored in by_name.items():
         calibration = shipped_calibration(name)
         if calibration is None or calibration.profile is None:
             continue
         chosen = scored[:: max(1, len(scored) // _LOOKED_AT)]
-        texts = store.answers([cell for cell, _ in chosen], judge=number)
+        cells = [(int(c), int(i), int(s)) for c, i, s, _ in chosen.tolist()]
+        texts = store.answers(cells, judge=number)
         if not texts:
             continue
         told = [float(p[1]) for _, why in texts.values() if (p := _PROBABILITY.search(why))]
         words = np.quantile([len(text.split()) for text, _ in texts.values()], [0.25, 0.5, 0.75])
         profile = Profile(
-            unscored=sum(isnan(value) for _, value in chosen) / len(chosen),
+            unscored=float(np.isnan(chosen[:, 3]).mean()),
             foreign=foreign / of_all,
             unsure=sum(max(p, 1 - p) < _SURE for p in told) / max(1, len(told)),
             words=(float(words[0]), float(words[1]), float(words[2])),

@@ -69,32 +69,37 @@ def find_units(
     found = []
     for axis in dict.fromkeys(axis for axis, _ in items):
         own = {place: group for place, group in items.items() if place[0] == axis}
-        copies = _copies(own)
+        texts = {place: _texts(group) for place, group in own.items()}
+        copies = _copies(own, texts)
         for place, group in own.items():
+            repeated = [text in copies for text in texts[place]]
             slots = {item.slot for item in group if item.slot is not None}
             rotates = choice == "auto" and len(slots) > 1
             by_topic = choice == "auto" and not rotates
-            topics = _topics(place, group, copies) if by_topic else None
+            topics = _topics(place, group, texts[place], copies) if by_topic else None
             if rotates:
                 labels[place] = np.array([f"slot {item.slot}" for item in group])
             elif topics is not None:
                 labels[place] = topics
-            elif any(name in copies for name in _texts(group)):
-                labels[place] = np.array(_item_labels(place, group, copies))
+            elif any(repeated):
+                labels[place] = np.array(_item_labels(place, texts[place], copies))
             found.append(
                 Units(
                     axis=axis,
                     benchmark=place[1],
                     items=len(group),
                     topics=len(set(topics)) if topics is not None else None,
-                    copies=sum(name in copies for name in _texts(group)),
+                    copies=sum(repeated),
                     slots=len(slots) if rotates else None,
                 )
             )
     return labels, found
 
 
-def _copies(groups: Mapping[tuple[str, str], Sequence[Item]]) -> dict[str, str]:
+def _copies(
+    groups: Mapping[tuple[str, str], Sequence[Item]],
+    texts: Mapping[tuple[str, str], Sequence[str]],
+) -> dict[str, str]:
     """Normalized text of questions that stand in an axis more than once -> their common label.
 
     The label is the topic of the first of them, so that a benchmark given twice has its topics
@@ -103,7 +108,7 @@ def _copies(groups: Mapping[tuple[str, str], Sequence[Item]]) -> dict[str, str]:
     first: dict[str, str] = {}
     repeated: dict[str, str] = {}
     for place, group in groups.items():
-        for n, (item, text) in enumerate(zip(group, _texts(group), strict=True)):
+        for n, (item, text) in enumerate(zip(group, texts[place], strict=True)):
             if text in first:
                 repeated[text] = first[text]
             else:
@@ -113,14 +118,17 @@ def _copies(groups: Mapping[tuple[str, str], Sequence[Item]]) -> dict[str, str]:
 
 
 def _topics(
-    place: tuple[str, str], group: Sequence[Item], copies: Mapping[str, str]
+    place: tuple[str, str],
+    group: Sequence[Item],
+    texts: Sequence[str],
+    copies: Mapping[str, str],
 ) -> Labels | None:
     """Labels by topic; None where there are too few topics for them."""
     if len({item.subgroup for item in group}) < FEWEST_TOPICS:
         return None
     own = {item.subgroup: f"{place[1]}\n{item.subgroup}" for item in group}
     # A topic that has a copy of another benchmark's question is one topic with that question's.
-    for item, text in zip(group, _texts(group), strict=True):
+    for item, text in zip(group, texts, strict=True):
         if text in copies:
             own[item.subgroup] = copies[text]
     topics = np.array([own[item.subgroup] for item in group])
@@ -128,11 +136,10 @@ def _topics(
 
 
 def _item_labels(
-    place: tuple[str, str], group: Sequence[Item], copies: Mapping[str, str]
+    place: tuple[str, str], texts: Sequence[str], copies: Mapping[str, str]
 ) -> list[str]:
     return [
-        f"copy\n{text}" if text in copies else f"{place[1]}\n{n}"
-        for n, text in enumerate(_texts(group))
+        f"copy\n{text}" if text in copies else f"{place[1]}\n{n}" for n, text in enumerate(texts)
     ]
 
 

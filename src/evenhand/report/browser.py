@@ -291,11 +291,21 @@ class _QuestionTexts:
         }
 
 
+class _WordNumbers(dict[str, int]):
+    """Gives every new word the next number; of a long one the beginning counts."""
+
+    def __missing__(self, word: str) -> int:
+        if len(word) > _LONGEST_WORD:
+            return self[word[:_LONGEST_WORD]]
+        self[word] = number = len(self)
+        return number
+
+
 class _WordIndex:
     """In which answers and questions each word stands."""
 
     def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
+        self._numbers = _WordNumbers()
         self._answers, self._answer_sizes = array("I"), array("I")
         self._questions, self._question_sizes = array("I"), array("I")
 
@@ -303,10 +313,7 @@ class _WordIndex:
         """The words of a text, each once, by their numbers."""
         lower = text.lower()
         found = set((_ASCII_WORD if lower.isascii() else _WORD).findall(lower))
-        numbers = self._numbers
-        return array(
-            "I", [numbers.setdefault(word[:_LONGEST_WORD], len(numbers)) for word in found]
-        )
+        return array("I", map(self._numbers.__getitem__, found))
 
     def add(self, texts: Sequence[array[int]]) -> None:
         """The next answer: the words of each of its texts."""
@@ -331,11 +338,14 @@ class _WordIndex:
             return
         rank = np.empty(len(ordered), np.uint32)
         rank[[self._numbers[word] for word in ordered]] = np.arange(len(ordered))
-        words = rank[np.array(self._answers + self._questions, np.uint32)]
+        # A word and its place in one number: to sort these takes a tenth of sorting words by order.
+        both = rank[np.frombuffer(self._answers + self._questions, np.uint32)].astype(np.uint64)
+        both <<= np.uint64(32)
         sizes = np.array(self._answer_sizes + self._question_sizes, np.int64)
-        places = np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
-        order = np.argsort(words, kind="stable")
-        words, places = words[order], places[order]
+        both |= np.repeat(np.arange(len(sizes), dtype=np.uint32), sizes)
+        both.sort()
+        words, places = (both >> np.uint64(32)).astype(np.uint32), both.astype(np.uint32)
+        del both
         begins = np.searchsorted(words, np.arange(len(ordered)))
         differences = np.diff(places, prepend=np.uint32(0))
         differences[begins] = places[begins]

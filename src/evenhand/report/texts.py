@@ -24,6 +24,8 @@ _UNSEEN = {
 
 def visible(text: str) -> str:
     """The text with control characters and marks of direction as signs that can be seen."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
     return text.translate(_UNSEEN).encode("utf-8", "replace").decode()
 
 

@@ -40,6 +40,8 @@ def score_run(store: Store, *, again: bool = False) -> int:
     Returns:
         How many were scored.
     """
+    if not again and store.all_scored():
+        return 0
     items = store.items(inactive=True)
     people = {c.id: c.identity.id for c in store.conditions(inactive=True)}
     if again:

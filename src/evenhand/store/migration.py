@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from evenhand.errors import StoreError
-from evenhand.store.database import DAMAGED, FILE, VERSION, connect, locked, store_error
+from evenhand.store.database import DAMAGED, FILE, INDEX, VERSION, connect, locked, store_error
 from evenhand.text import split_thought
 
 _OUTCOMES = """
@@ -28,7 +28,7 @@ _RENAMED = {"defences": "defenses", "defences_file": "defenses_file"}
 
 
 def migrate(folder: Path) -> None:
-    """Bring a store of version 2 or 3 to this one, all of it or nothing.
+    """Bring a store of version 2, 3 or 4 to this one, all of it or nothing.
 
     Raises:
         RunFolderError: another process is at work in the folder.
@@ -46,6 +46,9 @@ def migrate(folder: Path) -> None:
             if version in (2, 3):
                 connection.execute("ALTER TABLE condition ADD COLUMN gaps TEXT NOT NULL DEFAULT ''")
                 connection.execute("ALTER TABLE item ADD COLUMN slot INTEGER")
+            if version in (2, 3, 4):
+                connection.execute("DROP INDEX response_item")
+                connection.execute(INDEX)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
         except sqlite3.Error as error:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from pydantic import ValidationError
@@ -84,6 +85,9 @@ from evenhand.study.realization import fill, gaps_of
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +255,8 @@ class Store:
         self._kept: list[Kept] = []
         self._number = 0
         self._blocked: Blocked | None = None
+        self._read: dict[Hashable, Any] = {}
+        self._read_at = (0, 0)
         self.redaction: Redaction | None = None
 
     @classmethod
@@ -312,9 +318,22 @@ class Store:
 
     def state(self) -> tuple[int, int, Blocked]:
         """What changes with every write to the store, by this process or another."""
+        return *self._version(), self.blocked
+
+    def _version(self) -> tuple[int, int]:
         with self.reading() as connection:
             (others,) = connection.execute("PRAGMA data_version").fetchone()
-            return others, connection.total_changes, self.blocked
+            return others, connection.total_changes
+
+    def once(self, what: Hashable, read: Callable[[], _T]) -> _T:
+        """What was read, kept until the store is written to: a report needs it several times."""
+        version = self._version()
+        if version != self._read_at:
+            self._read_at, self._read = version, {}
+        if what not in self._read:
+            self._read[what] = read()
+        found: _T = self._read[what]
+        return found
 
     @property
     def blocked(self) -> Blocked:
@@ -443,6 +462,9 @@ class Store:
 
     def items(self, *, inactive: bool = False) -> dict[int, Item]:
         """The active items, or all, by their id in the store, in the order of the plan."""
+        return dict(self.once(("items", inactive), lambda: self._items(inactive=inactive)))
+
+    def _items(self, *, inactive: bool) -> dict[int, Item]:
         where = "" if inactive else "WHERE active"
         with self.reading() as connection:
             rows = connection.execute(
@@ -713,6 +735,15 @@ class Store:
                 (after,),
             ).fetchall()
 
+    def all_scored(self) -> bool:
+        """Whether every response has a score of its item's own scorer."""
+        with self.reading() as connection:
+            answers, scores = connection.execute(
+                "SELECT (SELECT count(*) FROM response), "
+                f"(SELECT count(*) FROM score WHERE judge = {OWN})"
+            ).fetchone()
+        return bool(answers == scores)
+
     def judges(self) -> dict[str, int]:
         """Names and numbers of the judges that have scored answers of this run."""
         with self.reading() as connection:
@@ -739,18 +770,21 @@ class Store:
             judge: whose scores of judged items; all others have their own scorer's.
             blocked: what blocked answers count as, in the place of the store's own `blocked`.
         """
+        counted = blocked or self.blocked
+        return self.once(("scores", judge, counted), lambda: self._scores(judge, counted))
+
+    def _scores(self, judge: int, blocked: Blocked) -> NDArray[np.float64]:
         import numpy as np  # which takes an eighth of a second
 
-        value = value_with(blocked or self.blocked)
         with self.reading() as connection:
             rows = connection.execute(
-                f"SELECT condition, item, sample, {value} FROM response "
-                f"JOIN score ON {counts_of(judge)} {ACTIVE}"
+                f"SELECT condition, item, sample, coalesce({value_with(blocked)}, 9e999) "
+                f"FROM response JOIN score ON {counts_of(judge)} {ACTIVE}"
             )
-            chunks = [np.empty((0, 4))]
-            while chunk := rows.fetchmany(50_000):  # an array makes NaN of None
-                chunks.append(np.array(chunk, dtype=np.float64))
-        return np.concatenate(chunks)
+            found = np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, 4)
+        found[np.isinf(found)] = np.nan
+        found.flags.writeable = False
+        return found
 
     def every_score(
         self,
@@ -778,16 +812,21 @@ class Store:
 
     def reasons(self, *, judge: int = OWN) -> list[tuple[int, str, int]]:
         """Why answers are unscored: (condition id, reason, count)."""
-        value = value_with(self.blocked)
         found: Counter[tuple[int, str]] = Counter()
-        with self.reading() as connection:
-            for condition, reason, count in connection.execute(
-                "SELECT condition, reason, count(*) FROM response "
-                f"JOIN score ON {counts_of(judge)} {ACTIVE} AND {value} IS NULL "
-                "GROUP BY condition, reason"
-            ):
-                found[condition, shown_reason(reason, self.redaction)] += count
+        blocked = self.blocked
+        rows = self.once(("reasons", judge, blocked), lambda: self._reasons(judge, blocked))
+        for condition, reason, count in rows:
+            found[condition, shown_reason(reason, self.redaction)] += count
         return [(condition, reason, count) for (condition, reason), count in found.items()]
+
+    def _reasons(self, judge: int, blocked: Blocked) -> list[tuple[int, str, int]]:
+        """The few scores without a value come first: what was answered is looked up for them."""
+        with self.reading() as connection:
+            return connection.execute(
+                "SELECT condition, reason, count(*) FROM score CROSS JOIN response "
+                f"ON {counts_of(judge)} {ACTIVE} AND value IS NULL "
+                f"AND {value_with(blocked)} IS NULL GROUP BY condition, reason"
+            ).fetchall()
 
     def stored_answers(self, *, judge: int = OWN) -> Iterator[StoredAnswer]:
         """All responses of the study last asked for, item by item.

@@ -36,13 +36,17 @@ class AnswerCount:
 
 def answer_counts(store: Store) -> list[AnswerCount]:
     """All answers, counted by condition, axis, outcome and serving model."""
-    with store.reading() as connection:
-        rows = connection.execute(
-            "SELECT condition, axis, outcome, served, count(*), max(prompt_tokens) FROM response "
-            f"JOIN item ON item.id = response.item {ACTIVE} "
-            "GROUP BY condition, axis, outcome, served"
-        )
-        return [AnswerCount(*row) for row in rows]
+
+    def read() -> list[AnswerCount]:
+        with store.reading() as connection:
+            rows = connection.execute(
+                "SELECT condition, axis, outcome, served, count(*), max(prompt_tokens) "
+                f"FROM response JOIN item ON item.id = response.item {ACTIVE} "
+                "GROUP BY condition, axis, outcome, served"
+            )
+            return [AnswerCount(*row) for row in rows]
+
+    return list(store.once("answer_counts", read))
 
 
 def identical_cells(store: Store) -> list[tuple[int, int, int]]:
@@ -106,9 +110,9 @@ def sample_texts(store: Store) -> list[tuple[int, str]]:
         (conditions,) = connection.execute("SELECT count(*) FROM condition").fetchone()
         share = _TEXTS_PER_CONDITION * conditions / max(1, answers)
         # Keys are hashes, so that those below a bound are a random sample.
-        bound = min(int(share * 2**64), 2**64 - 1).to_bytes(8, "big")
+        bound = min(int(share * 2**64), 2**64 - 1).to_bytes(8, "big") + b"\xff" * 8
         return connection.execute(
-            f"SELECT condition, text FROM response {ACTIVE} AND text IS NOT NULL "
-            "AND (key < ? OR ? >= 1.0)",
-            (bound, share),
+            "SELECT +condition, text FROM response INDEXED BY sqlite_autoindex_response_1 "
+            f"{ACTIVE} AND text IS NOT NULL AND key <= ?",
+            (bound,),
         ).fetchall()
