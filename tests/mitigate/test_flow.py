@@ -22,9 +22,15 @@ from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, PairsError, UnknownName, Unreachable, UsageError
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import MitigationOptions, TuningOptions
-from evenhand.mitigate.reporting import card_tables, to_json, write_results
+from evenhand.mitigate.reporting import (
+    card_tables,
+    mitigation_document,
+    to_json,
+    write_results,
+)
 from evenhand.mitigate.results import Mitigation
 from evenhand.mitigate.split import split_run
+from evenhand.report.formats import render
 from evenhand.report.wording import arm_change_sentences
 from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Price
@@ -240,6 +246,36 @@ def test_the_outcome_is_written(found: Mitigation) -> None:
     assert "Does it carry over?" in text
     assert to_json(found) == (out / "summary.json").read_text()
     assert "| none |" in card_tables(found, ["none"])
+
+
+class CountingEngine(MockEngine):
+    """Counts words as tokens."""
+
+    async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
+        def counted(response: Response) -> None:
+            prompt = " ".join(m["content"] for m in response.request.messages)
+            response.prompt_tokens = len(prompt.split())
+            response.completion_tokens = len((response.text or "").split())
+            settle(response)
+
+        await super().answer(requests, counted)
+
+
+def test_what_a_request_costs_with_the_defense(tmp_path: Path) -> None:
+    study = STUDY.model_copy(update={"identities": ("gender",), "limit": 8})
+    evenhand.audit(study, engine=CountingEngine(persona()), out=tmp_path / "run")
+    result = mitigated(
+        tmp_path / "run",
+        CountingEngine(persona()),
+        RunOptions(price=Price(1.0, 2.0)),
+        defenses=[GOOD.text],
+        cues=[],
+    )
+    (plain, defended) = result.requests.values()
+    assert defended.prompt - plain.prompt == pytest.approx(len(GOOD.text.split()))
+    assert defended.dollars == pytest.approx((defended.prompt + 2 * defended.answer) / 1e6)
+    page = render(mitigation_document(result), "markdown")
+    assert f"| none | {plain.prompt:.1f} | {plain.answer:.1f} |" in page
 
 
 def test_few_identities_are_not_held_out_and_it_is_said(tmp_path: Path) -> None:

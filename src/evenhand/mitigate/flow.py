@@ -128,7 +128,9 @@ async def mitigate_run(
         finally:
             await loop.close()
         on_step("comparing", None)
-        tested = evaluate(audit, split, cues, conditions, searched, options.margin)
+        tested = evaluate(
+            audit, split, cues, conditions, searched, options.margin, run_options.price
+        )
         return Mitigation(
             run=str(run),
             model=model,
@@ -145,6 +147,7 @@ async def mitigate_run(
             relevance=tested.relevance,
             groups=tested.groups,
             notes=tested.notes,
+            requests=tested.requests,
         )
 
 

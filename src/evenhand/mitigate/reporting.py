@@ -241,12 +241,31 @@ def _what_was_done(mitigation: Mitigation) -> doc.Section:
             f"{steering.model}. Its controls have the same layers."
         )
         blocks.append(_round_table(found, len(found.rounds) - 1, "subspace"))
+    if mitigation.requests:
+        blocks.append(request_table(mitigation))
     sentences += [
         f"{training.name}, seed {training.seed}: {training.pairs:,} examples{_left_out(training)}, "
         f"{training.steps} steps, {training.seconds:,.0f} s; {training.model}."
         for training in mitigation.trainings
     ]
     return doc.Section("done", "What was done", sentences, blocks, warnings=mitigation.notes)
+
+
+def request_table(mitigation: Mitigation) -> doc.Table:
+    """What a request takes under each condition: what the defense costs once it is in use."""
+    priced = any(cost.dollars is not None for cost in mitigation.requests.values())
+    columns = [doc.Column("Condition"), doc.Column("prompt tokens"), doc.Column("answer tokens")]
+    names = [row.name for row in mitigation.methods(mitigation.groups[0]).rows]
+    rows = []
+    for name in names:
+        if cost := mitigation.requests.get(name):
+            cells = [doc.points(cost.prompt), doc.points(cost.answer)]
+            if cost.dollars is not None:
+                cells.append(doc.TableCell(f"${1000 * cost.dollars:,.4g}"))
+            rows.append(doc.TableRow(one_line(name, 80), cells))
+    if priced:
+        columns.append(doc.Column("1,000 requests"))
+    return doc.Table("What a request of an identified user takes, on average", columns, rows)
 
 
 def _layers(layers: Sequence[int]) -> str:

@@ -14,6 +14,7 @@ from evenhand.mitigate.methods import ConditionKey, MethodTable, is_control, met
 from evenhand.mitigate.search import SearchResult
 from evenhand.mitigate.split import Part, Split, Unit
 from evenhand.mitigate.steer import SteeringResult
+from evenhand.run.recorder import Price
 from evenhand.store.store import Store
 from evenhand.study.cue import Cue, Defense
 from evenhand.study.identity import Identity
@@ -58,6 +59,21 @@ class TrainingResult:
 
 
 @dataclass(frozen=True)
+class RequestCost:
+    """What a request of an identified user takes, mean over the test part under the first cue.
+
+    Attributes:
+        prompt: tokens of the prompt, the defense's included.
+        answer: tokens of the answer, thoughts included.
+        dollars: by the price of this command; None without one.
+    """
+
+    prompt: float
+    answer: float
+    dollars: float | None
+
+
+@dataclass(frozen=True)
 class IdentityGroup:
     """All conditions side by side, on test items, for some identities under one cue.
 
@@ -94,6 +110,8 @@ class Mitigation:
         cost: dollars for these; None without a price.
         notes: what a reader must know.
         conditions: the sides of each comparison; empty for what their names say.
+        requests: what a request takes, by a condition's name; without those whose tokens are not
+            known.
     """
 
     run: str
@@ -111,6 +129,7 @@ class Mitigation:
     notes: list[str]
     steering: SteeringResult | None = None
     conditions: list[ConditionKey] = field(default_factory=list)
+    requests: dict[str, RequestCost] = field(default_factory=dict)
 
     @property
     def head(self) -> ArmComparison:
@@ -165,6 +184,7 @@ class Evaluation:
     relevance: dict[str, Relevance]
     groups: list[IdentityGroup]
     notes: list[str]
+    requests: dict[str, RequestCost]
 
 
 def evaluate(
@@ -174,6 +194,7 @@ def evaluate(
     conditions: Sequence[TestedCondition],
     searched: SearchResult | None,
     margin: float,
+    price: Price | None = None,
 ) -> Evaluation:
     """Compare all conditions on the test part: for whom, under which cue, and what to know.
 
@@ -181,6 +202,7 @@ def evaluate(
         conditions: the first is without any mitigation.
         searched: the search for the defense; None where there was none.
         margin: losses of so many points do not matter.
+        price: of the model's tokens, if it is known.
     """
     identities = {c.identity: None for c in audit.conditions() if c.identity.kind == "identity"}
     groups = list(_groups(identities, split, cues, conditions, margin))
@@ -189,6 +211,7 @@ def evaluate(
         relevance=_relevance(cues[0].id, conditions),
         groups=groups,
         notes=_notes(searched, split, identities, conditions, groups[0].comparison),
+        requests=_request_costs(cues[0].id, conditions, price),
     )
 
 
@@ -198,6 +221,31 @@ def _relevance(cue: str, conditions: Sequence[TestedCondition]) -> dict[str, Rel
     common = set.intersection(*scored)
     found = {c.key.label: relevance_under(c.store, cue, c.defense.id, common) for c in conditions}
     return {label: relevance for label, relevance in found.items() if relevance is not None}
+
+
+def _request_costs(
+    cue: str, conditions: Sequence[TestedCondition], price: Price | None
+) -> dict[str, RequestCost]:
+    """By name; of several seeds the first."""
+    first = {c.name: c for c in reversed(conditions)}
+    found = {c.name: _request_cost(first[c.name], cue, price) for c in conditions}
+    return {name: cost for name, cost in found.items() if cost is not None}
+
+
+def _request_cost(condition: TestedCondition, cue: str, price: Price | None) -> RequestCost | None:
+    tallies = condition.store.tallies()
+    known = [
+        tallies[c.id]
+        for c in condition.store.conditions()
+        if (c.cue, c.defense, c.identity.kind) == (cue, condition.defense.id, "identity")
+        and c.id in tallies
+    ]
+    answers = sum(tally.responses for tally in known)
+    tokens = sum(t.prompt_tokens for t in known), sum(t.completion_tokens for t in known)
+    if not answers or not all(tokens):
+        return None
+    dollars = None if price is None else price.cost(*tokens) / answers
+    return RequestCost(tokens[0] / answers, tokens[1] / answers, dollars)
 
 
 def _groups(
