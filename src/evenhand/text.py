@@ -34,23 +34,28 @@ def normalized(text: str) -> str:
 
 
 _NAMES = (
-    r"(?:[a-z]{1,20}[:_])?(?:think(?:ing)?(?:_\w{1,12})?|thoughts?|reasoning(?:_\w{1,12})?"
-    r"|antthinking|scratchpad|reflection|inner_monologue|chain_of_thought|cot)"
+    r"(?:[a-z]{1,20}[:_▁]){0,2}(?:(?:deep)?think(?:ing)?(?:_\w{1,12})?"
+    r"|thoughts?(?:_\w{1,12})?|reasoning(?:_\w{1,12})?"
+    r"|antthinking|scratchpad|reflection|(?:inner|internal)_monologue|chain_of_thought|cot)"
 )
+_ENDS = rf"(?:/\s?{_NAMES}|(?:end|stop)[_▁](?:of[_▁])?{_NAMES}|{_NAMES}_end)"
 _TAGS = re.compile(
-    rf"""(?P<open><{_NAMES}(?:\s[^<>]{{0,100}})?>|<[|｜]?{_NAMES}[|｜]>|\[{_NAMES}\]|◁think▷
-          |<\|channel>\s*(?:thought|analysis)\b|<unused94>thought\b|<\|inner_prefix\|>
-          |<\|(?:begin_of_thought|start_thinking)\|>)
-      |(?P<close></\s?{_NAMES}\s?>|<[|｜]?/{_NAMES}[|｜]>|\[/{_NAMES}\]|◁/think▷
-          |<channel\|>|<unused95>|<\|inner_suffix\|>
-          |<\|(?:end_of_thought|end_thinking)\|>)""",
+    rf"""(?P<close><[|｜]?{_ENDS}\s?[|｜]?>|\[{_ENDS}\]|◁/think▷
+          |<channel\|>|<unused95>|<\|inner_suffix\|>)
+      |(?P<open><{_NAMES}(?:\s[^<>]{{0,100}})?>|<[|｜]?{_NAMES}[|｜]>|\[{_NAMES}\]|◁think▷
+          |<\|channel>\s*(?:thought|analysis)\b|<unused94>thought\b|<\|inner_prefix\|>)""",
     re.VERBOSE | re.IGNORECASE,
 )
-"""How the models in use mark what they think aloud."""
+"""How the models in use mark what they think aloud: names in brackets of many kinds, the end with a
+slash or as such, as in <|END_THINKING|>."""
 _AROUND_ANSWER = re.compile(
     r"\A\s*<\|(?:begin_of_solution|start_response)\|>|<\|(?:end_of_solution|end_response)\|>\s*\Z",
     re.IGNORECASE,
 )
+_ANSWER_IN_TAGS = re.compile(
+    r"<(answer|final_answer|final|response|solution|output)>(.*?)(?:</\1>)?", re.I | re.S
+)
+"""Some models mark their answer as they mark the thought before it."""
 _CHANNELS = re.compile(
     r"<\|channel\|>\s*(?P<name>\w+)[^<]{0,200}(?:<\|constrain\|>[^<]{0,100})?<\|message\|>"
     r"|<\|(?:end|return|call)\|>|<\|start\|>[^<]{0,100}",
@@ -135,7 +140,9 @@ def _split_tags(text: str) -> tuple[str, str, bool]:
     (thoughts if still_thinking else answer).append(text[at:])
     if not any(thoughts) and not still_thinking and opening:  # nothing but a mention
         return "", text, False
-    said = _AROUND_ANSWER.sub("", "".join(answer)).strip()
+    said = _AROUND_ANSWER.sub("", "".join(answer)).strip().strip("\ufeff\u200b").strip()
+    if whole := _ANSWER_IN_TAGS.fullmatch(said):
+        said = whole[2].strip()
     return _joined(thoughts), said, still_thinking
 
 

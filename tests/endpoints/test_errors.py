@@ -264,6 +264,14 @@ def test_a_whole_answer_that_is_compressed_is_read(tmp_path: Path) -> None:
     assert {r.text for r in found.rows} == {"Sure."}
 
 
+def test_an_answer_that_is_compressed_twice_and_in_pieces_is_read(tmp_path: Path) -> None:
+    raw = chat({"content": "Sure."})
+    raw = gzip.compress(gzip.compress(raw[:20]) + gzip.compress(raw[20:]))
+    with serving(reply=always(raw, headers={"Content-Encoding": "identity, gzip, GZIP"})) as server:
+        found = ask(server, tmp_path)
+    assert {r.text for r in found.rows} == {"Sure."}
+
+
 # Where requests go
 
 
@@ -275,6 +283,25 @@ def test_a_redirect_to_another_host_is_refused(tmp_path: Path) -> None:
     assert (found.code, found.err.count("\n")) == (2, 1)
     assert "redirects to localhost:" in found.err
     assert not other.requests, "the prompt went there"
+
+
+@pytest.mark.parametrize("status", [300, 302, 304])
+def test_one_redirect_that_leads_nowhere_is_asked_again(status: int, tmp_path: Path) -> None:
+    with serving(reply=first_then(b"", status, 5)) as server:
+        found = ask(server, tmp_path)
+    assert found.code == 0, found.err
+    assert [s for s, _ in found.failures] == [status]
+    assert {r.outcome for r in found.rows} == {"whole"}
+
+
+def test_one_redirect_to_another_host_is_not_followed_and_asked_again(tmp_path: Path) -> None:
+    with serving() as other:
+        elsewhere = {"Location": other.url.replace("127.0.0.1", "localhost")}
+        with serving(reply=first_then(b"", 302, 5, headers=elsewhere)) as server:
+            found = ask(server, tmp_path)
+    assert found.code == 0, found.err
+    assert {r.outcome for r in found.rows} == {"whole"}
+    assert not other.requests
 
 
 def test_a_redirect_on_the_same_host_is_followed(tmp_path: Path) -> None:
@@ -344,6 +371,31 @@ def test_hosts_without_proxy_are_asked_directly(tmp_path: Path) -> None:
         found = ask(server, tmp_path, env=env | {"no_proxy": "127.0.0.1"})
     assert found.code == 0, found.err
     assert not asked
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["socks5://me:pass-0123456789@127.0.0.1:1", "http://127.0.0.1:x", "http://[bad", "ftp://h"],
+)
+def test_a_proxy_that_cannot_be_used_is_one_line(url: str, tmp_path: Path) -> None:
+    env = {"HTTP_PROXY": url, "http_proxy": url, "NO_PROXY": "", "no_proxy": ""}
+    found = ask("http://model.invalid/v1", tmp_path, env=env)
+    assert (found.code, found.err.count("\n")) == (2, 1)
+    assert "is not an HTTP proxy" in found.err
+    assert "pass-0123456789" not in found.everything
+
+
+def test_networks_in_no_proxy_are_asked_directly(tmp_path: Path) -> None:
+    env = {"http_proxy": f"http://127.0.0.1:{unused_port()}", "no_proxy": "10.0.0.0/8,127.0.0.0/8"}
+    with serving() as server:
+        found = ask(server, tmp_path, env=env | {"NO_PROXY": env["no_proxy"]})
+    assert found.code == 0, found.err
+
+
+def test_a_name_without_an_address_is_named(tmp_path: Path) -> None:
+    found = ask("http://no-such-host.invalid/v1", tmp_path)
+    assert (found.code, found.err.count("\n")) == (2, 1)
+    assert "no address of no-such-host.invalid is known" in found.err
 
 
 def test_the_hint_names_v1(tmp_path: Path) -> None:

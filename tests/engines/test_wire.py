@@ -293,7 +293,7 @@ AZURE = "The response was filtered due to Azure OpenAI's content management poli
         (of(500, "x"), "retry"),
         (of(503, "x"), "retry"),
         (of(408, "x"), "retry"),
-        (of(302, "moved"), "stop"),
+        (of(302, "moved"), "probe"),
     ],
 )
 def test_what_follows_from_an_error(fault: Fault, action: str) -> None:

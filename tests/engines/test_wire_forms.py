@@ -38,18 +38,22 @@ def chat(message: Any, finish: Any = "stop", **choice: Any) -> dict[str, Any]:
             "cut off",
             "LENGTH maxTokens MaxTokens FINISH_REASON_MAX_TOKENS FinishReason.MAX_TOKENS "
             "max_new_tokens max_completion_tokens output_limit context_window_exceeded limit "
-            "ERROR_LIMIT truncated preempted",
+            "ERROR_LIMIT truncated preempted out_of_tokens max_model_len max_seq_len "
+            "window_exceeded cutoff cut_off too_long partial",
         ),
         (
             "blocked",
             "contentFilter contentfilter ContentFiltered refused FINISH_REASON_SAFETY "
             "safety_violation block_list block ERROR_TOXIC moderated filtered policy_violation "
-            "sensitive_content censored unsafe_content IMAGE_SAFETY",
+            "sensitive_content censored unsafe_content IMAGE_SAFETY flagged harmful inappropriate "
+            "hap_detected pii HATE nsfw sexual disallowed forbidden declined denied copyright "
+            "data_inspection_intervened guardian",
         ),
         (
             "failed",
             "internal_error interrupted overloaded engine_overloaded time_limit rate_limit "
-            "deadline_exceeded ERROR FINISH_REASON_UNSPECIFIED",
+            "deadline_exceeded ERROR FINISH_REASON_UNSPECIFIED exception crashed disconnected "
+            "killed expired oom out_of_memory",
         ),
         (
             "whole",
@@ -67,6 +71,13 @@ def test_a_finish_reason_in_any_spelling(outcome: str, finishes: str) -> None:
 @pytest.mark.parametrize("finish", [{"type": "max_tokens"}, {"reason": "length"}, ["length"]])
 def test_a_finish_reason_in_an_object(finish: Any) -> None:
     found = read(chat({"content": "So"}, finish))
+    assert isinstance(found, Completion)
+    assert found.outcome == "cut off"
+
+
+@pytest.mark.parametrize("name", ["finishReason", "done_reason"])
+def test_a_finish_reason_in_another_field(name: str) -> None:
+    found = read(chat({"content": "So"}, None, **{name: "length"}))
     assert isinstance(found, Completion)
     assert found.outcome == "cut off"
 
@@ -94,6 +105,10 @@ T = {"type": "text", "text": "B"}
         (chat({"content": "B", "thinking_blocks": [{"thinking": "a"}]}), "openai"),
         (chat({"content": "B", "reasoning_text": "a"}), "openai"),
         (chat({"content": "B"}, reasoning_content="a"), "openai"),
+        (chat({"content": "B", "reasoningContent": "a", "reasoning_tokens": 3}), "openai"),
+        (chat({"content": "B", "thinking_content": "a"}), "openai"),
+        (chat({"content": "<think>a</think>B", "reasoning": "a"}), "openai"),
+        (chat({"content": [{"type": "text", "channel": "analysis", "text": "a"}, T]}), "openai"),
         ({"content": [{"type": "thinking", "thinking": "a"}, None, T]}, "anthropic"),
         ({"candidates": [{"content": {"parts": [{"text": "a", "thought": "true"}, T]}}]}, "gemini"),
     ],
@@ -114,6 +129,13 @@ def test_a_thought_in_any_field(reply: Any, name: str) -> None:
         (chat({"content": T}), "openai"),
         (chat({"content": {"parts": [T]}}), "openai"),
         (chat("B"), "openai"),
+        (chat([{"role": "assistant", "content": "B"}]), "openai"),
+        (chat({"content": [{"type": "text", "content": "B"}]}), "openai"),
+        ({"choices": [{"content": "B", "finish_reason": "stop"}]}, "openai"),
+        (chat({"content": "B", "refusal": "None"}), "openai"),
+        ({"error": {"code": 200, "message": "OK"}, **chat({"content": "B"})}, "openai"),
+        ({"error": "null", **chat({"content": "B"})}, "openai"),
+        (json.dumps(chat({"content": "B"})).encode() + b"\0", "openai"),
         ([chat({"content": "B"})], "openai"),
         ({"content": "B"}, "anthropic"),
         ({"content": [{"text": "B"}]}, "anthropic"),
@@ -365,3 +387,115 @@ def test_errors_in_other_fields_are_told_in_their_words(reply: Any) -> None:
     found = read(reply)
     assert isinstance(found, Fault)
     assert "try again" in found.message
+
+
+def test_line_breaks_in_a_string_as_they_are() -> None:
+    found = read(json.dumps(chat({"content": "a b"})).encode().replace(b"a b", b"a\n\tb"))
+    assert isinstance(found, Completion)
+    assert found.text == "a\n\tb"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        chat({"content": "", "error": {"code": 502, "message": "upstream"}}),
+        {"errors": [{"message": "upstream", "code": "502"}], **chat({"content": ""})},
+        {"error": {"message": "upstream", "code": "HTTP 502"}},
+        {"error": {"message": "upstream", "type": "BadGateway"}},
+    ],
+)
+def test_an_error_wherever_it_stands(reply: Any) -> None:
+    fault = read(reply)
+    assert isinstance(fault, Fault)
+    assert (fault.status, action_for(fault, wire())) == (502, "retry")
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "body"),
+    [
+        ("block", 400, {"errorCode": "GUARDRAIL_INTERVENED", "message": "x"}),
+        ("block", 400, {"error": "Your request was blocked."}),
+        ("block", 400, {"error": "Content violates usage guidelines."}),
+        ("block", 400, {"error": "Prompt injection detected"}),
+        ("block", 400, {"error": "Content safety check failed"}),
+        ("block", 451, {"error": "x"}),
+        ("block", 500, {"error": "litellm.ContentPolicyViolationError: x"}),
+        ("retry", 500, {"error": "the content filter does not answer"}),
+        ("probe", 400, {"error": "the connection to the backend was refused"}),
+        ("wait", 400, {"__type": "ThrottlingException", "message": "x"}),
+        ("wait", 400, {"error": {"message": "x", "type": "rate_limit_error"}}),
+        ("retry", 424, {"error": "Request failed during generation"}),
+        ("retry", 423, {"error": "Locked"}),
+        ("stop", 429, {"error": "You exceeded your current quota, please check your plan."}),
+        ("wait", 429, {"error": "You exceeded your current quota. Limit: 10 per minute"}),
+        ("stop", 400, {"code": "Arrearage", "message": "x"}),
+        ("stop", 400, {"type": "error", "error": {"type": "billing_error", "message": "x"}}),
+        ("stop", 403, {"error": "Your newly created team doesn't have any credits yet."}),
+        ("stop", 429, {"error": "Monthly quota exceeded"}),
+        ("wait", 429, {"error": "Daily quota exceeded"}),
+    ],
+)
+def test_what_follows_from_errors_of_other_services(action: str, status: int, body: Any) -> None:
+    assert action_for(fault_of(status, json.dumps(body).encode()), wire()) == action
+
+
+FIREWALLS = [
+    "<html><title>Request Rejected</title>The requested URL was rejected. Your support ID is: 1",
+    "<html><iframe>Request unsuccessful. Incapsula incident ID: 877-1</iframe></html>",
+    "<html><title>Not Acceptable!</title>This error was generated by Mod_Security.</html>",
+    "<!DOCTYPE html><body>Sorry, your request has been blocked</body>",
+]
+
+
+@pytest.mark.parametrize("page", FIREWALLS)
+@pytest.mark.parametrize("status", [200, 405, 406])
+def test_the_page_of_a_firewall_blocks_the_question(status: int, page: str) -> None:
+    fault = read(page.encode()) if status == 200 else fault_of(status, page.encode())
+    assert isinstance(fault, Fault)
+    assert action_for(fault, wire()) == "block"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("temperature", "invalid temperature: only 0.6 is allowed for this model"),
+        ("temperature", "This model only supports temperature = 1.0"),
+        ("temperature", "Temperature is fixed for this model"),
+        ("top_k", "Invalid parameter: top_k"),
+        ("top_k", "top_k is disabled for this model"),
+        ("top_k", "Field top_k not found in schema"),
+        ("seed", "random_seed is not a valid parameter"),
+    ],
+)
+def test_further_words_for_a_refused_setting(name: str, message: str) -> None:
+    fault = fault_of(400, json.dumps({"error": {"message": message}}).encode())
+    sampled = wire(temperature=0.5, top_k=5, seed=1)
+    assert refused_settings(fault, sampled) == {name}
+
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "headers", "text"),
+    [
+        (90, {"retry-after": "1800000090"}, ""),
+        (15, {"retry-after": "15, 20"}, ""),
+        (15, {"retry-after": '"15"'}, ""),
+        (30, {"x-ratelimit-retry-after": "30"}, ""),
+        (30, {"x-amzn-retry-after": "30"}, ""),
+        (30, {"x-ratelimitbysize-reset": "30"}, ""),
+        (15, {}, '{"retry_after": 15}'),
+        (15, {}, "Retry-After: 15"),
+        (15, {}, "try again in about 15 seconds"),
+        (15, {}, "retry your request after 15 seconds"),
+        (15, {}, "Expected available in 15 seconds."),
+        (15, {}, "请在15秒后重试"),
+        (86_400, {}, "try again in 1 day"),
+        (90, {}, "Try again at 2027-01-15T08:01:30Z"),
+        (90, {}, "The limit resets at 2027-01-15 08:01:30 UTC"),
+        (0, {}, "Limit 30000, used 29000, 10 a minute"),
+    ],
+)
+def test_further_ways_to_name_the_wait(seconds: float, headers: Any, text: str) -> None:
+    assert pause_of(headers, text, NOW) == pytest.approx(seconds)

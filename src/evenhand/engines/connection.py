@@ -10,6 +10,8 @@ import logging
 import os
 import zlib
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import Any, BinaryIO, NamedTuple
 from urllib import request
 
@@ -19,6 +21,7 @@ from yarl import URL
 
 from evenhand import __version__
 from evenhand.engines.secrets import LogFilter, Redactor
+from evenhand.errors import UsageError
 
 MOST_BYTES = 2**24
 """Of a reply, as sent and as unpacked: more than any answer needs."""
@@ -155,14 +158,38 @@ class Connection:
 
 
 def proxy_for(url: str) -> URL | None:
-    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY ask for."""
+    """The proxy that HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY ask for.
+
+    Raises:
+        UsageError: its URL is malformed, or not one of an HTTP proxy.
+    """
     target = URL(url)
     proxies = request.getproxies_environment()
-    proxy = proxies.get(target.scheme) or proxies.get("all")
+    proxy = (proxies.get(target.scheme) or proxies.get("all") or "").strip()
     bypass = request.proxy_bypass_environment  # type: ignore[attr-defined]
     if not proxy or bypass(f"{target.host}:{target.port}", proxies):
         return None
-    return URL(proxy if "://" in proxy else f"http://{proxy}")
+    if target.host and _is_in_network(target.host, proxies.get("no", "")):
+        return None
+    try:
+        found = URL(proxy if "://" in proxy else f"http://{proxy}")
+        if found.scheme in ("http", "https") and found.host and found.port:
+            return found
+    except ValueError:
+        pass
+    raise UsageError(
+        f"the proxy of the environment for {target.scheme}:// is not an HTTP proxy; write it like "
+        "http://HOST:PORT, or name the hosts that need none in NO_PROXY"
+    )
+
+
+def _is_in_network(host: str, no_proxy: str) -> bool:
+    """Whether NO_PROXY has a network, as 10.0.0.0/8, that a host's address is in."""
+    for entry in no_proxy.split(","):
+        with suppress(ValueError):
+            if "/" in entry and ip_address(host) in ip_network(entry.strip(), strict=False):
+                return True
+    return False
 
 
 def network_error(error: Exception) -> str:
@@ -170,13 +197,28 @@ def network_error(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientSSLError):
         return "the server's certificate is not trusted, or it does not speak TLS"
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return f"the proxy of the environment does not answer ({error.os_error})"
+        return f"the proxy of the environment does not answer ({_reason(error.os_error)})"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy of the environment refuses (HTTP {error.status}: {error.message})"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"no address of {error.host} is known"
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.errno or 0  # below 0 where a name cannot be resolved
-        return os.strerror(number) if number > 0 else str(error.os_error)
-    return str(error) or type(error).__name__
+        return _reason(error.os_error)
+    # Their own texts quote the URL with its query, or what has come of the reply.
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server closed the connection before it answered"
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return "the reply breaks off, or is not as long as it says"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"the reply is not HTTP: {error.message}"
+    if isinstance(error, aiohttp.ClientOSError):
+        return _reason(OSError(error.errno, ""))
+    return _reason(error) if isinstance(error, OSError) else str(error) or type(error).__name__
+
+
+def _reason(error: OSError) -> str:
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else str(error) or "the connection broke"
 
 
 async def _read(reply: aiohttp.ClientResponse) -> bytes:
@@ -198,8 +240,18 @@ async def _read(reply: aiohttp.ClientResponse) -> bytes:
                 raise UnreadableBody(f"the reply does not end within {MOST_BYTES // 2**20} MB")
             parts.append(part)
         raw = b"".join(parts)
-    packed = reply.headers.get("Content-Encoding", "identity").strip().lower()
-    return raw if packed in ("", "identity") else unpacked(raw, packed)
+    for packed in reversed(_packings(reply)):
+        raw = unpacked(raw, packed)
+    return raw
+
+
+def _packings(reply: aiohttp.ClientResponse) -> list[str]:
+    """How a body was packed, in this order; nothing for most."""
+    named = reply.headers.get("Content-Encoding")
+    if named is None:
+        return []
+    each = (name.strip() for name in named.lower().split(","))
+    return [name for name in each if name not in ("", "identity")][:3]
 
 
 async def _write(reply: aiohttp.ClientResponse, target: BinaryIO, most: int) -> None:
@@ -208,8 +260,7 @@ async def _write(reply: aiohttp.ClientResponse, target: BinaryIO, most: int) -> 
     Raises:
         UnreadableBody: it is larger than `most` bytes, or packed.
     """
-    packed = reply.headers.get("Content-Encoding", "identity").strip().lower()
-    if packed not in ("", "identity"):
+    if _packings(reply):
         raise UnreadableBody("the reply is compressed, which was not asked for")
     async for part in reply.content.iter_chunked(2**20):
         most -= len(part)
@@ -227,12 +278,18 @@ def unpacked(raw: bytes, packed: str) -> bytes:
     if packed not in ("gzip", "x-gzip", "deflate"):
         raise UnreadableBody("the reply is compressed in a way that was not asked for")
     for window in (47, -15):  # with the header of gzip or zlib; without any
-        unpack = zlib.decompressobj(window)
+        whole, rest = b"", raw
         try:
-            whole = unpack.decompress(raw, MOST_BYTES)
+            while rest.strip(b"\0"):  # gzip may come in several members
+                unpack = zlib.decompressobj(window)
+                whole += unpack.decompress(rest, MOST_BYTES - len(whole) + 1)
+                if len(whole) > MOST_BYTES:
+                    raise UnreadableBody(
+                        f"the reply is larger than {MOST_BYTES // 2**20} MB when unpacked"
+                    )
+                rest = unpack.unused_data
         except zlib.error:
-            continue
-        if unpack.unconsumed_tail:
-            raise UnreadableBody(f"the reply is larger than {MOST_BYTES // 2**20} MB when unpacked")
+            if not whole:
+                continue
         return whole
     raise UnreadableBody("the reply is not compressed as it says")

@@ -225,7 +225,7 @@ class HTTPEngine:
         status = outcome.fault.status
         if action == "block" or status in _OF_THE_QUESTION:
             return asked.settled("blocked", outcome)
-        if status in _OF_THE_MOMENT and asked.attempts < self._max_attempts:
+        if (status in _OF_THE_MOMENT or status < 400) and asked.attempts < self._max_attempts:
             asked.backs_off = True
             return None
         return asked.settled("rejected", outcome)
@@ -283,7 +283,10 @@ class HTTPEngine:
                 )
             if not 300 <= reply.status < 400:
                 return self._messages.refusal(fault_of(reply.status, reply.raw), reply.headers)
-            host, target = _redirected(endpoint.url, reply.headers.get("location", ""))
+            location = reply.headers.get("location", "")
+            if not location:
+                return self._messages.refusal(fault_of(reply.status, reply.raw))
+            host, target = _redirected(endpoint.url, location)
             if not target:
                 return self._messages.refusal(Fault(reply.status, self._messages.leads_away(host)))
             endpoint.url = target
@@ -316,8 +319,6 @@ class HTTPEngine:
             self._leave_out(endpoint, refused_settings(outcome.fault, wire), outcome)
         elif action == "wait":
             self._wait(endpoint, outcome)
-        elif outcome.fault.status < 400:  # a redirect
-            self._drop(endpoint, self._messages.misread(endpoint, outcome, wire))
         else:
             self._drop(endpoint, self._messages.no_credit(endpoint, outcome))
 
@@ -476,6 +477,9 @@ class _Asked:
 def _redirected(url: str, location: str) -> tuple[str, str]:
     """The host of a redirect, and its URL; an empty one if it leads away from the host.
 
+    Args:
+        location: where it leads, not empty.
+
     Going from http to https on the same host is as good as staying.
     """
     try:
@@ -486,5 +490,4 @@ def _redirected(url: str, location: str) -> tuple[str, str]:
             same = same and (old.scheme, old.port) == (new.scheme, new.port)
     except ValueError:  # no such port, or no URL at all
         return "a malformed URL", ""
-    host = new.netloc.rpartition("@")[2] if location else "nowhere"
-    return host, target if same and location else ""
+    return new.netloc.rpartition("@")[2], target if same else ""

@@ -151,7 +151,7 @@ class Messages:
         )
 
     def misread(self, endpoint: Endpoint, refusal: Refusal, wire: Wire) -> EngineError:
-        """A reply in another format, or a redirect."""
+        """A reply in another format, or a redirect to another host."""
         told = one_line(refusal.fault.message)
         return EngineError(f"{self.where(endpoint)}: {told}{self._hint(endpoint, wire)}")
 
@@ -159,8 +159,12 @@ class Messages:
         """An endpoint refuses even a harmless request."""
         where, why = self.where(endpoint), refusal.failure.error
         status = refusal.fault.status
-        if status in (401, 403, 407) or _OF_THE_KEY.search(refusal.fault.message):
+        if status == 407:
+            return EngineError(f"{where}: the proxy of the environment refuses ({why})")
+        if status in (401, 403) or _OF_THE_KEY.search(refusal.fault.message):
             return AuthenticationError(f"{where} refuses the key ({why}); check {self._key_name}")
+        if 300 <= status < 400 and refusal.fault.message.startswith("redirects"):
+            return self.misread(endpoint, refusal, wire)
         if status == 402:
             return self.no_credit(endpoint, refusal)
         if status in (404, 405):

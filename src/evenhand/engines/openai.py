@@ -6,6 +6,7 @@ DeepSeek, vLLM, OpenRouter and Mistral.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,13 +29,16 @@ from evenhand.engines.wire import (
 from evenhand.study.cue import Message
 from evenhand.study.plan import Request
 
-_THOUGHT_FIELDS = (
-    "reasoning_content", "reasoning", "thinking", "reasoning_text", "thought", "thoughts",
-    "reasoning_details", "thinking_blocks",
-)  # fmt: skip
+_THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+"""Where most give the thought; others have names like it."""
+_IS_THOUGHT = re.compile(r"think|thought|reasoning", re.IGNORECASE)
+_NO_THOUGHT = frozenset(
+    {"role", "content", "refusal", "tool_calls", "index", "message", "finish_reason", "logprobs"}
+)
+"""The usual fields of a message and a choice."""
+_FINISH_FIELDS = ("finish_reason", "finishReason", "done_reason")
 _SENSITIVE = ("input_sensitive", "output_sensitive")
 """MiniMax's, of what its filter has found."""
-_ANY_THOUGHT = frozenset(_THOUGHT_FIELDS)
 
 
 class OpenAIWire(Wire):
@@ -99,10 +103,11 @@ class OpenAIWire(Wire):
             return fault_told_in_200(status_of(error), orjson.dumps({"error": error}))
         finish = choice.get("finish_reason")
         if type(finish) is not str:
+            finish = next((f for n in _FINISH_FIELDS if (f := choice.get(n))), None)
             finish = flat(finish, ("type", "reason"))
         message = choice.get("message")
-        if message is None and "text" in choice:  # an old completion
-            message = choice["text"]
+        if message is None:  # an old completion, or one without the object around its content
+            message = choice.get("text", choice.get("content"))
         if message is None and "delta" in choice:
             return Fault(0, f"the reply is {A_STREAM}", kind="foreign")
         if message is None or message == []:
@@ -110,6 +115,8 @@ class OpenAIWire(Wire):
             return Fault(0, why, kind="empty")
         if not isinstance(message, dict):
             message = {"content": message}
+        elif "error" in message and (error := error_in(message)):
+            return fault_told_in_200(status_of(error), orjson.dumps({"error": error}))
         text, thought, refusal = message.get("content"), "", ""
         if type(text) is not str:
             text, thought, refusal = read_parts(text)
@@ -132,9 +139,10 @@ class OpenAIWire(Wire):
 
 
 def _reasoning(message: dict[str, Any]) -> str:
-    if _ANY_THOUGHT.isdisjoint(message):  # most replies, at once
+    if message.keys() <= _NO_THOUGHT:  # most replies, at once
         return ""
-    for name in _THOUGHT_FIELDS:
-        if (value := message.get(name)) and (thought := thought_in(value)):
+    for name in (*_THOUGHT_FIELDS, *filter(_IS_THOUGHT.search, message)):
+        value = message.get(name)
+        if isinstance(value, str | list | dict) and (thought := thought_in(value)):
             return thought
     return ""

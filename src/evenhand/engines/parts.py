@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_TEXT = ("text", "value", "parts")
+_TEXT = ("text", "value", "parts", "content")
 _THOUGHT = ("text", "thinking", "reasoning", "think", "thought", "summary", "content", "parts")
 _REFUSAL = ("refusal", "text", "explanation", "reason")
-_IS_THOUGHT = re.compile(r"think|thought|reason")
+_IS_THOUGHT = re.compile(r"think|thought|reason|analysis|commentary|summary")
+
+_NONE = frozenset({"none", "null", "false"})
+"""Nothing, as a program writes it that makes a text of everything."""
 
 
 def flat(value: Any, names: tuple[str, ...] = _TEXT) -> str:
@@ -34,7 +37,10 @@ def thought_in(value: Any) -> str:
 
 def refusal_in(value: Any) -> str:
     """A refusal that a reply gives in a field of its own; "" where the field says that none is."""
-    return flat(value, _REFUSAL) or ("refused" if value else "")
+    told = flat(value, _REFUSAL)
+    if told.strip().lower() in _NONE:
+        return ""
+    return told or ("refused" if value else "")
 
 
 def read_parts(content: Any) -> tuple[str, str, str]:
@@ -45,7 +51,7 @@ def read_parts(content: Any) -> tuple[str, str, str]:
     thoughts: list[str] = []
     refusals: list[str] = []
     for part in content if isinstance(content, list) else [content]:
-        kind = str(part.get("type") or "").lower() if isinstance(part, dict) else ""
+        kind = f"{part.get('type')} {part.get('channel')}".lower() if isinstance(part, dict) else ""
         if _IS_THOUGHT.search(kind) or (isinstance(part, dict) and _is_true(part.get("thought"))):
             thoughts.append(thought_in(part))
         elif "refusal" in kind:

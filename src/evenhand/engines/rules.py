@@ -36,15 +36,29 @@ _NO_CREDIT = (
     r"|(?:spend|spending|usage|billing|hard).?limit.{0,30}(?:reached|exceeded)"
     r"|reached.{0,40}(?:usage|spend|spending|billing).?limit"
     r"|(?:spend|spending).?cap.{0,30}(?:reached|exceeded)"
-    r"|billing.?(?:not.?active|hard.?limit)|payment.?required|account.{0,20}deactivated"
+    r"|billing.?(?:not.?active|hard.?limit|error)|payment.?required|arrearage|余额不足|欠费"
+    r"|account.{0,20}(?:deactivated|suspended|not active|good standing)"
+    r"|(?:not|n['’]t).{0,20}(?:enough|any) credits|credits? (?:are |is )?exhausted"
+    r"|monthly.{0,20}(?:quota|limit).{0,20}(?:reached|exceeded)|exceeded_current_quota"
+    r"|exceeded your current quota(?!.*(?:retry|metric|per.?(?:minute|day)))"
 )
 _FILTERED = (
     r"content.?(?:filter|management|policy)|responsible.?ai|moderat|flagged|sensitive|blocked by"
-    r"|safety.?(?:system|filter)|usage.?polic|prohibited|inappropriate|data.?inspection.?failed"
+    r"|safety.?(?:system|filter|reason|check|violation)|content.?safety|usage.?(?:polic|guideline)"
+    r"|prohibited|inappropriate|data.?inspection.?failed|nsfw|hate.?speech"
+    r"|(?:prompt|jailbreak).(?:attack|injection)"
+    r"|(?:request|prompt|input|content|message|output|pii)\w* (?:\w+ ){1,2}(?:blocked|refused)"
     r"|(?:harmful|unsafe|toxic).?content|violat\w*.{0,40}(?:polic|terms)"
-    r"|content exists risk|guardrail|jailbreak|敏感|不安全|违规"
+    r"|content exists risk|guard.?rail|jailbreak|guard rejected|敏感|不安全|违规|审核"
 )
-_TRANSIENT = frozenset({408, 409, 425, 498, 499})
+_FILTERED_FOR_SURE = r"content.?policy.?violation|\b(?:was|is|been|were) (?:filtered|flagged)"
+"""For statuses that mean a failure of the filter itself as well."""
+_FIREWALL = (
+    r"requested url was rejected|(?:request|access|you) (?:has|have|was|is) (?:been )?blocked"
+    r"|request (?:blocked|rejected|unsuccessful)|incapsula|imperva|mod_?security|firewall|\bwaf\b"
+)
+"""Pages of firewalls before an endpoint, some of which come with status 200."""
+_TRANSIENT = frozenset({408, 409, 421, 423, 424, 425, 449, 460, 498, 499})
 _LIMITED = frozenset({420, 429, 529})
 _EVERY_REQUEST = frozenset({401, 402, 403, 404, 405, 407})
 
@@ -71,7 +85,11 @@ class _Rule:
 
 _RULES = (
     _Rule("stop", frozenset({400, 403, 429}), _NO_CREDIT),
-    _Rule("block", frozenset({400, 406, 415, 422, 446, 451}), _FILTERED),
+    _Rule("wait", frozenset({400}), r"rate.?limit.{0,4}(?:ed|exceeded|reached|error)|throttl"),
+    _Rule("block", frozenset({400, 406, 415, 422, 446}), _FILTERED),
+    _Rule("block", frozenset({500, 503}), _FILTERED_FOR_SURE),
+    _Rule("block", frozenset({400, 405, 406, 418}), _FIREWALL),
+    _Rule("block", frozenset({451})),
     _Rule("wait", _LIMITED),
     _Rule("wait", frozenset({403}), r"rate.?limit"),
     _Rule("retry", _TRANSIENT),
@@ -83,10 +101,12 @@ def action_for(fault: Fault, wire: Wire) -> Action:
     """What to do about a fault of a request that was sent by this wire."""
     if fault.kind == "empty":
         return "ask once more"
+    if fault.kind == "foreign" and re.search(_FIREWALL, fault.words, re.IGNORECASE):
+        return "block"
     if fault.status == 0 or fault.status >= 600 or fault.status < 300:
         return "retry"
-    if fault.status < 400:
-        return "stop"
+    if fault.status < 400:  # a redirect that is not followed
+        return "probe"
     text = f"{fault.message} {fault.words}"[:20_000]
     if refused_settings(fault, wire):
         return "adapt"
@@ -113,8 +133,10 @@ _REFUSED = re.compile(
     r"|unsupported|does(?: not|n['’]t)"
     r"|deprecated|removed|un(?:known|recogni[sz]ed|expected)|extra (?:inputs|fields|parameters)"
     r"|extra_forbidden|additional propert|invalid (?:field|parameter|argument) name|cannot both"
-    r"|no longer|only the default|cannot find field|must be (?:1|1\.0|null|none|unset)(?![\d.])"
-    r"|only (?:be )?(?:set to )?(?:1|1\.0)(?![\d.])",
+    r"|no longer|only the default|cannot find field|not found in schema|disabled|forbidden|is fixed"
+    r"|(?:must|should) be (?:equal to )?(?:1|1\.0|null|none|unset)(?![\d.])"
+    r"|only (?:be )?(?:set to )?(?:1|1\.0)(?![\d.])|only [\d.]+ is allowed"
+    r"|only (?:supports )?\w+ ?= ?[\d.]+|not a valid param|(?:invalid|no such) param\w*:",
     re.IGNORECASE,
 )
 _UNKNOWN_FIELD = re.compile(
@@ -178,16 +200,27 @@ def _in_one_list(at: Mapping[str, int], text: str) -> list[str]:
 # How long to wait
 
 _DURATION = re.compile(
-    r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|h|hours?|m|min(?:ute)?s?|s|sec(?:ond)?s?)(?![a-z])",
+    r"(\d+(?:\.\d+)?)\s*"
+    r"(ms|milliseconds?|d|days?|h|hours?|m|min(?:ute)?s?|s|sec(?:ond)?s?|秒)(?![a-z])",
     re.IGNORECASE,
 )
 _SPOKEN = re.compile(
-    r"(?:(?:try|retry)(?:\s\w+)?|again|wait|retry_?delay['\"]?\s*:|reset(?:s|ting)?)\s*"
-    r"(?:in|for|after)?\s*['\"]?((?:\d+(?:\.\d+)?\s*[a-z]+[\s,]*(?:and\s+)?)+)",
+    r"(?:(?:try|retry)(?:\s\w+){0,3}?|again|wait|(?:retry_?delay|cooldown|retry.after)['\"]?\s*:"
+    r"|reset(?:s|ting)?|available|请在)\s*"
+    r"(?:in|for|after)?\s*(?:about|approximately|around)?\s*"
+    r"['\"]?((?:\d+(?:\.\d+)?\s*(?:[a-z]+|秒)[\s,]*(?:and\s+)?)+)",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(
+    r"retry[-_ ]?after(?:_seconds)?['\"]?\s*[:=]\s*['\"]?(\d+(?:\.\d+)?)(?![\w.:-])", re.IGNORECASE
+)
+_SPOKEN_DATE = re.compile(
+    r"(?:again|resets?|retry)\s+(?:at|after|on)\s+"
+    r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?)\s?(UTC|GMT|Z|[+-]\d\d:?\d\d)",
     re.IGNORECASE,
 )
 _RESETS = re.compile(
-    r"rate-?limit-(?:(requests|tokens|input-tokens|output-tokens)-)?reset(?:-(.+))?$"
+    r"rate-?limit\w*-(?:(requests|tokens|input-tokens|output-tokens)-)?reset(?:-(.+))?$"
 )
 _STANDARD = re.compile(r"\b(?:reset|t)\s*=\s*\"?(\d+)")
 """The RateLimit header of the IETF's drafts, earlier and later."""
@@ -202,12 +235,12 @@ def pause_of(headers: Mapping[str, str], text: str, now: float | None = None) ->
         now: seconds since the epoch; the present if None.
     """
     now = time.time() if now is None else now
-    for name in ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms"):
-        if milliseconds := _number(headers.get(name, "")):
+    named = {name: value for name, value in headers.items() if "retry-after" in name}
+    for name, value in named.items():
+        if name.endswith("-ms") and (milliseconds := _number(value)):
             return _bounded(milliseconds / 1000)
-    for name in ("retry-after", "x-retry-after"):
-        if pause := retry_after(headers.get(name, ""), now):
-            return pause
+    if pause := max((retry_after(value, now) for value in named.values()), default=0.0):
+        return pause
     resets = [
         _moment(value, now)
         for name, value in headers.items()
@@ -217,15 +250,22 @@ def pause_of(headers: Mapping[str, str], text: str, now: float | None = None) ->
         resets.append(_bounded(float(limit[1][:10])))
     if any(resets):
         return max(resets)
-    spoken = _SPOKEN.search(text[:5000])
-    return _bounded(_duration(spoken[1])) if spoken else 0.0
+    text = text[:5000]
+    if spoken := _SPOKEN.search(text):
+        return _bounded(_duration(spoken[1]))
+    if seconds := _NAMED.search(text):
+        return _bounded(float(seconds[1]))
+    date = _SPOKEN_DATE.search(text)
+    return _moment(date[1] + re.sub("UTC|GMT", "Z", date[2].upper()), now) if date else 0.0
 
 
 def retry_after(header: str, now: float | None = None) -> float:
     """Seconds of a Retry-After header, which holds seconds or a date; 0 if it says nothing."""
     now = time.time() if now is None else now
-    if seconds := _number(header):
-        return _bounded(seconds)
+    header = header.strip(" \"'")
+    first = header.partition(",")[0]
+    if _number(first):
+        return _moment(first, now)
     if seconds := _duration(header) if _DURATION.fullmatch(header.strip()) else 0.0:
         return _bounded(seconds)
     try:
@@ -267,7 +307,8 @@ def _duration(text: str) -> float:
     total = 0.0
     for number, unit in _DURATION.findall(text[:200]):
         unit = unit.lower()
-        scale = 0.001 if unit.startswith(("ms", "mil")) else {"h": 3600, "m": 60}.get(unit[0], 1)
+        scales = {"d": 86_400, "h": 3600, "m": 60}
+        scale = 0.001 if unit.startswith(("ms", "mil")) else scales.get(unit[0], 1)
         total += float(number) * scale
     return total
 

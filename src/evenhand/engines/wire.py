@@ -66,7 +66,7 @@ class Fault:
     Attributes:
         status: HTTP status, of the reply or as its error object names it; 0 for none.
         message: what is wrong in the endpoint's own words; not yet redacted.
-        words: type, code and parameter of the error, to decide by.
+        words: type, code and parameter of the error, or the text of a web page, to decide by.
         kind: "network" where no reply came; "empty" for one without a choice; "failed" for one
             that is or ends with an error, or breaks off; "foreign" for one in another format,
             which says what to do in its message; "" for all others.
@@ -224,19 +224,21 @@ def checked_url(base_url: str) -> tuple[str, str]:
 _ENDINGS: tuple[tuple[str, Outcome | Literal["failed"]], ...] = (
     (
         r"filter|refus|safety|unsafe|^block|blocked|prohibit|moderat|polic|toxic|sensitiv"
-        r"|guardrail|jailbreak|violat|censor|risk|modelarmor|recitation|^spii$|^language$"
-        r"|^escalation$",
+        r"|guard|jailbreak|viol|censor|risk|modelarmor|recitation|^s?pii|^language$|^escalation$"
+        r"|flagged|harm|inappropriate|illegal|restricted|denied|declined|^hap|sexual|nsfw|^hate"
+        r"|disallow|forbidden|banned|copyright|responsibleai|inspection",
         "blocked",
     ),
     (
         r"error(?!limit)|fail|cancel|timeout|timelimit|deadline|overload|unavailable|interrupt"
         r"|malformed|ratelimit|insufficient|unspecified|^unexpectedtool|^toomanytool"
-        r"|^missingthought|^noimage$|^imageother$",
+        r"|^missingthought|^noimage$|^imageother$|exception|crash|disconnect|killed|expired|^oom$"
+        r"|outofmemory",
         "failed",
     ),
     (
-        r"length|max\w*token|maxoutput|limit|context|^continuation$|incomplete|abort|truncat"
-        r"|preempt|budget",
+        r"length|max\w*(?:token|len)|maxoutput|limit|context|window|^continuation$|incomplete"
+        r"|abort|truncat|preempt|budget|outoftokens|exhaust|cutoff|toolong|^partial",
         "cut off",
     ),
 )
@@ -284,7 +286,8 @@ def completion(
     if thought or text:
         inner, text, still_thinking = split_thought(text or "")
         if thought or inner:
-            thought = "\n\n".join(part for part in (thought.strip(), inner) if part)
+            parts = dict.fromkeys((thought.strip(), inner))  # some give the same in two places
+            thought = "\n\n".join(filter(None, parts))
     outcome: Outcome = "whole"
     if blocked or refusal or ended == "blocked":
         outcome = "blocked"
@@ -315,8 +318,9 @@ def loads(raw: bytes) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError:
-        encoding = json.detect_encoding(raw)
-        loaded = json.loads(raw.decode(encoding, "replace"), parse_int=_bounded_int)
+        text = raw.decode(json.detect_encoding(raw), "replace").strip("\0")
+        # Not strict: some servers leave line breaks in strings as they are.
+        loaded = json.loads(text, strict=False, parse_int=_bounded_int)
         return json.loads(json.dumps(loaded, ensure_ascii=False).encode("utf-8", "replace"))
 
 
@@ -353,16 +357,21 @@ def count_of(value: Any) -> int:
 _MARKUP = re.compile(
     r"(?:\s|\ufeff|<!--.{0,5000}?-->)*<(?:!doctype\b|\?xml\b|[a-z][\w:-]*[\s/>])", re.I | re.S
 )
+_TAG = re.compile(r"<[^<>]{0,1000}>")
 _TITLE = re.compile(r"<title[^>]*>(.{0,200}?)</title>", re.IGNORECASE | re.DOTALL)
 _STATUSES = {
-    "insufficient_quota": 429, "rate_limit": 429, "ratelimit": 429, "resource_exhausted": 429,
-    "too_many_requests": 429, "usage_limit": 429, "overloaded": 529, "unavailable": 503,
-    "server_error": 500, "internal": 500, "api_error": 500, "timeout": 504,
-    "deadline_exceeded": 504, "authentication": 401, "invalid_api_key": 401, "unauthorized": 401,
-    "permission": 403, "forbidden": 403, "billing": 402, "not_found": 404,
+    "quota": 429, "rate_limit": 429, "ratelimit": 429, "resource_exhausted": 429,
+    "too_many_requests": 429, "usage_limit": 429, "throttl": 429, "overloaded": 529,
+    "unavailable": 503, "capacity": 503, "bad_gateway": 502, "server_error": 500, "internal": 500,
+    "api_error": 500, "timeout": 504, "deadline_exceeded": 504, "authentication": 401,
+    "invalid_api_key": 401, "unauthorized": 401, "permission": 403, "forbidden": 403,
+    "access_denied": 403, "billing": 402, "not_found": 404,
     "content_filter": 400, "content_policy": 400, "invalid_request": 400, "invalid_argument": 400,
 }  # fmt: skip
 """Of error objects that name no HTTP status: by a part of their type or code."""
+_FINE = frozenset({"200", "ok", "OK", "success", "Success"})
+"""What an error object holds where there is none."""
+_IN_WORDS = re.compile(r"(?:HTTP|E|ERR(?:OR)?)?[\s_/:-]*([45]\d\d)\b.*", re.I | re.S)
 _ERROR_FIELDS = (
     "message", "detail", "errors", "error_message", "msg", "error_msg", "errmsg", "status_msg",
 )  # fmt: skip
@@ -390,7 +399,7 @@ def fault_of(status: int, raw: bytes) -> Fault:
     if _MARKUP.match(text):
         title = _TITLE.search(text)
         page = html.unescape(title[1]).strip() if title else "without a title"
-        return Fault(status, f"a web page: {page}")
+        return Fault(status, f"a web page: {page}", one_line(_TAG.sub(" ", text), 2000))
     try:
         body = loads(raw)
     except (ValueError, RecursionError):
@@ -430,19 +439,23 @@ def _words(error: dict[str, Any]) -> str:
 
 _BESIDE = (
     "type", "code", "status", "param", "details", "innererror", "inner_error", "metadata", "reason",
+    "errorCode", "error_code", "__type", "loc",
 )  # fmt: skip
 _WAITS = ("retry_after", "retryAfter", "retry_after_seconds")
 
 
 def error_in(reply: dict[str, Any]) -> Any:
     """The error object of a reply with status 200, which may stand beside an answer; or None."""
-    error = reply.get("error")
+    error = reply.get("error") or reply.get("errors")
     if not error and (told := _of_minimax(reply)):
         return told
     if isinstance(error, list) and len(error) == 1:
         error = error[0]
     if isinstance(error, dict):
-        return error if any(error.values()) else None
+        says_fine = set(map(str, filter(None, error.values()))) <= _FINE
+        return None if says_fine else error
+    if isinstance(error, str) and error.strip().lower() in ("", "none", "null", "false"):
+        return None
     return error or (reply if "error" in (reply.get("object"), reply.get("type")) else None)
 
 
@@ -454,10 +467,13 @@ def status_of(error: Any) -> int:
         return 0
     if (told := _MINIMAX.get(count_of(error.get("status_code")))) and "status_msg" in error:
         return told
-    named = ("code", "status", "status_code", "statusCode", "http_status")
+    named = ("code", "status", "status_code", "statusCode", "http_status", "errcode", "error_code")
     for where in (error, mapping(error.get("metadata"))):
         for name in named:
-            if 400 <= (status := count_of(where.get(name))) < 600:
+            told = where.get(name)
+            if isinstance(told, str) and (number := _IN_WORDS.fullmatch(told[:100])):
+                told = number[1]
+            if 400 <= (status := count_of(told)) < 600:
                 return status
     for name in _INNER:
         inner = error.get(name)
@@ -465,7 +481,7 @@ def status_of(error: Any) -> int:
         if isinstance(inner, dict | str) and (status := status_of(inner)):
             return status
     words = " ".join(str(error.get(name, ""))[:100] for name in ("type", "code", "status"))
-    words = re.sub(r"[\s-]+", "_", words.lower())
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", words).lower()
     return next((status for part, status in _STATUSES.items() if part in words), 0)
 
 
@@ -487,15 +503,16 @@ _WRONG_PLACE = "(a login page or a wrong path?); the base URL must be that of th
 def _not_json(raw: bytes) -> Fault:
     """Of a reply that is not JSON, or breaks off: what it is, and what to do, where that shows."""
     text = decoded(raw)
-    strange = ""
+    strange = words = ""
     if _MARKUP.match(text):
-        strange = f"{fault_of(0, raw).message} {_WRONG_PLACE}"
+        page = fault_of(0, raw)
+        strange, words = f"{page.message} {_WRONG_PLACE}", page.words
     elif re.match(r"[\s\ufeff]*(?::[^\n]*\n|data\s?:|event\s?:|id\s?:|retry\s?:)", text):
         strange = A_STREAM
     elif re.match(r"\s*\{.*\}\s*\n\s*\{", text[:2000], re.DOTALL):
         strange = "a stream of JSON lines, such as Ollama's own; ask its /v1 instead"
     if strange:
-        return Fault(0, f"the reply is {strange}", kind="foreign")
+        return Fault(0, f"the reply is {strange}", words, "foreign")
     if text.strip() and text.lstrip()[0] not in "[{":
         return Fault(0, f"the reply is not JSON: {text}")
     kind = "failed" if text.strip() else ""
