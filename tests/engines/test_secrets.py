@@ -47,6 +47,10 @@ WAYS = [
     "\n".join,
     lambda key: f"{key[:10]}",
     lambda key: f"{key[:10]}...",
+    lambda key: f"{key[:10]}****",
+    lambda key: key.encode().hex(),
+    lambda key: key[:5] + "\x1b[0m" + key[5:],
+    lambda key: key[:5] + "\\\n" + key[5:],
 ]
 
 
@@ -71,6 +75,35 @@ def test_a_key_in_base64_is_found_with_all_that_tells_of_it(
         told = Redactor([key])(json.dumps({"Authorization": f"Basic {encoded}"}))
         assert encoded[-8:] not in told
         assert "[key]" in Redactor([key])(quote(encoded, safe=""))
+
+
+LONG = 'sk-Zq7/Xw+9"Lp\\&é€Rk4mVt%Yh'
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        LONG[:12],
+        f"'{LONG[:14]}'",
+        f"{LONG[:16]}[truncated]",
+        f"it ends in {LONG[-10:]}",
+        LONG.replace('"', '""'),
+        LONG.encode("cp1252").decode("utf-8", "replace"),
+        LONG.encode().decode("latin-1").encode().decode("latin-1"),
+        LONG[:14].upper(),
+    ],
+)
+def test_a_part_of_a_long_key_is_found(told: str) -> None:
+    shown = Redactor([LONG], [LONG])(f"refused: {told} it is")
+    assert "[key]" in shown
+    assert shown.startswith("refused: ")
+    assert shown.endswith(" it is")
+    assert not any(LONG[at : at + 10].lower() in shown.lower() for at in range(len(LONG) - 9))
+
+
+def test_parts_of_other_values_and_of_short_keys_stay() -> None:
+    redact = Redactor(["https://example.com/team", "local-vllm-server"], ["local-vllm-server"])
+    assert redact("https://example.org and vllm-server") == "https://example.org and vllm-server"
 
 
 def test_other_base64_stays() -> None:

@@ -77,7 +77,8 @@ class Access:
         sent = [*self._further_headers.items(), *(query or {}).items()]
         keys = [key, *known_keys(), *(value for name, value in sent if is_secret_name(name))]
         self._hide_keys = Redactor(keys)
-        self.redact = Redactor([*keys, *(value for _, value in sent), *proxy_passwords()])
+        values = [*(value for _, value in sent), *proxy_passwords()]
+        self.redact = Redactor([*keys, *values], keys)
         self.messages = Messages(self.redact, self._hide_keys, flag, key_name)
         self._refuse_stored_keys([model, *self.urls])
         self.wire = _wire_of(service, served_name, decoding)

@@ -17,9 +17,13 @@ SHORTEST = 8
 """Characters. Local servers take keys such as "x" or "token", which would match ordinary words."""
 _TELLING = 6
 """A key cut off at the end of a text is hidden from so many characters up."""
-_GAP = r"(?:[\x00-\x20\u200b]|\\+(?:u00|x)00|\\+[nrt]|%(?:25)*0[ad]){0,3}"
-"""UTF-16 read as bytes puts NUL between letters, and a wrapped line a line break."""
-_CUT_OFF = re.compile(r"\Z|…|\.\.\.")
+_PART, _LONG = 10, 20
+"""So many characters in a row of a key that is as long as keys of services are give it away."""
+_GAP = (
+    r"(?:[\x00-\x20\u200b]|\\+(?:u00|x)00|\\+[nrt]|%(?:25)*0[ad]|\x1b\[[\d;]{0,9}m|\\+\n|=\n){0,3}"
+)
+"""UTF-16 read as bytes puts NUL between letters, a wrapped line a line break, a color its code."""
+_CUT_OFF = re.compile(r"\Z|…|\.\.\.|\*\*|•|x{4}")
 _IN_BASE64 = re.compile(r"[\w+/=%-]", re.ASCII)
 _ENTITIES = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
@@ -31,15 +35,24 @@ class Redactor:
         'refused: [key]'
 
     Recognized are upper and lower case, backslashes, JSON and Python escapes, percent-encoding,
-    HTML entities, UTF-16 read as bytes, UTF-8 read as Latin-1, a key whose end is cut off, and
-    base64, also of a key with something before or after it, such as a user's name.
+    HTML entities, UTF-16 read as bytes, UTF-8 read as Latin-1, a key whose end is cut off,
+    hexadecimal digits, and base64, also of a key with something before or after it, such as a
+    user's name.
 
     Args:
         secrets: those shorter than 8 characters are left alone.
+        keys: of them, those of which any 10 characters in a row are taken out, too, where the key
+            has 20 or more: whatever a server makes of a key, most of it stays as it is.
     """
 
-    def __init__(self, secrets: Iterable[str]) -> None:
+    def __init__(self, secrets: Iterable[str], keys: Iterable[str] = ()) -> None:
         self._secrets = sorted({s for s in secrets if len(s) >= SHORTEST}, key=len, reverse=True)
+        self._parts = {
+            key[at : at + _PART].lower()
+            for key in keys
+            if len(key) >= _LONG
+            for at in range(len(key) - _PART + 1)
+        }
         self._patterns: list[tuple[re.Pattern[str], list[re.Pattern[str]]]] = []
         self._encoded = self._patterns
 
@@ -47,13 +60,13 @@ class Redactor:
         """The text without the keys; give it whole, and shorten it afterwards."""
         if self._secrets and not self._patterns:  # most runs never need them
             self._patterns = [_patterns(secret) for secret in self._secrets]
-            encoded = sorted({e for s in self._secrets for e in _in_base64(s)})
+            encoded = sorted({e for s in self._secrets for e in _encoded(s)})
             self._encoded = [_patterns(each) for each in encoded]
         for start, letters in self._patterns:
             text = _without(text, start, letters)
         for start, letters in self._encoded:
             text = _without(text, start, letters, whole_word=True)
-        return text
+        return _without_parts(text, self._parts) if self._parts else text
 
     def found_in(self, text: str) -> bool:
         """Whether a text holds a key."""
@@ -114,10 +127,10 @@ def _further(letter: str) -> re.Pattern[str]:
     return re.compile(_GAP + _letter(letter), re.IGNORECASE)
 
 
-def _in_base64(secret: str) -> set[str]:
+def _encoded(secret: str) -> set[str]:
     """What base64 makes of a secret wherever it stands in a text, without the letters at its ends
-    that depend on what stands beside it."""
-    found = set()
+    that depend on what stands beside it; and its hexadecimal digits."""
+    found = {secret.encode("utf-8", "replace").hex()}
     for raw in {secret.encode("utf-8", "replace"), secret.encode("latin-1", "replace")}:
         for before in range(3):
             whole = b64encode(bytes(before) + raw).decode()
@@ -160,6 +173,21 @@ def _without(
             kept.append(f"{text[at:begin]}[key]")
             at = end
     return "".join(kept) + text[at:] if kept else text
+
+
+def _without_parts(text: str, parts: set[str]) -> str:
+    """The text without what is one of the parts, or several that overlap."""
+    plain = text.lower()
+    if len(plain) != len(text):  # a few letters are two in lower case
+        plain = text
+    kept: list[str] = []
+    end = 0
+    for begin in range(len(plain) - _PART + 1):
+        if plain[begin : begin + _PART] in parts:
+            if begin >= end:
+                kept += [text[end:begin], "[key]"]
+            end = begin + _PART
+    return "".join(kept) + text[end:] if kept else text
 
 
 def _letter(letter: str) -> str:
