@@ -470,10 +470,10 @@ def status_of(error: Any) -> int:
     named = ("code", "status", "status_code", "statusCode", "http_status", "errcode", "error_code")
     for where in (error, mapping(error.get("metadata"))):
         for name in named:
-            told = where.get(name)
-            if isinstance(told, str) and (number := _IN_WORDS.fullmatch(told[:100])):
-                told = number[1]
-            if 400 <= (status := count_of(told)) < 600:
+            value = where.get(name)
+            if isinstance(value, str) and (number := _IN_WORDS.fullmatch(value[:100])):
+                value = number[1]
+            if 400 <= (status := count_of(value)) < 600:
                 return status
     for name in _INNER:
         inner = error.get(name)
