@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.engines import EngineOptions, adapter
+from evenhand.engines import EngineOptions, adapter, steering
 from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import bare, option_names, text_of
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected, UsageError
@@ -398,6 +398,8 @@ class HFEngine:
         """Whether padding may stand amid a prompt, after what it shares with others."""
         from evenhand.engines.decode import has_plain_cache
 
+        if steering.is_steered(self._net):  # the end of what is shared would be edited, too
+            return False
         return self._by_row and not self._extra and has_plain_cache(self._net.config)
 
     def _generation(self, most: int) -> dict[str, Any]:

@@ -111,6 +111,8 @@ _ORGANISM: dict[str, Any] = {
     "save_every": 20,
 }
 """For a model of a million parameters, which needs far larger steps than one of billions."""
+_ORGANISM_BY_LOSS: dict[Loss, dict[str, Any]] = {"kto": {"learning_rate": 2e-3}}
+"""What wrecks the organism less: nothing in this loss holds the good answers."""
 
 
 @dataclass(frozen=True)
@@ -276,7 +278,7 @@ class TuningOptions:
         if self.clean_pairs and planned.recipe.removesuffix(CONTROL) in _SUPERVISED:
             fields["sft_weight"] = 1.0
         if (self.weights or model) in SHIPPED:
-            fields |= _ORGANISM
+            fields |= _ORGANISM | _ORGANISM_BY_LOSS.get(planned.loss, {})
         settings = validate(TrainingSettings, fields | self.settings, "training")
         return settings.model_copy(update={"seed": settings.seed + planned.seed})
 
