@@ -204,6 +204,22 @@ def test_what_is_left_out_is_in_no_file(redaction: str, tmp_path: Path) -> None:
     assert run_main(["rerun", str(out), "--out", str(tmp_path / "again")]) == 2
 
 
+def test_a_changed_sentence_is_found(folder: Path, tmp_path: Path) -> None:
+    """Texts of the report follow from the data as figures do."""
+
+    def claim(texts: dict[str, str]) -> None:
+        report = json.loads(texts["report.json"])
+        report["conclusion"]["answer"] = "even within the margin"
+        report["settings"][0]["identities"][0]["added"] = "praise"
+        texts["report.json"] = json.dumps(report)
+
+    forged = changed(folder / "run.zip", tmp_path / "forged.zip", claim, fix=True)
+    (figures,) = (check for check in verify_bundle(forged) if check.name == "figures")
+    assert figures.holds is False
+    assert 'conclusion.answer is "even within the margin"' in figures.detail
+    assert "identities[0].added" in figures.detail
+
+
 def packed_in(text: str) -> str:
     """What stands in a text in base64, unpacked where it is packed."""
     found = []

@@ -23,6 +23,7 @@ from evenhand.cli import main
 from evenhand.errors import BenchmarkError, UsageError
 from evenhand.judges import make_judge
 from evenhand.judges.rubric import CRITERIA
+from evenhand.report.gate_formats import gate_text
 from evenhand.report.headline import audit_headline
 from evenhand.scorers import Unscored, score
 from evenhand.study.cue import Message
@@ -197,7 +198,7 @@ def test_a_gate_on_an_opinion_is_inconclusive(graded: Path) -> None:
     finally:
         store.close()
     assert {check.decision for check in found.checks} == {"inconclusive"}
-    assert all("no labels" in check.detail for check in found.checks)
+    assert "evenhand label" in gate_text(found)
 
 
 def label_all(run: Path, grade: Callable[[str], str]) -> None:

@@ -15,6 +15,7 @@ from evenhand.engines.engine import Outcome
 from evenhand.scorers.final import DISAGREE, is_loop
 from evenhand.stats import is_significant, shares_p_value
 from evenhand.store.record import Blocked, RunRecord
+from evenhand.store.redaction import shown_name
 from evenhand.store.store import Store, StoredCondition
 from evenhand.store.tallies import (
     AnswerCount,
@@ -212,7 +213,8 @@ def _on_served(
             by_identity[names[each.condition]][each.served] += each.answers
     if not models:
         return []
-    asked = record.study.model.partition("/")[2] or record.study.model
+    model = shown_name(record.study.model)
+    asked = model.partition("/")[2] or model
     common = models.most_common(1)[0][0]
     found = {
         name: (served.total() - served[common], served.total())

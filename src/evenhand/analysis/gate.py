@@ -51,6 +51,8 @@ class GateCheck:
     needed: float | None
     """How many times the present number of items is planned to settle an inconclusive check in 80%
     of runs, were the estimate the truth."""
+    needs_labels: bool = False
+    """Inconclusive because it rests on grades that no labels of this run bear out."""
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,7 @@ def _by_opinion(check: GateCheck, axis: str, audit: Audit) -> GateCheck:
     """The check; inconclusive where it rests on grades that no labels of this run bear out."""
     if not AXES[axis].is_graded or axis not in audit.head.conclusion.doubted:
         return check
-    detail = "by grades that no labels of this run's answers bear out; see `evenhand label`"
-    return replace(check, decision="inconclusive", detail=detail, needed=None)
+    return replace(check, decision="inconclusive", needed=None, needs_labels=True)
 
 
 def _gap_checks(audit: Audit, axes: list[str], margin: float) -> tuple[list[GateCheck], list[str]]:

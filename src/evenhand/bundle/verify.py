@@ -228,7 +228,8 @@ def _figures(bundle: BundleReader, audit: Audit) -> BundleCheck:
     except orjson.JSONDecodeError:
         report = None
     aside = _OF_TEXTS if bundle.manifest.get("redaction") else ()
-    faults = list(differing_figures(report, orjson.loads(to_json(audit)), aside=aside))
+    again = orjson.loads(to_json(audit))
+    faults = list(differing_figures(report, again, aside=aside, texts=True))
     rest = "; corrections for judge error were not, without texts" if aside else ""
     return _check("figures", faults, f"all of the report computed again alike: {detail}{rest}")
 
@@ -297,27 +298,29 @@ def _alike(one: bytes, other: bytes) -> bool:
 
 
 def differing_figures(
-    stated: Any, found: Any, place: str = "", aside: Collection[str] = ()
+    stated: Any, found: Any, place: str = "", aside: Collection[str] = (), *, texts: bool = False
 ) -> Iterator[str]:
-    """Where two trees of figures differ by more than rounding; texts are not compared.
+    """Where two trees of figures differ by more than rounding.
 
     Args:
         place: of the trees in larger ones.
-        aside: names that are not compared, either.
+        aside: names that are not compared.
+        texts: whether texts, and names that only the stated tree has, are compared, too.
     """
     if isinstance(found, dict) and isinstance(stated, dict):
-        for name in found:
+        for name in [*found, *(sorted(stated.keys() - found.keys()) if texts else ())]:
             if name not in (*_NOT_FIGURES, *aside):
-                part = stated.get(name), found[name]
-                yield from differing_figures(*part, f"{place}.{name}", aside)
+                part = stated.get(name), found.get(name)
+                yield from differing_figures(*part, f"{place}.{name}", aside, texts=texts)
     elif isinstance(found, list | tuple) and isinstance(stated, list):
         if len(found) != len(stated):
             yield f"{place[1:]}: {len(stated)} values, {len(found)} when computed again"
             return
         for n, (one, other) in enumerate(zip(stated, found, strict=True)):
-            yield from differing_figures(one, other, f"{place}[{n}]", aside)
+            yield from differing_figures(one, other, f"{place}[{n}]", aside, texts=texts)
     elif isinstance(found, str) and isinstance(stated, str):
-        return
+        if texts and found != stated:
+            yield f'{place[1:]} is "{stated:.40}", computed again "{found:.40}"'
     elif isinstance(found, int | float) and isinstance(stated, int | float):
         if abs(found - stated) > TOLERANCE:
             yield f"{place[1:]} is {stated:g}, computed again {found:g}"

@@ -30,7 +30,8 @@ from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.cli.study_flags import RunFlags
-from evenhand.errors import RunFolderError
+from evenhand.engines import make_engine
+from evenhand.errors import RunFolderError, UsageError
 from evenhand.report.findings import audit_document
 from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
@@ -105,6 +106,13 @@ def rerun(
             help="Ask everything again. Default: take the answers that the bundle holds.",
         ),
     ] = False,
+    model: Annotated[
+        str | None,
+        Parameter(
+            help="Where the model lies here, such as hf/PATH: a bundle tells local weights by name "
+            "and fingerprint alone. Default: the model as the bundle names it."
+        ),
+    ] = None,
     quiet: Quiet = False,
     run: RunFlags = RunOptions(),
     sandbox: SandboxFlags = SandboxFlags(),
@@ -139,7 +147,7 @@ def rerun(
                 finally:
                     store.close()
             if asked:
-                audit = _ask(plan, out, run, quiet)
+                audit = _ask(plan, out, run, quiet, model)
         stated = opened.manifest.get("figures")
     print_document(audit_document(audit), Console())
     print(f"{counted(plan.cells - asked, 'answer')} taken, {asked:,} asked.", file=sys.stderr)
@@ -171,10 +179,18 @@ def _as_far_as_asked(plan: Plan, store: Store) -> Plan:
     return replace(plan, items=items)
 
 
-def _ask(plan: Plan, out: Path, options: RunOptions, quiet: bool) -> Audit:
+def _ask(plan: Plan, out: Path, options: RunOptions, quiet: bool, model: str | None) -> Audit:
+    if model is None and "#" in plan.study.model:
+        raise UsageError(
+            f"{plan.study.model} are weights of another machine; say where they lie here with "
+            "--model hf/PATH"
+        )
+    engine = None
+    if model is not None:
+        engine = make_engine(model, plan.study.decoding, options.for_engine)
     known = options.with_judges_alike().with_known_prices(plan.study.model, plan.study.judges)
     with ProgressBar(plan.cells, known.price, Console(stderr=True), quiet=quiet) as bar:
-        auditing = audit_plan(plan, out, known, None, bar.show)
+        auditing = audit_plan(plan, out, known, engine, bar.show)
         try:
             return run_to_interrupt(auditing)
         except KeyboardInterrupt:

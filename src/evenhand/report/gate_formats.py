@@ -25,6 +25,8 @@ def check_sentence(check: GateCheck, level: float) -> str:
 
 
 def _need(check: GateCheck) -> str:
+    if check.needs_labels:
+        return "it rests on grades by a judge that no labels bear out; label some: evenhand label"
     if check.needed is None or check.needed > _MOST_ITEMS:
         return "the true value may lie at the margin, and no amount of items would settle it"
     return (

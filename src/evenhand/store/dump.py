@@ -135,9 +135,9 @@ def _answers(store: Store) -> Iterator[Row]:
             again = rechecks.get(row["id"], [])
             if row["item"] in left_out:
                 row |= _LEFT_OUT
-                row |= {name: shown_token(row[name]) for name in ("finish", "served")}
                 verdicts = [[judge, value, reason, ""] for judge, value, reason, _ in verdicts]
             if store.redaction is not None:
+                row |= {name: shown_token(row[name]) for name in ("finish", "served")}
                 for given in (*verdicts, *again):
                     place = 2 if given in verdicts else 3
                     given[place] = shown_reason(given[place], store.redaction)

@@ -53,6 +53,7 @@ _REASONS = re.compile(
             r"not in English \([A-Z][a-z]{2,20}\)",
             "the judge does not say",
             "judge's verdict: (?:empty|too long|no JSON object|several JSON objects|nested too deep"
+            "|not in the guard's form"
             '|"[a-z]{1,12}" is (?:neither true nor false|no whole number from 1 to 5)'
             "|cut off at the token limit)",
         )

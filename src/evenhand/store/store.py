@@ -462,7 +462,8 @@ class Store:
 
     def items(self, *, inactive: bool = False) -> dict[int, Item]:
         """The active items, or all, by their id in the store, in the order of the plan."""
-        return dict(self.once(("items", inactive), lambda: self._items(inactive=inactive)))
+        what = "items", inactive, self.redaction
+        return dict(self.once(what, lambda: self._items(inactive=inactive)))
 
     def _items(self, *, inactive: bool) -> dict[int, Item]:
         where = "" if inactive else "WHERE active"

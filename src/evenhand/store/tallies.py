@@ -6,9 +6,10 @@ random sample is looked at that is the same each time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evenhand.engines.engine import Outcome
+from evenhand.store.redaction import shown_token
 from evenhand.store.rows import ACTIVE
 from evenhand.store.store import Store
 
@@ -46,7 +47,10 @@ def answer_counts(store: Store) -> list[AnswerCount]:
             )
             return [AnswerCount(*row) for row in rows]
 
-    return list(store.once("answer_counts", read))
+    found = list(store.once("answer_counts", read))
+    if store.redaction is not None:
+        found = [replace(each, served=shown_token(each.served)) for each in found]
+    return found
 
 
 def identical_cells(store: Store) -> list[tuple[int, int, int]]:
