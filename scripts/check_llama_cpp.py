@@ -47,7 +47,7 @@ def organism_runs(folder: Path) -> list[Path]:
     tuning = TuningOptions(recipes=("invariance",), settings={"steps": 20, "batch_size": 16})
     options = MitigationOptions(methods=("dpo",), cues=(), tuning=tuning)
     asyncio.run(mitigate_run(run, folder / "mitigation", options, RunOptions()))
-    return [run, folder / "mitigation" / "test-invariance"]
+    return [run, folder / "mitigation" / "test-dpo-invariance"]
 
 
 @contextmanager

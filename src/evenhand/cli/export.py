@@ -26,7 +26,7 @@ def export(
     model: Annotated[
         str,
         Parameter(
-            help="Run folder, whose model is exported, such as MITIGATION/test-invariance; or "
+            help="Run folder, whose model is exported, such as MITIGATION/test-dpo-invariance; or "
             "hf/ID-or-path or organism."
         ),
     ],
@@ -62,9 +62,9 @@ def export(
 
     Examples:
 
-        evenhand export runs/first/mitigation/test-invariance --out tuned
-        evenhand export runs/first/mitigation/test-invariance --to merged --out merged
-        evenhand export runs/first/mitigation/test-invariance --check http://localhost:8080/v1
+        evenhand export runs/first/mitigation/test-dpo-invariance --out tuned
+        evenhand export runs/first/mitigation/test-dpo-invariance --to merged --out merged
+        evenhand export runs/first/mitigation/test-dpo-invariance --check http://localhost:8080/v1
     """
     named = model.partition("/")[0] in engine_names() and not (Path(model) / FILE).is_file()
     run = None if named else Path(model)
