@@ -1,4 +1,4 @@
-"""Fakes of three batch APIs that check each request, and write each reply, by the SDKs' types.
+"""Fakes of four batch APIs that check each request, and write each reply, by the SDKs' types.
 
 What becomes of a request when its batch is worked off is `fate`: "answer", "expired", "500",
 "400", "twice" (two lines), "foreign" (a line of another study beside the answer) or "silent" (no
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import anthropic.types.messages as anthropic_types
 from aiohttp import web
@@ -27,7 +27,7 @@ from openai.types import Batch, BatchError, BatchRequestCounts, FileObject
 from openai.types import batch_create_params as openai_batch
 from openai.types.batch import Errors
 from openai.types.chat import completion_create_params as openai_chat
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from endpoints.test_providers import PARAMS, SAMPLING, check_gemini_body, message
 from server import running
@@ -258,6 +258,95 @@ def _openai_line(name: str, status: int, body: Any, error: Any) -> str:
     return json.dumps(line) + "\n"
 
 
+class TogetherJob(BaseModel):
+    """`together.types.batch.BatchJob`; the package itself would bring a hundred others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    user_id: str
+    input_file_id: str
+    file_size_bytes: int
+    status: Literal[
+        "VALIDATING", "IN_PROGRESS", "COMPLETED", "FAILED", "EXPIRED", "CANCELLED", "CANCELING"
+    ]
+    job_deadline: datetime
+    created_at: datetime
+    endpoint: Literal["/v1/completions", "/v1/chat/completions"]
+    progress: float = 0.0
+    model_id: str | None = None
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    error: str | None = None
+    completed_at: datetime | None = None
+
+
+class FakeTogether(FakeOpenAI):
+    """As OpenAI's, but for the upload, a job in the reply to the creation, and a bare list.
+
+    A job has no metadata and counts no requests; its status is in capitals.
+    """
+
+    model = "together/test"
+    variable = "TOGETHER_API_KEY"
+
+    def routes(self, app: web.Application) -> None:
+        app.router.add_post("/v1/files/upload", self.checked("upload", self._upload_form))
+        app.router.add_post("/v1/batches", self.checked("create", self._create))
+        app.router.add_get("/v1/batches", self.checked("list", self._list))
+        app.router.add_get("/v1/batches/{id}", self.checked("state", self._state))
+        app.router.add_get("/v1/files/{id}/content", self.checked("fetch", self._fetch))
+
+    async def _upload_form(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        assert set(form) == {"purpose", "file_name", "file_type", "file"}
+        assert (form["purpose"], form["file_type"]) == ("batch-api", "jsonl")
+        part = form["file"]
+        assert isinstance(part, web.FileField)
+        assert form["file_name"] == part.filename
+        content = part.file.read()
+        for row in map(json.loads, content.decode().splitlines()):
+            assert {"custom_id", "body"} <= set(row)
+            OPENAI_CHAT.validate_python({k: v for k, v in row["body"].items() if k != "top_k"})
+        name = f"file-{len(self.files)}"
+        self.files[name] = content
+        facts = {"id": name, "object": "file", "filename": part.filename, "bytes": len(content)}
+        return web.json_response(facts | {"purpose": "batch-api", "FileType": "jsonl"})
+
+    async def _create(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        assert set(body) == {"input_file_id", "endpoint", "completion_window"}
+        requests = _lines_of(self.files[body["input_file_id"]], "custom_id", "body")
+        job = self.job(requests, body, f"batch_{len(self.jobs)}")
+        return web.json_response({"job": self._shown(job), "warning": None})
+
+    def _shown(self, job: Job) -> dict[str, Any]:
+        status = {"under way": "IN_PROGRESS", "ended": "COMPLETED"}
+        facts = {
+            "id": job.name,
+            "user_id": "u",
+            "input_file_id": job.facts["input_file_id"],
+            "file_size_bytes": len(self.files[job.facts["input_file_id"]]),
+            "status": status.get(job.status, job.status.upper()),
+            "job_deadline": _NOW,
+            "created_at": _NOW,
+            "endpoint": job.facts["endpoint"],
+            "progress": 100.0 if job.status == "ended" else 0.0,
+            "model_id": "test",
+            "output_file_id": f"{job.name}-out" if job.answers else None,
+            "error_file_id": f"{job.name}-err" if job.errors else None,
+            "error": job.why or None,
+        }
+        shown: dict[str, Any] = json.loads(TogetherJob.model_validate(facts).model_dump_json())
+        return shown
+
+    async def _state(self, request: web.Request) -> web.Response:
+        return web.json_response(self._shown(self.named(request.match_info["id"])))
+
+    async def _list(self, request: web.Request) -> web.Response:  # noqa: ARG002
+        return web.json_response([self._shown(job) for job in reversed(self.jobs)])
+
+
 class FakeAnthropic(FakeService):
     """POST and GET /messages/batches, GET /messages/batches/ID and its results."""
 
@@ -428,7 +517,7 @@ class FakeGemini(FakeService):
         return json.dumps({"key": name, "error": error}) + "\n"
 
 
-SERVICES = (FakeOpenAI, FakeAnthropic, FakeGemini)
+SERVICES = (FakeOpenAI, FakeTogether, FakeAnthropic, FakeGemini)
 
 
 @contextmanager

@@ -339,7 +339,9 @@ class _OpenAIService(BatchService):
             why = _text(first.get("message")) or _text(found.get("error")) or "no reason given"
             return BatchState("failed", self.access.redact(why))
         if status in ("completed", "expired", "cancelled", "failed"):
-            return self._stage(note, results, count_of(counts.get("completed")))
+            # Together counts none; what it has completed is paid for.
+            answered = count_of(counts.get("completed")) if counts else status == "completed"
+            return self._stage(note, results, answered)
         return BatchState("under way", note)
 
 

@@ -73,16 +73,16 @@ async def run(
         plan = plan.with_system_role(check.system_role)
         call = Call(store, engine.address, _versions(engine))
         ids = call.begin(plan, record, check, interim)
-        keys = store.keys()
+        done = DoneCells(store, ids[1])
         progress = replace(earlier or Progress(0), cells=plan.cells)
-        progress.done = sum(r.key in keys for r in plan.requests()) if keys else 0
+        progress.done = done.count(plan)
         recorder = Recorder(
             store, progress, price=price, max_cost=max_cost, on_progress=on_progress
         )
-        asking = _Asking(plan, ids, keys, recorder)
+        asking = _Asking(plan, ids, done, recorder)
         for response in brought:
             asking.settle(response)
-            keys.add(response.request.key)
+            done.brought.add(response.request.key)
         spent, sent = progress.cost, progress.sent
         _log.info(
             "%s at %s: %s of %s answers are there; system message: %s",
@@ -156,6 +156,35 @@ def _versions(engine: Engine) -> dict[str, str]:
     return running_versions() | dict(getattr(engine, "versions", {}))
 
 
+class DoneCells:
+    """Which cells have an answer on disk; of one item at a time, so that any plan fits into memory.
+
+    Args:
+        items: ids in the store of the plan's items.
+
+    Attributes:
+        brought: keys of answers that are not on disk yet.
+    """
+
+    def __init__(self, store: Store, items: list[int]) -> None:
+        self._store, self._items = store, items
+        self._any = store.stored()[0] > 0
+        self._item = -1
+        self._keys: set[bytes] = set()
+        self.brought: set[bytes] = set()
+
+    def __contains__(self, request: Request) -> bool:
+        if self._any and request.item != self._item:
+            self._item, self._keys = request.item, self._store.keys_of(self._items[request.item])
+        return request.key in self._keys or request.key in self.brought
+
+    def count(self, plan: Plan) -> int:
+        """How many of a plan's cells."""
+        found = sum(request in self for request in plan.requests()) if self._any else 0
+        self._item = -1  # what is answered from now on counts, too
+        return found
+
+
 class _Asking:
     """The cells of a plan that have no answer yet, and the answers that come."""
 
@@ -163,17 +192,17 @@ class _Asking:
         self,
         plan: Plan,
         ids: tuple[list[int], list[int]],
-        keys: set[bytes],
+        done: DoneCells,
         recorder: Recorder,
     ) -> None:
         self._plan = plan
         self._conditions, self._items = ids
-        self._keys = keys
+        self._done = done
         self._recorder = recorder
 
     def pending(self) -> Iterator[Request]:
         for request in self._plan.requests():
-            if request.key in self._keys:
+            if request in self._done:
                 continue
             if not self._recorder.may_ask():
                 return

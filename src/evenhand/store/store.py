@@ -518,6 +518,12 @@ class Store:
         with self.reading() as connection:
             return {key for (key,) in connection.execute("SELECT key FROM response")}
 
+    def keys_of(self, item: int) -> set[bytes]:
+        """Keys of the responses to one item that are on disk."""
+        with self.reading() as connection:
+            rows = connection.execute("SELECT key FROM response WHERE item = ?", (item,))
+            return {key for (key,) in rows}
+
     def keep(self, changes: Sequence[Change]) -> None:
         """Take what has just come: it survives the death of this process from now on.
 
