@@ -390,6 +390,7 @@ def _use(out: Path, job: TrainingJob) -> list[str]:
         "## Use",
         "",
         f"    evenhand audit hf/{out}",
+        f"    evenhand export hf/{out} --out FOLDER",
         *([f"    vllm serve {job.base} --enable-lora --lora-modules tuned={out}"] * _is_lora(job)),
         "",
         "What the pairs taught holds for questions like those of the audit. Audit it on your own "
