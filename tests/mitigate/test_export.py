@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -17,6 +18,7 @@ pytest.importorskip("gguf")
 
 import evenhand  # noqa: E402
 from evenhand.engines.mock import MockEngine  # noqa: E402
+from evenhand.engines.steering import write_steering  # noqa: E402
 from evenhand.errors import UsageError  # noqa: E402
 from evenhand.mitigate.export import (  # noqa: E402
     agreement,
@@ -147,6 +149,16 @@ def test_another_family_is_refused(tmp_path: Path) -> None:
     config = transformers.GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=1)
     with pytest.raises(UsageError, match=r'its type is "gpt2".*--to merged'):
         write_gguf(transformers.GPT2LMHeadModel(config), _tokenizer(), tmp_path / "model.gguf")
+
+
+def test_a_steered_model_is_refused(tmp_path: Path) -> None:
+    steered = tmp_path / "steered"
+    steered.mkdir()
+    subspace = np.eye(2, 128, dtype=np.float32), np.zeros(128, dtype=np.float32)
+    write_steering(steered, str(MODEL), {1: subspace}, {})
+    _tokenizer().save_pretrained(steered)
+    with pytest.raises(UsageError, match="is steered"):
+        export(f"hf/{steered}", tmp_path / "out", "gguf")
 
 
 def test_a_tokenizer_that_rewrites_texts_is_refused(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ class HFEngine:
         self._decoding = decoding
         self._batch_size = batch_size
         self._stop = threading.Event()
-        self._tokenizer, self._net = _load(transformers, torch, str(path), decoding.dtype)
+        self._tokenizer, self._net = load_weights(transformers, torch, str(path), decoding.dtype)
         if chat_template is not None:
             self._tokenizer.chat_template = chat_template
         self.ignored = _neutralize(transformers, self._net)
@@ -477,7 +477,13 @@ class SecondOrganism(Organism):
     default_suite = "demo2"
 
 
-def _load(transformers: Any, torch: Any, path: str, dtype: str | None) -> tuple[Any, Any]:
+def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) -> tuple[Any, Any]:
+    """Tokenizer and network of a folder or an id on the hub, with its adapter or steering.
+
+    Raises:
+        ModelNotFound: there is no such model, or it cannot be loaded.
+        MissingExtra: peft is not installed.
+    """
     quiet(transformers)
     if path.startswith(("/", ".", "~")) and not Path(path).is_dir():
         raise ModelNotFound(f"cannot load {path}: there is no such folder")

@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evenhand.engines import adapter
 from evenhand.engines.engine import Engine, Response
-from evenhand.errors import MissingExtra, ModelNotFound, NotFinished, UsageError
+from evenhand.engines.hf import load_weights
+from evenhand.engines.steering import is_steering
+from evenhand.errors import MissingExtra, NotFinished, UsageError
 from evenhand.files import write_file
 from evenhand.mitigate.gguf_file import starts_with_bos, write_gguf
 from evenhand.mitigate.options import base_of
@@ -55,7 +56,8 @@ def export(model: str, out: Path, form: ExportForm) -> Exported:
         form: "merged" or "gguf".
 
     Raises:
-        UsageError: the folder holds files, the model is behind an endpoint, or it has no such form.
+        UsageError: the folder holds files, or the model is behind an endpoint, is steered, or has
+            no such form.
         ModelNotFound: it cannot be loaded.
         MissingExtra: a package is not installed.
     """
@@ -84,22 +86,13 @@ def _load(path: str) -> tuple[Any, Any]:
         import transformers
     except ImportError:
         raise MissingExtra("local models", "local") from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    tuned = adapter.is_adapter(path)
-    weights = adapter.base_model(path) if tuned else path
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        net = transformers.AutoModelForCausalLM.from_pretrained(
-            weights, dtype="auto", trust_remote_code=False, use_safetensors=True
+    if is_steering(path):
+        raise UsageError(
+            f"{path} is steered: it edits states while it answers, which no server does; only "
+            "tuned and untuned models can be exported"
         )
-    except Exception as error:  # a folder may hold anything, and each of its parsers has errors
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelNotFound(f"cannot load {path}: {one_line(reason)}") from None
-    if tuned:
-        net = adapter.with_adapter(net, path, torch)
-        net = net.merge_and_unload() if hasattr(net, "merge_and_unload") else net
-    return tokenizer, net
+    tokenizer, net = load_weights(transformers, torch, path, None)
+    return tokenizer, net.merge_and_unload() if hasattr(net, "merge_and_unload") else net
 
 
 # Ollama

@@ -1,7 +1,7 @@
 """A model of the Llama family as a GGUF file, which llama.cpp and Ollama serve.
 
 Names, metadata and the order of the rows of queries and keys are those of llama.cpp's own
-`convert_hf_to_gguf.py`. Weights keep the number format in which the model was tested. Other
+`convert_hf_to_gguf.py`. Weights keep the number format that they have. Other
 families are refused: llama.cpp's converter takes them from a merged folder.
 """
 
