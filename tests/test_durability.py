@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -316,3 +317,15 @@ def test_a_silent_endpoint_still_has_progress(tmp_path: Path) -> None:
             code, _, error = finish(process)
         assert code == 0, error
         assert len(re.findall(r"^asking  \d+/60", error, re.MULTILINE)) in lines
+
+
+def test_closed_standard_streams(tmp_path: Path) -> None:
+    """As some schedulers start programs: no socket may take the number of such a stream."""
+    benchmark, run = write_benchmark(tmp_path / "own.jsonl", 2), tmp_path / "run"
+    with serving() as server:
+        words = ["audit", MODEL, "-b", str(benchmark), "-i", "religion", "-c", "user"]
+        words += ["--base-url", server.url, "--out", str(run)]
+        line = shlex.join([sys.executable, "-m", "evenhand", *words])
+        ended = subprocess.run(["bash", "-c", f"{line} <&- >&- 2>&-"], check=False, timeout=60)
+    assert ended.returncode == 0
+    assert len(stored(run)) == 12

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -271,3 +272,14 @@ def replacing(
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def open_standard_streams() -> None:
+    """Open those that are closed, as by `<&-` and some schedulers, to nowhere.
+
+    Otherwise the next file or socket would get the number of one, and what is printed would go
+    there.
+    """
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))

@@ -22,6 +22,7 @@ from evenhand import __version__
 from evenhand.cli.interrupts import ended_alike, say_last
 from evenhand.cli.log import with_log
 from evenhand.errors import EvenhandError
+from evenhand.files import open_standard_streams
 from evenhand.text import SpellingNote, one_line, us_spelling
 
 app = cyclopts.App(
@@ -69,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; a user's mistake is told in one line."""
     if sys.platform == "win32":
         sys.exit(_refuse_windows())
+    open_standard_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     if len(given) > 1 and {"--help", "-h"} & set(given):
         _show_examples(given[0])
