@@ -501,6 +501,20 @@ def test_several_endpoints_that_are_all_dead_are_one_line(tmp_path: Path) -> Non
     assert "does not answer (Connection refused)" in found.err
 
 
+def test_several_endpoints_that_fail_in_different_ways_are_all_named(tmp_path: Path) -> None:
+    dead = f"http://127.0.0.1:{unused_port()}/v1"
+    started = time.monotonic()
+    lacks = refuse_all(404, "no model")
+    with serving(refuse=refuse_all(401, "wrong key")) as wrong, serving(refuse=lacks) as lacking:
+        lacking.latency = 0.2
+        urls = ["--base-url", wrong.url, "--base-url", lacking.url]
+        found = ask(dead, tmp_path, *urls, env=KEY)
+    assert (found.code, found.err.count("\n")) == (2, 1), found.err
+    for told in ("Connection refused", "refuses the key", "has no model"):
+        assert told in found.err
+    assert time.monotonic() - started < 20, "the dead one is not waited for"
+
+
 def test_a_proxy_that_is_dead_is_named_without_its_password(tmp_path: Path) -> None:
     url = f"http://me:pass-0123456789@127.0.0.1:{unused_port()}"
     env = {"HTTP_PROXY": url, "http_proxy": url, "NO_PROXY": "", "no_proxy": ""}

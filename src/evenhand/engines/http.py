@@ -158,7 +158,7 @@ class HTTPEngine:
                 for _ in range(workers):
                     group.create_task(work())
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            raise self._with_all_faults(errors.exceptions[0]) from None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -356,8 +356,12 @@ class HTTPEngine:
         """
         if endpoint.fault is None:
             endpoint.fault = error
-            if not self._fleet.left():
+            left = self._fleet.left()
+            if not left:
                 raise error
+            if not any(other.heard for other in left):  # no use in waiting for better ones
+                for other in left:
+                    other.resume_at = 0.0 if other.is_named else other.resume_at
             self._say(f"{error}; the other endpoints are used")
 
     async def _failed(self, asked: _Asked, endpoint: Endpoint, outcome: Refusal) -> Response | None:
@@ -397,6 +401,13 @@ class HTTPEngine:
         if not endpoint.is_named:
             endpoint.is_named = True
             self._say(self._messages.is_silent(endpoint, outcome))
+
+    def _with_all_faults(self, error: BaseException) -> BaseException:
+        """The error that ends the run; if no endpoint has answered, with those of the others."""
+        faults = [e.fault for e in self._fleet.endpoints if e.fault not in (None, error)]
+        if not isinstance(error, EngineError) or any(e.heard for e in self._fleet.endpoints):
+            return error
+        return type(error)("; ".join(map(str, [error, *faults])))
 
     def _say(self, told: str = "") -> None:
         """Name an endpoint that is not used; not before another has answered, or it is an error."""
