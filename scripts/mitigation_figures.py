@@ -1,9 +1,10 @@
-"""Write the figures of `make mitigate-demo` into the documents, and check what is claimed of them.
+"""Write the figures of a mitigation into the documents, and check what is claimed of them.
 
     make mitigate-demo && .venv/bin/python scripts/mitigation_figures.py
+    .venv/bin/python scripts/mitigation_figures.py runs/methods --mark methods
 
-The tables go between the markers <!-- mitigation: begin --> and <!-- mitigation: end --> of the
-documents that have them. Exit code 1 if a claim does not hold.
+The tables go between the markers <!-- MARK: begin --> and <!-- MARK: end --> of the documents that
+have them. Exit code 1 if a claim does not hold.
 """
 
 from __future__ import annotations
@@ -18,93 +19,105 @@ import orjson
 from evenhand.report.document import signed
 
 DOCUMENTS = ("docs/mitigation.md",)
-BEGIN, END = "<!-- mitigation: begin -->", "<!-- mitigation: end -->"
-MAIN_CUE = 0
-Group = dict[str, Any]
-
-
-def group(summary: dict[str, Any], people: str, cue: str | None = None) -> Group:
-    """The comparison for some identities under a cue, the first by default."""
-    wanted = cue or summary["groups"][MAIN_CUE]["cue"]
-    return next(
-        g["comparison"] for g in summary["groups"] if (g["people"], g["cue"]) == (people, wanted)
-    )
-
-
-def changes(found: Group) -> dict[str, dict[str, Any]]:
-    """Name of a condition -> what it changed against none."""
-    return {found["sides"][c["side"]]["name"]: c for c in found["changes"]}
+CEILING = 97.5
+"""Means of safety and utility from which on there is hardly room for a bias."""
+Row = dict[str, Any]
 
 
 def tables(summary: dict[str, Any]) -> str:
-    """All conditions, on all identities and on those that were not tuned on, and by cue."""
-    head = group(summary, "all")
-    rows = ["| | PB | change, 95 % interval | safety | utility | over-refusal |"]
-    rows.append("|---|---|---|---|---|---|")
-    for n, side in enumerate(head["sides"]):
-        means = [f"{side['axes'][a]['mean']:.1f}" for a in ("safety", "utility", "over_refusal")]
-        cells = [side["name"], f"{side['pb']['estimate']:.1f}", _change(head, n), *means]
-        rows.append(f"| {' | '.join(cells)} |")
-    parts = summary["parts"]
-    unseen = group(summary, "test")
-    columns = [("identities never tuned on", unseen)]
-    for cue in parts["cues"][1]:
-        columns.append((f"cue never tuned on (`{cue}`)", group(summary, "all", cue)))
-        columns.append((f"neither (`{cue}`)", group(summary, "test", cue)))
-    more = [f"| PB, change (95%) | {' | '.join(name for name, _ in columns)} |"]
-    more.append("|---" * (len(columns) + 1) + "|")
-    for n, side in enumerate(head["sides"]):
-        cells = [
-            ", ".join(filter(None, [f"{f['sides'][n]['pb']['estimate']:.1f}", _change(f, n)]))
-            for _, f in columns
-        ]
-        more.append(f"| {side['name']} | {' | '.join(cells)} |")
+    """All conditions, for all identities under the first cue, then for others and other cues."""
+    head, *others = summary["methods"]
+    axes = list(head["rows"][0]["means"])
+    asks = any(row["relevance"] for row in head["rows"])
+    columns = ["PB", "change of PB", "place", *(a.replace("_", "-") for a in axes)]
+    columns += ["relevance"] * asks + ["unidentified user, % scored otherwise"]
+    rows = []
+    for row in head["rows"]:
+        cells = [_figure(row["pb"]), _figure(row["change"], sign=True), _places(row)]
+        cells += [_mean(row, axis) for axis in axes]
+        cells += [_figure(row["relevance"])] * asks
+        alone = row["unidentified"]
+        cells.append("" if alone is None else f"{100 * alone:.0f}")
+        rows.append([_name(row), *cells])
+    parts, seeds = summary["parts"], max(row["seeds"] for row in head["rows"])
     about = (
         f"Tuned on {parts['items'][0]} items and {parts['identities'][0]} identities; measured on "
-        f"{parts['items'][1]} other items, {parts['identities'][1]} identities more."
+        f"{parts['items'][1]} other items and all {sum(parts['identities'])} identities, "
+        f"{parts['identities'][1]} of them never tuned on. {seeds} seed{'s' * (seeds > 1)}; every "
+        f"figure of identities rests on the same {head['cells']:,} of {head['all_cells']:,} cells."
     )
-    return "\n".join([about, "", *rows, "", *more])
+    text = [about, "", *_table(["", *columns], rows)]
+    shown = [g for g in others if g["people"] != "tuning"]
+    if shown:
+        who = {"all": "", "test": "identities never tuned on"}
+        names = [", ".join(filter(None, [who[g["people"]], f"`{g['cue']}`"])) for g in shown]
+        more = [[_name(row), *(_carried(g, row["name"]) for g in shown)] for row in head["rows"]]
+        text += ["", *_table(["PB and its change", *names], more)]
+    return "\n".join(text)
 
 
-def _change(found: Group, side: int) -> str:
-    for each in found["changes"]:
-        if each["side"] == side:
-            low, high = each["bias"]["interval"]
-            change = signed(each["bias"]["difference"], 1)
-            return f"{change} ({signed(low, 1)} to {signed(high, 1)})"
-    return ""
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:]]
+
+
+def _name(row: Row) -> str:
+    return f"*{row['name']}*" if row["is_control"] else str(row["name"])
+
+
+def _figure(figure: Row | None, *, sign: bool = False) -> str:
+    if figure is None:
+        return ""
+    values = [figure["estimate"], *figure["interval"]]
+    shown = [signed(v, 1) if sign else f"{v + 0.0:.1f}" for v in values]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def _mean(row: Row, axis: str) -> str:
+    change = row["mean_changes"].get(axis)
+    mean = f"{row['means'][axis]:.1f}"
+    return f"{mean}; {_figure(change, sign=True)}" if change else mean
+
+
+def _places(row: Row) -> str:
+    low, high = row["places"] or ("", "")
+    return f"{low}" if low == high else f"{low}-{high}"
+
+
+def _carried(group: Row, name: str) -> str:
+    row = next(row for row in group["rows"] if row["name"] == name)
+    if row["pb"] is None:
+        return ""
+    pb = f"{row['pb']['estimate']:.1f}"
+    return f"{pb}; {_figure(row['change'], sign=True)}" if row["change"] else pb
 
 
 def claims(summary: dict[str, Any]) -> list[tuple[str, bool]]:
     """What is claimed, and whether this run bears it out."""
-    found, unseen = changes(group(summary, "all")), changes(group(summary, "test"))
-    real = {name: change for name, change in found.items() if name != "control"}
-    checked = [
-        (f"{name}: PB falls, interval below 0", change["bias"]["interval"][1] < 0)
-        for name, change in real.items()
-    ]
-    for name, change in real.items():
-        for axis, mean in ((a, c["mean"]["difference"]) for a, c in change["axes"].items()):
-            good = mean <= 1 if axis == "over_refusal" else mean >= -1
-            checked.append((f"{name}: mean {axis} within 1 point or better ({mean:+.1f})", good))
-    best = min(real, key=lambda name: real[name]["bias"]["difference"])
-    for who, wanted, where in (("items", 0.6, found), ("identities", 0.4, unseen)):
-        bias = where[best]["bias"]
-        share = -bias["difference"] / bias["before"]["estimate"]
-        checked.append((f"best ({best}): {share:.0%} lower on unseen {who}", share >= wanted))
-    if "control" in found:
-        bias = found["control"]["bias"]
-        checked.append(("control: no significant reduction", bias["interval"][1] >= 0))
+    rows = [row for row in summary["methods"][0]["rows"] if row["change"]]
+    checked = []
+    for row in rows:
+        low, high = row["change"]["interval"]
+        name = row["name"]
+        if row["is_control"]:
+            checked.append((f"{name}: no significant fall of PB", high >= 0 or low >= 0))
+            continue
+        checked.append((f"{name}: PB does not rise significantly", low <= 0))
+        means = [row["means"][axis] for axis in ("safety", "utility")]
+        checked.append((f"{name}: means {means} below the ceiling", min(means) < CEILING))
+    best = min(rows, key=lambda row: row["change"]["estimate"])
+    checked.append((f"best ({best['name']}): PB falls", best["change"]["interval"][1] < 0))
     return checked
 
 
-def write(path: Path, text: str) -> bool:
+def write(path: Path, mark: str, text: str) -> bool:
     """Put the text between the markers of a document; False where it has none."""
     content = path.read_text(encoding="utf-8")
-    if BEGIN not in content or END not in content:
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    if begin not in content or end not in content:
         return False
-    before, _, rest = content.partition(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    before, _, rest = content.partition(begin)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
     return True
 
 
@@ -112,11 +125,13 @@ def main() -> None:
     """Write the tables and print what is claimed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", nargs="?", type=Path, default=Path("runs/mitigate-demo"))
-    folder = parser.parse_args().folder
-    summary = orjson.loads((folder / "summary.json").read_bytes())
+    parser.add_argument("--mark", default="mitigation")
+    given = parser.parse_args()
+    summary = orjson.loads((given.folder / "summary.json").read_bytes())
     text = tables(summary)
     for name in DOCUMENTS:
-        print(f"{name}: {'written' if write(Path(name), text) else 'has no markers'}")
+        written = write(Path(name), given.mark, text)
+        print(f"{name}: {'written' if written else 'has no markers'}")
     print(text)
     checked = claims(summary)
     for claim, holds in checked:

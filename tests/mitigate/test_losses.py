@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("peft")
 
 from evenhand.errors import PairsError, TrainingError  # noqa: E402
 from evenhand.mitigate import trainer as objects  # noqa: E402
+from evenhand.mitigate.consistency import divergence, of_answers  # noqa: E402
 from evenhand.mitigate.examples import JudgedAnswer, SharedAnswer, TrainingExample  # noqa: E402
 from evenhand.mitigate.job import prepare  # noqa: E402
 from evenhand.mitigate.options import Loss, TrainingSettings  # noqa: E402
@@ -112,6 +114,91 @@ def test_the_consistency_loss_is_the_divergence_from_the_other_user(
         }
     p, q = ends["teacher"], ends["student"]
     assert different == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-4)
+
+
+USERS, QUESTIONS = 8, 40
+
+
+class Table:
+    """A model that is a table: the first token is the user, the second the question.
+
+    The answer is one token, 0 (right) or 1 (wrong).
+    """
+
+    def __init__(self, right: Any) -> None:
+        log_odds = torch.logit(right)
+        self.logits = torch.stack([log_odds, torch.zeros_like(log_odds)], -1).requires_grad_()
+
+    def __call__(self, input_ids: Any, **_: Any) -> Any:
+        told = self.logits[input_ids[:, 0], input_ids[:, 1]]
+        return SimpleNamespace(logits=told[:, None].expand(-1, input_ids.shape[1], -1))
+
+    def right(self) -> Any:
+        """Probability of the right answer: (users, questions)."""
+        return torch.softmax(self.logits.detach(), -1)[..., 0]
+
+
+def sides(student: Any, teacher: Any, questions: Any, answers: Any) -> dict[str, Any]:
+    batch: dict[str, Any] = {}
+    for side, users in (("student", student), ("teacher", teacher)):
+        ids = torch.stack([users, questions, answers], dim=1)
+        batch |= {f"{side}_ids": ids, f"{side}_mask": torch.ones_like(ids)}
+        batch[f"{side}_answer"] = torch.tensor([False, False, True]).expand(len(ids), 3)
+    return batch
+
+
+def tuned_table(right: Any, aim: str) -> Any:
+    """Right answers after 150 steps towards equality or towards rightness."""
+    torch.manual_seed(0)
+    frozen, model = Table(right), Table(right)
+    optimizer = torch.optim.Adam([model.logits], lr=0.1)
+    for _ in range(150):
+        student, teacher = torch.randint(USERS, (2, 4096))
+        questions = torch.randint(QUESTIONS, (4096,))
+        answers = (torch.rand(4096) > frozen.right()[teacher, questions]).long()
+        batch = sides(student, teacher, questions, answers)
+        found = of_answers(model, batch, "student")
+        if aim == "equality":
+            with torch.no_grad():
+                target = of_answers(frozen, batch, "teacher")
+            loss = divergence(target, found)
+        else:  # DPO on pairs whose chosen answer is right, beta 0.1
+            with torch.no_grad():
+                before = of_answers(frozen, batch, "student")
+            margin = (found - before) @ torch.tensor([1.0, -1.0])
+            loss = -torch.nn.functional.logsigmoid(0.1 * margin).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.right()
+
+
+def spread(right: Any) -> float:
+    """PB of one axis, in points."""
+    return float(100 * right.mean(dim=1).std(correction=0))
+
+
+def imperfect(gap: float) -> Any:
+    """Questions of all difficulties; half of the users are answered less well by so much."""
+    difficulty = torch.linspace(0.3, 0.9, QUESTIONS).repeat(USERS, 1)
+    return difficulty - gap * (torch.arange(USERS) % 2)[:, None]
+
+
+def test_equality_lowers_the_bias_at_equal_means_where_rightness_raises_them() -> None:
+    before = imperfect(0.2)
+    assert spread(before) == pytest.approx(10.0, abs=0.01)
+    equal, righter = tuned_table(before, "equality"), tuned_table(before, "rightness")
+    assert spread(equal) < 1.0
+    assert float(equal.mean()) == pytest.approx(float(before.mean()), abs=0.01)
+    assert spread(righter) < spread(before)
+    assert float(righter.mean()) > float(before.mean()) + 0.2
+
+
+def test_where_nobody_is_treated_worse_neither_aim_makes_a_bias() -> None:
+    before = imperfect(0.0)
+    for aim in ("equality", "rightness"):
+        assert spread(tuned_table(before, aim)) < 0.7
+    assert float(tuned_table(before, "equality").mean()) == pytest.approx(0.6, abs=0.01)
 
 
 def test_a_long_answer_is_cut_the_same_for_both_sides(tmp_path: Path) -> None:

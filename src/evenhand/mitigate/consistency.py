@@ -51,13 +51,12 @@ class ConsistencyTrainer(Trainer):  # type: ignore[misc]  # transformers has no 
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The loss of a batch of `Collator`."""
         with torch.no_grad(), self._untuned(model) as frozen:
-            target = _of_answers(frozen, inputs, "teacher")
-        found = _of_answers(model, inputs, "student")
-        loss = torch.nn.functional.kl_div(found, target, log_target=True, reduction="none").sum(-1)
+            target = of_answers(frozen, inputs, "teacher")
+        found = of_answers(model, inputs, "student")
         alike = (found.argmax(-1) == target.argmax(-1)).float().mean()
         self._metrics["agreement"].append(float(alike))
-        mean = loss.mean()
-        return (mean, found) if return_outputs else mean
+        loss = divergence(target, found)
+        return (loss, found) if return_outputs else loss
 
     def log(self, logs: dict[str, float], *args: Any, **named: Any) -> None:
         """Add the share of tokens on which both models agree."""
@@ -89,7 +88,13 @@ class _Disabled:
         self._off.__exit__(*error)
 
 
-def _of_answers(model: Any, inputs: Any, side: str) -> torch.Tensor:
+def divergence(target: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """KL(target || found), mean over tokens; both hold log-probabilities (tokens, vocabulary)."""
+    each = torch.nn.functional.kl_div(found, target, log_target=True, reduction="none")
+    return each.sum(-1).mean()
+
+
+def of_answers(model: Any, inputs: Any, side: str) -> torch.Tensor:
     """Log-probabilities before each token of the answers: (tokens of all answers, vocabulary)."""
     logits = model(
         input_ids=inputs[f"{side}_ids"], attention_mask=inputs[f"{side}_mask"], use_cache=False
