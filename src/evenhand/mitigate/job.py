@@ -10,6 +10,9 @@ DIR/training/training.json the result: loss and accuracy of each step
 from __future__ import annotations
 
 import json
+import logging
+import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -142,6 +145,7 @@ def prepare(
     """
     base = base_of(model)
     check_packages(training)
+    quieten()
     from evenhand.mitigate.trainer import load_tokenizer
 
     tokenizer = load_tokenizer(base)
@@ -180,6 +184,31 @@ def check_packages(training: TrainingSettings) -> None:
         raise MissingExtra("trainings", "train")
     if in_four_bits(training) and not find_spec("bitsandbytes"):
         raise MissingExtra("4-bit weights", "qlora")
+
+
+_TALKATIVE = (
+    "trl",
+    "accelerate",
+    "peft",
+    "bitsandbytes",
+    "huggingface_hub",
+    "torch.distributed",
+)
+
+
+def quieten() -> None:
+    """Leave the terminal to our own lines."""
+    os.environ["TQDM_DISABLE"] = "1"
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore")
+    for name in _TALKATIVE:  # before they are loaded: some talk while they are
+        logging.getLogger(name).setLevel(logging.ERROR)
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
 
 
 def has_gpu() -> bool:

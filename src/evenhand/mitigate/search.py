@@ -172,12 +172,15 @@ def in_other_places(defense: Defense) -> list[Defense]:
     ]
 
 
-def make_schedule(plan: Plan, candidates: int, budget: int, others: int = 0) -> SearchSchedule:
+def make_schedule(
+    plan: Plan, candidates: int, budget: int, others: int = 0, what: str = "defenses"
+) -> SearchSchedule:
     """Rounds within the budget, with as many items in the last as it allows.
 
     Args:
         plan: the tuning part under no defense, of which each candidate is a copy.
         others: further defenses that are asked the items of the last round.
+        what: what the candidates are, for the message.
 
     Raises:
         UsageError: the budget does not suffice for the smallest search.
@@ -194,9 +197,10 @@ def make_schedule(plan: Plan, candidates: int, budget: int, others: int = 0) -> 
         answers = cells * (asked + others * sizes[-1])
         if answers <= budget:
             return SearchSchedule(tuple(counts), tuple(shares), answers)
+    fewer = ", or name fewer with --defense" if what == "defenses" else ""
     raise UsageError(
-        f"a search among {candidates} defenses needs {answers:,} answers at least, more than the "
-        f"budget of {budget:,}; raise --budget, or name fewer with --defense"
+        f"a search among {candidates} {what} needs {answers:,} answers at least, more than the "
+        f"budget of {budget:,}; raise --budget{fewer}"
     )
 
 

@@ -303,7 +303,7 @@ class SteeringSearch:
         sent = self.loop.answers
         cues = cues_of(study_of(self.run), self.split.cues)
         tuning = plan_for_tuning(plan_again(self.run, cues, [NO_DEFENSE]), self.split)
-        schedule = make_schedule(tuning, len(candidates), self.budget)
+        schedule = make_schedule(tuning, len(candidates), self.budget, what="subspaces")
         self.loop.announce(
             f"search among {len(candidates)} subspaces in {len(schedule.shares)} rounds",
             schedule.answers,

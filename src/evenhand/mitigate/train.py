@@ -9,13 +9,11 @@ devices:
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shlex
 import shutil
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from evenhand.mitigate.job import (
     TrainingFiles,
     TrainingJob,
     check_packages,
+    quieten,
     read_job,
     write_card,
     write_whole,
@@ -81,7 +80,7 @@ def train(out: Path, on_progress: Callable[[TrainingProgress], None] = lambda _:
     files = TrainingFiles(out)
     if files.finished():
         return Trained(out, job.training.steps, orjson.loads(files.curves.read_bytes())["steps"])
-    _quieten()
+    quieten()
     from evenhand.mitigate.trainer import Watch, checkpoint_step, last_checkpoint
 
     resume = last_checkpoint(files.checkpoints)
@@ -211,28 +210,6 @@ def _kept(files: TrainingFiles) -> str:
     if last is None:
         return "There is no checkpoint yet"
     return f"The checkpoint of step {checkpoint_step(last)} is kept, in {last}"
-
-
-def _quieten() -> None:
-    """Leave the terminal to our own lines."""
-    os.environ["TQDM_DISABLE"] = "1"
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    warnings.filterwarnings("ignore")
-    import datasets
-    import transformers
-
-    datasets.disable_progress_bars()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    for name in (
-        "trl",
-        "accelerate",
-        "peft",
-        "bitsandbytes",
-        "huggingface_hub",
-        "torch.distributed",
-    ):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def main(arguments: list[str] | None = None) -> int:
