@@ -20,8 +20,7 @@ from evenhand.engines.steering import (  # noqa: E402
     read_subspaces,
     write_steering,
 )
-from evenhand.errors import ModelNotFound, PairsError, TrainingError, UsageError  # noqa: E402
-from evenhand.mitigate.export import export  # noqa: E402
+from evenhand.errors import ModelNotFound, PairsError, TrainingError  # noqa: E402
 from evenhand.mitigate.split import TuningPart  # noqa: E402
 from evenhand.mitigate.steer import (  # noqa: E402
     find_directions,
@@ -104,8 +103,6 @@ def test_folders_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ModelNotFound, match="it is of another model"):
             HFEngine(folder(tmp_path / name, spaces), Decoding())
-    with pytest.raises(UsageError, match="steering, which no server knows"):
-        export(f"hf/{folder(tmp_path / 'whole', {1: space(2)})}", tmp_path / "out", "merged")
     broken = folder(tmp_path / "broken", {1: space(2)})
     (broken / "steering.safetensors").write_bytes(b"no tensors")
     with pytest.raises(ModelNotFound, match="cannot load the steering") as error:
