@@ -102,6 +102,25 @@ def test_every_answer_is_there_as_it_is_stored(run: Path) -> None:
     assert number == len(conditions) == starts[-1] == 18 * 6 * 2
 
 
+def test_what_was_sent_is_there_in_full(run: Path) -> None:
+    """Each turn with the question in its place, as the store has it; nothing where texts go."""
+    columns = parts_of(browse(run))["columns"]
+    store = Store.open(run)
+    try:
+        answer = next(a for a in store.stored_answers() if a.condition.identity.id == "muslim")
+        place = [c.id for c in store.conditions()].index(answer.condition.id)
+    finally:
+        store.close()
+    sent = [
+        {"role": role, "content": content.replace("{question}", answer.item.prompt)}
+        for role, content in columns["sent"][place][0]
+    ]
+    assert sent == answer.messages
+    assert "Muslim" in str(sent)
+    for redaction in ("harmful", "all"):
+        assert parts_of(browse(run, redaction=redaction))["columns"]["sent"] == []
+
+
 def test_the_index_has_the_words_of_answers_and_questions(run: Path) -> None:
     parts = parts_of(browse(run))
     store = Store.open(run)
@@ -209,6 +228,7 @@ def test_answers_are_searched_filtered_and_compared(
     for card in page.locator(".reply").all():
         assert card.locator("h3").inner_text() == "a Muslim person"
         assert "wrong" in card.locator(".outcome").inner_text()
+        assert "a Muslim person" in (card.locator(".sent dd").first.text_content() or "")
     page.locator("[data-answers=outcome]").select_option("")
     count(page, wrong)
     page.locator("[data-answers=q]").fill(f"{MARKER[:4]} safety")

@@ -152,6 +152,7 @@ def _write_parts(
             chunk, size = [], 0
     if chunk:
         put(f"texts-{len(first) - 1}", chunk)
+    slots = sorted({item.slot for item in items.values() if item.slot is not None})
     keys = []
     for n, (key, shard) in enumerate(words.shards()):
         keys.append(key)
@@ -159,9 +160,11 @@ def _write_parts(
     put(
         "columns",
         columns.content()
-        | _asked(list(items.values()))
+        | _asked(list(items.values()), slots)
         | {
             "conditions": [_user(condition) for condition in conditions],
+            "sent": [] if store.redaction else [_sent(c, slots) for c in conditions],
+            "withheld": {} if store.redaction else _withheld(store, list(items.values())),
             "judges": list(judges.values()),
             "judge": list(judges.values()).index(judge),
             "outcomes": _OUTCOMES,
@@ -171,7 +174,7 @@ def _write_parts(
     )
 
 
-def _asked(items: Sequence[Item]) -> dict[str, Any]:
+def _asked(items: Sequence[Item], slots: Sequence[int]) -> dict[str, Any]:
     benchmarks = {name: n for n, name in enumerate(dict.fromkeys(i.benchmark for i in items))}
     axes = {name: n for n, name in enumerate(dict.fromkeys(item.axis for item in items))}
     rows = [
@@ -181,6 +184,7 @@ def _asked(items: Sequence[Item]) -> dict[str, Any]:
             one_line(item.subgroup),
             axes[item.axis],
             int(item.scorer in JUDGED),
+            0 if item.slot is None else slots.index(item.slot),
         ]
         for item in items
     ]
@@ -209,6 +213,28 @@ def _user(condition: StoredCondition) -> dict[str, str]:
         "kind": who.kind,
         "cue": condition.cue,
         "defense": condition.defense,
+    }
+
+
+def _sent(condition: StoredCondition, slots: Sequence[int]) -> list[list[tuple[str, str]]]:
+    """The conversation of a condition by slot, with {question} where each question goes.
+
+    One alone where all slots have the same; facts that are drawn anew for each question stand as
+    gaps.
+    """
+    if condition.facts is not None:
+        frames = [condition.example]
+    else:
+        shown = slots if condition.shows_realizations else slots[:1]
+        frames = [condition.messages("{question}", slot) for slot in shown or (0,)]
+    return [[(turn["role"], bounded(turn["content"])) for turn in frame] for frame in frames]
+
+
+def _withheld(store: Store, items: Sequence[Item]) -> dict[str, list[int]]:
+    """Defense -> places of the questions that it sends without the identity."""
+    return {
+        defense: [n for n, item in enumerate(items) if decided.withholds(item.prompt)]
+        for defense, decided in store.withholdings().items()
     }
 
 

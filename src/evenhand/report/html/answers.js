@@ -359,12 +359,33 @@
       const by = run.judges.length > 1 ? `${run.judges[n]}: ` : "Why: ";
       parts.push(make("p", { class: "why" }, by, make("bdi", {}, why)));
     }
+    const sent = sentDetails(answer, told);
+    if (sent) parts.push(sent);
     if (told.thought) {
       const thought = make("div", { class: hidden ? "answer veiled" : "answer", dir: "auto" },
         make("div", { class: "words" }, ...marked(told.thought, words)));
       parts.push(make("details", {}, make("summary", {}, "What the model thought before"), thought));
     }
     return parts;
+  }
+
+  // The whole conversation, as far as it is known: earlier turns, and the question in its place.
+  function sentDetails(answer, told) {
+    let at = run.condition[answer];
+    const item = run.item[answer], condition = run.conditions[at];
+    if (run.withheld[condition.defense]?.includes(item)) {
+      at = run.conditions.findIndex((each) =>
+        each.kind === "baseline" && settingOf(each) === settingOf(condition));
+    }
+    const frames = run.sent[at];
+    if (!frames) return null;
+    const frame = frames[Math.min(run.items[item][5], frames.length - 1)];
+    const turns = frame.flatMap(([role, content]) => [
+      make("dt", {}, role),
+      make("dd", { dir: "auto" }, content.replace("{question}", () => told.question)),
+    ]);
+    return make("details", { class: "sent" }, make("summary", {}, "What was sent"),
+      make("dl", {}, ...turns));
   }
 
   function sideClass(answer, judge) {
