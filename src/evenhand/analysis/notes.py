@@ -22,6 +22,7 @@ from evenhand.study.identity import in_place_of_ours
 from evenhand.text import counted, one_line
 
 _MANY_UNSCORED = 0.05
+_MOST_NAMED = 6
 _FEW_SCORES = 20
 """Fewer scores than this are no level."""
 
@@ -220,18 +221,28 @@ def few_scored_notes(store: Store, grid: Grid) -> list[str]:
     for axis in grid.scores:
         rows = range(len(grid.conditions))
         few = sorted(set(rows) - set(grid.enough(axis, rows)))
-        named = []
+        by_reason: dict[str, dict[str, None]] = {}
         for row in few:
             condition = grid.conditions[row]
-            share = 100 * grid.scored_share(axis, row)
             why = mostly.get(condition.id, (0, "not scored yet"))[1]
-            named.append(f"{condition.identity.id} ({share:.0f}% scored; mostly: {one_line(why)})")
-        if named:
+            share = f"{condition.identity.id} {100 * grid.scored_share(axis, row):.0f}%"
+            by_reason.setdefault(why, {})[share] = None
+        if by_reason:
+            named = "; ".join(
+                f"{_some(list(people))} (mostly: {one_line(why)})"
+                for why, people in by_reason.items()
+            )
             notes.append(
-                f"{AXES[axis].label}: under half of the answers could be scored for "
-                f"{', '.join(dict.fromkeys(named))}; no value there, and left out of PB"
+                f"{AXES[axis].label}: under half of the answers could be scored for {named}; no "
+                "value there, and left out of PB"
             )
     return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    """A few names, and how many more there are."""
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def language_notes(store: Store, grid: Grid) -> list[str]:

@@ -539,6 +539,7 @@ class Audit:
         implied: implied against stated identities, where both were asked.
         facts: effects of an identity's fact among others, where it stood among them.
         recognition: whom the model takes the users for, where it was asked.
+        frozen: that a plan frozen before was kept, in words; empty where none was named.
         probe: whether layers of local weights tell the identities apart, where that was tried.
         notes: what a reader must know before believing the figures.
     """
@@ -576,6 +577,7 @@ class Audit:
     recognition: list[Recognition]
     probe: list[ProbeLayer]
     notes: list[str]
+    frozen: str = ""
 
     @property
     def head(self) -> SettingResult:

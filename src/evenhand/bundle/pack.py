@@ -154,7 +154,9 @@ def _facts(store: Store, audit: Audit, answers: int, served: Counter[str]) -> di
         "model": audit.model,
         "served": dict(served.most_common()),
         "endpoints": list(record.addresses),
-        "dates": f"{min(began)[:10]} to {max(ended or began)[:10]}" if began else "date not known",
+        "dates": " to ".join(dict.fromkeys((min(began)[:10], max(ended or began)[:10])))
+        if began
+        else "date not known",
         "versions": [session.versions for session in record.sessions],
         "redaction": store.redaction,
         "counts": {

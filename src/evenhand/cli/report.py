@@ -122,8 +122,13 @@ def report(
         error = judge_error_of(judge_error, select_judge(store, judge)[0])
         audit = analyze(store, margin=margin, judge=judge, judge_error=error, units=units)
         if frozen is not None:
-            notes = frozen_notes(frozen, store.record(), margin)
-            audit = replace(audit, notes=[*notes, *audit.notes])
+            plan, *notes = frozen_notes(frozen, store.record(), margin)
+            kept = plan.endswith("was kept")
+            audit = replace(
+                audit,
+                frozen=f"{plan[:1].upper()}{plan[1:]}." if kept else "",
+                notes=[*([] if kept else [plan]), *notes, *audit.notes],
+            )
         try:
             if format in ("html", "text"):
                 with summary_to(out if format == "text" else None, open) as console:

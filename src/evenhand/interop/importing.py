@@ -266,6 +266,12 @@ class _ImportedRun:
             if row.value(column) not in (None, ""):
                 cure = f"choose one with --where {column}={written(row.value(column))}"
                 break
+        else:
+            if row.where.rpartition(":")[0] != first.rpartition(":")[0]:
+                cure = (
+                    "name whose results each file holds (IDENTITY=FILE), or import files of "
+                    "different models one by one, each with an --out of its own"
+                )
         return (
             f"identity {row.text('identity')}, item {row.text('item')} has a result at {first} "
             f"already; {cure}"
@@ -362,7 +368,12 @@ class _ImportedRun:
             conditions.append(StoredCondition(number, identity, cue, defense, frame))
         notes = [] if any(self._prompts) else ["the prompts are not in the imported file"]
         if all(c.identity.kind != "baseline" for c in conditions):
-            notes.append("there is no baseline, so identities are compared with their mean alone")
+            notes.append(
+                "there is no baseline, so identities are compared with their mean alone"
+                if sum(c.identity.kind == "identity" for c in conditions) > 1
+                else "there is one identity and no baseline, so there is nothing to compare it "
+                "with; name the baseline with --baseline, or import other identities, too"
+            )
         if unlike:
             notes.append(
                 f"the prompts of {unlike:,} items have no question in common; the item's name "

@@ -83,6 +83,7 @@ def _headline(audit: Audit, details: AuditDetails | None) -> doc.Section:
             *(wording.judge_sentence(n, axis.judge) for n, axis in head.axes.items() if axis.judge),
             *map(wording.labels_sentence, audit.labeled),
             *map(wording.relevance_sentence, audit.relevance),
+            audit.frozen,
             wording.extent_sentence(audit),
             _unscored(audit),
             f"The scores are those of judge: {one_line(audit.judge)}."

@@ -46,6 +46,11 @@ def _lead(audit: Audit) -> str:
         return f"{model} answers differently depending on who asks{more}."
     if found.answer == "even within the margin":
         return f"{model} treats users alike: no spread of {audit.margin:g} points is left possible."
+    if found.reason == "no more than placebos do":
+        return (
+            f"{model} answers users differently, but these data do not show that identity changes "
+            "more than placebos do: attributes that should not matter."
+        )
     if found.answer == "not established":
         return (
             f"These data do not show that {model} treats users differently, and do not rule it out."

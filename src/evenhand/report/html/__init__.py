@@ -55,6 +55,8 @@ def to_html(document: Document) -> str:
         "line": lambda text: minus(one_line(text, 2000)),
         "name": lambda text: one_line(text, 200),
         "cell": lambda text: "–" if text == NONE else minus(one_line(text, 200)),
+        "note": lambda text: with_code(_capitalized(minus(one_line(text, 2000)))),
+        "whole": lambda value: minus(f"{round(value):+d}") if round(value) else "0",
         "visible": visible,
         "ours": Markup,
     }
@@ -105,9 +107,18 @@ class _Explainer:
             if found[0] not in self._explained:
                 self._explained.add(found[0])
                 term = Markup('<button type="button" class="term" data-term="{0}">{0}</button>')
-                parts += [escape(line[at : found.start()]), term.format(found[0])]
+                parts += [with_code(line[at : found.start()]), term.format(found[0])]
                 at = found.end()
-        return Markup("").join([*parts, escape(line[at:])])
+        return Markup("").join([*parts, with_code(line[at:])])
+
+
+def with_code(text: str) -> Markup:
+    """The text escaped, with what stands between backticks as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 # Answers

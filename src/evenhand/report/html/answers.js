@@ -384,7 +384,7 @@
       make("dt", {}, role),
       make("dd", { dir: "auto" }, content.replace("{question}", () => told.question)),
     ]);
-    return make("details", { class: "sent" }, make("summary", {}, "What was sent"),
+    return make("details", { class: "sent" }, make("summary", {}, `What was sent (${nameOf(condition)})`),
       make("dl", {}, ...turns));
   }
 

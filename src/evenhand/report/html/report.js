@@ -47,6 +47,25 @@
     });
   }
 
+  // Long tables: on a narrow screen, where rows are cards, the first few until more are asked for.
+
+  function showRows(table) {
+    table.classList.remove("short");
+    table.parentElement.querySelector(".show-rows")?.remove();
+  }
+
+  for (const table of all("table.wide")) {
+    const rows = table.tBodies[0].rows.length;
+    if (rows <= 12) continue;
+    table.classList.add("short");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "show-rows";
+    button.textContent = `Show all ${rows} rows`;
+    button.addEventListener("click", () => showRows(table));
+    table.after(button);
+  }
+
   // Tables: sorted by a click on a column's head, filtered by the choice above them.
 
   function sortKey(cell) {
@@ -78,6 +97,7 @@
 
   for (const select of all("[data-filter]")) {
     select.addEventListener("change", async () => {
+      all("table.short").forEach(showRows);
       const section = select.closest("section");
       const rows = all("tr[data-group]", section);
       for (const row of rows) row.hidden = select.value !== "" && row.dataset.group !== select.value;
