@@ -640,6 +640,25 @@ def power_table(replications: int) -> Iterator[Row]:
         }
 
 
+def guess_table(replications: int) -> Iterator[Row]:
+    """The same without a pilot, where items tell more or less than the guess has it."""
+    for share in (0.5, 0.6, 0.75, 0.85):
+        s = Setting(31, 300, 0.9, item_share=share, interaction_share=0.1)
+        rng = s.rng("guess")
+        large = draw(rng, np.full(31, s.base), replace(s, items=20_000))
+        guess = stats.residual_variance(s.base)
+        plan = stats.PlannedBenchmark("safety", s.items, guess)
+        expected = stats.design_power(31, [plan])
+        means = identity_means(31, s.base, expected.detectable)
+        found = [stats.personalization_bias(draw(rng, means, s), None) for _ in range(replications)]
+        yield {
+            "latent share of the item": share,
+            "variance / guess": round(stats.pilot_variance(large[:, :, 0]) / guess, 2),
+            "detectable PB": round(expected.detectable, 2),
+            "found %": percent([r.p_value <= 0.05 for r in found]),
+        }
+
+
 def sequential_table(replications: int) -> Iterator[Row]:
     plan = stats.plan_looks(6, first=0.1)
     for k, base, pb in itertools.product((4, 31), (0.5, 0.9), (0, 1, 3)):
@@ -697,6 +716,7 @@ TABLES: dict[str, Callable[[int], Iterator[Row]]] = {
     "agreement": agreement_table,
     "swap": swap_table,
     "power": power_table,
+    "guess": guess_table,
     "interim": sequential_table,
 }
 
@@ -737,14 +757,90 @@ def run_tables(tables: Mapping[str, Callable[[int], Iterator[Row]]], about: str)
 
 
 def put_table(page: Path, name: str, lines: list[str]) -> None:
-    """Replace the table that follows (`name`) on a page."""
+    """Replace the table that follows (`name`) on a page, and what the page says of its figures.
+
+    That is what stands between `<!-- figures NAME -->` or `<!-- misses NAME -->` and `<!-- -->`.
+    """
     text = page.read_text("utf-8")
     before, mark, after = text.partition(f"(`{name}`)")
     if not mark:
         raise SystemExit(f"{page} has no (`{name}`) in front of a table")
     lead, *_ = after.partition("\n|")
     rest = re.sub(r"(\|.*\n)+", "", after[len(lead) + 1 :], count=1)
-    page.write_text(before + mark + lead + "\n" + "\n".join(lines) + "\n" + rest, "utf-8")
+    table = re.sub(r"(?<=\d) %", "%", "\n".join(lines))
+    text = before + mark + lead + "\n" + table + "\n" + rest
+    for what, said in zip(("figures", "misses"), figures_of(lines), strict=True):
+        start = f"<!-- {what} {name} -->"
+        text = re.sub(
+            re.escape(start) + r".*?<!-- -->",
+            lambda _, new=f"{start} {said} <!-- -->": new,  # type: ignore[misc]
+            text,
+            flags=re.DOTALL,
+        )
+    page.write_text(text, "utf-8")
+
+
+_OTHERS = (
+    *("noncentral", "bootstrap", "uncorrected", "without correction", "additive", "Cochran"),
+    *("by items", "alone", "apart", "one name", "found", "stopped"),
+)
+"""Columns of methods that are not those of this package, or have no wanted value."""
+
+
+def figures_of(lines: list[str]) -> tuple[str, str]:
+    """The range of coverage and of false alarms in a table, and every value outside the wanted.
+
+    Wanted are 93 to 97 % and 3.5 to 6.5 %; of several findings or limits together, and of
+    non-inferiority, at most 6.5 %.
+    """
+    heads, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    first = next(n for n, head in enumerate(heads) if "%" in head and "share that" not in head)
+    ranges: dict[str, list[float]] = {}
+    missed = []
+    for row in rows:
+        setting = ", ".join(f"{h} {c}" for h, c in zip(heads[:first], row, strict=False))
+        for head, cell in zip(heads, row, strict=True):
+            wanted = _wanted(head, dict(zip(heads, row, strict=True)))
+            if wanted is None or cell in ("", "nan"):
+                continue
+            label = re.sub(r"^PB [\d.]+: ", "", head).replace(" %", "")
+            ranges.setdefault(label, []).append(float(cell))
+            if not wanted[0] <= float(cell) <= wanted[1]:
+                missed.append(f"{setting}, {head.replace(' %', '')}: {cell}%")
+    said = [
+        f"{label} {' to '.join(map(str, sorted({min(found), max(found)})))}%"
+        for label, found in ranges.items()
+    ]
+    count = sum(map(len, ranges.values()))
+    many = f"{len(missed)} of {count} figures are outside: " + "; ".join(missed)
+    none = f"none of {count} figures is outside"
+    return "; ".join(said), many if missed else none
+
+
+def _wanted(head: str, row: Mapping[str, str]) -> tuple[float, float] | None:
+    """The wanted range of a figure; None where it has none."""
+    if any(word in head for word in _OTHERS) or "%" not in head:
+        return None
+    if any(word in head for word in ("coverage", "covered", "hold", "ours %")):
+        return 93.0, 97.0
+    if any(word in head for word in ("limit missed", "false", "any ", "non-inferiority")):
+        return (0.0, 6.5) if _is_null(row) else None
+    return (3.5, 6.5) if "p <=" in head and _is_null(row) else None
+
+
+def _is_null(row: Mapping[str, str]) -> bool:
+    """Whether there is nothing to find in a setting."""
+    equal = (
+        ("identity SD", "placebo SD"),
+        ("PB before", "PB after"),
+        ("wavers", "wavers when changed"),
+    )
+    zero = ("true PB", "lenient to one", "true interaction", "SD of identities")
+    if "false non-inferiority at the margin %" in row:
+        return row["PB before"] == row["PB after"]
+    return all(row[a] == row[b] for a, b in equal if a in row and b in row) and all(
+        float(row[name]) == 0 for name in zero if name in row
+    )
 
 
 if __name__ == "__main__":

@@ -149,4 +149,6 @@ def _fit(values: Floats, terms: dict[str, Any]) -> Any:
         vcp_p=PRIOR_LOG_SD,
         fe_p=PRIOR_SD,
     )
-    return model.fit_vb(verbose=False)
+    # A start of its own: statsmodels' random one differs between calls, and can overflow.
+    size = 1 + len(terms) + sum(block.shape[1] for block in columns)
+    return model.fit_vb(mean=np.zeros(size), sd=np.full(size, np.exp(-0.5)), verbose=False)
