@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from endpoints.asking import always, ask, chat, problem, to_question
 from server import serving
@@ -42,6 +43,26 @@ def test_cut_off_while_thinking_is_no_answer(tmp_path: Path) -> None:
     with serving(reply=always(chat({"content": f"<think>{REFUSES}"}, "length"))) as server:
         found = ask(server, tmp_path)
     assert {(r.text, r.outcome, r.thought) for r in found.rows} == {("", "cut off", REFUSES)}
+
+
+def test_cut_off_in_a_thought_that_the_template_has_opened_is_no_answer(tmp_path: Path) -> None:
+    """Only the closing tag comes over HTTP; where it is not reached, all that came is thought."""
+    whole, cut = (
+        chat({"content": f"{REFUSES}</think>{HELPS}"}),
+        chat({"content": REFUSES}, "length"),
+    )
+
+    sent: list[bool] = []
+
+    def reply(_body: dict[str, Any], _request: web.Request) -> web.Response:
+        sent.append(len(sent) > 6 and len(sent) % 2 == 0)
+        return web.Response(body=cut if sent[-1] else whole, content_type="application/json")
+
+    with serving(reply=reply) as server:
+        found = ask(server, tmp_path)
+    rows = {(r.text, r.outcome, r.thought) for r in found.rows}
+    assert rows == {(HELPS, "whole", REFUSES), ("", "cut off", REFUSES)}
+    assert "cut off while thinking" in " ".join(found.out.split())
 
 
 @pytest.mark.parametrize("finish", ["length", "max_tokens", "MAX_TOKENS", "model_length", "abort"])

@@ -8,10 +8,12 @@ import re
 import threading
 import time
 import tracemalloc
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -363,6 +365,22 @@ def test_the_proxy_of_the_environment_is_obeyed(tmp_path: Path) -> None:
         found = ask("http://model.example/v1", tmp_path, env=env)
     assert found.code == 0, found.err
     assert set(asked) == {"http://model.example/v1/chat/completions"}
+
+
+def test_user_and_password_of_a_proxy_are_sent_with_every_request(tmp_path: Path) -> None:
+    sent: list[str] = []
+    password = 'p"s/€+é-0123456789'
+
+    def reply(_body: dict[str, Any], request: web.Request) -> None:
+        sent.append(request.headers.get("Proxy-Authorization", ""))
+
+    with serving(reply=reply) as server:
+        place = server.url.removeprefix("http://").removesuffix("/v1")
+        url = f"http://me:{quote(password, safe='')}@{place}"
+        env = {"HTTP_PROXY": url, "http_proxy": url, "NO_PROXY": "", "no_proxy": ""}
+        found = ask("http://model.invalid/v1", tmp_path, env=env)
+    assert found.code == 0, found.err
+    assert set(sent) == {f"Basic {b64encode(f'me:{password}'.encode()).decode()}"}
 
 
 def test_hosts_without_proxy_are_asked_directly(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from endpoints.asking import Result, always, ask, chat, problem, to_question
-from server import serving
+from server import serving, unused_port
 
 KEY = 'sk-Zq7/Xw+9"Lp&é€Rk4mVt'
 PIECES = ("sk-Zq7", "Zq7/Xw", "Xw+9", "Rk4mVt", "k4mVt")
@@ -213,4 +213,52 @@ def test_the_key_is_sent_as_it_is(tmp_path: Path) -> None:
         found = ask_with_key(server, tmp_path)
     assert found.code == 0, found.err
     assert sent == {f"Bearer {KEY}"}
+    assert_hidden(found)
+
+
+# Before there is HTTP
+
+REFUSING_PROXY = b"HTTP/1.1 407 " + ASCII_KEY + b"\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy", "told"),
+    [
+        ("http://127.0.0.1:{free}/v1", "", "Connection refused"),
+        ("http://no-such-host.invalid/v1", "", "no address of no-such-host.invalid"),
+        ("https://127.0.0.1:{taken}/v1", "", "does not speak TLS"),
+        ("http://model.invalid/v1", "http://me:{quoted}@127.0.0.1:{free}", "proxy"),
+        ("http://model.invalid/v1", "http://me:{quoted}@127.0.0.1:{taken}", "HTTP 407"),
+        ("https://model.invalid/v1", "http://me:{quoted}@127.0.0.1:{taken}", "HTTP 407: [key]"),
+    ],
+    ids=["refused", "no address", "no TLS", "dead proxy", "proxy", "tunnel"],
+)
+def test_a_key_and_a_connection_that_fails(url: str, proxy: str, told: str, tmp_path: Path) -> None:
+    with writing(REFUSING_PROXY) as taken:
+        places = {"free": unused_port(), "taken": taken.split(":")[2].partition("/")[0]}
+        places["quoted"] = quote(KEY, safe="")
+        env = {
+            f"{name}_{what}": value
+            for what, value in (
+                ("proxy", proxy.format(**places)),
+                ("PROXY", proxy.format(**places)),
+            )
+            for name in ("http", "https", "HTTP", "HTTPS")
+            if proxy
+        }
+        env |= {"no_proxy": "", "NO_PROXY": "", "OPENAI_API_KEY": KEY}
+        log = ["--log", str(tmp_path / "log"), "--verbose"]
+        found = ask(url.format(**places), tmp_path, *log, env=env)
+    assert found.code == 2
+    assert told in found.err
+    assert_hidden(found)
+    assert not any(piece in (tmp_path / "log").read_text() for piece in PIECES)
+
+
+def test_a_key_and_an_answer_that_does_not_come(tmp_path: Path) -> None:
+    with serving() as server:
+        server.hold = True
+        found = ask_with_key(server, tmp_path, "--timeout", "0.2")
+        server.hold = False
+    assert "no answer within 0.2 s" in found.err
     assert_hidden(found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
+from base64 import b64encode
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
@@ -60,7 +61,7 @@ class Connection:
         self._filter = LogFilter(redact)
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(self._filter)
-        self._targets: dict[str, tuple[URL, URL | None]] = {}
+        self._targets: dict[str, tuple[URL, URL | None, dict[str, str]]] = {}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, _CONNECT)),
@@ -115,14 +116,16 @@ class Connection:
     ) -> Reply | str:
         where = self._targets.get(url)
         if where is None:
-            where = self._targets[url] = URL(url), proxy_for(url)
+            where = self._targets[url] = URL(url), *_without_user(proxy_for(url))
         try:
             reply = await self._session.request(
                 method,
                 where[0],
                 data=body,
-                headers=headers,
+                # To the proxy itself where it answers, and with the request where it passes it on.
+                headers={**headers, **where[2]} if where[0].scheme == "http" else headers,
                 proxy=where[1],
+                proxy_headers=where[2],
                 allow_redirects=False,
                 timeout=timeout or self._session.timeout,
             )
@@ -181,6 +184,14 @@ def proxy_for(url: str) -> URL | None:
         f"the proxy of the environment for {target.scheme}:// is not an HTTP proxy; write it like "
         "http://HOST:PORT, or name the hosts that need none in NO_PROXY"
     )
+
+
+def _without_user(proxy: URL | None) -> tuple[URL | None, dict[str, str]]:
+    """A proxy's URL, and the header with its user and password, which may hold any letters."""
+    if proxy is None or proxy.user is None:
+        return proxy, {}
+    told = b64encode(f"{proxy.user}:{proxy.password or ''}".encode()).decode()
+    return proxy.with_user(None), {"Proxy-Authorization": f"Basic {told}"}
 
 
 def _is_in_network(host: str, no_proxy: str) -> bool:

@@ -100,6 +100,7 @@ class HTTPEngine:
         self._connection: Connection | None = None
         self._given_up = 0  # requests in a row
         self._unsaid: list[str] = []
+        self._starts_thinking = False  # as the answers show so far
         self.notes: list[str] = []
 
     @classmethod
@@ -298,6 +299,10 @@ class HTTPEngine:
             if not answer.first_tokens and answer.outcome != "blocked":
                 self._note_once(self._messages.gives_no_logprobs(endpoint))
             answer.choose(asked.request.choices)
+        self._starts_thinking |= answer.starts_thinking
+        if self._starts_thinking and answer.outcome == "cut off" and not answer.thought:
+            # The mark that ends the thought was not reached.
+            answer.text, answer.thought = "", answer.text or ""
         return Response(
             asked.request,
             text=answer.text,

@@ -40,6 +40,8 @@ class Completion:
 
     Attributes:
         first_tokens: the likeliest first tokens, where the reply gives them.
+        starts_thinking: the thought began with the answer, as where the chat template opens it;
+            no field of `Response`.
     """
 
     text: str | None
@@ -51,6 +53,7 @@ class Completion:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     first_tokens: FirstTokens | None = None
+    starts_thinking: bool = False
 
     def choose(self, choices: Sequence[str]) -> None:
         """Become the answer to a request of the first token's probabilities alone."""
@@ -282,9 +285,11 @@ def completion(
     ended = outcome_of(finish)
     if ended == "failed":
         return Fault(0, why or f"the reply ends with the finish reason {finish}", kind="failed")
-    still_thinking = False
+    still_thinking = starts_thinking = False
     if thought or text:
-        inner, text, still_thinking = split_thought(text or "")
+        whole = text or ""
+        inner, text, still_thinking = split_thought(whole)
+        starts_thinking = bool(inner) and whole.lstrip().startswith(inner[:20])
         if thought or inner:
             parts = dict.fromkeys((thought.strip(), inner))  # some give the same in two places
             thought = "\n\n".join(filter(None, parts))
@@ -305,6 +310,7 @@ def completion(
         served=served if isinstance(served, str) else "",
         prompt_tokens=count_of(prompt_tokens),
         completion_tokens=count_of(completion_tokens),
+        starts_thinking=starts_thinking,
     )
 
 
