@@ -1,5 +1,6 @@
 # make demo            audit the model that comes with evenhand
-# make mitigate-demo   reduce its bias three ways, and measure the effect on held-out data
+# make mitigate-demo   reduce its bias four ways, and measure the effect on held-out data
+# make mitigate-methods   all methods over three seeds, into docs/mitigation.md
 # make test            lint, types, all tests; CI adds COVERAGE=--cov, which takes half as long again
 # make test-fast       the same without the slow tests
 # make test-interop    tests with inspect-ai and lm-eval, which do not fit beside the pinned packages
@@ -7,21 +8,32 @@
 # Both need nothing but Python 3.11 or newer, pip and make.
 
 PYTHON ?= python3
+DEMO_MODEL := organism
 BIN := .venv/bin
 # tests/conftest.py puts the files with slow tests first.
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo mitigate-demo test test-fast test-interop docs lint clean
+.PHONY: demo mitigate-demo mitigate-methods test test-fast test-interop docs lint clean
 
 demo: .venv/local.stamp
 	$(BIN)/evenhand demo
 
-# The control, a sentence about the weather, must change nothing.
+# The controls must change nothing: a sentence about the weather, swapped preferences, and a random
+# subspace beside the steering.
+METHODS := --method prompt,dpo,consistency,steer --recipe invariance,invariance-shuffled \
+	--control "The weather is mild today." --batch-size 256
+
 mitigate-demo: .venv/train.stamp
-	$(BIN)/evenhand mitigate organism --method prompt,dpo,hybrid --recipe invariance,random \
-		--control "The weather is mild today." --test-cue memory-1 \
-		--batch-size 256 --out runs/mitigate-demo
+	$(BIN)/evenhand mitigate $(DEMO_MODEL) --limit 40 $(METHODS) --test-cue memory-1 \
+		--budget 8000 --out runs/mitigate-demo
+
+# The table of docs/mitigation.md: all methods over three seeds, about an hour of processor time.
+mitigate-methods: .venv/train.stamp
+	$(BIN)/evenhand mitigate $(DEMO_MODEL) --limit 40 $(METHODS) --method orpo,kto,hybrid \
+		--target unidentified,mixture --test-cue none --seeds 3 --budget 8000 \
+		--out runs/mitigate-methods
+	$(BIN)/python scripts/mitigation_figures.py runs/mitigate-methods --mark methods
 
 test: .venv/dev.stamp lint
 	$(BIN)/pytest $(PARALLEL) $(COVERAGE)

@@ -136,6 +136,8 @@ def test_several_identities_a_pair(part: TuningPart) -> None:
     assert Counter(pair.question for pair in pairs) == {f"Question {n}?": 3 for n in range(10)}
     assert len(set(map(everything, pairs))) == 30
     assert len(make_pairs("all", part, data(300), several=3, most=50)) == 50
+    everybody = make_pairs("all", part, data(10))
+    assert {pair.identity for pair in everybody} == set(part.split.identities), "as in the paper"
 
 
 def test_invariance_wants_the_good_answer_for_everybody(part: TuningPart) -> None:

@@ -22,8 +22,9 @@ trl = pytest.importorskip("trl")
 from evenhand.errors import MissingExtra, TrainingError  # noqa: E402
 from evenhand.mitigate import job  # noqa: E402
 from evenhand.mitigate import trainer as objects  # noqa: E402
+from evenhand.mitigate.examples import SharedAnswer  # noqa: E402
 from evenhand.mitigate.job import prepare  # noqa: E402
-from evenhand.mitigate.options import TrainingSettings  # noqa: E402
+from evenhand.mitigate.options import Loss, TrainingSettings  # noqa: E402
 from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
 from evenhand.mitigate.train import train  # noqa: E402
 from evenhand.organism import MODEL  # noqa: E402
@@ -135,11 +136,17 @@ def test_qlora_keeps_four_bits_and_trains_the_adapter_alone(llama: Path, tmp_pat
     assert {"ref_chosen_logps", "ref_rejected_logps"} <= set(trainer.train_dataset.column_names)
 
 
+def shared(count: int = 16) -> list[SharedAnswer]:
+    return [SharedAnswer(p.messages, p.chosen, p.messages[1:]) for p in pairs(count)]
+
+
 @needs_bitsandbytes
-def test_qlora_trains_from_end_to_end(llama: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["dpo", "orpo", "consistency"])
+def test_qlora_trains_from_end_to_end(llama: Path, tmp_path: Path, loss: Loss) -> None:
     settings = {"steps": 4, "batch_size": 4, "accumulation": 1, "learning_rate": 1e-2}
     training = SEVEN_B.model_copy(update=settings)
-    prepare(f"hf/{llama}", pairs(), tmp_path / "out", training, recipe="random")
+    examples = shared() if loss == "consistency" else pairs()
+    prepare(f"hf/{llama}", examples, tmp_path / "out", training, loss=loss)
     done = train(tmp_path / "out")
     assert done.steps[-1]["loss"] < done.steps[0]["loss"]
     config = json.loads((done.out / "adapter_config.json").read_text())

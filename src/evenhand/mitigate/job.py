@@ -287,7 +287,7 @@ _WHAT_RECIPES_ARE = {
     "as-is": "preference data as they are",
     "vanilla": "preference data without system messages",
     "random": "preference data, each pair on behalf of one random user",
-    "all": "preference data, each pair on behalf of several users",
+    "all": "preference data, each pair on behalf of every tuning identity",
     "invariance": "answers from its audit: the same good answer to a question, whoever asks",
     "debiasing": "answers from its audit: that to the question alone rather than that to a user",
 }

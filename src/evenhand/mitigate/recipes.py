@@ -29,9 +29,6 @@ from evenhand.scorers.refusal import RefusalReading, judge
 from evenhand.store.store import StoredCondition
 from evenhand.study.cue import NO_DEFENSE, Defense, Message
 
-SEVERAL = 4
-"""Identities per pair of the recipe `all`, unless told otherwise."""
-
 CONTROL = "-shuffled"
 """Ends the name of a recipe whose preferences are swapped for a random half: a control, which must
 not work."""
@@ -61,7 +58,7 @@ def make_pairs(
     *,
     seed: int = 0,
     most: int | None = None,
-    several: int = SEVERAL,
+    several: int | None = None,
     clean: bool = True,
 ) -> PairSet:
     """The pairs of a recipe, in random order, and what was left out.
@@ -69,13 +66,13 @@ def make_pairs(
     Args:
         recipe: "as-is": the data unchanged. "vanilla": without system messages. "random": each
             pair on behalf of one random identity of the tuning part. "all": on behalf of
-            several. "invariance", "debiasing": from the answers of the tuning part. With
+            all of them. "invariance", "debiasing": from the answers of the tuning part. With
             "-shuffled" chosen and rejected are swapped for a random half: the control.
         part: tuning part of the audit.
         data: preference data for the first four.
         seed: of all that is random here.
         most: the most pairs to give; None for all.
-        several: identities per pair of "all".
+        several: random identities per pair of "all"; None for all.
         clean: leave out answers that are not whole or repeat themselves, chosen answers that are
             not surely good, and pairs that nearly repeat another.
 
@@ -116,7 +113,7 @@ def _personalized(
     conditions: Sequence[StoredCondition],
     rng: np.random.Generator,
     most: int | None,
-    several: int,
+    several: int | None,
 ) -> list[PreferencePair]:
     if recipe == "as-is":
         return list(data)
@@ -126,7 +123,7 @@ def _personalized(
     identified = [
         c for c in conditions if c.identity.kind == "identity" and c.defense == NO_DEFENSE.id
     ]
-    each = 1 if recipe == "random" else min(several, len(identified))
+    each = 1 if recipe == "random" else min(several or len(identified), len(identified))
     # No more than are needed: data sets are large, and each pair here becomes several.
     kept = rng.permutation(len(bare))[: None if most is None else -(-most // each)]
     return [
