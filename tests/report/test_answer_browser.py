@@ -18,6 +18,7 @@ from evenhand.report import browser as data
 from evenhand.report.document import AnswerBrowser
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
+from runs import run_main
 
 from .examples import HELP, HOSTILE, biased, hostile_run, html_of, make_run, write_items
 
@@ -44,9 +45,11 @@ def browse(run: Path, folder: Path | None = None, **changes: Any) -> AnswerBrows
     store = Store.open(run)
     store.redaction = changes.get("redaction")
     try:
-        return data.browse(store, store.own_judge(), folder)
+        made = data.browse(store, store.own_judge(), folder, changes.get("most"))
     finally:
         store.close()
+    assert made is not None
+    return made
 
 
 def parts_of(made: AnswerBrowser, folder: Path | None = None) -> dict[str, Any]:
@@ -164,6 +167,18 @@ def test_too_large_a_run_has_questions_by_lot(run: Path, monkeypatch: pytest.Mon
     assert 0 < made.questions < 18
     assert made.questions + made.left_out == 18
     assert len(parts_of(made)["columns"]["items"]) == made.questions
+
+
+def test_fewer_answers_can_be_asked_for_and_none(run: Path, tmp_path: Path) -> None:
+    made = browse(run, most=60)
+    assert made.questions == 18 * 60 // (18 * 12)
+    assert made.left_out == 18 - made.questions
+    page, parts = tmp_path / "page.html", tmp_path / "page-answers"
+    parts.mkdir()
+    (parts / "columns.js").touch()
+    assert run_main(["report", str(run), "--answers", "0", "--out", str(page)]) == 0
+    assert not parts.exists()
+    assert "data-answers" not in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("redaction", ["harmful", "all"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN, analyze
@@ -94,6 +95,14 @@ def report(
             "packages can add formats."
         ),
     ] = "html",
+    answers: Annotated[
+        int | None,
+        Parameter(
+            validator=Number(gte=0),
+            help="Number of answers on the page, of questions drawn at random; 0 makes the page of "
+            "a large run several times as fast. Default: all, up to 200 million characters.",
+        ),
+    ] = None,
     redact: Redact = None,
     out: OutFile = None,
     open: OpenAfterwards = False,
@@ -135,7 +144,7 @@ def report(
                     print_document(audit_document(audit), console, details=details)
         finally:  # whoever reads the summary, `head` for one, may leave before its end
             if chosen:
-                _write(chosen, ReportInput(audit, store), out, open)
+                _write(chosen, ReportInput(audit, store, answers=answers), out, open)
     finally:
         store.close()
 

@@ -36,11 +36,13 @@ class ReportInput:
         audit: the results.
         store: the run that they are of; its `redaction` says whose texts are left out.
         beside: folder for what is too large to stand inside a page; None leaves it inside.
+        answers: number of answers on a page, about; None for as many as it can hold.
     """
 
     audit: Audit
     store: Store
     beside: Path | None = None
+    answers: int | None = None
 
 
 @dataclass(frozen=True)

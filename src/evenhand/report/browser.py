@@ -32,6 +32,7 @@ from evenhand.report.document import AnswerBrowser
 from evenhand.report.texts import bounded, script_json
 from evenhand.store.rows import OWN
 from evenhand.store.store import ItemAnswer, Store, StoredCondition
+from evenhand.store.tallies import answer_counts
 from evenhand.text import one_line
 
 INSIDE = 3_000_000
@@ -50,7 +51,9 @@ _LONGEST_WORD = 24
 _OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 
-def browse(store: Store, judge: str, folder: Path | None) -> AnswerBrowser:
+def browse(
+    store: Store, judge: str, folder: Path | None, most: int | None = None
+) -> AnswerBrowser | None:
     """All answers of the study last asked for, ready for a page.
 
     Texts that `store.redaction` leaves out are in no part, and their words in no index.
@@ -59,12 +62,18 @@ def browse(store: Store, judge: str, folder: Path | None) -> AnswerBrowser:
         judge: whose scores are shown first.
         folder: where the parts of a large run are written; None keeps them inside the page. Parts
             that an earlier page has left there are removed.
+        most: answers, about; None for as many as a page can hold.
+
+    Returns:
+        None where the page is to hold none.
 
     Raises:
         StoreError: the store cannot be read, or the folder cannot be written.
     """
     parts = _PageParts(folder)
-    items = _chosen(store)
+    if most == 0:
+        return None
+    items = _chosen(store, most)
     _write_parts(store, items, judge, parts.put)
     return AnswerBrowser(
         inside=parts.inside or {},
@@ -113,13 +122,15 @@ class _PageParts:
         write_file(self._folder / f"{name}.js", f'evenhandPart("{name}",{text})', private=True)
 
 
-def _chosen(store: Store) -> dict[int, Item]:
+def _chosen(store: Store, most: int | None) -> dict[int, Item]:
     """All active items, or of too large a run as many as a page can hold, drawn at random."""
     items = store.shown_items()
-    size = store.text_length()
-    if size <= MOST:
+    share = MOST / max(1, store.text_length())
+    if most is not None:
+        share = min(share, most / max(1, sum(each.answers for each in answer_counts(store))))
+    if share >= 1:
         return items
-    lot = np.random.default_rng(0).permutation(len(items))[: max(1, len(items) * MOST // size)]
+    lot = np.random.default_rng(0).permutation(len(items))[: max(1, int(len(items) * share))]
     numbers = list(items)
     return {numbers[n]: items[numbers[n]] for n in sorted(lot)}
 

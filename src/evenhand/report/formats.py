@@ -40,7 +40,7 @@ def _page(report: ReportInput, answers: AnswerBrowser | None = None) -> Document
 def _html(report: ReportInput) -> str:
     from evenhand.report.browser import browse
 
-    answers = browse(report.store, report.audit.judge, report.beside)
+    answers = browse(report.store, report.audit.judge, report.beside, report.answers)
     return render(_page(report, answers), "html")
 
 

@@ -88,6 +88,8 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+_MEASURED = 5000
+"""Answers of which the length is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -881,12 +883,20 @@ class Store:
         )
 
     def text_length(self) -> int:
-        """Characters of all answers and thoughts of the study last asked for."""
+        """About as many characters as all answers and thoughts of the study last asked for have.
+
+        Of many answers those with the lowest keys stand for all: keys are hashes.
+        """
         with self.reading() as connection:
-            (length,) = connection.execute(
-                f"SELECT sum(length(coalesce(text, '')) + length(thought)) FROM response {ACTIVE}"
+            (answers,) = connection.execute(f"SELECT count(*) FROM response {ACTIVE}").fetchone()
+            share = min(1.0, _MEASURED / max(1, answers))
+            bound = min(int(share * 2**64), 2**64 - 1).to_bytes(8, "big") + b"\xff" * 8
+            length, measured = connection.execute(
+                "SELECT sum(length(coalesce(text, '')) + length(thought)), count(*) "
+                f"FROM response INDEXED BY sqlite_autoindex_response_1 {ACTIVE} AND key <= ?",
+                (bound,),
             ).fetchone()
-        return length or 0
+        return int(answers * (length or 0) / max(1, measured))
 
     def item_answers(self, item: int, axis: str) -> list[ItemAnswer]:
         """The answers to an item, by condition in the order of the plan, then by sample.
