@@ -75,7 +75,10 @@ def check(run: Path, python: Path, folder: Path, most: int) -> ServedAgreement:
         exported = export(study.model, folder, "gguf")
         with llama_server(python, exported.weights) as url:
             options = EngineOptions(base_urls=[url], max_connections=1, timeout=600)
-            engine = make_engine("openai/model", study.decoding, options)
+            # The server's default of 1.1 changes greedy answers, too.
+            extra = {**study.decoding.extra, "repeat_penalty": 1.0}
+            decoding = study.decoding.model_copy(update={"extra": extra})
+            engine = make_engine("openai/model", decoding, options)
 
             async def ask() -> ServedAgreement:
                 try:

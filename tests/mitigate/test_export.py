@@ -227,6 +227,7 @@ def test_a_modelfile_says_the_chat_template_in_ollamas_language() -> None:
         "{{ end }}{{ .Content }}<|im_end|>\n"
         '{{ end }}<|im_start|>assistant\n"""\n'
         'SYSTEM """Be kind"""\n'
+        "PARAMETER repeat_penalty 1\n"
         'PARAMETER stop "<|end|>"\n'
     )
 
@@ -327,8 +328,13 @@ def test_the_command_exports_the_model_of_a_run_and_checks_a_server(
     assert {path.name for path in out.iterdir()} == {"model.gguf", "Modelfile"}
     assert f"llama-server -m {out / 'model.gguf'}" in capsys.readouterr().out
     with serving() as server:
-        assert run_main(["export", str(run), "--check", server.url, "--answers", "5"]) == 0
+        check = ["export", str(run), "--check", server.url, "--answers", "5"]
+        assert run_main([*check, "--extra", "repeat_penalty=1"]) == 0
         assert len(server.answers) == 5
+    assert all(
+        (b["temperature"], b["max_tokens"], b["repeat_penalty"]) == (0, 24, 1)
+        for b in server.bodies
+    )
     assert "0 of 5 greedy answers are the same as those of the run." in capsys.readouterr().out
 
 
@@ -338,15 +344,20 @@ def test_the_command_exports_the_model_of_a_run_and_checks_a_server(
         (["hf/model", "--check", "http://127.0.0.1:9/v1"], "name its folder"),
         (["openai/gpt", "--out", "{new}"], "only local weights can be tuned, steered or exported"),
         (["organism", "--out", "{full}"], "holds other files"),
+        (["{run}", "--check", "http://127.0.0.1:9/v1", "--extra", "penalty"], "KEY=JSON"),
         (["hf/./nowhere", "--out", "{new}"], "cannot load ./nowhere"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    given = [a.format(new=tmp_path / "new", full=tmp_path / "full") for a in arguments]
+    given = [a.format(run=run, new=tmp_path / "new", full=tmp_path / "full") for a in arguments]
     assert run_main(["export", *given]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -16,6 +16,8 @@ from evenhand.mitigate.export import Exported, ExportForm, ServedAgreement, agre
 from evenhand.mitigate.export import export as export_model
 from evenhand.store.database import FILE
 from evenhand.store.store import Store
+from evenhand.study.decoding import Decoding
+from evenhand.study.entry import validate
 from evenhand.text import one_line
 
 _SHOWN = 3
@@ -57,6 +59,15 @@ def export(
             help="Maximum number of answers to check, a random sample of the run's.",
         ),
     ] = 200,
+    extra: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Further field of the check's requests, as KEY=JSON; may be repeated: "
+            "repeat_penalty=1 turns off a penalty that some servers have by default.",
+        ),
+    ] = (),
 ) -> None:
     """Write a tuned model for a server, and check that the server answers as the tested model.
 
@@ -65,6 +76,7 @@ def export(
         evenhand export runs/first/mitigation/test-dpo-invariance --out tuned
         evenhand export runs/first/mitigation/test-dpo-invariance --to merged --out merged
         evenhand export runs/first/mitigation/test-dpo-invariance --check http://localhost:8080/v1
+        evenhand export runs/tuned --check http://localhost:8000/v1 --extra repeat_penalty=1
     """
     named = model.partition("/")[0] in engine_names() and not (Path(model) / FILE).is_file()
     run = None if named else Path(model)
@@ -74,7 +86,7 @@ def export(
         weights = model if run is None else _model_of(run)
         _tell(export_model(weights, out, to or "gguf"), run)
     if check is not None and run is not None:
-        _tell_agreement(_agreement(run, check, name, answers))
+        _tell_agreement(_agreement(run, check, name, answers, extra))
 
 
 def _model_of(run: Path) -> str:
@@ -100,10 +112,14 @@ def _tell(exported: Exported, run: Path | None) -> None:
         print(f"Check:     evenhand export {shlex.quote(str(run))} --check http://HOST:PORT/v1")
 
 
-def _agreement(run: Path, url: str, name: str, most: int) -> ServedAgreement:
+def _agreement(
+    run: Path, url: str, name: str, most: int, extra: tuple[str, ...]
+) -> ServedAgreement:
     store = Store.open(run)
     try:
+        more = validate(Decoding, {"extra": extra}, "--extra").extra
         decoding = store.record().study.decoding
+        decoding = decoding.model_copy(update={"extra": {**decoding.extra, **more}})
         engine = make_engine(f"openai/{name}", decoding, EngineOptions(base_urls=[url]))
 
         async def ask() -> ServedAgreement:
@@ -126,3 +142,7 @@ def _tell_agreement(found: ServedAgreement) -> None:
         print(f"  question: {one_line(question, 100)}")
         print(f"    tested: {one_line(own, 100)}")
         print(f"    served: {one_line(theirs, 100)}")
+    print(
+        "Where most differ, look at the server's chat template, and at defaults of its own such as "
+        "a repetition penalty (--extra repeat_penalty=1)."
+    )

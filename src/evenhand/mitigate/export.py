@@ -212,6 +212,7 @@ def modelfile(tokenizer: Any, weights: str) -> str | None:
     lines = [f"FROM ./{weights}", f'TEMPLATE """{template}"""']
     if texts.default_system:
         lines.append(f'SYSTEM """{texts.default_system}"""')
+    lines.append("PARAMETER repeat_penalty 1")  # Ollama's own changes greedy answers, too
     if tokenizer.eos_token:
         lines.append(f'PARAMETER stop "{tokenizer.eos_token}"')
     return "\n".join([*lines, ""])
