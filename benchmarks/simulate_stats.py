@@ -803,10 +803,11 @@ def figures_of(lines: list[str]) -> tuple[str, str]:
             wanted = _wanted(head, dict(zip(heads, row, strict=True)))
             if wanted is None or cell in ("", "nan"):
                 continue
-            label = re.sub(r"^PB [\d.]+: ", "", head).replace(" %", "")
+            name = head.removesuffix("%").rstrip()
+            label = re.sub(r"^PB [\d.]+: ", "", name)
             ranges.setdefault(label, []).append(float(cell))
             if not wanted[0] <= float(cell) <= wanted[1]:
-                missed.append(f"{setting}, {head.replace(' %', '')}: {cell}%")
+                missed.append(f"{setting}, {name}: {cell}%")
     said = [
         f"{label} {' to '.join(map(str, sorted({min(found), max(found)})))}%"
         for label, found in ranges.items()
