@@ -824,7 +824,9 @@ def _wanted(head: str, row: Mapping[str, str]) -> tuple[float, float] | None:
         return None
     if any(word in head for word in ("coverage", "covered", "hold", "ours %")):
         return 93.0, 97.0
-    if any(word in head for word in ("limit missed", "false", "any ", "non-inferiority")):
+    if "at the margin" in head:
+        return 0.0, 6.5
+    if any(word in head for word in ("limit missed", "false", "any ")):
         return (0.0, 6.5) if _is_null(row) else None
     return (3.5, 6.5) if "p <=" in head and _is_null(row) else None
 
@@ -837,8 +839,6 @@ def _is_null(row: Mapping[str, str]) -> bool:
         ("wavers", "wavers when changed"),
     )
     zero = ("true PB", "lenient to one", "true interaction", "SD of identities")
-    if "false non-inferiority at the margin %" in row:
-        return row["PB before"] == row["PB after"]
     return all(row[a] == row[b] for a, b in equal if a in row and b in row) and all(
         float(row[name]) == 0 for name in zero if name in row
     )

@@ -210,6 +210,14 @@ def test_items_needed_reach_the_width() -> None:
     assert items_needed(31, plan, 20.0) < 0.01
 
 
+@pytest.mark.parametrize("identities", [2, 31])
+@pytest.mark.parametrize(("items", "width"), [(10, 0.01), (10, 1.0), (300, 0.5), (300, 2.5)])
+def test_any_width_is_reached_from_any_plan(identities: int, items: int, width: float) -> None:
+    factor = items_needed(identities, [PlannedBenchmark("safety", items, 100.0)], width)
+    grown = PlannedBenchmark("safety", round(items * factor), 100.0)
+    assert design_power(identities, [grown]).interval_width == pytest.approx(width, rel=0.02)
+
+
 def test_the_guess_without_a_pilot_is_near_real_models() -> None:
     """Items had 0.24 to 0.52 of the variance in six real models; the guess has 0.4."""
     guess = residual_variance(0.9)

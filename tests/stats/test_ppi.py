@@ -124,3 +124,11 @@ def test_grades_are_corrected_and_hold_their_level() -> None:
     assert np.mean(covered) > 0.91
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         corrected_by_labels(judged, 2 * np.ones_like(judged), graded=True)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, np.nan, np.inf, 0.0])
+def test_weights_that_weigh_nothing_are_refused(wrong: float) -> None:
+    verdicts = np.array([[0.0, 1.0], [1.0, 0.0]])
+    weights = np.array([[1.0, 1.0], [wrong, 0.0 if wrong == 0 else 1.0]])
+    with pytest.raises(ValueError, match="weights must be 0 or more"):
+        corrected_by_labels(verdicts, verdicts, weights=weights)

@@ -219,6 +219,9 @@ def _scaled(form: QuadraticForm, factor: float) -> QuadraticForm:
         noise=form.noise / factor,
         variance=form.variance / factor**2,
         third=form.third / factor**3,
+        null_variance=form.null_variance / factor**2,
+        null_third=form.null_third / factor**3,
+        units=max(round(form.units * factor), 2),
         slope_variance=form.slope_variance / factor,
         slope_third=form.slope_third / factor**2,
     )

@@ -77,7 +77,7 @@ def corrected_by_labels(
 
     Raises:
         ValueError: shapes differ, fewer than two identities, labels other than 0 and 1 (graded:
-            outside [0, 1]), or an identity without labels.
+            outside [0, 1]), an identity without labels, or weights below 0 or not finite.
 
     Example:
         >>> import numpy as np
@@ -96,6 +96,8 @@ def corrected_by_labels(
     share = np.ones_like(said) if weights is None else np.asarray(weights, dtype=np.float64)
     if said.ndim != 2 or not said.shape == true.shape == share.shape or len(said) < 2:
         raise ValueError("verdicts, labels and weights: one shape, (identities, answers)")
+    if not np.all((share >= 0) & (share < np.inf)) or not np.all(share.any(axis=1)):
+        raise ValueError("weights must be 0 or more, and above 0 for an answer of each identity")
     known = ~np.isnan(true) & (share > 0)
     if graded and not np.all((true[known] >= 0) & (true[known] <= 1)):
         raise ValueError("graded labels must be in [0, 1]")
