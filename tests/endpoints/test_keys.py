@@ -202,6 +202,14 @@ def test_a_key_among_the_options_is_refused(options: tuple[str, ...], tmp_path: 
     assert_hidden(found)
 
 
+@pytest.mark.parametrize("value", [f"X=env:{KEY}", f"X {KEY}=1", "X=env:gsk_Zq7Rk4mVt"])
+def test_a_key_in_the_place_of_a_name_is_not_repeated(value: str, tmp_path: Path) -> None:
+    with serving() as server:
+        found = ask_with_key(server, tmp_path, "--header", value)
+    assert (found.code, found.err.count("\n")) == (2, 1)
+    assert_hidden(found)
+
+
 def test_the_key_is_sent_as_it_is(tmp_path: Path) -> None:
     sent: set[str] = set()
 

@@ -67,9 +67,6 @@ class Access:
                 f"no API key{' for the judge' if judge else ''}: set {key_name}, or name a "
                 f"local endpoint with {flag}"
             )
-        for header, value in (headers or {}).items():
-            if not _HEADER_NAME.fullmatch(header) or not value.isprintable():
-                raise UsageError(f"--header {one_line(header)}: no such header can be sent")
         self.decoding = decoding
         self._key = key
         self._further_headers = dict(headers or {})
@@ -80,6 +77,10 @@ class Access:
         values = [*(value for _, value in sent), *proxy_passwords()]
         self.redact = Redactor([*keys, *values], keys)
         self.messages = Messages(self.redact, self._hide_keys, flag, key_name)
+        for header, value in self._further_headers.items():
+            if not _HEADER_NAME.fullmatch(header) or not value.isprintable():
+                named = one_line(self.redact(header))
+                raise UsageError(f"--header {named}: no such header can be sent")
         self._refuse_stored_keys([model, *self.urls])
         self.wire = _wire_of(service, served_name, decoding)
         self.address = " ".join(self.wire.url(url) for url in self.urls)

@@ -32,9 +32,10 @@ from evenhand.study.plan import Request
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 """Where most give the thought; others have names like it."""
 _IS_THOUGHT = re.compile(r"think|thought|reasoning", re.IGNORECASE)
-_NO_THOUGHT = frozenset(
-    {"role", "content", "refusal", "tool_calls", "index", "message", "finish_reason", "logprobs"}
-)
+_NO_THOUGHT = frozenset({
+    "role", "content", "refusal", "tool_calls", "function_call", "annotations", "audio", "index",
+    "message", "finish_reason", "stop_reason", "logprobs", "token_ids",
+})  # fmt: skip
 """The usual fields of a message and a choice."""
 _FINISH_FIELDS = ("finish_reason", "finishReason", "done_reason")
 _SENSITIVE = ("input_sensitive", "output_sensitive")

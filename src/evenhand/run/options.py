@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from importlib.util import find_spec
@@ -31,6 +32,9 @@ def _to_urls(given: Any) -> Any:
     return given if isinstance(given, tuple) else tuple(given)
 
 
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*|[a-z_]+")
+
+
 def _to_pairs(given: Any) -> Any:
     """Of NAME=VALUE, as flags have them; `env:VARIABLE` stands for what the environment holds."""
     if not isinstance(given, str | list | tuple):
@@ -42,7 +46,9 @@ def _to_pairs(given: Any) -> Any:
             raise ValueError("must be NAME=VALUE or NAME=env:VARIABLE")
         variable = value.removeprefix("env:")
         if variable != value and variable not in os.environ:
-            raise ValueError(f"the environment has no variable {variable}")
+            # Some give the secret itself in the variable's place.
+            named = variable if _VARIABLE.fullmatch(variable) else "of the name after env:"
+            raise ValueError(f"the environment has no variable {named}")
         found[name.strip()] = value if variable == value else os.environ[variable]
     return found
 
