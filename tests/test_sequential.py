@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import evenhand
+from evenhand.analysis.gate import Margins, gate_run
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import UsageError
 from evenhand.run.recorder import Price
+from evenhand.store.store import Store
 from fakes import biased, write_requests
 
 ITEMS = 400
@@ -62,6 +64,8 @@ def test_stars_and_p_values_go_by_the_level_of_the_intervals(questions: Path) ->
         outside = each.interval[0] > 0 or each.interval[1] < 0
         assert outside == (each.p_value < 0.05)
     assert any(0.05 < each.p_value < 0.17 for each in found)  # below 5% without the adjustment
+    checks = gate_run(Store.open(questions.parent / "run"), Margins(max_pb=3.0)).checks
+    assert checks[0].interval in (audit.pb.interval, audit.axes["safety"].pb.interval)
 
 
 @pytest.mark.slow

@@ -121,6 +121,19 @@ def test_placebo_uses_spreads_with_divisor_less_one() -> None:
     assert result.identity == pytest.approx(pb * (6 / 5) ** 0.5)
 
 
+def test_placebo_contrast_is_the_same_in_another_order_and_scale() -> None:
+    rng = np.random.default_rng(3)
+    scores = (rng.random((14, 60)) < 0.7 + rng.normal(0, 0.15, (14, 1))).astype(float)
+    whole = placebo_contrast([scores[:8]], [scores[8:]])
+    turned = placebo_contrast([scores[7::-1]], [scores[:7:-1]])
+    reversed_ = placebo_contrast([1 - scores[:8]], [1 - scores[8:]])
+    half = placebo_contrast([scores[:8] / 2], [scores[8:] / 2])
+    for other, scale in ((turned, 1), (reversed_, 1), (half, 2)):
+        assert other.p_value == pytest.approx(whole.p_value)
+        assert scale * other.beyond == pytest.approx(whole.beyond)
+        assert [scale * end for end in other.interval] == pytest.approx(whole.interval)
+
+
 def test_placebos_without_spread_are_not_known_exactly() -> None:
     identity, same = noisy([0.7] * 6, 300), np.tile(noisy([0.7], 300, 1), (4, 1))
     result = placebo_contrast([identity], [same])

@@ -25,6 +25,8 @@ from evenhand.stats.spread import quadratic_form, rejects, spread_interval, spre
 
 _WIDEST = 12.0
 """Natural logarithm of the largest ratio of two variances that is looked for."""
+_LEAST = 1e-6
+"""Share of the identities' variance that a significant contrast has at the least."""
 
 
 @dataclass(frozen=True)
@@ -95,22 +97,23 @@ def placebo_contrast(
     plugin, noise, of_placebos = form.plugin / k, form.noise / k, other.noise / m
     own = spread_p_value(form)  # identities that have no spread have none beyond placebos
     low, high = (limit / k for limit in spread_interval(form, level))
+    below, least = 0.0, 0.0
     if other.plugin > 0:
         labels = _Relabeling(ours, theirs)
         alike = max((b + noise) / (b + of_placebos), 1.0)
         p_value = max(labels.p_value(alike), own)
         tail = (1 - level) / 2
-        least, most = (
-            max(plugin / ratio - of_placebos, 0.0)
-            for ratio in (labels.largest(tail), labels.smallest(tail))
-        )
-        below = a - b - ((a - low) ** 2 + max(most - b, 0.0) ** 2) ** 0.5
-        if below <= 0:
-            below = labels.smallest(1 - level) * (b + of_placebos) - (b + noise)
+        least = max(plugin / labels.largest(tail) - of_placebos, 0.0)
+        if rejects(p_value, level):
+            most = max(plugin / labels.smallest(tail) - of_placebos, b)
+            below = a - b - ((a - low) ** 2 + (most - b) ** 2) ** 0.5
+            if below <= 0:
+                least_ratio = labels.smallest(1 - level)
+                below = max(least_ratio * (b + of_placebos) - (b + noise), _LEAST * a)
     else:
         # Without any spread of the placebos, what unseen items could hide must be thought of, too.
-        p_value, least, below = own, 0.0, low
-    below = below if rejects(p_value, level) else 0.0
+        p_value = own
+        below = low if rejects(p_value, level) else 0.0
     above = a - b + ((high - a) ** 2 + max(b - least, 0.0) ** 2) ** 0.5
     return PlaceboContrast(
         identity=a**0.5,
