@@ -77,7 +77,15 @@ def main() -> None:
     print(f"{audit.done:,} of {audit.cells:,} answers", flush=True)
     tuning = TuningOptions(recipes=("invariance",), settings={**_SETTINGS, "steps": options.steps})
     mitigation = MitigationOptions(methods=("dpo",), cues=(), relevance=False, tuning=tuning)
-    found = asyncio.run(mitigate_run(run, run / "mitigation", mitigation, asking))
+    found = asyncio.run(
+        mitigate_run(
+            run,
+            run / "mitigation",
+            mitigation,
+            asking,
+            on_step=lambda line, progress: None if progress else print(line, file=sys.stderr),
+        )
+    )
     (training,) = found.trainings
     print(f"\n{training.pairs} pairs, {training.steps} steps, {training.seconds:.0f} s")
     print(f"left out: {training.left_out}\n")
