@@ -204,6 +204,23 @@ def test_what_is_left_out_is_in_no_file(redaction: str, tmp_path: Path) -> None:
     assert run_main(["rerun", str(out), "--out", str(tmp_path / "again")]) == 2
 
 
+def test_rows_of_no_run_are_said_of_the_bundle(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is said of the scratch folder into which they were read."""
+
+    def emptied(texts: dict[str, str]) -> None:
+        for name in texts:
+            if name.endswith(".jsonl") and name.startswith("run/"):
+                texts[name] = ""
+
+    empty = changed(folder / "run.zip", tmp_path / "empty.zip", emptied, fix=True)
+    capsys.readouterr()
+    assert run_main(["verify", str(empty)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said == f"evenhand: {empty}: not a sound bundle: its rows are not those of a run"
+
+
 def test_a_changed_sentence_is_found(folder: Path, tmp_path: Path) -> None:
     """Texts of the report follow from the data as figures do."""
 

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -192,11 +193,11 @@ def _csv_rows(
 def _check_header(
     where: str, header: Sequence[str], error: type[EvenhandError], columns: CsvColumns
 ) -> None:
-    for field in header:
+    for field, count in Counter(header).items():
         if columns.known is not None and field not in columns.known:
             raise error(f"{where}: {UnknownName('column', field, columns.known)}")
         checked = columns.distinct or columns.known is not None or field in columns.required
-        if header.count(field) > 1 and checked:
+        if count > 1 and checked:
             raise error(f'{where}: column "{field}" is there twice')
     for field in columns.required:
         if field not in header:

@@ -13,7 +13,7 @@ from evenhand.analysis.evidence import read_details
 from evenhand.engines.mock import MockEngine
 from evenhand.report.document import minus
 from evenhand.report.findings import audit_document
-from evenhand.report.html import differing
+from evenhand.report.html import differing, marked_up
 from evenhand.report.texts import script_json, visible
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
@@ -94,6 +94,9 @@ def test_the_method_can_be_repeated(full: str, tmp_path: Path) -> None:
     found = re.search(r"(# study.yaml.*?)</bdi>", full, re.DOTALL)
     assert found
     study.write_text(found[1].replace("&#39;", "'"))
+    assert str(Path.home()) not in found[1]
+    assert "benchmarks:\n- own.jsonl" in found[1], "a file is named without its place"
+    write_items(tmp_path / "own.jsonl", 2)
     assert run_main(["plan", str(study)]) == 0, "the study file in the report is one"
 
 
@@ -267,3 +270,10 @@ def test_only_figures_get_minus_signs() -> None:
         minus("cue system-1: -4.0 to -2.4, [-39, -10]") == "cue system-1: −4.0 to −2.4, [−39, −10]"
     )
     assert minus("a middle-aged person") == "a middle-aged person"
+
+
+def test_words_from_right_to_left_turn_no_number_round() -> None:
+    shown = marked_up("A مستخدم في المدينة +18.6 (utility), `evenhand label` <b>")
+    assert str(shown) == (
+        "A <bdi>مستخدم في المدينة</bdi> +18.6 (utility), <code>evenhand label</code> &lt;b&gt;"
+    )

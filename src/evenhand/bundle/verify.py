@@ -18,7 +18,7 @@ from evenhand.analysis.evidence import read_details
 from evenhand.analysis.results import Audit
 from evenhand.bundle import pack
 from evenhand.bundle.archive import BundleReader
-from evenhand.errors import UsageError
+from evenhand.errors import RunFolderError, UsageError
 from evenhand.report.data import to_json
 from evenhand.run.scoring import split
 from evenhand.scorers import Score, Unscored, Verdict, score_batch
@@ -26,7 +26,7 @@ from evenhand.store.dump import Dump, Row, load_run
 from evenhand.store.redaction import Redaction, leaves_out
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan
-from evenhand.text import counted
+from evenhand.text import counted, one_line
 
 TOLERANCE = 1e-6
 """Largest difference of two figures, in points, that is the rounding of another machine."""
@@ -61,7 +61,12 @@ def verify_bundle(path: Path) -> list[BundleCheck]:
             return checks  # figures of other files than those listed say nothing
         with TemporaryDirectory() as scratch:
             own: dict[int, float | None] = {}
-            store = load_bundle(bundle, Path(scratch) / "run", own)
+            try:
+                store = load_bundle(bundle, Path(scratch) / "run", own)
+            except RunFolderError:  # which names a folder that nobody knows
+                raise UsageError(
+                    f"{path}: not a sound bundle: its rows are not those of a run"
+                ) from None
             try:
                 checks.append(_counts(bundle, store, len(own)))
                 checks.append(_questions(bundle, store))
@@ -367,7 +372,9 @@ def unpack_study(bundle: BundleReader, folder: Path) -> Path:
     if not check.holds:
         raise UsageError(f"{bundle.path}: {check.detail}")
     if pack.STUDY not in bundle.names:
-        raise UsageError(f"{bundle.path}: {bundle.manifest.get('command')}")
+        why = bundle.manifest.get("command")
+        why = one_line(why, 300) if isinstance(why, str) else "it holds no study to run again"
+        raise UsageError(f"{bundle.path}: {why}")
     names = [name for name in bundle.names if name.startswith("study/")]
     bundle.extract(names, folder)
     return folder / pack.STUDY

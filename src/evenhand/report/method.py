@@ -355,6 +355,6 @@ def _repeat(details: AuditDetails) -> Iterator[str]:
     study = stated_fields(details.record.study)
     yield f"evenhand audit study.yaml --out {Path(details.folder).name}-again"
     yield (
-        f"# study.yaml, evenhand {__version__}\n"
+        f"# study.yaml, evenhand {__version__}; files of your own that it names lie beside it\n"
         + yaml.safe_dump(study, sort_keys=False, allow_unicode=True).strip()
     )

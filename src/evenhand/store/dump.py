@@ -255,8 +255,8 @@ def _as_values() -> Iterator[None]:
 def _check_size(store: Store) -> None:
     """That the arrays of scores fit in memory, whatever numbers the rows have."""
     cells = len(store.conditions()) * len(store.items()) * store.record().study.samples
-    if cells > _MOST_CELLS:
-        raise ValueError("too many cells")
+    if not 0 < cells <= _MOST_CELLS:
+        raise ValueError("no cells, or too many")
 
 
 def _checked(row: Row, fields: Iterable[str]) -> list[Any]:

@@ -35,6 +35,8 @@ HEAD, TAIL = 900, 500
 """Characters shown of a longer answer's beginning, and of its end, where its result stands."""
 
 _TERM = re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, GLOSSARY))})(?![\w-])")
+_RTL = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc"
+_RIGHT_TO_LEFT = re.compile(rf"[{_RTL}]+(?:[ \-]+[{_RTL}]+)*")
 _WORDS = re.compile(r"\s*\S+|\s+$")
 
 
@@ -55,7 +57,8 @@ def to_html(document: Document) -> str:
         "line": lambda text: minus(one_line(text, 2000)),
         "name": lambda text: one_line(text, 200),
         "cell": lambda text: "–" if text == NONE else minus(one_line(text, 200)),
-        "note": lambda text: with_code(_capitalized(minus(one_line(text, 2000)))),
+        "sentence": lambda text: marked_up(minus(one_line(text, 2000))),
+        "note": lambda text: marked_up(_capitalized(minus(one_line(text, 2000)))),
         "whole": lambda value: minus(f"{round(value):+d}") if round(value) else "0",
         "visible": visible,
         "ours": Markup,
@@ -107,14 +110,18 @@ class _Explainer:
             if found[0] not in self._explained:
                 self._explained.add(found[0])
                 term = Markup('<button type="button" class="term" data-term="{0}">{0}</button>')
-                parts += [with_code(line[at : found.start()]), term.format(found[0])]
+                parts += [marked_up(line[at : found.start()]), term.format(found[0])]
                 at = found.end()
-        return Markup("").join([*parts, with_code(line[at:])])
+        return Markup("").join([*parts, marked_up(line[at:])])
 
 
-def with_code(text: str) -> Markup:
-    """The text escaped, with what stands between backticks as code."""
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+def marked_up(text: str) -> Markup:
+    """The text escaped, with what stands between backticks as code.
+
+    Words that run from right to left are set apart, so that they turn no number after them round.
+    """
+    code = re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", code))
 
 
 def _capitalized(text: str) -> str:
