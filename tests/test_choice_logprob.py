@@ -27,6 +27,7 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request, make_plan
 from evenhand.study.study import Study
 from fakes import write_rows
+from runs import run_main
 from server import Server, error, serving
 from vllm_stub import stub
 
@@ -252,6 +253,37 @@ def test_fewer_tokens_are_asked_for_where_twenty_are_too_many(tmp_path: Path) ->
         store = audit(server, tmp_path)
     assert store.texts()[0][3].startswith("A 0.135335, B 0.818731")
     store.close()
+
+
+def test_a_batch_asks_and_reads_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("openai", "anthropic", "google.genai"):
+        pytest.importorskip(package)
+    from endpoints.batch_fakes import KEY, FakeOpenAI, serving_batches
+
+    class Fake(FakeOpenAI):
+        def answer(self, name: str, tokens: int) -> str:
+            line = json.loads(super().answer(name, tokens))
+            line["response"]["body"]["choices"][0]["logprobs"] = top(B=-0.25, A=-3.0)
+            return json.dumps(line) + "\n"
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with serving_batches(Fake()) as service:
+        arguments = ["audit", "openai/test", "-b", questions(tmp_path), "-i", "religion"]
+        arguments += ["--choice", "logprob", "--batch", "--base-url", service.url]
+        arguments += ["--out", str(tmp_path / "run"), "--format", "json"]
+        assert run_main(arguments) == 3
+        service.finish()
+        capsys.readouterr()
+        assert run_main(arguments) == 0
+    assert service.faults == []
+    assert {body["top_logprobs"] for body in service.jobs[0].requests.values()} == {20}
+    store = Store.open(tmp_path / "run")
+    assert {text for *_, text, _ in store.texts()} == {"A 0.0497871, B 0.778801, other 0.171412"}
+    store.close()
+    report = json.loads(capsys.readouterr().out)
+    assert (report["done"], report["unscored"]) == (36, 0)
 
 
 # --- local weights ---------------------------------------------------------------------------
