@@ -52,5 +52,15 @@ def test_help_and_import_take_along_nothing_heavy() -> None:
         assert done.stdout.splitlines()[-1] == "heavy: []"
 
 
+def test_a_report_takes_along_nothing_that_asks() -> None:
+    asking = "'evenhand.run.options', 'evenhand.run.loop'"
+    heavy = f"{{'asyncio', 'filelock', 'aiohttp', 'altair', {asking}}}"
+    script = f"import sys, evenhand.cli.report\nprint(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
 def test_no_class_name_has_two_meanings() -> None:
     assert house.classes_with_two_meanings() == {}

@@ -24,7 +24,6 @@ from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item
 from evenhand.errors import RunFolderError, UsageError
 from evenhand.files import read_json, read_text, write_file
-from evenhand.judges.rubric import criterion_of
 from evenhand.stats import labels_needed, weighted_kappa
 from evenhand.store.store import Store
 
@@ -229,7 +228,11 @@ def tasks_of(store: Store, sample: LabelSample) -> list[LabelTask]:
 def _question(item: Item | None, kind: str) -> str:
     if item is None:
         return ""
-    return f"{item.prompt}\n\n[To grade: {criterion_of(item)}]" if kind == "grade" else item.prompt
+    if kind != "grade":
+        return item.prompt
+    from evenhand.judges.rubric import criterion_of  # which loads all that asks a judge
+
+    return f"{item.prompt}\n\n[To grade: {criterion_of(item)}]"
 
 
 def save_label(store: Store, labeler: str, cell: CellKey, label: str) -> None:
