@@ -18,7 +18,7 @@ from evenhand.analysis.compare import ArmChange, ArmComparison
 from evenhand.analysis.relevance import Relevance
 from evenhand.mitigate.recipes import CONTROL
 
-Interval = tuple[float, float]
+SeedInterval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class SeedMean:
     """
 
     estimate: float
-    interval: Interval
+    interval: SeedInterval
     seeds: list[float]
 
 
@@ -106,7 +106,7 @@ class MethodTable:
     rows: list[MethodResult] = field(default_factory=list)
 
 
-def over_seeds(figures: Sequence[tuple[float, Interval]]) -> SeedMean | None:
+def over_seeds(figures: Sequence[tuple[float, SeedInterval]]) -> SeedMean | None:
     """The mean of one figure of several seeds; None of none.
 
     >>> over_seeds([(2.0, (1.0, 3.0))]).interval
@@ -191,7 +191,7 @@ def _result(
 
 
 def _by_axis(
-    axes: Sequence[str], seeds: Sequence[dict[str, tuple[float, Interval]]]
+    axes: Sequence[str], seeds: Sequence[dict[str, tuple[float, SeedInterval]]]
 ) -> dict[str, SeedMean]:
     found = {axis: over_seeds([seed[axis] for seed in seeds if axis in seed]) for axis in axes}
     return {axis: mean for axis, mean in found.items() if mean is not None}
