@@ -562,7 +562,8 @@ def _sort_extra(
 def quiet(transformers: Any) -> None:
     """No warnings, no bars: what a user must know, evenhand says itself."""
     transformers.logging.set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    for name in ("huggingface_hub", "bitsandbytes"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     transformers.logging.disable_progress_bar()
 
 

@@ -358,6 +358,9 @@ def _name(layers: Sequence[int], rank: int) -> str:
 
 def _save_tokenizer(base: str, folder: Path) -> None:
     """The tokenizer of the base model, beside the steering, as beside an adapter."""
+    from evenhand.mitigate.job import quieten
+
+    quieten()
     from evenhand.mitigate.trainer import load_tokenizer
 
     load_tokenizer(base).save_pretrained(folder)
