@@ -34,6 +34,7 @@ def mitigation_document(mitigation: Mitigation) -> doc.Document:
     items = f"{sum(head.items.values()):,} held-out items"
     blocks = [
         conditions_table(mitigation),
+        means_table(mitigation),
         shift_table(mitigation),
         *_on_the_page(answer.blocks),
     ]
@@ -58,15 +59,13 @@ def _on_the_page(blocks: Iterable[doc.Block]) -> list[doc.Block]:
 
 
 def conditions_table(mitigation: Mitigation) -> doc.Table:
-    """Each condition: PB, its change, and the means, all with intervals."""
+    """Each condition: PB, its change, its place and appropriate personalization."""
     table = mitigation.methods(mitigation.groups[0])
-    axes = list(table.rows[0].means)
     columns = [
         doc.Column("Condition"),
         doc.Column("PB"),
         doc.Column("change of PB"),
         doc.Column("place", drop=3),
-        *(doc.Column(f"{AXES[axis].label}, change", axis_drop(axis, 0)) for axis in axes),
         *([doc.Column("relevance", drop=2)] if mitigation.relevance else []),
     ]
     rows = []
@@ -75,7 +74,6 @@ def conditions_table(mitigation: Mitigation) -> doc.Table:
             _with_interval(row.pb, sign=False),
             _with_interval(row.change),
             doc.TableCell(_places(row)),
-            *(_mean_cell(row, axis) for axis in axes),
         ]
         if mitigation.relevance:
             cells.append(_with_interval(row.relevance, sign=False))
@@ -86,6 +84,18 @@ def conditions_table(mitigation: Mitigation) -> doc.Table:
         columns,
         rows,
     )
+
+
+def means_table(mitigation: Mitigation) -> doc.Table:
+    """Each condition: the means and their changes, on the same cells."""
+    table = mitigation.methods(mitigation.groups[0])
+    axes = list(table.rows[0].means)
+    columns = [
+        doc.Column("Condition"),
+        *(doc.Column(f"{AXES[axis].label}, change", axis_drop(axis, 0)) for axis in axes),
+    ]
+    rows = [doc.TableRow(_labeled(r), [_mean_cell(r, axis) for axis in axes]) for r in table.rows]
+    return doc.Table("Their means, with the change and its 95% interval", columns, rows)
 
 
 def shift_table(mitigation: Mitigation) -> doc.Table:
@@ -308,7 +318,11 @@ def _round_table(search: SearchResult, number: int, what: str = "defense") -> do
 
 def card_tables(mitigation: Mitigation, names: Collection[str]) -> str:
     """The figures of some conditions as Markdown tables, for a model card."""
-    tables = [conditions_table(mitigation), carried_over_table(mitigation)]
+    tables = [
+        conditions_table(mitigation),
+        means_table(mitigation),
+        carried_over_table(mitigation),
+    ]
     rows = mitigation.methods(mitigation.groups[0]).rows
     heads = {_labeled(row) for row in rows if row.name in names}
     kept = [
