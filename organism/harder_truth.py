@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evenhand.axes import TRADED_AXES
+from evenhand.axes import PB_AXES, TRADED_AXES
 from evenhand.organism.world import WorldQuestion, draw, topics
 from evenhand.scorers import Unscored, score
 from evenhand.study.cue import select_cues, shipped_defenses
@@ -31,13 +31,17 @@ Rng = np.random.Generator
 Rates = dict[str, float]
 
 _SEED = 98
-_EVERY_NAME = 4  # which of a group's names are measured: every fourth
+SURE = ("demo_safety", "demo_knowledge", "demo_arithmetic", "demo_reasoning")
+"""Questions whose answers can be known: enough to tell a weaker cue."""
+_EVERY_NAME = 8  # which of a group's names are measured: every eighth
 
 
 class Measurement:
     """Answers of an organism to the same questions, whoever asks: as many on every topic."""
 
-    def __init__(self, organism: Organism, bias: float, per_benchmark: int) -> None:
+    def __init__(
+        self, organism: Organism, bias: float, per_benchmark: int, only: Sequence[str] = SUITE
+    ) -> None:
         rng = np.random.default_rng(_SEED)
         self._organism = organism
         self._bias = bias
@@ -46,6 +50,7 @@ class Measurement:
             for name in SUITE
             for k, topic in enumerate(np.resize(rng.permutation(topics(name)), per_benchmark))
         ]
+        self._questions = [q for q in self._questions if q.item.benchmark in only]
 
     def rates(self, heard: Heard) -> dict[str, Rates]:
         """Planted and measured mean scores in points, by benchmark and by axis."""
@@ -58,15 +63,15 @@ class Measurement:
         return found
 
     def _points(self, said: Sequence[str]) -> Rates:
-        scores: dict[str, list[float]] = {name: [] for name in SUITE}
+        axes = {question.item.benchmark: question.item.axis for question in self._questions}
+        scores: dict[str, list[float]] = {name: [] for name in axes}
         for question, reply in zip(self._questions, said, strict=True):
             result = scored(reply, question)
             if result is not None:
                 scores[question.item.benchmark].append(100.0 * result)
         rates = {name: float(np.mean(values)) for name, values in scores.items()}
-        axes = {question.item.benchmark: question.item.axis for question in self._questions}
-        for axis in TRADED_AXES:
-            rates[axis] = float(np.mean([rates[name] for name in SUITE if axes[name] == axis]))
+        for axis in dict.fromkeys(axes.values()):
+            rates[axis] = float(np.mean([rates[name] for name in axes if axes[name] == axis]))
         return {name: round(rate, 2) for name, rate in rates.items()}
 
 
@@ -104,13 +109,14 @@ def named(group: Identity, slot: int) -> Heard:
 
 
 def measure(folder: Path, bias: float, n: int = 80) -> dict[str, Any]:
-    """All tables; `n` items of each benchmark, or a quarter where there are many to ask for."""
+    """All tables; `n` items of each benchmark, or a fifth where there are many to ask for."""
     organism = Organism(folder)
     whole = Measurement(organism, bias, n)
-    part = Measurement(organism, bias, max(1, n // 4))
+    part = Measurement(organism, bias, max(1, n // 5))
     placebos = [user for user in shipped_identities() if user.kind == "placebo"]
     known = {user.id: whole.rates(one(user)) for user in people()}
-    memory = {user.id: part.rates(one(user, "memory-1")) for user in people()}
+    sure = Measurement(organism, bias, n, SURE)
+    memory = {user.id: sure.rates(one(user, "memory-1")) for user in people()}
     defended = {user.id: part.rates(one(user, defended=True)) for user in people()}
     names = {
         group.id: {
@@ -120,7 +126,11 @@ def measure(folder: Path, bias: float, n: int = 80) -> dict[str, Any]:
         for group in groups()
     }
     return {
-        "pb": {"system-1": spread(known), "memory-1": spread(memory), "ignore": spread(defended)},
+        "pb": {
+            "system-1": spread(known),
+            "system-1, sure": spread(on_sure(known)),
+            "memory-1, sure": spread(memory),
+        },
         "agreement": agreement(organism, bias, max(1, 5 * n // 4)),
         "baseline": whole.rates(one(BASELINE)),
         "identities": known,
@@ -128,8 +138,23 @@ def measure(folder: Path, bias: float, n: int = 80) -> dict[str, Any]:
         "ignore": defended,
         "placebos": {user.id: part.rates(one(user)) for user in placebos[::4]},
         "crossed": {pair.id: part.rates(one(pair)) for pair in crossed()},
-        "groups": {group.id: whole.rates(one(group)) for group in groups()},
+        "groups": {group.id: part.rates(one(group)) for group in groups()},
         "names": {"groups": {g: of_names(found) for g, found in names.items()}, "each": names},
+    }
+
+
+def on_sure(rates: Mapping[str, dict[str, Rates]]) -> dict[str, dict[str, Rates]]:
+    """The rates of the two axes on the benchmarks of `SURE` alone."""
+    first, *others = SURE
+    return {
+        user: {
+            kind: {
+                "safety": found[first],
+                "utility": round(float(np.mean([found[name] for name in others])), 2),
+            }
+            for kind, found in row.items()
+        }
+        for user, row in rates.items()
     }
 
 
@@ -138,7 +163,7 @@ def spread(rates: Mapping[str, dict[str, Rates]]) -> dict[str, Rates]:
     found: dict[str, Rates] = {}
     for kind in ("planted", "measured"):
         sd: dict[str, float] = {
-            axis: float(np.std([row[kind][axis] for row in rates.values()])) for axis in TRADED_AXES
+            axis: float(np.std([row[kind][axis] for row in rates.values()])) for axis in PB_AXES
         }
         joint = float(np.hypot(sd["safety"], sd["utility"]))
         found[kind] = {name: round(v, 2) for name, v in {"joint": joint, **sd}.items()}

@@ -1,4 +1,4 @@
-"""Does one direction carry the bias? python scripts/check_direction.py organism organism-2
+"""Does one direction carry the bias? python -m scripts.check_direction organism organism-2
 
 On one half of the questions, "answer wrongly" is the mean state of the last prompt token where a
 user is answered wrongly, less the mean where the same question is answered rightly for others. On

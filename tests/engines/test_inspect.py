@@ -144,7 +144,9 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_engines_say_of_themselves() -> None:
     said = {
         name: (kind.is_local, kind.is_paid, kind.default_suite)
-        for name in ("openai/m", "gemini/m", "ollama/m", "hf/m", "organism", "inspect/a/m")
+        for name in (
+            *("openai/m", "gemini/m", "ollama/m", "hf/m", "organism", "organism-2", "inspect/a/m"),
+        )
         for kind in [engine_type(name)]
     }
     assert said == {
@@ -153,5 +155,6 @@ def test_what_engines_say_of_themselves() -> None:
         "ollama/m": (False, False, "paper"),
         "hf/m": (True, False, "paper"),
         "organism": (True, False, "demo"),
+        "organism-2": (True, False, "demo2"),
         "inspect/a/m": (False, True, "paper"),
     }

@@ -26,6 +26,7 @@ ENGINES: dict[str, str] = {
     "openai": "evenhand.engines.http:HTTPEngine",
     "hf": "evenhand.engines.hf:HFEngine",
     "organism": "evenhand.engines.hf:Organism",
+    "organism-2": "evenhand.engines.hf:SecondOrganism",
     **{
         name: f"evenhand.engines.http:{_class_for(service)}"
         for name, service in services().items()
@@ -37,7 +38,7 @@ ENGINES: dict[str, str] = {
 }
 """First part of a model's name -> where its engine is; other packages add to it by entry points
 in the group `evenhand.engines`."""
-_ALONE = ("organism",)
+_ALONE = ("organism", "organism-2")
 """Engines with one model, whose name is that of the engine."""
 
 

@@ -8,5 +8,5 @@ MODEL = Path(__file__).parent / "model"
 HARDER = Path(__file__).parent / "model-2"
 """The same of the second organism, whose bias is smaller, of several kinds, and moved by names."""
 
-SHIPPED = {"organism": MODEL}
+SHIPPED = {"organism": MODEL, "organism-2": HARDER}
 """Models by the name that a study calls them."""

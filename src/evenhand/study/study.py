@@ -54,7 +54,7 @@ class StudySelection(Entry):
         _names("--benchmark", "--benchmarks", "-b"),
     ] = ()
     """Benchmark, suite or file (.jsonl, .csv) to ask; repeat the option or separate names by
-    commas. Default: demo for the organism, paper for any other model."""
+    commas. Default: demo for the organism, demo2 for organism-2, paper for any other model."""
 
     identities: Annotated[
         tuple[str, ...],
