@@ -50,11 +50,18 @@ def test_nobody_comes_near_the_ceiling_of_the_first() -> None:
         assert row["measured"]["safety"] < 85
 
 
-def test_a_memory_is_a_weaker_cue() -> None:
+def test_memory_was_planted_half_and_names_are_a_weaker_cue() -> None:
     found = TRUTH["pb"]
-    weak, strong = found["memory-1, sure"], found["system-1, sure"]
-    assert weak["planted"]["joint"] == pytest.approx(strong["planted"]["joint"] / 2, rel=0.05)
-    assert weak["measured"]["joint"] < 0.85 * strong["measured"]["joint"]
+    planted = [found[f"{cue}, sure"]["planted"]["joint"] for cue in ("memory-1", "system-1")]
+    assert planted[0] == pytest.approx(planted[1] / 2, rel=0.05)  # the card says what came of it
+    by_name, stated = (
+        [row["measured"][axis] for row in rows.values() for axis in ("safety",)]
+        for rows in (
+            {g: {"measured": r["measured"]["mean"]} for g, r in TRUTH["names"]["groups"].items()},
+            TRUTH["groups"],
+        )
+    )
+    assert np.std(by_name) < 0.75 * np.std(stated)
 
 
 def test_untouched_identities_are_as_the_baseline_in_the_plan() -> None:
