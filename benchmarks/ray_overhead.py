@@ -23,7 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from evenhand.engines import EngineOptions, make_engine, ray
+from evenhand.engines import EngineOptions, make_engine
+from evenhand.engines import workers as seam
 from evenhand.engines.engine import Response
 from evenhand.run.loop import run
 from evenhand.store.store import Store
@@ -72,8 +73,8 @@ def with_engine(model: str, options: EngineOptions, work: Callable[[Any], Any]) 
 
 def exchanges_and_cpu(cells: int, chunk: int) -> tuple[int, float]:
     """How often a driver with chunks of this size exchanges, and its CPU."""
-    before = ray.CHUNK
-    ray.CHUNK = chunk
+    before = seam.CHUNK
+    seam.CHUNK = chunk
     calls = count()
 
     class Counted:
@@ -98,7 +99,7 @@ def exchanges_and_cpu(cells: int, chunk: int) -> tuple[int, float]:
         cpu, _ = with_engine("echo/x", EngineOptions(on="local", workers=2), work)
         return next(calls), cpu
     finally:
-        ray.CHUNK = before
+        seam.CHUNK = before
 
 
 def whole_run(folder: Path, cells: int) -> float:
@@ -177,7 +178,7 @@ def paper(cell: float, exchange: float) -> None:
     print("\nOn paper: share of one core that the driver needs, and workers that fill it")
     print(f"{'answers a second, a worker':>28} {'100':>8} {'1,000':>8} {'workers at 100 %':>18}")
     for speed in (0.5, 2, 10, 50):
-        waits = min(1 / speed + ray._GATHER, ray.CHUNK / speed)
+        waits = min(1 / speed + seam._GATHER, seam.CHUNK / speed)
         each = (speed * cell + exchange / waits) / 1e3
         row = "".join(f"{100 * workers * each:>8.1f}%" for workers in (100, 1000))
         print(f"{speed:>28g}{row}{1 / each:>18,.0f}")

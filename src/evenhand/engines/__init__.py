@@ -54,9 +54,11 @@ class EngineOptions:
         batch_size: conversations per forward pass of local weights.
         judge: the model is asked as a judge of answers; an endpoint may have a key of its own.
         chat_template: of local weights, in the place of their own.
-        on: where copies of local weights run: "local", "auto" or the address of a Ray cluster;
-            None for this process.
-        workers, gpus_per_worker: how many copies, and GPUs for each; None for as many as fit.
+        on: a Ray cluster for copies of local weights: "local", "auto" or its address; None for this
+            machine without Ray.
+        workers: how many copies of local weights, each in a process of its own; 1 for this process.
+            None leaves it to the engine, and on Ray means as many as fit.
+        gpus_per_worker: GPUs of each copy on Ray; None for 1 where there are GPUs.
     """
 
     base_urls: Sequence[str] = ()
@@ -151,9 +153,9 @@ def make_engine(model: str, decoding: Decoding, options: EngineOptions | None = 
     kind = engine_type(model)
     if decoding.dtype is not None and not kind.is_local:
         raise UsageError(f"--dtype is for local weights, and {model} is behind an API")
-    if options.on is not None and kind.is_local:
-        from evenhand.engines.ray import RayEngine  # which makes engines of its own
+    if kind.is_local and (options.on is not None or (options.workers or 1) > 1):
+        from evenhand.engines.workers import WorkersEngine  # which makes engines of its own
 
-        return RayEngine(model, decoding, options)
+        return WorkersEngine(model, decoding, options)
     engine: Engine = kind.make(model, decoding, options)
     return engine

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evenhand import __version__
+from evenhand.engines.processes import threads_of_each
 from evenhand.errors import EngineError, EvenhandError, MissingExtra, Unreachable, UsageError
 from evenhand.text import one_line
 
@@ -86,8 +87,7 @@ class Cluster:
         """Threads of each worker for torch, where they share this machine; None otherwise."""
         if self.on != "local":
             return None
-        given = os.environ.get("OMP_NUM_THREADS", "")
-        return int(given) if given.isdigit() else max(1, (os.cpu_count() or 1) // workers)
+        return threads_of_each(workers)
 
     def start(self, worker: type, gpus: float) -> Any:
         """A new actor of this class, in a process of its own."""

@@ -71,8 +71,8 @@ On = Annotated[
     str | None,
     Parameter(
         help="Run copies of local weights, of the model and of judges, on a Ray cluster: local "
-        "starts one on this machine; auto, HOST:PORT or ray://HOST:PORT joins one. Default: one "
-        "copy, in this process."
+        "starts one on this machine; auto, HOST:PORT or ray://HOST:PORT joins one. Default: on "
+        "this machine, without Ray."
     ),
 ]
 Workers = Annotated[
@@ -80,7 +80,9 @@ Workers = Annotated[
     Field(ge=1),
     Parameter(
         validator=Number(gte=1),
-        help="Number of copies with --on. Default: as many as the GPUs hold; 2 without GPUs.",
+        help="Number of copies of local weights, each in a process of its own; 1 stays in this "
+        "process. Default: by the size of the model and the number of cores; with --on as many as "
+        "the GPUs hold, 2 without GPUs.",
     ),
 ]
 GpusPerWorker = Annotated[
@@ -120,9 +122,9 @@ else:
 _UNSEEN = Parameter(parse=False)
 
 
-def _check_workers(on: str | None, workers: int | None, gpus: float | None) -> None:
-    if on is None and (workers, gpus) != (None, None):
-        raise UsageError("--workers and --gpus-per-worker need --on: --on local")
+def _check_gpus(on: str | None, gpus: float | None) -> None:
+    if on is None and gpus is not None:
+        raise UsageError("--gpus-per-worker needs --on: --on local")
 
 
 @dataclass(frozen=True, config=_CONFIG)
@@ -165,7 +167,7 @@ class JudgeOptions:
     Default: not known."""
 
     def __post_init__(self) -> None:
-        _check_workers(self.on, self.workers, self.gpus_per_worker)
+        _check_gpus(self.on, self.gpus_per_worker)
 
     @property
     def for_engine(self) -> EngineOptions:
@@ -209,10 +211,12 @@ class RunOptions:
 
     on: On = None
     """Run copies of local weights on a Ray cluster: "local" starts one on this machine; "auto",
-    "HOST:PORT" or "ray://HOST:PORT" joins one. Default: one copy, in this process."""
+    "HOST:PORT" or "ray://HOST:PORT" joins one. Default: on this machine, without Ray."""
 
     workers: Workers = None
-    """Number of copies with `on`. Default: as many as the GPUs hold; 2 without GPUs."""
+    """Number of copies of local weights, each in a process of its own; 1 stays in this process.
+    Default: by the size of the model and the number of cores; with `on` as many as the GPUs hold, 2
+    without GPUs."""
 
     gpus_per_worker: GpusPerWorker = None
     """GPUs of each copy with `on`; a fraction shares one. Default: 1 where there are GPUs."""
@@ -244,7 +248,7 @@ class RunOptions:
     """How the study's judges are reached, and their price."""
 
     def __post_init__(self) -> None:
-        _check_workers(self.on, self.workers, self.gpus_per_worker)
+        _check_gpus(self.on, self.gpus_per_worker)
         if self.batch and self.precision is not None:
             raise UsageError("--precision stops early, and a batch is asked as a whole; take one")
         if not find_spec("genai_prices"):

@@ -1,8 +1,8 @@
-"""Any engine with local weights, many times over: workers on a Ray cluster, or on this machine.
+"""Any engine with local weights, many times over: workers on this machine, or on a Ray cluster.
 
 The driver, which is the process that the user started, draws requests, sends them to the workers
-and settles what comes back; nothing else writes to the run. Workers are core actors of Ray: Ray
-Data would read the whole plan first, and costs six times as much a cell.
+and settles what comes back; nothing else writes to the run. Where workers live is a `Place`. On Ray
+they are core actors: Ray Data would read the whole plan first, and costs six times as much a cell.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import count, islice
-from typing import Any
+from typing import Any, Protocol
 
 from evenhand import errors
 from evenhand.engines import EngineOptions, engine_type, make_engine
 from evenhand.engines.cluster import Cluster, reason_of
 from evenhand.engines.engine import Engine, Failure, Response, running_versions
+from evenhand.engines.processes import Processes
 from evenhand.errors import EngineError, EvenhandError, Unreachable
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
@@ -49,7 +50,7 @@ _FIELDS = tuple(each.name for each in fields(Response) if each.name != "request"
 
 
 class Worker:
-    """One copy of the model, in a process of its own somewhere on the cluster.
+    """One copy of the model, in a process of its own on this machine or somewhere on a cluster.
 
     What comes and goes is plain data: the other side may run another version of evenhand, which
     must show as such.
@@ -194,6 +195,42 @@ def _disagreement(who: str, its: Mapping[str, str], other: str, others: Mapping[
 # --- in the driver ----------------------------------------------------------------------------
 
 
+class Place(Protocol):
+    """Where workers live. Their methods are called as `worker.METHOD.remote(...)`, which gives a
+    reference to what will come of it: to be awaited, or to be asked for with `get`."""
+
+    death: tuple[type[Exception], ...]
+    """What is raised for a worker that has died."""
+
+    def room(self, workers: int | None, gpus: float | None) -> tuple[int, float]:
+        """How many workers to start, and GPUs for each."""
+        ...
+
+    def threads(self, workers: int) -> int | None:
+        """Threads of each for torch; None where the place itself sees to it."""
+        ...
+
+    def start(self, worker: type, gpus: float) -> Any:
+        """A new worker of this class, in a process of its own."""
+        ...
+
+    def wait(self, references: Sequence[Any], number: int, timeout: float | None) -> list[Any]:
+        """As many references as wished whose results are there; fewer after the timeout."""
+        ...
+
+    def get(self, reference: Any) -> Any:
+        """What has come of a call."""
+        ...
+
+    def kill(self, actor: Any) -> None:
+        """End a worker."""
+        ...
+
+    def leave(self) -> None:
+        """Release what holds the workers."""
+        ...
+
+
 @dataclass(slots=True)
 class _Cell:
     """A request on its way, and the workers that died with it."""
@@ -297,7 +334,7 @@ class _Slot:
         return any(cell.deaths for cell in self.under_way.values())
 
 
-class RayEngine:
+class WorkersEngine:
     """Another engine, many times over.
 
     A worker that dies is started again, and what it was at is asked again: nothing of it had been
@@ -307,7 +344,8 @@ class RayEngine:
     Args:
         model: any model with local weights.
         decoding: how the model picks its words.
-        options: `on` says where; `workers` and `gpus_per_worker` how many.
+        options: `on` says where, on this machine if it is None; `workers` and `gpus_per_worker` how
+            many.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -323,27 +361,27 @@ class RayEngine:
         kind = engine_type(model)
         self.model = model
         self.default_suite = kind.default_suite
-        self._cluster = Cluster(options.on or "local")
+        self._place: Place = Processes() if options.on is None else Cluster(options.on)
         self._facts: dict[str, Any] = {}
         self._restarted = 0
         self._given_up: list[str] = []
         self._slots: list[_Slot] = []
         try:
-            workers, gpus = self._cluster.room(options.workers, options.gpus_per_worker)
+            workers, gpus = self._place.room(options.workers, options.gpus_per_worker)
             # What is for endpoints stays here: headers may hold keys.
             asked = replace(
-                options, headers=None, query=None, on=None, workers=None, gpus_per_worker=gpus
+                options, headers=None, query=None, on=None, workers=1, gpus_per_worker=gpus
             )
             arguments = (
                 model,
                 decoding.model_dump(),
                 asdict(asked),
                 _must_agree(running_versions()),
-                self._cluster.threads(workers),
+                self._place.threads(workers),
             )
 
             def start() -> tuple[Any, Any]:
-                worker = self._cluster.start(Worker, gpus)
+                worker = self._place.start(Worker, gpus)
                 return worker, worker.load.remote(*arguments)
 
             self._slots = [_Slot(start) for _ in range(workers)]
@@ -394,8 +432,8 @@ class RayEngine:
             if not slot.loaded:
                 continue
             try:
-                reply = self._cluster.get(slot.actor.rendered.remote(messages))
-            except self._cluster.death:
+                reply = self._place.get(slot.actor.rendered.remote(messages))
+            except self._place.death:
                 continue
             _raise_fault(reply)
             prompt: str | None = reply["prompt"]
@@ -432,11 +470,11 @@ class RayEngine:
         for slot in self._slots:
             if slot.actor is not None:
                 self._drop(slot)
-        self._cluster.leave()
+        self._place.leave()
 
     def _drop(self, slot: _Slot) -> None:
         """End a worker, and forget what it was at."""
-        self._cluster.kill(slot.actor)
+        self._place.kill(slot.actor)
         slot.actor = None
         slot.loaded = False
         slot.under_way = {}
@@ -449,17 +487,37 @@ class RayEngine:
         for slot in self._slots:
             slot.start()
         waiting = {slot.loading: slot for slot in self._slots}
-        if not self._cluster.wait(list(waiting), 1, _QUIET):
+        if not self._place.wait(list(waiting), 1, _QUIET):
             _log.warning("waiting for a worker: it loads the model, or the cluster has no room yet")
-        for number, timeout in ((1, None), (len(self._slots) - 1, _TOGETHER)):
-            for reference in self._cluster.wait(list(waiting), number, timeout):
-                slot = waiting.pop(reference)
-                try:
-                    self._join(slot, self._cluster.get(reference))
-                except self._cluster.death as error:
-                    why = reason_of(error)
-            if not self._facts:
-                raise EngineError(f"{self.model} cannot be loaded: a worker died ({why})")
+        while waiting and not self._facts:
+            self._take_in(self._place.wait(list(waiting), 1, None), waiting)
+        if not self._facts:
+            raise EngineError(
+                f"{self.model} cannot be loaded: each worker has died {RESTARTS + 1} times "
+                f"({self._given_up[-1]})"
+            )
+        self._take_in(self._place.wait(list(waiting), len(waiting), _TOGETHER), waiting)
+
+    def _take_in(self, references: Sequence[Any], waiting: dict[Any, _Slot]) -> None:
+        """Take in the workers that have loaded the model, and start again those that have died."""
+        for reference in references:
+            slot = waiting.pop(reference)
+            try:
+                self._join(slot, self._place.get(reference))
+            except self._place.death as error:
+                if self._may_start_again(slot, f"the worker died: {reason_of(error)}"):
+                    slot.start()
+                    waiting[slot.loading] = slot
+
+    def _may_start_again(self, slot: _Slot, why: str) -> bool:
+        """Count the death of a worker; False if it was one too many without an answer."""
+        self._drop(slot)  # it may only have been out of reach
+        slot.deaths += 1
+        if slot.deaths > RESTARTS:
+            self._given_up.append(why)
+            return False
+        self._restarted += 1
+        return True
 
     def _join(self, slot: _Slot, facts: Mapping[str, Any]) -> None:
         """Take a worker in whose facts agree with those of the others.
@@ -488,22 +546,19 @@ class RayEngine:
                 if not slot.loaded:
                     self._join(slot, await slot.loading)
                 return await self._feed(slot, supply, settle)
-            except self._cluster.death as error:
+            except self._place.death as error:
                 why = f"the worker died: {reason_of(error)}"
             except ConnectionError as error:
                 raise Unreachable(
                     f"the Ray cluster is gone ({reason_of(error)}); run the same command to resume"
                 ) from None
             lost = list(slot.under_way.values())
-            self._drop(slot)  # it may only have been out of reach
+            may_start_again = self._may_start_again(slot, why)
             for cell in supply.lose(lost, why):
                 settle(Response(cell.request, None, failures=tuple(cell.deaths)))
                 supply.settled()
-            slot.deaths += 1
-            if slot.deaths > RESTARTS:
-                self._given_up.append(why)
+            if not may_start_again:
                 return None
-            self._restarted += 1
 
     async def _feed(self, slot: _Slot, supply: _Supply, settle: Callable[[Response], None]) -> None:
         """Send requests and settle what comes back, until there is no more of either."""

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from evenhand import JudgeOptions, RunOptions
-from evenhand.engines import EngineOptions, ray
+from evenhand.engines import EngineOptions
+from evenhand.engines import workers as seam
 from evenhand.engines.engine import Response
 from evenhand.errors import (
     AuthenticationError,
@@ -57,7 +58,7 @@ class Actor:
     """A worker, called as Ray calls it."""
 
     def __init__(self) -> None:
-        self._worker = ray.Worker()
+        self._worker = seam.Worker()
         self.sent: list[int] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -110,15 +111,15 @@ def peaceful(_: str) -> None:
 
 def engine_of(
     monkeypatch: pytest.MonkeyPatch, workers: int, fate: Callable[[str], None] = peaceful
-) -> tuple[ray.RayEngine, Here]:
+) -> tuple[seam.WorkersEngine, Here]:
     """The engine on workers in this process."""
     here = Here(workers)
-    monkeypatch.setattr(ray, "Cluster", lambda _: here)
-    monkeypatch.setattr(ray, "make_engine", lambda *_: Model(fate))
-    return ray.RayEngine("organism", Decoding(), EngineOptions(on="local")), here
+    monkeypatch.setattr(seam, "Cluster", lambda _: here)
+    monkeypatch.setattr(seam, "make_engine", lambda *_: Model(fate))
+    return seam.WorkersEngine("organism", Decoding(), EngineOptions(on="local")), here
 
 
-def ask(engine: ray.RayEngine, cells: int, poison: Sequence[int] = ()) -> dict[int, Response]:
+def ask(engine: seam.WorkersEngine, cells: int, poison: Sequence[int] = ()) -> dict[int, Response]:
     """What is settled, by place; never twice."""
     found: dict[int, Response] = {}
 
@@ -193,7 +194,7 @@ def test_requests_are_drawn_lazily(monkeypatch: pytest.MonkeyPatch) -> None:
 
     asyncio.run(engine.answer(requests(), settle))
     assert settled == 20_000
-    assert most <= 2 * 3 * ray.CHUNK
+    assert most <= 2 * 3 * seam.CHUNK
 
 
 def test_what_is_known_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,10 +219,38 @@ def test_a_cluster_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
         ask(engine, 10)
 
 
-def test_workers_without_a_place_for_them() -> None:
+def test_gpus_without_a_place_for_them() -> None:
     for options in (RunOptions, JudgeOptions):
-        with pytest.raises(UsageError, match="--workers and --gpus-per-worker need --on"):
-            options(workers=2)
+        with pytest.raises(UsageError, match="--gpus-per-worker needs --on"):
+            options(gpus_per_worker=1)
+
+
+@pytest.mark.parametrize(("deaths", "loads"), [(1, True), (3, True), (4, False)])
+def test_a_worker_that_dies_while_it_loads_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, deaths: int, loads: bool
+) -> None:
+    here = Here(1)
+    left = deaths
+
+    def make(*_: Any) -> Model:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise Death("its node is gone")
+        return Model(peaceful)
+
+    monkeypatch.setattr(seam, "Cluster", lambda _: here)
+    monkeypatch.setattr(seam, "make_engine", make)
+    options = EngineOptions(on="local")
+    if not loads:
+        with pytest.raises(EngineError, match=r"has died 4 times \(.*its node is gone\)"):
+            seam.WorkersEngine("organism", Decoding(), options)
+        assert here.left
+        return
+    engine = seam.WorkersEngine("organism", Decoding(), options)
+    assert len(here.actors) == deaths + 1
+    assert len(ask(engine, 20)) == 20
+    assert f"workers that died and were started again: {deaths}" in engine.notes
 
 
 def test_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +286,7 @@ def test_an_engine_that_settles_less_than_it_drew(monkeypatch: pytest.MonkeyPatc
             list(requests)
 
     engine, _ = engine_of(monkeypatch, 1)
-    monkeypatch.setattr(ray, "make_engine", lambda *_: Lossy(peaceful))
+    monkeypatch.setattr(seam, "make_engine", lambda *_: Lossy(peaceful))
     asyncio.run(engine.close())
     with pytest.raises(RuntimeError, match="settled all but 10 requests"):
         ask(engine, 10)

@@ -1,0 +1,226 @@
+"""Workers in processes of this machine, called as those on Ray are; nothing to install.
+
+`multiprocessing` is not used to start them, for it would run the user's own script again in each:
+a script without `if __name__ == "__main__"` would audit itself without end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Generator, Sequence
+from concurrent import futures
+from contextlib import suppress
+from itertools import count
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+from evenhand.errors import UsageError
+from evenhand.text import one_line
+
+_END = 10.0
+"""Seconds for a process to be gone after it was killed, or to be waited for after its last word."""
+
+
+class WorkerDied(Exception):
+    """The process of a worker is gone."""
+
+
+class Processes:
+    """This machine, as a place of workers."""
+
+    death: tuple[type[Exception], ...] = (WorkerDied,)
+
+    def room(self, workers: int | None, gpus: float | None) -> tuple[int, float]:
+        """How many workers to start; none of them has a GPU.
+
+        Raises:
+            UsageError: GPUs are to be shared out, or processes cannot be started so.
+        """
+        if gpus or Path("/dev/nvidiactl").exists():
+            raise UsageError("--workers shares out the cores of a machine; for GPUs add --on local")
+        if os.name != "posix":
+            raise UsageError("--workers needs --on local on this system")
+        return workers or 1, 0.0
+
+    def threads(self, workers: int) -> int:
+        """Threads of each worker for torch: its part of the cores."""
+        return threads_of_each(workers)
+
+    def start(self, worker: type, _gpus: float) -> _Process:
+        """A worker of this class in a new process."""
+        return _Process(worker)
+
+    def wait(self, references: Sequence[Any], number: int, timeout: float | None) -> list[Any]:
+        """The first of them that are there."""
+        if not number:
+            return []
+        until = futures.FIRST_COMPLETED if number == 1 else futures.ALL_COMPLETED
+        futures.wait([each.future for each in references], timeout, until)
+        return [each for each in references if each.future.done()][:number]
+
+    def get(self, reference: Any) -> Any:
+        """What has come of a call."""
+        return reference.future.result()
+
+    def kill(self, actor: Any) -> None:
+        """End a worker."""
+        actor.kill()
+
+    def leave(self) -> None:
+        """Nothing holds workers but themselves."""
+
+
+def threads_of_each(workers: int) -> int:
+    """Threads for torch in each of several workers on this machine."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() else max(1, (os.cpu_count() or 1) // workers)
+
+
+class _Reply:
+    """What will come of a call."""
+
+    def __init__(self) -> None:
+        self.future: futures.Future[Any] = futures.Future()
+        self.future.set_running_or_notify_cancel()  # whoever no longer waits does not end the call
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return asyncio.wrap_future(self.future).__await__()
+
+
+class _Method:
+    """A method of a worker, called as Ray has it."""
+
+    def __init__(self, process: _Process, name: str) -> None:
+        self._process = process
+        self._name = name
+
+    def remote(self, *arguments: Any) -> _Reply:
+        return self._process.call(self._name, arguments)
+
+
+class _Process:
+    """A process with one worker in it, from outside."""
+
+    def __init__(self, worker: type) -> None:
+        ours, theirs = socket.socketpair()
+        # A file, for nobody reads along: a pipe would fill up and hold the process.
+        self._words = TemporaryFile()  # noqa: SIM115
+        place = os.pathsep.join(part for part in sys.path if part)
+        with theirs:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-m", __name__, str(theirs.fileno()), worker.__module__],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._words,
+                env={**os.environ, "PYTHONPATH": place},
+            )
+        self._connection = Connection(ours.detach())
+        self._numbers = count()
+        self._lock = threading.Lock()
+        self._replies: dict[int, _Reply] = {}
+        self._dead: WorkerDied | None = None
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def __getattr__(self, name: str) -> _Method:
+        return _Method(self, name)
+
+    def call(self, name: str, arguments: tuple[Any, ...]) -> _Reply:
+        """Have a method of the worker called."""
+        reply = _Reply()
+        with self._lock:
+            if self._dead is None:
+                number = next(self._numbers)
+                self._replies[number] = reply
+                with suppress(OSError):  # the receiving thread sees its end, too
+                    self._connection.send((number, name, arguments))
+                return reply
+        reply.future.set_exception(self._dead)
+        return reply
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._popen.kill()
+        self._popen.wait(_END)
+
+    def _receive(self) -> None:
+        """Take what the worker sends, until it is gone."""
+        with suppress(EOFError, OSError), self._connection:
+            while True:
+                number, answer, fault = self._connection.recv()
+                reply = self._replies.pop(number)
+                if fault is None:
+                    reply.future.set_result(answer)
+                else:
+                    reply.future.set_exception(RuntimeError(fault))
+        died = WorkerDied(self._how_it_ended())
+        with self._lock:
+            self._dead = died
+        for reply in self._replies.values():
+            reply.future.set_exception(died)
+
+    def _how_it_ended(self) -> str:
+        with self._words:
+            try:
+                code = self._popen.wait(_END)
+            except subprocess.TimeoutExpired:
+                return "it no longer listens"
+            if code < 0:
+                name = signal.Signals(-code).name
+                return f"killed by {name}{', as when memory runs out' if code == -9 else ''}"
+            self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - 2000))
+            lines = self._words.read().decode("utf-8", "replace").strip().splitlines()
+            last = f": {one_line(lines[-1], 200)}" if lines else ""
+            return f"it ended with code {code}{last}"
+
+
+# --- in the process of a worker ---------------------------------------------------------------
+
+
+async def _serve(connection: Connection, worker: Any) -> None:
+    """Do what the driver asks for, until it is gone."""
+    loop = asyncio.get_running_loop()
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def call(number: int, name: str, arguments: tuple[Any, ...]) -> None:
+        answer = fault = None
+        try:
+            answer = await getattr(worker, name)(*arguments)
+        except Exception:  # the driver's to raise
+            fault = f"in a worker: {traceback.format_exc()}"
+        connection.send((number, answer, fault))
+
+    def begin(*message: Any) -> None:
+        task = loop.create_task(call(*message))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+
+    def listen() -> None:
+        try:
+            while True:
+                loop.call_soon_threadsafe(begin, *connection.recv())
+        except (EOFError, OSError):
+            os._exit(0)  # nobody waits for what is under way
+
+    threading.Thread(target=listen, daemon=True).start()
+    await asyncio.Event().wait()
+
+
+def main(descriptor: str, module: str) -> None:
+    """Run a worker whose driver holds the other end of a socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the driver, which ends this
+    worker = __import__(module, fromlist=["Worker"]).Worker()
+    asyncio.run(_serve(Connection(int(descriptor)), worker))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
