@@ -78,7 +78,7 @@ def score(
     max_cost: MaxCost = None,
     max_connections: MaxConnections = 64,
     timeout: Timeout = 120.0,
-    batch_size: BatchSize = 64,
+    batch_size: BatchSize = None,
     on: On = None,
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,

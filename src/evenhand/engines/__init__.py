@@ -51,7 +51,8 @@ class EngineOptions:
         headers, query: sent with every request; their values are stored nowhere.
         max_connections: the most requests under way at once at each endpoint.
         timeout: seconds for one attempt.
-        batch_size: conversations per forward pass of local weights.
+        batch_size: the most conversations per forward pass of local weights; None for as many as
+            memory holds and as bring speed.
         judge: the model is asked as a judge of answers; an endpoint may have a key of its own.
         chat_template: of local weights, in the place of their own.
         on: a Ray cluster for copies of local weights: "local", "auto" or its address; None for this
@@ -59,6 +60,7 @@ class EngineOptions:
         workers: how many copies of local weights, each in a process of its own; 1 for this process.
             None leaves it to the engine, and on Ray means as many as fit.
         gpus_per_worker: GPUs of each copy on Ray; None for 1 where there are GPUs.
+        copies: how many copies share this machine's memory.
     """
 
     base_urls: Sequence[str] = ()
@@ -66,12 +68,13 @@ class EngineOptions:
     query: Mapping[str, str] | None = None
     max_connections: int = 64
     timeout: float = 120.0
-    batch_size: int = 64
+    batch_size: int | None = None
     judge: bool = False
     chat_template: str | None = None
     on: str | None = None
     workers: int | None = None
     gpus_per_worker: float | None = None
+    copies: int = 1
 
 
 def engine_names() -> list[str]:

@@ -65,7 +65,7 @@ class ClassifierEngine:
     @classmethod
     def make(cls, model: str, _decoding: Decoding, options: EngineOptions) -> ClassifierEngine:
         """As `make_engine`."""
-        return cls(model, batch_size=options.batch_size)
+        return cls(model, batch_size=options.batch_size or 64)
 
     @property
     def labels(self) -> Sequence[str]:

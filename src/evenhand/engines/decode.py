@@ -57,7 +57,7 @@ def side_by_side(prompts: Sequence[Sequence[int]], pad: int, *, share: bool) -> 
         share: whether prompts that begin alike may be divided after what they share.
     """
     lengths = np.array([len(prompt) for prompt in prompts])
-    shared = _shared(prompts, lengths) if share else 0
+    shared = _division(prompts)[0] if share else 0
     head = np.minimum(lengths - 1, shared)
     tail = lengths - head
     width = shared + int(tail.max())
@@ -74,25 +74,31 @@ def side_by_side(prompts: Sequence[Sequence[int]], pad: int, *, share: bool) -> 
     return PaddedPrompts(ids, mask, shared, groups.reshape(-1))
 
 
-def _shared(prompts: Sequence[Sequence[int]], lengths: NDArray[Any]) -> int:
-    """Tokens after which to divide the prompts; 0 where that would not be faster.
+def tokens_to_read(prompts: Sequence[Sequence[int]], *, share: bool) -> int:
+    """How many tokens are computed until the prompts are read, padding included."""
+    return _division(prompts)[1] if share else len(prompts) * max(map(len, prompts))
 
-    Cost is counted in tokens that are computed, padding included.
-    """
+
+def _division(prompts: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """Tokens after which to divide the prompts, 0 where that would not be faster; the tokens that
+    are computed then, padding included."""
     ordered = sorted(map(tuple, prompts))
-    width = int(lengths.max())
+    lengths = [len(prompt) for prompt in ordered]
+    width = max(lengths)
     table = np.full((len(ordered), width + 1), -1, dtype=np.int64)
     for row, prompt in enumerate(ordered):
         table[row, : len(prompt)] = prompt
     table[::2, -1] = -2  # so that each two differ somewhere
     alike = np.argmin(table[1:] == table[:-1], axis=1)
     plain = len(prompts) * width
-    best, cost = 0, min(plain * _GAIN, plain - _SAVED)
-    for at in np.unique(np.minimum(alike, lengths.min() - 1)):
+    best, cost = 0, plain
+    enough = min(plain * _GAIN, plain - _SAVED)
+    for at in np.unique(np.minimum(alike, min(lengths) - 1)):
         parts = 1 + int((alike < at).sum())
-        if at > 0 and (total := parts * at + len(prompts) * (width - at)) < cost:
+        total = int(parts * at + len(prompts) * (width - at))
+        if at > 0 and total < min(cost, enough):
             best, cost = int(at), total
-    return best
+    return best, cost
 
 
 class _RoomyLayer(DynamicLayer):  # type: ignore[misc]

@@ -9,8 +9,9 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.engines import EngineOptions, adapter, steering
-from evenhand.engines.engine import Response, windows
+from evenhand.engines.engine import Engine, Response, windows
 from evenhand.engines.first_token import bare, option_names, text_of
+from evenhand.engines.memory import NetworkSize, free_memory
+from evenhand.engines.processes import can_start_processes, cores
+from evenhand.engines.workers import WorkersEngine
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected, UsageError
 from evenhand.organism import SHIPPED
 from evenhand.study.cue import Message
@@ -27,6 +31,16 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
 from evenhand.text import one_line, opened_thought, split_thought
 
+_SMALL = 50_000_000
+"""Parameters up to which one thread computes as fast as several, so that processes bring more."""
+_MANY, _FEW = 256, 64
+"""Most rows of a batch, where passes over small weights cost little but their own start, or where
+a GPU computes; and where a larger batch only delays its first answer."""
+_SPREAD_AFTER = 10.0
+"""Seconds of work after which several processes go on: about what it takes to start them."""
+_OF_PROCESS = 700 * 2**20
+"""Bytes of a worker without weights."""
+_MOST_WORKERS = 16
 _WINDOW = 1024
 """Requests, at least, that are put into batches together; their order is free within a window."""
 NEXT_TURNS = ("\n\nUser:", "\n\nSystem:", "\n\nAssistant:")
@@ -94,8 +108,12 @@ class HFEngine:
         path: a folder with weights or with an adapter, or an id on the Hugging Face hub.
         decoding: how the model picks its words.
         name: what to call the model in messages; `hf/{path}` if None.
-        batch_size: conversations per forward pass; halved when memory runs out.
+        batch_size: the most conversations per forward pass, halved when memory runs out; None for
+            as many as memory holds and as bring speed.
         chat_template: in the place of the model's own.
+        copies: of the model that share this machine's memory.
+        spread: makes an engine of several workers, to which what takes long is handed over; None
+            to stay in this process.
 
     Attributes:
         has_template: False for a base model: it is sent a transcript to continue.
@@ -114,7 +132,6 @@ class HFEngine:
     default_suite = "paper"
     takes_response_format = False
     gives_logprobs = True
-    notes: Sequence[str] = ()
 
     def __init__(
         self,
@@ -122,8 +139,10 @@ class HFEngine:
         decoding: Decoding,
         *,
         name: str | None = None,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         chat_template: str | None = None,
+        copies: int = 1,
+        spread: Callable[[int], Engine] | None = None,
     ) -> None:
         try:
             import torch
@@ -134,15 +153,26 @@ class HFEngine:
         self._path = str(path)
         self._torch = torch
         self._decoding = decoding
-        self._batch_size = batch_size
         self._stop = threading.Event()
         self._tokenizer, self._net = load_weights(transformers, torch, str(path), decoding.dtype)
+        self._size = NetworkSize.of(self._net)
+        on_cpu = self._net.device.type == "cpu"
+        self._is_small = on_cpu and self._size.parameters <= _SMALL
+        self._batch_size = batch_size or (_MANY if self._is_small or not on_cpu else _FEW)
+        self._budget = free_memory(torch, self._net.device) // copies
+        self._spread = spread if self._is_small else None
+        self._workers: Engine | None = None
         if chat_template is not None:
             self._tokenizer.chat_template = chat_template
         self.ignored = _neutralize(transformers, self._net)
         self._extra, self._variables = _sort_extra(
             decoding.extra, transformers.GenerationConfig, self._tokenizer.chat_template, self.model
         )
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the workers note, where there are some."""
+        return () if self._workers is None else self._workers.notes
 
     @property
     def has_template(self) -> bool:
@@ -158,11 +188,23 @@ class HFEngine:
     @classmethod
     def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> HFEngine:
         """As `make_engine`."""
+        return cls._made(model.partition("/")[2], model, decoding, options)
+
+    @classmethod
+    def _made(
+        cls, path: str | Path, model: str, decoding: Decoding, options: EngineOptions
+    ) -> HFEngine:
+        def spread(workers: int) -> Engine:
+            return WorkersEngine(model, decoding, replace(options, workers=workers))
+
         return cls(
-            model.partition("/")[2],
+            path,
             decoding,
+            name=model,
             batch_size=options.batch_size,
             chat_template=options.chat_template,
+            copies=options.copies,
+            spread=spread if options.workers is None and can_start_processes() else None,
         )
 
     @property
@@ -185,11 +227,29 @@ class HFEngine:
     async def answer(self, requests: Iterator[Request], settle: Callable[[Response], None]) -> None:
         """Answer all requests; see `Engine.answer`. Generation runs in a thread of its own."""
         self._stop.clear()
-        for window in windows(requests, _WINDOW):
+        began = time.monotonic()
+        divided = windows(requests, _WINDOW)
+        for window in divided:
+            if self._workers is None and time.monotonic() - began > _SPREAD_AFTER:
+                await self._start_workers()
+            if self._workers is not None:
+                left = chain(window, chain.from_iterable(divided))
+                await self._workers.answer(left, settle)
+                break
             await self._until_stopped(partial(self._answer_window, window), settle)
 
     async def close(self) -> None:
-        """Nothing to release: the weights go with the object."""
+        """End the workers; the weights go with the object."""
+        if self._workers is not None:
+            await self._workers.close()
+
+    async def _start_workers(self) -> None:
+        """Have several processes do what takes one of them long, if the model is small enough."""
+        spread, self._spread = self._spread, None
+        memory = free_memory(self._torch, self._net.device) // (self._size.bytes + _OF_PROCESS)
+        workers = min(cores(), memory, _MOST_WORKERS)
+        if spread is not None and workers > 1:
+            self._workers = await asyncio.to_thread(spread, workers)
 
     async def _until_stopped(
         self, work: Callable[[_Put], None], settle: Callable[[Response], None]
@@ -215,6 +275,16 @@ class HFEngine:
             raise
 
     def _answer_window(self, requests: Sequence[Request], settle: _Put) -> None:
+        """Answer requests; for a small network one thread is faster than several."""
+        threads = self._torch.get_num_threads()
+        if self._is_small:
+            self._torch.set_num_threads(1)
+        try:
+            self._answer_batches(requests, settle)
+        finally:
+            self._torch.set_num_threads(threads)
+
+    def _answer_batches(self, requests: Sequence[Request], settle: _Put) -> None:
         """Answer requests in batches; what leaves too little of the context goes alone."""
         most = self._decoding.max_tokens
         together: list[_Prompt] = []
@@ -245,13 +315,39 @@ class HFEngine:
         found = self._tokenizer(texts, add_special_tokens=not self.has_template)["input_ids"]
         return [_Prompt(*each) for each in zip(requests, texts, found, strict=True)]
 
-    def _batches(self, prompts: Sequence[_Prompt]) -> Iterator[list[_Prompt]]:
-        """Prompts of like length together, the longest first: if memory fails, at once."""
-        ordered = sorted(prompts, key=lambda prompt: -len(prompt.tokens))
-        at = 0
-        while at < len(ordered):
-            yield (batch := ordered[at : at + self._batch_size])
-            at += len(batch)
+    def _batches(self, prompts: Sequence[_Prompt]) -> list[list[_Prompt]]:
+        """Prompts of like length together, or those that begin alike, whichever is less to read.
+
+        The longest come first: if memory does not suffice, it shows at once.
+        """
+        from evenhand.engines.decode import tokens_to_read
+
+        by_length = sorted(prompts, key=lambda prompt: -len(prompt.tokens))
+        orders = [by_length]
+        if self._may_share:
+            orders.append(sorted(prompts, key=lambda prompt: prompt.tokens, reverse=True))
+        divided = [list(self._portions(order)) for order in orders]
+
+        def to_read(batches: list[list[_Prompt]]) -> int:
+            tokens = ([prompt.tokens for prompt in batch] for batch in batches)
+            return sum(tokens_to_read(each, share=self._may_share) for each in tokens)
+
+        return min(divided, key=to_read)
+
+    def _portions(self, prompts: Sequence[_Prompt]) -> Iterator[list[_Prompt]]:
+        """Batches within the budget of tokens, in this order."""
+        most = self._decoding.max_tokens
+        batch: list[_Prompt] = []
+        width = 0
+        for prompt in prompts:
+            width = max(width, len(prompt.tokens))
+            full = len(batch) >= self._batch_size
+            if batch and (full or (len(batch) + 1) * self._size.row(width, most) > self._budget):
+                yield batch
+                batch, width = [], len(prompt.tokens)
+            batch.append(prompt)
+        if batch:
+            yield batch
 
     def _in_memory(
         self,
@@ -468,7 +564,7 @@ class Organism(HFEngine):
     @classmethod
     def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> HFEngine:
         """As `make_engine`."""
-        return cls(SHIPPED[model], decoding, name=model, batch_size=options.batch_size)
+        return cls._made(SHIPPED[model], model, decoding, options)
 
 
 class SecondOrganism(Organism):

@@ -47,7 +47,7 @@ class Processes:
         """
         if gpus or Path("/dev/nvidiactl").exists():
             raise UsageError("--workers shares out the cores of a machine; for GPUs add --on local")
-        if os.name != "posix":
+        if not can_start_processes():
             raise UsageError("--workers needs --on local on this system")
         return workers or 1, 0.0
 
@@ -55,9 +55,9 @@ class Processes:
         """Threads of each worker for torch: its part of the cores."""
         return threads_of_each(workers)
 
-    def start(self, worker: type, _gpus: float) -> _Process:
+    def start(self, worker: type, _gpus: float) -> _WorkerProcess:
         """A worker of this class in a new process."""
-        return _Process(worker)
+        return _WorkerProcess(worker)
 
     def wait(self, references: Sequence[Any], number: int, timeout: float | None) -> list[Any]:
         """The first of them that are there."""
@@ -79,13 +79,25 @@ class Processes:
         """Nothing holds workers but themselves."""
 
 
+def can_start_processes() -> bool:
+    """Whether workers can be handed a socket when they start."""
+    return os.name == "posix"
+
+
 def threads_of_each(workers: int) -> int:
     """Threads for torch in each of several workers on this machine."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdigit() else max(1, (os.cpu_count() or 1) // workers)
+    return int(given) if given.isdigit() else max(1, cores() // workers)
 
 
-class _Reply:
+def cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _WorkerReply:
     """What will come of a call."""
 
     def __init__(self) -> None:
@@ -99,15 +111,15 @@ class _Reply:
 class _Method:
     """A method of a worker, called as Ray has it."""
 
-    def __init__(self, process: _Process, name: str) -> None:
+    def __init__(self, process: _WorkerProcess, name: str) -> None:
         self._process = process
         self._name = name
 
-    def remote(self, *arguments: Any) -> _Reply:
+    def remote(self, *arguments: Any) -> _WorkerReply:
         return self._process.call(self._name, arguments)
 
 
-class _Process:
+class _WorkerProcess:
     """A process with one worker in it, from outside."""
 
     def __init__(self, worker: type) -> None:
@@ -127,16 +139,16 @@ class _Process:
         self._connection = Connection(ours.detach())
         self._numbers = count()
         self._lock = threading.Lock()
-        self._replies: dict[int, _Reply] = {}
+        self._replies: dict[int, _WorkerReply] = {}
         self._dead: WorkerDied | None = None
         threading.Thread(target=self._receive, daemon=True).start()
 
     def __getattr__(self, name: str) -> _Method:
         return _Method(self, name)
 
-    def call(self, name: str, arguments: tuple[Any, ...]) -> _Reply:
+    def call(self, name: str, arguments: tuple[Any, ...]) -> _WorkerReply:
         """Have a method of the worker called."""
-        reply = _Reply()
+        reply = _WorkerReply()
         with self._lock:
             if self._dead is None:
                 number = next(self._numbers)

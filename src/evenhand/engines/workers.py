@@ -368,9 +368,16 @@ class WorkersEngine:
         self._slots: list[_Slot] = []
         try:
             workers, gpus = self._place.room(options.workers, options.gpus_per_worker)
+            here = workers if options.on in (None, "local") else 1
             # What is for endpoints stays here: headers may hold keys.
             asked = replace(
-                options, headers=None, query=None, on=None, workers=1, gpus_per_worker=gpus
+                options,
+                headers=None,
+                query=None,
+                on=None,
+                workers=1,
+                copies=here,
+                gpus_per_worker=gpus,
             )
             arguments = (
                 model,

@@ -63,9 +63,13 @@ Timeout = Annotated[
     float, Field(gt=0), Parameter(validator=Number(gt=0), help="Seconds for one attempt.")
 ]
 BatchSize = Annotated[
-    int,
+    int | None,
     Field(ge=1),
-    Parameter(validator=Number(gte=1), help="Conversations per forward pass of local weights."),
+    Parameter(
+        validator=Number(gte=1),
+        help="Maximum number of conversations per forward pass of local weights. Default: as many "
+        "as memory holds and as bring speed.",
+    ),
 ]
 On = Annotated[
     str | None,
@@ -142,8 +146,9 @@ class JudgeOptions:
     timeout: Annotated[Timeout, _UNSEEN] = 120.0
     """Seconds for one attempt."""
 
-    batch_size: Annotated[BatchSize, _UNSEEN] = 64
-    """Answers per forward pass of local weights."""
+    batch_size: Annotated[BatchSize, _UNSEEN] = None
+    """Maximum number of answers per forward pass of local weights. Default: as many as memory holds
+    and as bring speed."""
 
     on: Annotated[On, _UNSEEN] = None
     """Where copies of local weights run; see `RunOptions`."""
@@ -206,8 +211,9 @@ class RunOptions:
     timeout: Timeout = 120.0
     """Seconds for one attempt."""
 
-    batch_size: BatchSize = 64
-    """Conversations per forward pass of local weights."""
+    batch_size: BatchSize = None
+    """Maximum number of conversations per forward pass of local weights. Default: as many as memory
+    holds and as bring speed."""
 
     on: On = None
     """Run copies of local weights on a Ray cluster: "local" starts one on this machine; "auto",
