@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import random
 import statistics
@@ -144,6 +145,7 @@ def by_lm_eval(
         from lm_eval.models.huggingface import HFLM
     except ImportError:
         return None
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
     model = HFLM(pretrained=engine._net, tokenizer=engine._tokenizer, batch_size=ROWS, device="cpu")
     settings = {"until": [], "max_gen_toks": new, "do_sample": False}
     instances = [
@@ -241,6 +243,7 @@ def few_shot(items: int, new: int, rounds: int) -> None:
                 pad_token_id=tokenizer.pad_token_id,
             )
         )
+        transformers.logging.disable_progress_bar()
         net.save_pretrained(folder)
         engine = HFEngine(folder, Decoding(max_tokens=new))
         requests = list(few_shot_requests(tokenizer, items))
@@ -263,7 +266,7 @@ def few_shot(items: int, new: int, rounds: int) -> None:
 
 
 def few_shot_requests(tokenizer: Any, items: int) -> Iterable[Request]:
-    """Identity in the system message, four examples of 150 tokens, a question of 50."""
+    """Identity in the system message, four examples, a question; about 550 tokens in all."""
     source = random.Random(0)
     words = [w for w in tokenizer.get_vocab() if w.isascii() and w.isalpha() and len(w) > 3]
 
@@ -273,12 +276,12 @@ def few_shot_requests(tokenizer: Any, items: int) -> Iterable[Request]:
     examples: list[Message] = []
     for _ in range(4):
         examples += [
-            {"role": "user", "content": text(40)},
-            {"role": "assistant", "content": text(70)},
+            {"role": "user", "content": text(20)},
+            {"role": "assistant", "content": text(45)},
         ]
     people = [f"You are a helpful assistant. I am {text(2)}." for _ in range(8)]
     for item in range(items):
-        question: Message = {"role": "user", "content": text(30 + item % 20)}
+        question: Message = {"role": "user", "content": text(20 + item % 15)}
         for who, system in enumerate(people):
             first: Message = {"role": "system", "content": system}
             yield Request(bytes([who, item] * 8), who, item, 0, [first, *examples, question])
@@ -287,15 +290,17 @@ def few_shot_requests(tokenizer: Any, items: int) -> Iterable[Request]:
 def main() -> None:
     """Run both settings."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--answers", type=int, default=960)
-    parser.add_argument("--shots", type=int, default=24, help="questions of the few-shot setting")
+    parser.add_argument("--answers", type=int, default=960, help="0 for none")
+    parser.add_argument("--shots", type=int, default=24, help="few-shot questions; 0 for none")
     parser.add_argument("--new", type=int, default=64, help="tokens of a few-shot answer")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     transformers.logging.set_verbosity_error()
     print(f"{cores()} cores, {THREADS} threads by default, torch {torch.__version__}")
-    few_shot(given.shots, given.new, given.rounds)
-    organism(given.answers, given.rounds)
+    if given.answers:
+        organism(given.answers, given.rounds)
+    if given.shots:
+        few_shot(given.shots, given.new, given.rounds)
 
 
 if __name__ == "__main__":

@@ -212,7 +212,7 @@ def test_what_prompts_share_stands_first_and_once() -> None:
     [
         [[n, *range(400)] for n in range(20)],  # they begin differently
         [[1, 2, 3, *[n] * 400] for n in range(20)],  # they share too little
-        [[1, *[n // 2] * 400, n] for n in range(4)],  # too few of them share it
+        [[1, *[n // 2] * 200, n] for n in range(4)],  # too few of them share it
         [[1] * 500],
         [[1]],
     ],

@@ -21,10 +21,11 @@ _ROOM = 32
 _PRESENT = 0.75
 """Share of the rows that must still be writing; below it the finished ones leave the batch, which
 copies the cache of the others."""
-_GAIN = 0.85
+_GAIN = 0.9
 """Share of the prompts' tokens, at most, that must remain to be computed for a shared prefix to be
-computed apart: the second pass and the copies cost something, too."""
-_SAVED = 1024
+computed apart: the second pass and the copies cost something, too. Where 0.86, 0.75 and 0.56 of the
+tokens remained, so did 0.89, 0.72 and 0.57 of the CPU time (64 rows, a million weights)."""
+_SAVED = 512
 """Tokens, at least, that a shared prefix must save."""
 
 
