@@ -241,6 +241,23 @@ def test_nothing_serious_bars_people_with_disabilities(open_report: Open, width:
     assert grave == []
 
 
+def test_long_tables_are_short_on_a_phone_and_whole_on_paper(open_report: Open) -> None:
+    """A sheet of A4 is as narrow as a phone held sideways, but must lose no row and no column."""
+    page = open_report("full", 390).page
+    table = page.locator("#identities table.wide").first
+    rows = table.locator("tbody tr").count()
+    if rows > 12:
+        assert table.locator("tbody tr:visible").count() == 8
+        page.locator("#identities .show-rows:visible").first.click()
+    assert table.locator("tbody tr:visible").count() == rows
+    page.set_viewport_size({"width": 695, "height": 990})
+    page.emulate_media(media="print")
+    assert table.locator("tbody tr:visible").count() == rows
+    assert table.locator("thead").evaluate("each => getComputedStyle(each).position") == "static"
+    edge = "each => Math.max(...[...each].map(table => table.getBoundingClientRect().right))"
+    assert page.locator("table:visible").evaluate_all(edge) <= 696
+
+
 def test_it_prints(open_report: Open, tmp_path: Path) -> None:
     page = open_report("full").page
     page.pdf(path=tmp_path / "report.pdf", format="A4")
