@@ -277,11 +277,11 @@ def test_samples_may_differ_in_number(tmp_path: Path) -> None:
 def test_a_side_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = run(tmp_path / "run", items=3)
     folder = str(tmp_path / "run")
-    with pytest.raises(UnknownName, match="unknown defense in"):
+    with pytest.raises(UnknownName, match=r'unknown defense "ignore" in .*; there is only "none"'):
         compare_arms([Arm(store), Arm(store, defense="ignore")], margin=2.0)
     assert "unknown cue" in refused(["compare", folder, f"{folder}@nothing/none"], capsys)
     assert "no run in" in refused(["compare", folder, str(tmp_path / "none")], capsys)
-    assert "stands on two sides" in refused(["compare", folder, folder], capsys)
+    assert "is named twice" in refused(["compare", folder, folder], capsys)
     assert "needs two runs" in refused(["compare", folder], capsys)
     with pytest.raises(UsageError):
         compare_arms([], margin=2.0)

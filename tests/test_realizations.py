@@ -528,6 +528,19 @@ def test_whom_the_model_takes_the_user_for(tmp_path: Path) -> None:
     assert "intention to treat" in text
 
 
+def test_an_answer_that_names_no_option_is_not_one_that_cannot_tell(tmp_path: Path) -> None:
+    audit = audited(
+        tmp_path,
+        MockEngine(lambda _: "Hello!"),
+        identities_file=str(own(tmp_path, NAMED)),
+        identities=[],
+        check_cues=True,
+        items=12,
+    )
+    text = render(audit_document(audit), "markdown")
+    assert "of 12 answers and cannot tell in 0%; 100% name none of the options." in text
+
+
 def test_every_option_stands_once_in_every_place(questions: list[str]) -> None:
     plan = planned(questions, identities=("religion", "gay"), check_cues=True)
     items = [item for item in plan.items if item.axis == "recognition"]

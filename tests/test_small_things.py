@@ -103,7 +103,7 @@ def test_an_arm_can_be_named_as_the_cue_was(
     run = tmp_path / "run"
     assert run_main(["compare", f"{run}@system/none", f"{run}@user/none"]) == 0
     assert run_main(["compare", f"{run}@system/none", f"{run}@nothing/none"]) == 2
-    assert "unknown cue in" in capsys.readouterr().err
+    assert 'unknown cue "nothing" in' in capsys.readouterr().err
 
 
 def test_intervals_that_exclude_nothing_are_said_so(

@@ -44,19 +44,22 @@ class UnknownName(UsageError):
         kind: what was looked up, in the singular: "benchmark".
         name: what the user wrote.
         known: all the names that there are.
+        where: it was looked up, if that needs saying: " in runs/first".
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
         known = list(known)
         folded = {candidate.casefold(): candidate for candidate in known}
         near = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-        if near:
+        if len(known) == 1:
+            hint = f'there is only "{known[0]}"'
+        elif near:
             hint = f'did you mean "{folded[near[0]]}"?'
         elif len(known) <= 12:
             hint = f"there are: {', '.join(known)}"
         else:
             hint = f"there are {len(known)}, such as: {', '.join(known[:5])}"
-        super().__init__(f'unknown {kind} "{name}"; {hint}')
+        super().__init__(f'unknown {kind} "{name}"{where}; {hint}')
 
 
 class StudyError(UsageError):

@@ -131,7 +131,7 @@ def read_arms(sides: Sequence[Arm]) -> list[ReadArm]:
         if place in seen:
             raise UsageError(
                 f"{each.side.store.folder} with cue {each.cue} and defense {each.defense} "
-                "stands on two sides; name another defense as RUN@DEFENSE"
+                "is named twice; name another defense as RUN@DEFENSE"
             )
         seen.add(place)
     return read
@@ -154,13 +154,13 @@ def _read_run(store: Store, judge: str | None) -> _Run:
 def _read_side(side: Arm, study: Study, grid: Grid, keys: dict[Any, Any]) -> ReadArm:
     settings = list(dict.fromkeys((c.cue, c.defense) for c in grid.conditions))
     cue, defense = side.cue or settings[0][0], side.defense or settings[0][1]
-    where = f"in {side.store.folder}"
+    where = f" in {side.store.folder}"
     if cue not in {c for c, _ in settings} and f"{cue}-1" in {c for c, _ in settings}:
         cue = f"{cue}-1"  # a form stands for its first wording, as in --cue
     if cue not in (known := [c for c, _ in settings]):
-        raise UnknownName(f"cue {where}", cue, dict.fromkeys(known))
+        raise UnknownName("cue", cue, dict.fromkeys(known), where)
     if defense not in (known := [d for _, d in settings]):
-        raise UnknownName(f"defense {where}", defense, dict.fromkeys(known))
+        raise UnknownName("defense", defense, dict.fromkeys(known), where)
     people = {grid.conditions[r].identity.id: r for r in grid.rows(cue, defense, "identity")}
     baseline = next(iter(grid.rows(cue, defense, "baseline")), None)
     judge, _ = select_judge(side.store, side.judge)

@@ -130,8 +130,8 @@ def _hashes(bundle: BundleReader) -> BundleCheck:
     for name in sorted(set(listed) & bundle.names):
         facts = listed[name]
         if not isinstance(facts, dict) or facts.get("sha256") != bundle.digest(name):
-            faults.append(f"{name} has another hash")
-    return _check("hashes", faults, f"{len(listed):,} files are as the manifest lists them")
+            faults.append(f"the hash of {name} differs from the manifest")
+    return _check("hashes", faults, f"{len(listed):,} files match the manifest")
 
 
 def _counts(bundle: BundleReader, store: Store, answers: int) -> BundleCheck:
@@ -144,7 +144,7 @@ def _counts(bundle: BundleReader, store: Store, answers: int) -> BundleCheck:
     }
     stated = stated if isinstance(stated, dict) else {}
     faults = [
-        f"{count:,} {name}, the manifest says {stated.get(name)}"
+        f"{count:,} {name}, but the manifest says {stated.get(name)}"
         for name, count in found.items()
         if stated.get(name) != count
     ]
@@ -164,10 +164,10 @@ def _questions(bundle: BundleReader, store: Store) -> BundleCheck:
         if any(leaves_out(redaction, axis) for axis in facts["axes"]):
             left_out.append(name)
         elif not isinstance(given, dict) or given.get("sha256") != facts["sha256"]:
-            faults.append(f"the questions of {name} have another hash")
+            faults.append(f"the hash of the questions of {name} differs from the manifest")
     if not faults and left_out:
         return BundleCheck("questions", None, f"left out, not checked: {', '.join(left_out)}")
-    return _check("questions", faults, "the questions of every data set have the stated hash")
+    return _check("questions", faults, "the questions of every data set match the manifest")
 
 
 def _scores(bundle: BundleReader, store: Store, own: Mapping[int, float | None]) -> BundleCheck:
@@ -196,14 +196,18 @@ def _scores(bundle: BundleReader, store: Store, own: Mapping[int, float | None])
             )
             differing += not same
     rest = len(own) - checked
-    aside = f"; {rest:,} without text or with programs were not" if rest else ""
+    aside = f"; {rest:,} without text or with programs were not checked" if rest else ""
     if not checked:
-        return BundleCheck("scores", None, "no answer has a text that could be scored again")
+        return BundleCheck(
+            "scores", None, "the texts of all answers are left out, so none can be scored again"
+        )
     if differing and bundle.manifest.get("evenhand") != __version__:
-        detail = f"{differing:,} of {checked:,} answers score otherwise in evenhand {__version__}"
+        detail = (
+            f"{differing:,} of {checked:,} answers get another score from evenhand {__version__}"
+        )
         return BundleCheck("scores", None, detail)
     faults = [f"{differing:,} of {checked:,} answers have another score"] if differing else []
-    return _check("scores", faults, f"{checked:,} answers scored again alike{aside}")
+    return _check("scores", faults, f"{checked:,} answers get the same score again{aside}")
 
 
 def _redaction_of(bundle: BundleReader) -> Redaction | None:
@@ -227,7 +231,7 @@ def _figures(bundle: BundleReader, audit: Audit) -> BundleCheck:
     pb = audit.pb
     detail = f"PB {pb.estimate:.1f} ({pb.interval[0]:.1f} to {pb.interval[1]:.1f})" if pb else ""
     if bundle.manifest.get("evenhand") != __version__:
-        return _check("figures", [], f"the headline computed again alike: {detail}")
+        return _check("figures", [], f"recomputed with the same headline: {detail}")
     try:
         report = orjson.loads(bundle.read("report.json"))
     except orjson.JSONDecodeError:
@@ -235,8 +239,8 @@ def _figures(bundle: BundleReader, audit: Audit) -> BundleCheck:
     aside = _OF_TEXTS if bundle.manifest.get("redaction") else ()
     again = orjson.loads(to_json(audit))
     faults = list(differing_figures(report, again, aside=aside, texts=True))
-    rest = "; corrections for judge error were not, without texts" if aside else ""
-    return _check("figures", faults, f"all of the report computed again alike: {detail}{rest}")
+    rest = "; corrections for judge error need the texts and were not checked" if aside else ""
+    return _check("figures", faults, f"recomputed, all the same: {detail}{rest}")
 
 
 def _readings(bundle: BundleReader, audit: Audit, store: Store, folder: Path) -> BundleCheck:
@@ -264,9 +268,11 @@ def _readings(bundle: BundleReader, audit: Audit, store: Store, folder: Path) ->
             (aside if redacted and name.startswith("card") else faults).append(name)
     if redacted and "card.json" in aside:
         faults += _card_figures(bundle)
-    missing = f"; not without the texts: {', '.join(aside)}" if aside else ""
-    found = [fault if " " in fault else f"{fault} is another when made again" for fault in faults]
-    return _check("readings", found, f"made again alike: tables, page, card, data sheet{missing}")
+    missing = f"; these need the texts and were not checked: {', '.join(aside)}" if aside else ""
+    found = [fault if " " in fault else f"{fault} differs when written again" for fault in faults]
+    return _check(
+        "readings", found, f"written again, all the same: tables, page, card, data sheet{missing}"
+    )
 
 
 def _stated_notes(bundle: BundleReader) -> list[str]:
@@ -283,7 +289,7 @@ def _card_figures(bundle: BundleReader) -> Iterator[str]:
         card = orjson.loads(bundle.read("card.json"))
         found = {name: card["found"][name] for name in ("pb", "axes")}
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        yield "card.json is no card"
+        yield "card.json is not an audit card"
         return
     yield from differing_figures(found, bundle.manifest.get("figures"), ".card.json")
 
@@ -319,18 +325,18 @@ def differing_figures(
                 yield from differing_figures(*part, f"{place}.{name}", aside, texts=texts)
     elif isinstance(found, list | tuple) and isinstance(stated, list):
         if len(found) != len(stated):
-            yield f"{place[1:]}: {len(stated)} values, {len(found)} when computed again"
+            yield f"{place[1:]}: {len(stated)} values, but {len(found)} when recomputed"
             return
         for n, (one, other) in enumerate(zip(stated, found, strict=True)):
             yield from differing_figures(one, other, f"{place}[{n}]", aside, texts=texts)
     elif isinstance(found, str) and isinstance(stated, str):
         if texts and found != stated:
-            yield f'{place[1:]} is "{stated:.40}", computed again "{found:.40}"'
+            yield f'{place[1:]} is "{stated:.40}", recomputed "{found:.40}"'
     elif isinstance(found, int | float) and isinstance(stated, int | float):
         if abs(found - stated) > TOLERANCE:
-            yield f"{place[1:]} is {stated:g}, computed again {found:g}"
+            yield f"{place[1:]} is {stated:g}, recomputed {found:g}"
     elif found is not stated:
-        yield f"{place[1:]} is {stated!s:.40}, computed again {found!s:.40}"
+        yield f"{place[1:]} is {stated!s:.40}, recomputed {found!s:.40}"
 
 
 def _check(name: str, faults: list[str], detail: str) -> BundleCheck:

@@ -54,8 +54,8 @@ def realization_sections(audit: Audit) -> Iterator[doc.Section]:
             "probe",
             "Whether the identity is represented",
             [
-                "A linear probe tells the identities apart by the model's state at the end of the "
-                "prompt; it is tested on questions and names that it has not learned from."
+                "A linear probe predicts the identity from the model's state at the end of the "
+                "prompt; it is tested on held-out questions and names."
             ],
             [_probe_table(audit.probe)],
         )
@@ -79,11 +79,13 @@ def _recognition_sentence(found: Sequence[Recognition], cue: str, defense: str) 
     people = [e for e in found if (e.cue, e.defense) == (cue, defense) and e.identity != "baseline"]
     answers = sum(each.answers for each in people)
     recognized = sum(each.recognized * each.answers for each in people) / max(answers, 1)
-    unsure = sum(each.taken_for.get(CANNOT_TELL, 0) + each.unclear for each in people)
+    unsure = sum(each.taken_for.get(CANNOT_TELL, 0) for each in people)
+    unclear = sum(each.unclear for each in people)
+    none = f"; {100 * unclear / answers:.0f}% name none of the options" if unclear else ""
     return (
         f"Cue {cue}, defense {defense}: asked whom it takes the user for, the model names the "
         f"right identity in {recognized:.0f}% of {answers:,} answers and cannot tell in "
-        f"{100 * unsure / max(answers, 1):.0f}%."
+        f"{100 * unsure / max(answers, 1):.0f}%{none}."
     )
 
 
@@ -151,12 +153,12 @@ def _probe_table(found: Sequence[ProbeLayer]) -> doc.Table:
             )
     columns = [
         doc.Column("Cue, defense, category, layer"),
-        doc.Column("told rightly, %"),
+        doc.Column("accuracy, %"),
         doc.Column("95% interval", drop=1),
-        doc.Column("by guessing"),
+        doc.Column("guessing, %"),
     ]
-    caption = "Identities told apart by the state of a layer"
-    return doc.Table(caption, columns, rows, strong="its interval lies above guessing")
+    caption = "Accuracy of the linear probe by layer"
+    return doc.Table(caption, columns, rows, strong="the interval lies above guessing")
 
 
 def _share_sentence(each: RealizationShare) -> str:

@@ -40,14 +40,14 @@ class ShowsStates(Engine, Protocol):
 
 @dataclass(frozen=True)
 class ProbeLayer:
-    """How well one layer tells the identities of a category apart.
+    """How well a linear probe of one layer predicts the identities of a category.
 
     Attributes:
         layer: 0 for the embedding.
         layers: the last layer.
-        accuracy: percent of prompts that were not learned from, told rightly.
+        accuracy: percent of held-out prompts classified correctly.
         interval: of it at 95%, over questions, or over slots of names.
-        chance: percent by guessing.
+        chance: accuracy of guessing, in percent.
     """
 
     cue: str
@@ -129,7 +129,7 @@ def _layers(
 
 
 def _held_out(rows: NDArray[np.float64], who: Any, folds: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each row is told rightly by an analysis that has not seen its fold."""
+    """Whether each row is classified correctly by an analysis that has not seen its fold."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
