@@ -8,7 +8,7 @@
 # Both need nothing but Python 3.11 or newer, pip and make.
 
 PYTHON ?= python3
-DEMO_MODEL := organism
+DEMO_MODEL := organism-2
 BIN := .venv/bin
 # tests/conftest.py puts the files with slow tests first.
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
