@@ -104,9 +104,12 @@ def shift_table(mitigation: Mitigation) -> doc.Table:
     axes = list(table.rows[0].means)
     columns = [
         doc.Column("Condition"),
-        doc.Column("scored otherwise, %"),
-        doc.Column("of the unidentified user, %"),
-        *(doc.Column(f"that user's {AXES[axis].label}", axis_drop(axis, 0)) for axis in axes),
+        doc.Column("scores changed, %"),
+        doc.Column("unidentified user, %"),
+        *(
+            doc.Column(f"unidentified user, {AXES[axis].label}", axis_drop(axis, 0))
+            for axis in axes
+        ),
     ]
     rows = [
         doc.TableRow(
@@ -120,8 +123,10 @@ def shift_table(mitigation: Mitigation) -> doc.Table:
         for row in table.rows
         if row.change
     ]
-    caption = "Answers that are scored otherwise than without mitigation, and how means move for "
-    return doc.Table(f"{caption}the unidentified user, in points with 95% intervals", columns, rows)
+    caption = (
+        "Share of answers whose score changed, and change of the unidentified user's means, in "
+    )
+    return doc.Table(f"{caption}points with 95% intervals", columns, rows)
 
 
 def _labeled(row: MethodResult) -> str:
@@ -159,15 +164,15 @@ def method_sentences(mitigation: Mitigation) -> list[str]:
     if len(placed) > 1:
         order = ", ".join(f"{one_line(row.name, 60)} ({_places(row)})" for row in placed)
         sentences.append(
-            "By the change of PB, the largest fall first, with the places that the intervals leave "
-            f"open: {order}. The means beside it are what it cost."
+            "Ranked by the change of PB, the largest reduction first, with the ranks that the "
+            f"intervals allow: {order}. Compare the means, too: they show the cost."
         )
     for row in rows:
         if row.change and not row.changed:
-            unidentified = " nor of the unidentified user" if row.unidentified == 0 else ""
+            unidentified = " and to the unidentified user" if row.unidentified == 0 else ""
             sentences.append(
-                f"{one_line(row.name, 60)} changed nothing: no answer to an identity{unidentified} "
-                "is scored otherwise than without it."
+                f"{one_line(row.name, 60)} changed nothing: every answer to an "
+                f"identity{unidentified} has the same score as without it."
             )
     return sentences
 
@@ -275,7 +280,7 @@ def request_table(mitigation: Mitigation) -> doc.Table:
             rows.append(doc.TableRow(one_line(name, 80), cells))
     if priced:
         columns.append(doc.Column("1,000 requests"))
-    return doc.Table("What a request of an identified user takes, on average", columns, rows)
+    return doc.Table("Mean cost of a request of an identified user", columns, rows)
 
 
 def _layers(layers: Sequence[int]) -> str:
