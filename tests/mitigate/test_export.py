@@ -345,6 +345,7 @@ def test_the_command_exports_the_model_of_a_run_and_checks_a_server(
         (["openai/gpt", "--out", "{new}"], "only local weights can be tuned, steered or exported"),
         (["organism", "--out", "{full}"], "holds other files"),
         (["{run}", "--check", "http://127.0.0.1:9/v1", "--extra", "penalty"], "KEY=JSON"),
+        (["{run}", "--check", "http://127.0.0.1:9/v1"], "is it up, and --check right?"),
         (["hf/./nowhere", "--out", "{new}"], "cannot load ./nowhere"),
     ],
 )

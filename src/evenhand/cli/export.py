@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from evenhand.cli.interrupts import run_to_interrupt
 from evenhand.engines import EngineOptions, engine_names, make_engine
-from evenhand.errors import UsageError
+from evenhand.errors import Unreachable, UsageError
 from evenhand.mitigate.export import Exported, ExportForm, ServedAgreement, agreement
 from evenhand.mitigate.export import export as export_model
 from evenhand.store.database import FILE
@@ -129,6 +129,8 @@ def _agreement(
                 await engine.close()
 
         return run_to_interrupt(ask())
+    except Unreachable as error:  # here another option names the endpoint
+        raise Unreachable(str(error).replace("--base-url", "--check")) from None
     finally:
         store.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,9 @@ def with_adapter(net: Any, path: str, torch: Any) -> Any:
     except ImportError:
         raise MissingExtra("adapters", "train") from None
     try:
-        tuned = PeftModel.from_pretrained(net, path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # about calls within peft
+            tuned = PeftModel.from_pretrained(net, path)
     except Exception as error:  # a folder may hold anything, and each of its parsers has errors
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ModelNotFound(f"cannot load the adapter {path}: {reason}") from None
