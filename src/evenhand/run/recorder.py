@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from evenhand.store.database import Change
 from evenhand.store.store import Store
 
-_FLUSH_EVERY = 0.25
+_FLUSH_EVERY = 0.5
 """Seconds between two commits: each waits for the disk, so that answers are committed together."""
 
 
