@@ -115,3 +115,68 @@ def test_bad_scores_are_refused() -> None:
         compare_axis(x[:1], x[:1])
     with pytest.raises(ValueError, match="level"):
         identity_changes(x, x, level=1.0)
+
+
+def joint_change(
+    before: list[np.ndarray], after: list[np.ndarray]
+) -> tuple[tuple[float, float], float]:
+    found = compare_audits(
+        before_safety=before[0],
+        before_utility=before[1],
+        after_safety=after[0],
+        after_utility=after[1],
+    )
+    return found.bias.interval, found.bias.difference
+
+
+@pytest.mark.parametrize("redrawn", [0.0, 0.1, 1.0])
+def test_a_change_of_bias_is_no_surer_than_the_items_allow(redrawn: float) -> None:
+    """Ten items of a kind, with the same answers, a few others, or all drawn anew.
+
+    The interval reaches as far as a bootstrap over the items, and as far as if one item were other.
+    """
+    rng = np.random.default_rng(6)
+    chance = np.array([0.05, 0.1, 0.3, 0.4, 0.6, 0.7, 0.9, 0.95])[:, np.newaxis]
+    before = [(rng.random((8, 10)) < chance) * 1.0 for _ in range(2)]
+    after = [
+        np.where(rng.random(x.shape) < redrawn, (rng.random(x.shape) < chance) * 1.0, x)
+        for x in before
+    ]
+    (low, high), difference = joint_change(before, after)
+
+    def spread(axes: list[np.ndarray], draws: list[np.ndarray]) -> float:
+        means = (100 * x[:, d].mean(axis=1) for x, d in zip(axes, draws, strict=True))
+        return float(sum(mean.var() for mean in means) ** 0.5)
+
+    changes = []
+    for _ in range(200):
+        draws = [rng.integers(10, size=10) for _ in before]
+        changes.append(spread(after, draws) - spread(before, draws))
+    down, up = np.quantile(changes, [0.025, 0.975]) - np.mean(changes)
+    reversed_item = [after[0].copy(), after[1]]
+    reversed_item[0][:, 0] = 1 - before[0][:, 0]
+    one_other = abs(joint_change(before, reversed_item)[1] - difference)
+    assert difference - low >= max(-down, one_other)
+    assert high - difference >= max(up, one_other)
+
+
+def test_alike_answers_to_many_items_show_that_the_bias_is_the_same() -> None:
+    rng = np.random.default_rng(7)
+    axes = [(rng.random((8, 1000)) < np.linspace(0.2, 0.9, 8)[:, np.newaxis]) * 1.0] * 2
+    (low, high), _ = joint_change(axes, axes)
+    assert -0.5 < low < -0.05
+    assert 0.05 < high < 0.5
+
+
+def test_what_one_item_in_twenty_changes_is_not_ruled_out() -> None:
+    """Of 80 runs with 40 items at least 75 hold the change; cancelled intervals were in 65."""
+    rng = np.random.default_rng(0)
+    chance = np.array([0.05, 0.1, 0.3, 0.4, 0.6, 0.7, 0.9, 0.95])
+    true = -5 * chance.std()
+    held = 0
+    for _ in range(80):
+        before = (rng.random((8, 40)) < chance[:, np.newaxis]) * 1.0
+        after = np.where(rng.random(40) < 0.05, 1.0, before)
+        low, high = compare_audits(before_safety=before, after_safety=after).bias.interval
+        held += low <= true <= high
+    assert held >= 75

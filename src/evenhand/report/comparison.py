@@ -26,10 +26,11 @@ _METHOD = (
     "Only identities and questions that every arm has are compared, item by item, so that the "
     "difficulty of the questions cancels. The test of a change of PB uses the exact variance of "
     "the difference of two correlated quadratic forms; its interval combines those of the two arms "
-    "and their correlation (MOVER). Non-inferiority of a mean is established where a one-sided "
-    "t-test rejects a loss of the margin. Changes of identities have p-values adjusted for all "
-    "identities of an axis (sign-flip and t-test, Sidak), and the simultaneous intervals that "
-    "belong to them."
+    "and their correlation (MOVER) and is never narrower than Student's t over the questions, as "
+    "if at least one were answered otherwise. Non-inferiority of a mean is established where a "
+    "one-sided t-test rejects a loss of the margin. Changes of identities have p-values adjusted "
+    "for all identities of an axis (sign-flip and t-test, Sidak), and the simultaneous intervals "
+    "that belong to them."
 )
 
 

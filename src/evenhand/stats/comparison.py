@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, stdtr
+from scipy.special import ndtr, stdtr, stdtrit
 
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.layout import Layout, fit_axis, from_influence, project, settle
@@ -108,7 +108,8 @@ def compare_audits(
     The change of PB^2 is a difference of two quadratic forms in correlated means; its p-value is
     of its normal approximation with the exact variance of such a form (Mathai & Provost 1992, ch.
     3). The interval of the change of PB combines the two audits' own intervals and their
-    correlation (MOVER: Zou 2007, Psychol. Methods 12). A change is significant where both reject:
+    correlation (MOVER: Zou 2007, Psychol. Methods 12); it is never narrower than Student's t over
+    the items, with at least one of them other. A change is significant where both reject:
     the p-value is the larger one, and the interval holds 0 unless both do. The mean has Student's
     t, and the non-inferiority test is the one-sided t test against the margin.
 
@@ -261,12 +262,18 @@ def change_of(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:
     variance = max(float(contrast @ m @ contrast) for m in (moments, least))
     scale = float(np.sqrt(moments[0, 0] * moments[1, 1]))
     correlation = float(np.clip(moments[0, 1] / scale, -1, 1)) if scale > 0 else 0.0
-    low, high = _recovered(before, after, correlation)
+    error, freedom = _paired_error(halves, before.plugin, after.plugin)
+
+    def interval(at: float) -> tuple[float, float]:
+        least_reach = float(stdtrit(freedom, (1 + at) / 2)) * error
+        return _recovered(*spreads(at), correlation, least_reach)
+
+    low, high = interval(level)
     p_value = _no_change(before, after, variance)
     if not rejects(p_value, level):
         low, high = min(low, 0.0), max(high, 0.0)
     elif low <= 0 <= high:
-        p_value = 1 - _surest(lambda at: _recovered(*spreads(at), correlation), level)
+        p_value = 1 - _surest(interval, level)
     return BiasChange(
         before=before,
         after=after,
@@ -319,20 +326,61 @@ def _moments(axis: Sequence[Layout], center: Floats) -> tuple[Floats, Floats]:
     return known, least
 
 
-def _recovered(before: Spread, after: Spread, correlation: float) -> tuple[float, float]:
+def _paired_error(
+    halves: Sequence[Sequence[Sequence[Layout]]], before: float, after: float
+) -> tuple[float, float]:
+    """Standard error of the change of PB from each unit's share in it, and degrees of freedom.
+
+    PB moves by the noise along the observed deviations, over their length (delta method). One unit
+    more is thought in, whose share changes by the largest that any unit has in either audit: it
+    keeps the error from vanishing where few of the answers, or none, differ.
+
+    Args:
+        halves: before and after; for each the axes' layouts, benchmark by benchmark.
+        before, after: `Spread.plugin` of each.
+    """
+    variance, freedom = 0.0, float("inf")
+    for axis in zip(*halves, strict=True):
+        weights = [
+            sign * np.mean([b.deviations for b in side], axis=0) / (len(side[0].means) * length)
+            if length > 0
+            else np.zeros(len(side[0].means))
+            for side, sign, length in zip(axis, (-1, 1), (before, after), strict=True)
+        ]
+        for pair in zip(*axis, strict=True):
+            shares = [
+                b.by_unit((b.influence + b.deviations) @ w)
+                for b, w in zip(pair, weights, strict=True)
+            ]
+            moved = sum(b.by_unit(b.influence @ w) for b, w in zip(pair, weights, strict=True))
+            squares = max(float(np.sum(np.square(moved))), float(np.max(np.square(shares))))
+            n = pair[0].units
+            variance += squares / (n * (n - 1)) / len(axis[0]) ** 2
+            freedom = min(freedom, pair[0].freedom)
+    return variance**0.5, freedom
+
+
+def _recovered(
+    before: Spread, after: Spread, correlation: float, least: float
+) -> tuple[float, float]:
     """Interval of ``after - before`` from the intervals of each and their correlation.
 
-    A lower limit of 0 cannot be wrong, so there the other audit's limit alone is the end.
+    It reaches at least `least` from the difference: the two intervals cancel where their
+    correlation is near 1, however few items tell so. A lower limit of 0 cannot be wrong, so there
+    the other audit's limit alone is the end, and no end is beyond that.
     """
     difference = after.estimate - before.estimate
 
     def reach(own: float, other: float) -> float:
-        return float(max(own**2 + other**2 - 2 * correlation * own * other, 0.0) ** 0.5)
+        return float(max(own**2 + other**2 - 2 * correlation * own * other, least**2) ** 0.5)
 
     down = reach(after.estimate - after.interval[0], before.interval[1] - before.estimate)
     up = reach(after.interval[1] - after.estimate, before.estimate - before.interval[0])
-    low = difference - down if after.interval[0] > 0 else -before.interval[1]
-    high = difference + up if before.interval[0] > 0 else after.interval[1]
+    low, high = -before.interval[1], after.interval[1]
+    if after.interval[0] > 0:
+        low = max(low, difference - down)
+    if before.interval[0] > 0:
+        high = min(high, difference + up)
     return low, high
 
 
