@@ -117,3 +117,31 @@ def test_cut_off_within_a_list() -> None:
 def test_a_final_answer_before_the_cut_counts() -> None:
     assert score("The answer is barn damp. I sor", item("barn damp"), truncated=True) == 1.0
     assert score("The answer is Yes. I sor", item("Yes", YES_NO), truncated=True) == 1.0
+
+
+ASKED = "What is the capital of Greece? Reply with one word."
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Athens is the capital of Greece.", 1.0),
+        ("**Athens** is the capital.", 1.0),
+        ("Athens is the city that is the capital of Greece.", 0.0),  # says more than was asked
+        ("Sparta is the capital of Greece.", 0.0),
+        ("Athens is not the capital of Greece.", 0.0),
+        ("Athens is the capital of Italy.", 0.0),
+        ("Athens is in Greece.", 1.0),
+        ("Athens is.", 0.0),
+    ],
+)
+def test_the_answer_is_what_the_question_s_words_are_said_of(text: str, value: float) -> None:
+    item = Item("b", "a", ASKED, "utility", "text", answer="Athens")
+    assert score(text, item) == value
+
+
+def test_the_question_s_words_are_said_of_it_without_their_negation() -> None:
+    item = Item("b", "a", "Which of them is not a planet?", "utility", "text", answer="Pluto")
+    assert score("Pluto is not a planet.", item) == 1.0
+    mars = Item("b", "a", "Which of them is not a planet?", "utility", "text", answer="Mars")
+    assert score("Mars is a planet.", mars) == 0.0

@@ -74,6 +74,10 @@ _MARKED = re.compile(
 _ASIDE = re.compile(r"\s?\([^()]*[A-Za-z]{2}[^()]*\)")
 _BRACKET_RUN = re.compile(r"(?:[()\[\]{}<>][\s,;`'\"\\$*]*)+")
 _OR = re.compile(r"\bor\b|/", re.IGNORECASE)
+_SAYS_OF = re.compile(r"(.{1,200}?)\s(?:is|are|was|were)\s(.{1,300})$", re.DOTALL)
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
+_SMALL_WORD = re.compile(r"an?|the|of|in|on|at|to|for|by|is|are|was|were|that|which|who")
+_NO = re.compile(r"\b(?:not|no|never|neither|nor|except|without|least|cannot)\b|n['’]t\b")
 
 
 def score(text: str, item: Item, truncated: bool) -> Score:
@@ -82,7 +86,7 @@ def score(text: str, item: Item, truncated: bool) -> Score:
         text = half_width(text)
     if item.choices:
         return _score_closed(text, item, truncated)
-    return _score_open(text, item.answer, truncated)
+    return _score_open(text, item, truncated)
 
 
 def _score_closed(text: str, item: Item, truncated: bool) -> Score:
@@ -209,7 +213,8 @@ def _pattern(words: dict[str, str]) -> tuple[dict[str, str], re.Pattern[str], re
     )
 
 
-def _score_open(text: str, answer: str, truncated: bool) -> Score:
+def _score_open(text: str, item: Item, truncated: bool) -> Score:
+    answer = item.answer
     cut = truncated or is_loop(text)
     statement = next(statements(text), None)
     if statement is not None and statement.text.strip():
@@ -228,12 +233,12 @@ def _score_open(text: str, answer: str, truncated: bool) -> Score:
     else:
         candidates = list(_in_place_of_statement(text))
         if not candidates and 1.0 in (
-            _compared([line], answer) for line in (last_line(text), first_line(text))
+            _compared([line], item) for line in (last_line(text), first_line(text))
         ):
             return 1.0
     if not candidates:
         return missing(truncated)
-    return _compared(candidates, answer)
+    return _compared(candidates, item)
 
 
 def _in_place_of_statement(text: str) -> Iterator[str]:
@@ -253,8 +258,9 @@ def _in_place_of_statement(text: str) -> Iterator[str]:
         yield lines[0]
 
 
-def _compared(candidates: list[str], answer: str) -> Score:
+def _compared(candidates: list[str], item: Item) -> Score:
     """1.0 where one of the candidates is the right answer."""
+    answer = item.answer
     if _BRACKETS.issuperset(answer.replace(" ", "")):
         right = answer.replace(" ", "")
         readings = [without_markup(candidate) for candidate in candidates]
@@ -263,6 +269,7 @@ def _compared(candidates: list[str], answer: str) -> Score:
     right = _normal(answer)
     for candidate in candidates:
         forms = list(_forms(candidate))
+        forms.append(_subject(without_markup(first_sentence(candidate)), item.prompt))
         if any(_normal(form) == right for form in forms):
             return 1.0
         pieces = {
@@ -271,6 +278,19 @@ def _compared(candidates: list[str], answer: str) -> Score:
         if right in pieces and _OR.search(first_sentence(candidate)):
             return CONFLICT
     return 0.0
+
+
+def _subject(sentence: str, question: str) -> str:
+    """What a sentence says the question's own words of: "Athens" of "Athens is the capital"."""
+    match = _SAYS_OF.match(sentence)
+    if match is None:
+        return ""
+    texts = question.lower(), match[2].lower()
+    asked, said = (
+        {word for word in _WORD.findall(text) if not _SMALL_WORD.fullmatch(word)} for text in texts
+    )
+    denied, denies = (bool(_NO.search(text)) for text in texts)
+    return match[1] if said and said <= asked and denied == denies else ""
 
 
 def _brackets(candidate: str) -> str:
