@@ -230,7 +230,7 @@ def test_what_cannot_be_trained(tmp_path: Path, trained: Trained) -> None:
     for model, complaint, kind in (
         ("openai/any", "only local weights", UsageError),
         (f"hf/{tmp_path / 'nowhere'}", "cannot load", TrainingError),
-        (f"hf/{trained.out}", "is an adapter; merge it", TrainingError),
+        (f"hf/{trained.out}", "is an adapter or steering, not a whole model", TrainingError),
     ):
         with pytest.raises(kind, match=complaint):
             prepare(model, pairs(), tmp_path / "out", training, recipe="random")

@@ -512,9 +512,20 @@ class WorkersEngine:
             try:
                 self._join(slot, self._place.get(reference))
             except self._place.death as error:
+                self._raise_if_incomplete(error)
                 if self._may_start_again(slot, f"the worker died: {reason_of(error)}"):
                     slot.start()
                     waiting[slot.loading] = slot
+
+    def _raise_if_incomplete(self, error: BaseException) -> None:
+        """A worker that lacks a package will lack it again.
+
+        Raises:
+            EngineError: it does.
+        """
+        if "ModuleNotFoundError" in str(error):
+            why = f"a worker died ({reason_of(error)})"
+            raise EngineError(f"{self.model} cannot be loaded: {why}") from None
 
     def _may_start_again(self, slot: _Slot, why: str) -> bool:
         """Count the death of a worker; False if it was one too many without an answer."""
@@ -554,6 +565,7 @@ class WorkersEngine:
                     self._join(slot, await slot.loading)
                 return await self._feed(slot, supply, settle)
             except self._place.death as error:
+                self._raise_if_incomplete(error)
                 why = f"the worker died: {reason_of(error)}"
             except ConnectionError as error:
                 raise Unreachable(
