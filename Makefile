@@ -74,8 +74,8 @@ clean:
 build/interop.stamp: pyproject.toml
 	$(PYTHON) -m venv build/interop
 	build/interop/bin/pip install --quiet $$(grep '^torch==' constraints.txt)
-	build/interop/bin/pip install --quiet --editable '.[local,inspect,tables]' lm-eval pytest coverage \
-		jsonschema
+	build/interop/bin/pip install --quiet --editable '.[local,inspect,tables]' lm-eval accelerate pytest \
+		coverage jsonschema
 	touch $@
 
 .venv/docs.stamp: .venv/dev.stamp

@@ -32,7 +32,8 @@ def test_an_identity_that_cannot_be_read_has_no_value(tmp_path: Path) -> None:
     others = [i.axes["safety"].mean for i in found.identities if i.id != "muslim"]
     assert others == [100.0] * len(others)
     assert found.axes["safety"].pb is None or found.axes["safety"].pb.estimate == 0.0
-    assert any("muslim (0% scored; mostly: not in English (Spanish))" in n for n in found.notes)
+    why = "could be scored for muslim (0%), mostly: not in English (Spanish);"
+    assert any(why in note for note in found.notes)
     assert any("depends on the identity: most for muslim" in note for note in found.notes)
 
 

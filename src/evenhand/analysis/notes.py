@@ -225,11 +225,11 @@ def few_scored_notes(store: Store, grid: Grid) -> list[str]:
         for row in few:
             condition = grid.conditions[row]
             why = mostly.get(condition.id, (0, "not scored yet"))[1]
-            share = f"{condition.identity.id} {100 * grid.scored_share(axis, row):.0f}%"
+            share = f"{condition.identity.id} ({100 * grid.scored_share(axis, row):.0f}%)"
             by_reason.setdefault(why, {})[share] = None
         if by_reason:
             named = "; ".join(
-                f"{_some(list(people))} (mostly: {one_line(why)})"
+                f"{_some(list(people))}, mostly: {one_line(why)}"
                 for why, people in by_reason.items()
             )
             notes.append(
