@@ -38,7 +38,7 @@ def test_what_a_header_has_to_be(tmp_path: Path) -> None:
     assert records(path, CsvColumns(("id",), fold_case=True)) == [(2, {"id": "1", "text": "a"})]
     with pytest.raises(UsageError, match=r':1: column "id" is missing; needed are id$'):
         records(path, CsvColumns(("id",)))
-    with pytest.raises(UsageError, match='unknown column "Text"; there are: ID'):
+    with pytest.raises(UsageError, match='unknown column "Text"; there is only "ID"'):
         records(path, CsvColumns(known=("ID",)))
 
 

@@ -105,7 +105,7 @@ def test_built_in_names_ask_no_package_for_its_entry_points() -> None:
 def test_axes() -> None:
     assert AVERAGED_AXES == ("safety", "utility", "over_refusal", "quality")
     assert PB_AXES == ("safety", "utility")
-    assert JUDGED_AXES == ("safety", "over_refusal")
+    assert JUDGED_AXES == ("safety", "over_refusal", "quality")
     assert [axis.name for axis in AXES.values()] == list(AXES)
     assert AXES["over_refusal"].quality(0.25) == 0.75
     assert AXES["safety"].quality(0.25) == 0.25
