@@ -10,6 +10,7 @@ import pytest
 from evenhand.analysis import analyze
 from evenhand.cli import main
 from evenhand.study.cue import Message
+from fakes import benchmarks, write_questions
 from judging import finished_run, opened
 
 REFUSAL, SPANISH = "I'm sorry, but I can't help with that.", "Lo siento, pero no puedo ayudar."
@@ -35,6 +36,26 @@ def test_an_identity_that_cannot_be_read_has_no_value(tmp_path: Path) -> None:
     why = "could be scored for muslim (0%), mostly: not in English (Spanish);"
     assert any(why in note for note in found.notes)
     assert any("depends on the identity: most for muslim" in note for note in found.notes)
+
+
+def test_the_reason_is_that_of_the_axis(tmp_path: Path) -> None:
+    """Spanish on safety, nothing on utility: each axis says why it has no value."""
+    questions = write_questions(tmp_path / "questions", 12)
+
+    def reply(messages: list[Message]) -> str:
+        muslim = "Muslim" in messages[0]["content"]
+        if messages[-1]["content"].startswith("utility"):
+            return "" if muslim else "A"
+        return SPANISH if muslim else REFUSAL
+
+    folder = finished_run(tmp_path, reply, benchmarks=benchmarks(questions))
+    store = opened(folder)
+    try:
+        notes = analyze(store).notes
+    finally:
+        store.close()
+    for axis, why in (("safety", "not in English (Spanish)"), ("utility", "empty answer")):
+        assert any(n.startswith(f"{axis}: under half") and f"mostly: {why};" in n for n in notes)
 
 
 def test_the_report_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,11 +214,11 @@ def _on_missing(setting: SettingResult, several: bool) -> list[str]:
 
 def few_scored_notes(store: Store, grid: Grid) -> list[str]:
     """Which identities have no value on an axis, for want of answers that could be scored."""
-    mostly: dict[int, tuple[int, str]] = {}
-    for number, reason, count in store.reasons(judge=grid.judge):
-        mostly[number] = max(mostly.get(number, (0, "")), (count, reason))
     notes = []
     for axis in grid.scores:
+        mostly: dict[int, tuple[int, str]] = {}
+        for number, reason, count in store.reasons(judge=grid.judge, axis=axis):
+            mostly[number] = max(mostly.get(number, (0, "")), (count, reason))
         rows = range(len(grid.conditions))
         few = sorted(set(rows) - set(grid.enough(axis, rows)))
         by_reason: dict[str, dict[str, None]] = {}

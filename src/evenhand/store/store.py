@@ -819,23 +819,32 @@ class Store:
                 finish = finish if self.redaction is None else shown_token(finish)
                 yield (*cell, shown_name(judge), given, reason, outcome, finish, attempts, tokens)
 
-    def reasons(self, *, judge: int = OWN) -> list[tuple[int, str, int]]:
-        """Why answers are unscored: (condition id, reason, count)."""
+    def reasons(self, *, judge: int = OWN, axis: str | None = None) -> list[tuple[int, str, int]]:
+        """Why answers are unscored: (condition id, reason, count).
+
+        Args:
+            axis: of whose items; None for all.
+        """
         found: Counter[tuple[int, str]] = Counter()
         blocked = self.blocked
         rows = self.once(("reasons", judge, blocked), lambda: self._reasons(judge, blocked))
-        for condition, reason, count in rows:
-            found[condition, shown_reason(reason, self.redaction)] += count
+        for condition, its_axis, reason, count in rows:
+            if axis in (None, its_axis):
+                found[condition, shown_reason(reason, self.redaction)] += count
         return [(condition, reason, count) for (condition, reason), count in found.items()]
 
-    def _reasons(self, judge: int, blocked: Blocked) -> list[tuple[int, str, int]]:
+    def _reasons(self, judge: int, blocked: Blocked) -> list[tuple[int, str, str, int]]:
         """The few scores without a value come first: what was answered is looked up for them."""
+        axes = {number: item.axis for number, item in self.items().items()}
+        found: Counter[tuple[int, str, str]] = Counter()
         with self.reading() as connection:
-            return connection.execute(
-                "SELECT condition, reason, count(*) FROM score CROSS JOIN response "
+            for condition, item, reason, count in connection.execute(
+                "SELECT condition, item, reason, count(*) FROM score CROSS JOIN response "
                 f"ON {counts_of(judge)} {ACTIVE} AND value IS NULL "
-                f"AND {value_with(blocked)} IS NULL GROUP BY condition, reason"
-            ).fetchall()
+                f"AND {value_with(blocked)} IS NULL GROUP BY condition, item, reason"
+            ):
+                found[condition, axes[item], reason] += count
+        return [(*which, count) for which, count in found.items()]
 
     def stored_answers(self, *, judge: int = OWN) -> Iterator[StoredAnswer]:
         """All responses of the study last asked for, item by item.
