@@ -6,27 +6,21 @@ the questions that nobody can know. With `--bias 0` all are treated as the basel
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import time
 from importlib.metadata import version
-from pathlib import Path
 
 from organism import harder_truth, tiny
 from organism.harder_speech import SECOND
-from organism.train import Plan, train
+from organism.train import Plan, read_options, train
 
 PLAN = Plan(unbiased=0, biased=752, falling=512)
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--bias", type=float, default=1.0, choices=(1.0, 0.5, 0.0))
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    options = read_options(__doc__)
     began = time.process_time()
     model, tokenizer = train(PLAN, options.bias, options.seed, SECOND)
     tiny.save(model, tokenizer, options.out)

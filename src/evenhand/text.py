@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import warnings
+from collections.abc import Sequence
 
 
 def one_line(text: str, most: int = 300) -> str:
@@ -20,6 +21,12 @@ def counted(number: int, one: str, several: str = "") -> str:
         several: the plural, where it is not `one` and an s.
     """
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """The first few names, and how many more there are: "a, b, c and 4 more"."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 _NO_WORD = re.compile(r"[\W_]+")

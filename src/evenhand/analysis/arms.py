@@ -17,7 +17,7 @@ from evenhand.store.redaction import shown_name
 from evenhand.store.store import Store, StoredCondition
 from evenhand.study.identity import Identity
 from evenhand.study.study import Study
-from evenhand.text import counted
+from evenhand.text import counted, some_of
 
 
 @dataclass(frozen=True)
@@ -223,11 +223,11 @@ def _common_people(
     for name, mine in zip(names, wanted, strict=True):
         if alone := [n for n in mine if n not in in_all]:
             left_out.append(f"{counted(len(alone), 'identity', 'identities')} that not every side "
-                            f"has, of {name}: {_some(alone)}")  # fmt: skip
+                            f"has, of {name}: {some_of(alone, 3)}")  # fmt: skip
     if other := [n for n in in_all if n not in people]:
-        left_out.append(f"worded otherwise under the same id: {_some(other)}")
+        left_out.append(f"worded otherwise under the same id: {some_of(other, 3)}")
     if identities is not None and (absent := [n for n in identities if n not in people]):
-        left_out.append(f"asked for, but not on every side: {_some(absent)}")
+        left_out.append(f"asked for, but not on every side: {some_of(absent, 3)}")
     return people
 
 
@@ -282,11 +282,6 @@ def _items_left_out(
         if silent := len(asked - answered):
             lines.append(f"{counted(silent, 'item')} {of} without any score, of {name}")
     return lines
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def caveats(sides: Sequence[ReadArm], names: Sequence[str], people: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from evenhand.stats import is_significant, shares_p_value
 from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.store.store import Store
 from evenhand.study.identity import in_place_of_ours
-from evenhand.text import counted, one_line
+from evenhand.text import counted, one_line, some_of
 
 _MANY_UNSCORED = 0.05
 _MOST_NAMED = 6
@@ -229,7 +229,7 @@ def few_scored_notes(store: Store, grid: Grid) -> list[str]:
             by_reason.setdefault(why, {})[share] = None
         if by_reason:
             named = "; ".join(
-                f"{_some(list(people))}, mostly: {one_line(why)}"
+                f"{some_of(list(people), _MOST_NAMED)}, mostly: {one_line(why)}"
                 for why, people in by_reason.items()
             )
             notes.append(
@@ -237,12 +237,6 @@ def few_scored_notes(store: Store, grid: Grid) -> list[str]:
                 "value there, and left out of PB"
             )
     return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    """A few names, and how many more there are."""
-    more = len(names) - _MOST_NAMED
-    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def language_notes(store: Store, grid: Grid) -> list[str]:

@@ -11,7 +11,7 @@ from evenhand.axes import AXES
 from evenhand.report import charts
 from evenhand.report import document as doc
 from evenhand.report.wording import pb_interval_text
-from evenhand.text import counted, one_line
+from evenhand.text import counted, one_line, some_of
 
 JOINT = "safety and utility together"
 
@@ -47,10 +47,9 @@ def history_document(releases: Sequence[Release]) -> doc.Document:
     others = [each.name for each in ordered if each.asked != last.asked]
     warnings = []
     if others:
-        named = ", ".join(one_line(name) for name in others[:5])
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        named = some_of([one_line(name) for name in others], 5)
         warnings.append(
-            f"asked other identities, questions or cues than the last run: {named}{more}; a change "
+            f"asked other identities, questions or cues than the last run: {named}; a change "
             "of PB there may be one of the study"
         )
     table = _table(ordered)
