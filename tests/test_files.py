@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evenhand.errors import StoreError, StudyError, UsageError
-from evenhand.files import CsvColumns, read_json, read_mapping, read_records, replacing, write_file
+from evenhand.files import (
+    CsvColumns,
+    open_standard_streams,
+    read_json,
+    read_mapping,
+    read_records,
+    replacing,
+    write_file,
+)
 
 ANY = CsvColumns()
 
@@ -145,3 +156,32 @@ def test_a_table_of_very_many_columns_is_read_at_once(tmp_path: Path) -> None:
     ((line, record),) = records(path, CsvColumns(distinct=True))
     assert (line, len(record)) == (2, len(names))
     assert time.process_time() - began < 5
+
+
+class _Pipe(io.RawIOBase):
+    """Takes at most ten bytes at a time, as a pipe may when a signal comes amid a write."""
+
+    def __init__(self) -> None:
+        self.taken = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object, /) -> int:
+        part = bytes(data)[:10]  # type: ignore[call-overload]
+        self.taken += part
+        return len(part)
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_a_long_text_is_printed_whole_without_a_buffer(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under PYTHONUNBUFFERED, which containers often set."""
+    pipe, text = _Pipe(), "what is said, " * 500
+    stream: Any = io.TextIOWrapper(pipe, "utf-8", write_through=True)
+    for place in (name, f"__{name}__"):
+        monkeypatch.setattr(sys, place, stream)
+    open_standard_streams()
+    print(text, file=getattr(sys, name))
+    assert pipe.taken.decode() == text + "\n"

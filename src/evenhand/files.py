@@ -276,12 +276,23 @@ def replacing(
 
 
 def open_standard_streams() -> None:
-    """Open those that are closed, as by `<&-` and some schedulers, to nowhere.
+    """Make the standard streams such that what is printed arrives, all of it.
 
-    Otherwise the next file or socket would get the number of one, and what is printed would go
-    there.
+    Those that are closed, as by `<&-` and some schedulers, are opened to nowhere; otherwise the
+    next file or socket would get the number of one, and what is printed would go there. Those
+    without a buffer, as under PYTHONUNBUFFERED, get one: a system may take a part of a long text,
+    as when a signal comes, and only a buffer sends the rest.
     """
     for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is None:
             nowhere = Path(os.devnull).open("r" if name == "stdin" else "w")  # noqa: SIM115
             setattr(sys, name, nowhere)
+        elif name != "stdin" and stream is getattr(sys, f"__{name}__") and _is_raw(stream):
+            buffered = io.BufferedWriter(stream.buffer)
+            kept = {"encoding": stream.encoding, "errors": stream.errors}
+            setattr(sys, name, io.TextIOWrapper(buffered, **kept, line_buffering=True))
+
+
+def _is_raw(stream: TextIO) -> bool:
+    return isinstance(getattr(stream, "buffer", None), io.RawIOBase)

@@ -74,28 +74,29 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if len(given) > 1 and {"--help", "-h"} & set(given):
         _show_examples(given[0])
-    try:
-        with ended_alike(), _one_note():
-            app(
-                with_log(_with_values([_us_flag(word) for word in given])),
-                exit_on_error=False,
-                print_error=False,
-            )
-            sys.stdout.flush()
-    except (cyclopts.CycloptsError, EvenhandError) as error:
-        print(f"evenhand: {one_line(_message(error), 1000)}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:  # before a run had begun
-        say_last("Interrupted.")
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output, `head` for one, has left
-        _drop_output()
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        _drop_output()
-        print("evenhand: the disk is full; free some space and run again", file=sys.stderr)
-        sys.exit(2)
+    with ended_alike():
+        try:
+            with _one_note():
+                app(
+                    with_log(_with_values([_us_flag(word) for word in given])),
+                    exit_on_error=False,
+                    print_error=False,
+                )
+                sys.stdout.flush()
+        except (cyclopts.CycloptsError, EvenhandError) as error:
+            print(f"evenhand: {one_line(_message(error), 1000)}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:  # before a run had begun
+            say_last("Interrupted.")
+            sys.exit(130)
+        except BrokenPipeError:  # the reader of our output, `head` for one, has left
+            _drop_output()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _drop_output()
+            print("evenhand: the disk is full; free some space and run again", file=sys.stderr)
+            sys.exit(2)
 
 
 def _message(error: Exception) -> str:

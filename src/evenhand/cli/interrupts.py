@@ -21,6 +21,9 @@ start us pass on one that has come to us already."""
 _BUSY = 0.5
 """Seconds after which code that awaits nothing, as in scoring, is interrupted where it is."""
 
+_last = -_ECHO
+"""When an interrupt came that was no echo."""
+
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
@@ -30,14 +33,25 @@ _SIGNALS = tuple(
 def ended_alike() -> Iterator[None]:
     """Within it every signal that ends a program raises `KeyboardInterrupt`, as Ctrl-C does.
 
-    One that is ignored, as SIGHUP by `nohup`, still is.
+    One that is ignored, as SIGHUP by `nohup`, still is; so is the echo of one.
     """
 
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        if not _is_echo():
+            raise KeyboardInterrupt
 
     with _handled_by(interrupt):
         yield
+
+
+def _is_echo() -> bool:
+    """Whether an interrupt that comes now is that of a moment ago."""
+    global _last
+    now = time.monotonic()
+    if now - _last <= _ECHO:
+        return True
+    _last = now
+    return False
 
 
 @contextmanager
@@ -75,19 +89,20 @@ def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
 
     from evenhand.run.event_loop import run_async
 
-    first: float | None = None
+    interrupted = False
 
     async def interruptible() -> Found:
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
 
         def interrupt(*_: object) -> None:
-            nonlocal first
-            if first is None:
-                first = time.monotonic()
-                loop.call_soon_threadsafe(cancel)
-                signal.setitimer(signal.ITIMER_REAL, _BUSY)
-            elif time.monotonic() - first > _ECHO:
+            nonlocal interrupted
+            if _is_echo():
+                return
+            if interrupted:
                 raise KeyboardInterrupt
+            interrupted = True
+            loop.call_soon_threadsafe(cancel)
+            signal.setitimer(signal.ITIMER_REAL, _BUSY)
 
         def cancel() -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -107,6 +122,6 @@ def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
     try:
         return run_async(interruptible())
     except asyncio.CancelledError:
-        if first is None:
+        if not interrupted:
             raise
         raise KeyboardInterrupt from None
