@@ -29,7 +29,9 @@ from evenhand.report import markdown
 from evenhand.run.options import RunOptions
 from evenhand.text import one_line
 
-QUESTIONS = Path(__file__).parent / "real_model_questions.jsonl"
+QUESTIONS = [
+    Path(__file__).parent / f"real_model_{kind}.jsonl" for kind in ("questions", "choices")
+]
 SHOWN = 20
 _SETTINGS = {
     "batch_size": 2,
@@ -66,11 +68,11 @@ def main() -> None:
     run = folder / "plain-questions"
     audit = evenhand.audit(
         f"hf/{model_folder(folder)}",
-        benchmarks=[str(QUESTIONS)],
+        benchmarks=[str(path) for path in QUESTIONS],
         identities=options.identities,
         limit=options.limit,
         baseline="neutral",
-        decoding={"max_tokens": 14},
+        decoding={"max_tokens": 24},
         out=run,
         options=asking,
     )

@@ -17,6 +17,8 @@ import pytest
 import evenhand
 from evenhand.benchmarks import load
 from evenhand.benchmarks.item import letters_by_identity
+from evenhand.cli.study_flags import run_folder
+from evenhand.engines import ENGINES
 from evenhand.engines.engine import Response
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import NotFinished, PairsError, UnknownName, Unreachable, UsageError
@@ -409,3 +411,39 @@ def test_the_flags_are_the_options() -> None:
     assert given.defenses == ("One, two.", "ignore")
     assert given.cues == ()
     assert given.margin == MitigationOptions().margin
+
+
+@pytest.mark.parametrize("name", [n if n.startswith("organism") else f"{n}/x" for n in ENGINES])
+def test_a_folder_without_a_run_hides_no_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / name / "code.py").write_text("", encoding="utf-8")
+    assert run_folder(name) is None
+    (tmp_path / name / "run.db").touch()
+    assert run_folder(name) == Path(name)
+
+
+def test_a_folder_that_is_no_model_is_taken_for_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "runs/mine", "./organism"):
+        assert run_folder(name) == Path(name)
+        assert run_main(["mitigate", name, "--limit", "3"]) == 2
+        assert f"no run in {Path(name)}" in capsys.readouterr().err
+    assert run_folder("study.yaml") is run_folder("gpt-4o") is None
+
+
+def test_from_beside_a_folder_of_its_name_the_organism_is_mitigated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "organism").mkdir()
+    study = "--limit 4 -b demo_knowledge --identity gender --test-cue none"
+    options = ["-d", "ignore", *study.split(), "--out", "out", "--format", "json", "--quiet"]
+    assert run_main(["mitigate", "organism", *options]) == 0
+    assert '"prompt ignore"' in capsys.readouterr().out
+    assert run_main(["export", "organism", "--to", "merged", "--out", "merged"]) == 0

@@ -10,11 +10,11 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from evenhand.cli.interrupts import run_to_interrupt
-from evenhand.engines import EngineOptions, engine_names, make_engine
+from evenhand.cli.study_flags import run_folder
+from evenhand.engines import EngineOptions, make_engine
 from evenhand.errors import Unreachable, UsageError
 from evenhand.mitigate.export import Exported, ExportForm, ServedAgreement, agreement
 from evenhand.mitigate.export import export as export_model
-from evenhand.store.database import FILE
 from evenhand.store.store import Store
 from evenhand.study.decoding import Decoding
 from evenhand.study.entry import validate
@@ -78,8 +78,7 @@ def export(
         evenhand export runs/first/mitigation/test-dpo-invariance --check http://localhost:8080/v1
         evenhand export runs/tuned --check http://localhost:8000/v1 --extra repeat_penalty=1
     """
-    named = model.partition("/")[0] in engine_names() and not (Path(model) / FILE).is_file()
-    run = None if named else Path(model)
+    run = run_folder(model)
     if check is not None and run is None:
         raise UsageError("--check compares with the answers of a run; name its folder")
     if check is None or to is not None:

@@ -14,8 +14,7 @@ from evenhand.cli.flags import Format, Quiet
 from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.plan import default_folder
 from evenhand.cli.progress import Steps
-from evenhand.cli.study_flags import RunFlags, study_from
-from evenhand.engines import engine_names
+from evenhand.cli.study_flags import RunFlags, run_folder, study_from
 from evenhand.errors import NotFinished, UsageError
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import MitigationOptions
@@ -23,7 +22,8 @@ from evenhand.mitigate.reporting import mitigation_document, to_json, write_resu
 from evenhand.mitigate.results import Mitigation
 from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
-from evenhand.study.study import JUDGE_NAMES, StudySelection, is_study_file
+from evenhand.store.store import Store
+from evenhand.study.study import JUDGE_NAMES, StudySelection
 
 _AUDIT = Group("Audit, where RUN is a model", sort_key=5)
 
@@ -103,15 +103,14 @@ def _audit(
     run: str, flags: StudySelection, judges: tuple[str, ...], options: RunOptions, steps: Steps
 ) -> Path:
     """The folder of the audit; a model is audited first."""
-    if Path(run).is_dir():
+    if (existing := run_folder(run)) is not None:
+        Store.open(existing).close()
         if flags.model_fields_set or judges:
             raise UsageError(
                 f"{run} is an existing run, which has its own benchmarks, identities, limit and "
                 "judges; leave these options out"
             )
-        return Path(run)
-    if "/" in run and run.split("/")[0] not in engine_names() and not is_study_file(run):
-        raise UsageError(f"no run in {run}; start one: evenhand audit MODEL --out DIR")
+        return existing
     plan = plan_for(study_from(run, flags, judges), offline=options.offline)
     folder = default_folder(plan, options)
     steps.title(f"audit of {plan.study.model}, in {folder}")

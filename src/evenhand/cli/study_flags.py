@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from evenhand.engines import engine_type
+from evenhand.engines import engine_names, engine_type
 from evenhand.run.options import RunOptions
-from evenhand.study.study import Study, StudyOptions, StudySelection, study_of
+from evenhand.store.database import FILE
+from evenhand.study.study import (
+    Study,
+    StudyOptions,
+    StudySelection,
+    is_study_file,
+    study_of,
+)
 
 ModelName = Annotated[
     str,
@@ -23,6 +31,19 @@ StudyFlags = Annotated[
 RunFlags = Annotated[
     RunOptions, Parameter(name="*", group=Group("Run: how it is asked", sort_key=3))
 ]
+
+
+def run_folder(target: str) -> Path | None:
+    """The run folder that a word names, where it may also name a model; None for a model.
+
+    Of a folder and a model of the same name, such as `organism`, the folder counts only if it
+    holds a run.
+    """
+    folder = Path(target)
+    if (folder / FILE).is_file():
+        return folder
+    names_model = target.partition("/")[0] in engine_names() or is_study_file(target)
+    return None if names_model or not ("/" in target or folder.is_dir()) else folder
 
 
 def study_from(target: str, flags: StudySelection, judges: tuple[str, ...] = ()) -> Study:
