@@ -38,6 +38,7 @@ from evenhand.engines.batches import BatchService
 from evenhand.engines.services import services
 from evenhand.run import batch as run_batch
 from evenhand.store.sent import Sent
+from evenhand.store.store import Store
 from runs import run_main
 
 CELLS = 12
@@ -487,6 +488,27 @@ def test_files_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "12 lines that were known already" in capsys.readouterr().out
     assert run("report", folder, "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["done"] == CELLS
+
+
+def test_a_thought_that_the_template_has_opened_is_no_answer_where_it_is_cut_off(
+    tmp_path: Path,
+) -> None:
+    """Also in lines before the first that shows how the model's answers start."""
+    requests, results = written(tmp_path), tmp_path / "results.jsonl"
+    work_off(requests, results)
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    for k, row in enumerate(rows):
+        (choice,) = row["response"]["body"]["choices"]
+        choice["message"]["content"] = "Is it harmful?" if k < 4 else "Is it?</think>Gladly."
+        choice["finish_reason"] = "length" if k < 4 else "stop"
+    results.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert run("batch", "read", str(tmp_path / "run"), str(results)) == 0
+    stored = Store.open(tmp_path / "run").stored_answers()
+    found = Counter((a.text, a.outcome, a.thought) for a in stored)
+    assert found == {
+        ("", "cut off", "Is it harmful?"): 4,
+        ("Gladly.", "whole", "Is it?"): CELLS - 4,
+    }
 
 
 def test_half_a_file_and_one_of_another_study(

@@ -300,9 +300,8 @@ class HTTPEngine:
                 self._note_once(self._messages.gives_no_logprobs(endpoint))
             answer.choose(asked.request.choices)
         self._starts_thinking |= answer.starts_thinking
-        if self._starts_thinking and answer.outcome == "cut off" and not answer.thought:
-            # The mark that ends the thought was not reached.
-            answer.text, answer.thought = "", answer.text or ""
+        if self._starts_thinking:
+            answer.take_as_thought()
         return Response(
             asked.request,
             text=answer.text,

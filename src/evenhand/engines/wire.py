@@ -61,6 +61,14 @@ class Completion:
             self.text, self.thought = shares_text(self.first_tokens, choices), ""
             self.outcome = "whole"  # though at its limit of one token
 
+    def take_as_thought(self) -> None:
+        """Of a model whose answers start with a thought: cut off before it ends, it is all thought.
+
+        The mark that ends a thought was not reached, and the one that opens it is not sent.
+        """
+        if self.outcome == "cut off" and not self.thought:
+            self.text, self.thought = "", self.text or ""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO
 
 from evenhand.benchmarks.item import BY_LOGPROB
@@ -28,6 +29,8 @@ from evenhand.study.plan import Request
 _CHUNK = 5000
 """Answers between two writes."""
 _LONGEST_LINE = 2**24
+_TELLING = 1000
+"""Answers that tell whether those of a model start with a thought."""
 _LEFT_OUT = "left_out"
 """The document of the run that holds the settings that the service refuses."""
 
@@ -87,7 +90,7 @@ class ResultReader:
         """
         cells = self.sent.cells()
         self._check_system_role(files, cells)
-        reading = _Reading(self, cells)
+        reading = _Reading(self, cells, self._start_thinking(files))
         for line in _lines(files):
             if not line.endswith(b"\n") and self.envelope.result(line, self.wire) is None:
                 reading.counts.cut_off = True
@@ -123,6 +126,11 @@ class ResultReader:
         check = check_returned(record.study.model, conditions, returned)
         self._store.update_record(system_role=check)
 
+    def _start_thinking(self, files: Sequence[IO[bytes]]) -> bool:
+        found = (self.envelope.result(line, self.wire) for line in islice(_lines(files), _TELLING))
+        outcomes = (each[1] for each in found if each)
+        return any(isinstance(each, Completion) and each.starts_thinking for each in outcomes)
+
     def _returned(
         self, files: Sequence[IO[bytes]], cells: dict[bytes, SentCell]
     ) -> Iterator[Returned]:
@@ -141,8 +149,11 @@ class ResultReader:
 class _Reading:
     """One reading of one file."""
 
-    def __init__(self, reader: ResultReader, cells: dict[bytes, SentCell]) -> None:
+    def __init__(
+        self, reader: ResultReader, cells: dict[bytes, SentCell], start_thinking: bool
+    ) -> None:
         self._reader = reader
+        self._start_thinking = start_thinking
         self._cells = cells
         self._changes: list[Change] = []
         self._settled: list[bytes] = []
@@ -196,6 +207,8 @@ class _Reading:
         messages = self._reader.access.messages
         if choices := self._reader.choices.get(cell[1]):
             answer.choose(choices)
+        if self._start_thinking:
+            answer.take_as_thought()
         response = Response(
             Request(key, 0, 0, cell[2], []),
             text=answer.text,
