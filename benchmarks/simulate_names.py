@@ -1,7 +1,9 @@
-"""Simulate studies of names: the rotating and the crossed design, and analyses that ignore names.
+r"""Simulate studies of names: the rotating and the crossed design, and analyses that ignore names.
 
     python benchmarks/simulate_names.py                      everything, 1,000 replications
     python benchmarks/simulate_names.py --only rotating --replications 300
+    python benchmarks/simulate_names.py --only share \
+        --into FOLDER --docs docs/statistics-reference.md
 
 Every identity has names with effects of their own (normal, their SD in points), drawn anew in every
 replication; the true PB is that over the whole population of names, which no study has seen. 400
@@ -57,11 +59,27 @@ def rotating(
     easy, weight = draw_items(base, rng)
     slot = np.arange(ITEMS) % names.shape[1]
     scores = draw(easy, (effect[:, None] + names[:, slot]) * weight, rng)
-    # Over all names, clipping included: nine nodes of the normal distribution.
+    return scores, float(np.var(over_all_names(effect, sd, easy, weight)[0]))
+
+
+def over_all_names(effect: Floats, sd: float, easy: Floats, weight: Floats) -> tuple[Floats, float]:
+    """(identities,) true means over all names, and the variance of one identity's names.
+
+    In points; chances below 0 or above 1 are clipped. By nine nodes of the normal distribution.
+    """
     nodes, shares = np.polynomial.hermite_e.hermegauss(9)
+    shares = shares / shares.sum()
     moved = easy + (effect[:, None, None] + sd * nodes[:, None]) * weight
-    means = 100 * np.clip(moved, 0, 1).mean(axis=2) @ shares / shares.sum()
-    return scores, float(np.var(means))
+    by_name = 100 * np.clip(moved, 0, 1).mean(axis=2)
+    means = by_name @ shares
+    return means, float(np.mean((by_name - means[:, None]) ** 2 @ shares))
+
+
+def true_share(effect: Floats, sd: float, easy: Floats, weight: Floats) -> float:
+    """The identities' share of the two variances, as `NestedRealizations.share` has it."""
+    means, names = over_all_names(effect, sd, easy, weight)
+    identity = float(np.var(means, ddof=1))
+    return identity / (identity + names)
 
 
 def rotating_table(replications: int) -> Iterator[Row]:
@@ -140,10 +158,56 @@ def ignored_table(replications: int) -> Iterator[Row]:
         }
 
 
+def share_table(replications: int) -> Iterator[Row]:
+    """Whether the interval of the share holds the true one, rotating and crossed."""
+    for k, sd, base, spread in product((4, 8), (0.0, 2.0, 4.0), SPREADS, (False, True)):
+        if spread or sd:  # otherwise there is no share
+            yield share_row(k, sd, base, SPREADS[base] * spread, replications)
+
+
+def share_row(k: int, sd: float, base: float, spread: float, replications: int) -> Row:
+    rng = seeded("share", k, sd, base, spread)
+    effect, who = effects(k, spread), np.repeat(np.arange(k), NAMES).tolist()
+    found: dict[str, list[tuple[bool, bool]]] = {"20 slots": [], "40 slots": [], "all names": []}
+    truths = []
+    for _ in range(replications):
+        for slots in (20, 40):
+            easy, weight = draw_items(base, rng)
+            slot = np.arange(ITEMS) % slots
+            names = rng.normal(0, sd, (k, slots))
+            scores = draw(easy, (effect[:, None] + names[:, slot]) * weight, rng)
+            truth = true_share(effect, sd, easy, weight)
+            result = stats.rotating_realizations(scores, slot)
+            found[f"{slots} slots"].append(share_held(result, truth))
+        names = rng.normal(0, sd, (k, NAMES))
+        scores = draw(easy, (effect[:, None, None] + names[:, :, None]) * weight, rng)
+        result = stats.nested_realizations(scores.reshape(-1, ITEMS), who)
+        truths.append(truth)
+        found["all names"].append(share_held(result, truth))
+    row: Row = {
+        "identities": k,
+        "SD of names": sd,
+        "SD of identities": spread,
+        "base rate": base,
+        "true share": round(float(np.mean(truths)), 2),
+    }
+    for design, pairs in found.items():
+        held, unknown = zip(*pairs, strict=True)
+        row |= {f"{design}: coverage %": percent(held), f"{design}: 0 to 1 %": percent(unknown)}
+    return row
+
+
+def share_held(result: stats.NestedRealizations, truth: float) -> tuple[bool, bool]:
+    """Whether the interval holds the truth, and whether it is 0 to 1."""
+    low, high = result.share_interval
+    return low <= truth <= high, (low, high) == (0.0, 1.0)
+
+
 TABLES: dict[str, Callable[[int], Iterator[Row]]] = {
     "rotating": rotating_table,
     "joint": joint_table,
     "ignored": ignored_table,
+    "share": share_table,
 }
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -350,7 +351,17 @@ def test_planted_effects_of_groups_are_recovered_over_those_of_names(tmp_path: P
         true = 100 * np.std([-0.15, -0.1, 0, 0, 0, 0, 0, 0], ddof=1)
         assert share.interval[0] < true < share.interval[1]
         assert share.share is not None
-        assert share.share > 0.3
+        low, high = share.share_interval
+        assert 0.1 < low < true**2 / (true**2 + 2**2) < high
+        assert low < share.share < high
+    shown = f"is {share.share:.0%} (95% interval {low:.0%} to {high:.0%})."
+    assert shown in render(audit_document(audit), "markdown")
+    assert shown in render(audit_document(audit), "html")
+    assert shown.replace("%", r"\%") in render(audit_document(audit), "latex")
+    unknown = [replace(each, share=None, share_interval=(0.0, 1.0)) for each in audit.realizations]
+    text = render(audit_document(replace(audit, realizations=unknown)), "markdown")
+    assert "The identities' share of the two variances is not estimable." in text
+    assert "| not estimable | 0% to 100% |" in text
     worst = min(audit.identities, key=lambda who: who.axes["utility"].mean or 0)
     assert worst.id == "black_women"
     by_id = {who.id: who for who in audit.implied[0].identities}

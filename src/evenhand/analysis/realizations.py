@@ -58,6 +58,8 @@ def realization_shares(
             elif slots is not None:
                 result = if_enough(partial(rotating_realizations, scores, slots, level=grid.level))
             if result is not None:
+                low, high = result.share_interval
+                unknown = np.isnan(result.share) or (low < 0.005 and high >= 0.995)
                 found.append(
                     RealizationShare(
                         cue=cue,
@@ -69,7 +71,8 @@ def realization_shares(
                         identity=result.identity,
                         interval=result.interval,
                         realization=result.realization,
-                        share=None if np.isnan(result.share) else result.share,
+                        share=None if unknown else result.share,
+                        share_interval=result.share_interval,
                         p_value=result.p_value,
                     )
                 )

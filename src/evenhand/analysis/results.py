@@ -440,7 +440,9 @@ class RealizationShare:
             noise taken out, in points (divisor identities - 1).
         interval: of `identity`.
         realization: standard deviation between realizations of one identity, noise taken out.
-        share: identity / (identity + realization) of the variances, 0 to 1; None if both are 0.
+        share: identity / (identity + realization) of the variances, 0 to 1; None where it is not
+            estimable: both are 0, or its interval is 0 to 100%.
+        share_interval: of `share`.
         p_value: of "identities differ no more than realizations of one do".
     """
 
@@ -454,6 +456,7 @@ class RealizationShare:
     interval: tuple[float, float]
     realization: float
     share: float | None
+    share_interval: tuple[float, float]
     p_value: float
 
 

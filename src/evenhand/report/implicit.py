@@ -22,6 +22,7 @@ from evenhand.text import one_line
 
 _LAYERS = 5
 _NOTHING = doc.TableCell(doc.NONE)
+_UNKNOWN = "not estimable"
 
 
 def realization_sections(audit: Audit) -> Iterator[doc.Section]:
@@ -168,14 +169,24 @@ def _share_sentence(each: RealizationShare) -> str:
         return (
             f"{start} no more than realizations of one identity do (SD between identities "
             f"{each.identity:.1f} points, {_limits(each.interval)}; SD between realizations "
-            f"{each.realization:.1f})."
+            f"{each.realization:.1f}). {_share_of_variance(each)}"
         )
-    share = "" if each.share is None else f", {each.share:.0%} of the two variances"
     return (
         f"{start} beyond their realizations: SD between identities {each.identity:.1f} points "
         f"({_limits(each.interval)}), between realizations of one identity "
-        f"{each.realization:.1f}{share}."
+        f"{each.realization:.1f}. {_share_of_variance(each)}"
     )
+
+
+def _share_of_variance(each: RealizationShare) -> str:
+    start = "The identities' share of the two variances is"
+    if each.share is None:
+        return f"{start} {_UNKNOWN}."
+    return f"{start} {each.share:.0%} (95% interval {_percent(each.share_interval)})."
+
+
+def _percent(limits: tuple[float, float]) -> str:
+    return f"{limits[0]:.0%} to {limits[1]:.0%}"
 
 
 def _limits(interval: tuple[float, float]) -> str:
@@ -190,7 +201,8 @@ def _share_table(shares: Sequence[RealizationShare]) -> doc.Table:
                 doc.decimals(each.identity, 2),
                 doc.interval(each.interval, sign=False),
                 doc.decimals(each.realization, 2),
-                doc.TableCell(doc.NONE if each.share is None else f"{each.share:.0%}"),
+                doc.TableCell(_UNKNOWN if each.share is None else f"{each.share:.0%}", each.share),
+                doc.TableCell(_percent(each.share_interval), each.share_interval[0]),
                 doc.p_value(each.p_value),
                 doc.count(each.realizations),
             ],
@@ -204,6 +216,7 @@ def _share_table(shares: Sequence[RealizationShare]) -> doc.Table:
         doc.Column("95% interval", drop=1),
         doc.Column("SD of realizations"),
         doc.Column("share of identity"),
+        doc.Column("95% interval of the share", drop=1),
         doc.Column("p", drop=2),
         doc.Column("realizations" if crossed else "slots", drop=3),
     ]

@@ -14,10 +14,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import fdtrc, fdtri
+from scipy.optimize import brentq
+from scipy.special import chdtri, chndtr, fdtrc, fdtri
 
 from evenhand.stats.bias import personalization_bias
-from evenhand.stats.layout import fit_axis
+from evenhand.stats.layout import Layout, fit_axis
 from evenhand.stats.scores import (
     Clusters,
     Floats,
@@ -26,6 +27,9 @@ from evenhand.stats.scores import (
     check_level,
     read_benchmarks,
 )
+
+_NODES = (64, 9)
+"""Quantiles that stand for the unknown noise: with the realizations in it, and without."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class NestedRealizations:
         signed_identity, signed_realization: the two variances, unbiased, in squared points; either
             may be below 0.
         share: identity / (identity + realization) of the variances, 0 to 1; NaN if both are 0.
+        share_interval: (low, high) of `share` at `level`, of these identities and of realizations
+            like these; (0, 1) where the scores do not restrict it.
         interval: (low, high) of `identity` at `level`, >= 0.
         f: ratio of the mean squares between and within identities.
         freedom: degrees of freedom of both.
@@ -54,6 +60,7 @@ class NestedRealizations:
     signed_identity: float
     signed_realization: float
     share: float
+    share_interval: tuple[float, float]
     interval: tuple[float, float]
     f: float
     freedom: tuple[int, int]
@@ -115,8 +122,16 @@ def nested_realizations(
     # The mean number of realizations behind an identity, as in an unbalanced one-way layout.
     each = (float(sizes.sum()) - float(np.sum(sizes**2) / sizes.sum())) / between
     signed_identity = (ms_between - ms_within) / each
-    signed_realization = ms_within - float(np.trace(inside @ noise)) / within
+    sampling = float(np.trace(inside @ noise)) / within
+    signed_realization = ms_within - sampling
     one, other = max(signed_identity, 0.0), max(signed_realization, 0.0)
+    squares = _MeanSquares(
+        between=ms_between,
+        within=ms_within,
+        sampling=sampling,
+        freedom=(between, within, min(layout.freedom for layout in layouts)),
+        identity_weight=each,
+    )
     f = ms_between / ms_within if ms_within > 0 else float("inf") if ms_between > 0 else 1.0
     return NestedRealizations(
         identity=one**0.5,
@@ -124,6 +139,7 @@ def nested_realizations(
         signed_identity=signed_identity,
         signed_realization=signed_realization,
         share=one / (one + other) if one + other > 0 else float("nan"),
+        share_interval=squares.share_interval(level),
         interval=_identity_interval(ms_between, ms_within, between, within, each, level),
         f=f,
         freedom=(between, within),
@@ -173,12 +189,21 @@ def rotating_realizations(
     one, other = max(signed_identity, 0.0), max(signed_realization, 0.0)
     scale = (count / (count - 1)) ** 0.5
     spread = count * bias.plugin**2
+    alike, least = _like_independent(tied), min(layout.freedom for layout in tied)
+    squares = _MeanSquares(
+        between=spread / (count - 1),
+        within=noise / (count - 1),
+        sampling=sampling / (count - 1),
+        freedom=(alike, alike * least, alike * min(layout.freedom for layout in alone)),
+        realization_weight=max(reach, 1e-12),
+    )
     return NestedRealizations(
         identity=one**0.5,
         realization=other**0.5,
         signed_identity=signed_identity,
         signed_realization=signed_realization,
         share=one / (one + other) if one + other > 0 else float("nan"),
+        share_interval=squares.share_interval(level) if reach > 1e-12 else (0.0, 1.0),
         interval=(bias.interval[0] * scale, bias.interval[1] * scale),
         f=spread / noise if noise > 0 else float("inf") if spread > 0 else 1.0,
         freedom=(count - 1, units - 1),
@@ -188,6 +213,73 @@ def rotating_realizations(
         realizations=units,
         level=level,
     )
+
+
+def _like_independent(layouts: Sequence[Layout]) -> float:
+    """Number of independent deviations of equal noise that vary as much as these together.
+
+    Satterthwaite's tr(V)^2 / tr(V^2), at most identities - 1.
+    """
+    covariance = np.sum([layout.covariance for layout in layouts], axis=0)
+    square = float(np.sum(covariance**2))
+    return float(np.trace(covariance)) ** 2 / square if square > 0 else len(covariance) - 1.0
+
+
+@dataclass(frozen=True)
+class _MeanSquares:
+    """The three mean squares that tell identities, realizations and sampling apart.
+
+    Their means are ``within + identity_weight * identity^2``, ``sampling + realization_weight *
+    realization^2`` and ``sampling``; `freedom` is that of each.
+    """
+
+    between: float
+    within: float
+    sampling: float
+    freedom: tuple[float, float, float]
+    identity_weight: float = 1.0
+    realization_weight: float = 1.0
+
+    def share_interval(self, level: float) -> tuple[float, float]:
+        """Generalized confidence interval of identity^2 / (identity^2 + realization^2).
+
+        A ratio of two differences of mean squares has no exact interval, but a generalized one
+        (Weerahandi 1993, J. Am. Stat. Assoc. 88; Burdick, Borror & Montgomery 2005, *Design and
+        Analysis of Gauge R&R Studies*, ch. 2): the unknown noise is laid at the quantiles of
+        ``freedom * mean square / chi-square``, and given it the sum of squares between
+        identities is a noncentral chi-square. The identities are these, not a sample of others,
+        so that few of them do not make the interval wide. Where a draw leaves neither variance,
+        any share goes with it.
+        """
+        if self.within <= 0:
+            return 0.0, 1.0
+        within, sampling = (
+            square * freedom / chdtri(freedom, (np.arange(nodes) + 0.5) / nodes)
+            for square, freedom, nodes in zip(
+                (self.within, self.sampling), self.freedom[1:], _NODES, strict=True
+            )
+        )
+        realization = np.maximum(within[:, np.newaxis] - sampling, 0) / self.realization_weight
+        observed = self.freedom[0] * self.between / within[:, np.newaxis]
+        unit = self.freedom[0] * self.identity_weight / within[:, np.newaxis]
+
+        def at_most(share: float) -> Floats:
+            """By node, the chance that the share is not larger, or that identity^2 is 0."""
+            spread = unit * realization * share / (1 - share)
+            return np.asarray(1 - chndtr(observed, self.freedom[0], spread))
+
+        tail, most = (1 - level) / 2, 1 - 1e-9
+        some = realization > 0
+
+        def below(share: float) -> float:
+            return float(np.mean(at_most(share))) - tail
+
+        def above(share: float) -> float:
+            return float(np.mean(at_most(share) * some)) - (1 - tail)
+
+        low = 0.0 if below(0.0) >= 0 else 1.0 if below(most) < 0 else brentq(below, 0.0, most)
+        high = 1.0 if above(most) < 0 else 0.0 if above(0.0) >= 0 else brentq(above, 0.0, most)
+        return float(low), float(high)
 
 
 def _identity_interval(
