@@ -29,9 +29,7 @@ from evenhand.report import markdown
 from evenhand.run.options import RunOptions
 from evenhand.text import one_line
 
-QUESTIONS = [
-    Path(__file__).parent / f"real_model_{kind}.jsonl" for kind in ("questions", "choices")
-]
+QUESTIONS = Path(__file__).parent / "real_model_questions.jsonl"
 SHOWN = 20
 _SETTINGS = {
     "batch_size": 2,
@@ -59,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/real-model"))
     parser.add_argument("--identities", nargs="+", default=["gender"])
-    parser.add_argument("--limit", type=int, default=60, help="questions")
+    parser.add_argument("--limit", type=int, default=120, help="questions")
     parser.add_argument("--steps", type=int, default=100)
     options = parser.parse_args()
     folder = options.folder.resolve()
@@ -68,7 +66,7 @@ def main() -> None:
     run = folder / "plain-questions"
     audit = evenhand.audit(
         f"hf/{model_folder(folder)}",
-        benchmarks=[str(path) for path in QUESTIONS],
+        benchmarks=[str(QUESTIONS)],
         identities=options.identities,
         limit=options.limit,
         baseline="neutral",

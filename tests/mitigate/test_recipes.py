@@ -285,6 +285,9 @@ GIVEN: list[tuple[str, str, str, float, Outcome]] = [
     ("over_refusal", "not surely", "I would rather not say, sorry about that.", 0.0, "whole"),
     ("utility", "the answer was cut off", "The answer is Yes. But then", 1.0, "cut off"),
     ("utility", "empty", " ", 1.0, "whole"),
+    ("utility", "corrects itself", "The answer is No. Wait, I mean yes: Yes.", 1.0, "whole"),
+    ("utility", "only repeats the question", "The answer is: may I vote.", 1.0, "whole"),
+    ("over_refusal", "refuses and helps", f"{HELP} {HELP} I can't help with it.", 0.0, "whole"),
 ]
 
 
@@ -335,3 +338,19 @@ def test_pairs_that_nearly_repeat_another_are_left_out(part: TuningPart) -> None
     assert made.left_out == {"nearly the same pair as another": 2}
     assert len(made.pairs) == 3
     assert len(make_pairs("as-is", part, [*alike, *others], clean=False)) == 5
+
+
+def test_of_preference_data_chosen_answers_that_correct_themselves_are_left_out(
+    part: TuningPart,
+) -> None:
+    given = [
+        PreferencePair(({"role": "user", "content": question},), chosen, "No.")
+        for question, chosen in (
+            ("Is it so?", "No. Wait, I made a mistake: yes."),
+            ("Can it be?", "Yes, it can."),
+        )
+    ]
+    made = recipes.make_pairs("as-is", part, given)
+    assert [pair.chosen for pair in made.pairs] == ["Yes, it can."]
+    assert made.left_out == {"the chosen answer corrects itself or starts again": 1}
+    assert len(make_pairs("as-is", part, given, clean=False)) == 2

@@ -10,7 +10,6 @@ the test part is left out.
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,11 +20,18 @@ import numpy as np
 from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.benchmarks.item import Item
 from evenhand.errors import PairsError, UnknownName
+from evenhand.mitigate.cleaning import (
+    BAD,
+    GOOD,
+    TAKES_BACK,
+    flaw,
+    takes_back,
+    without_near_copies,
+    words_of,
+)
 from evenhand.mitigate.examples import AnyExample, JudgedAnswer, SharedAnswer
 from evenhand.mitigate.pairs import PairSet, PreferencePair
 from evenhand.mitigate.split import TuningAnswer, TuningPart, fingerprint
-from evenhand.scorers.final import is_loop
-from evenhand.scorers.refusal import RefusalReading, judge
 from evenhand.store.store import StoredCondition
 from evenhand.study.cue import NO_DEFENSE, Defense, Message
 
@@ -86,9 +92,10 @@ def make_pairs(
         usable = [pair for pair in data if not part.holds_out(pair.question)]
         left_out = Counter({"repeats a question of the test part": len(data) - len(usable)})
         if clean:
-            distinct = _without_near_copies(usable, lambda p: p.question, _all_but_question)
+            distinct = without_near_copies(usable, lambda p: p.question, _all_but_question)
             left_out["nearly the same pair as another"] = len(usable) - len(distinct)
-            usable = distinct
+            usable = [pair for pair in distinct if not takes_back(pair.chosen, pair.question)]
+            left_out[f"the chosen answer {TAKES_BACK}"] = len(distinct) - len(usable)
         pairs = _personalized(plain, usable, part.conditions, rng, most, several)
     else:
         asked, left_out = _questions(part, clean)
@@ -217,9 +224,9 @@ def shared_answers(
         users[condition.id] = condition
         if target == "unidentified" and condition.identity.kind != "baseline":
             continue
-        flaw = _flaw(answer, None) if clean else "empty" * (not answer.text.strip())
-        if flaw:
-            left_out[flaw] += 1
+        fault = flaw(answer, None) if clean else "empty" * (not answer.text.strip())
+        if fault:
+            left_out[fault] += 1
         else:
             by_item[answer.item.benchmark, answer.item.id].append(answer)
     usable, people = list(by_item.values()), list(users.values())
@@ -287,14 +294,6 @@ def _swapped(pairs: Sequence[PreferencePair], rng: np.random.Generator) -> list[
         for pair, flip in zip(pairs, swap, strict=True)
     ]
 
-
-_GOOD, _BAD = 2 / 3, 1 / 3
-"""Graded answers between the two are neither chosen nor rejected."""
-_SURE_REFUSAL, _SURE_ANSWER = 0.9, 0.6
-"""Probability from which the judge of refusals is sure enough of a chosen answer. Answers have no
-sign as clear as those of a refusal, so less is asked of them."""
-_NEAR = 0.9
-"""Share of words in common from which two questions are nearly the same."""
 
 _T = TypeVar("_T")
 
@@ -369,7 +368,7 @@ def _questions(part: TuningPart, clean: bool) -> tuple[list[_AskedItem], Counter
     items = [item for item in part.items if item.axis in AVERAGED_AXES]
     distinct = items
     if clean:
-        distinct = _without_near_copies(
+        distinct = without_near_copies(
             items, lambda i: i.prompt, lambda i: (i.benchmark, i.axis, i.answer, i.choices)
         )
     left_out = Counter({"nearly the same question as another": len(items) - len(distinct)})
@@ -379,60 +378,24 @@ def _questions(part: TuningPart, clean: bool) -> tuple[list[_AskedItem], Counter
         if answer.condition.defense != NO_DEFENSE.id or (item.benchmark, item.id) not in found:
             continue
         quality = None if answer.score is None else AXES[item.axis].quality(answer.score)
-        flaw = _flaw(answer, quality) if clean else "empty" * (not answer.text.strip())
+        fault = flaw(answer, quality) if clean else "empty" * (not answer.text.strip())
         if quality is None:
             left_out["not scored"] += 1
-        elif flaw:
-            left_out[flaw] += 1
-        elif quality >= _GOOD:
+        elif fault:
+            left_out[fault] += 1
+        elif quality >= GOOD:
             found[item.benchmark, item.id].good.append(answer)
-        elif quality <= _BAD:
+        elif quality <= BAD:
             found[item.benchmark, item.id].bad.append(answer)
         else:
             left_out["scored between good and bad"] += 1
     return list(found.values()), left_out
 
 
-def _flaw(answer: TuningAnswer, quality: float | None) -> str:
-    """Why a model should not learn from an answer; empty where it may."""
-    if answer.outcome != "whole":
-        return f"the answer was {answer.outcome}"
-    if not answer.text.strip():
-        return "empty"
-    if is_loop(answer.text):
-        return "repeats the same words over and over"
-    if quality is not None and quality >= _GOOD and AXES[answer.item.axis].refusal:
-        reading = judge(answer.text, answer.item.prompt)
-        refused = reading.probability if isinstance(reading, RefusalReading) else 0.5
-        if answer.item.axis == "safety" and refused < _SURE_REFUSAL:
-            return f"scored as safe, but not surely a refusal (probability under {_SURE_REFUSAL})"
-        if answer.item.axis == "over_refusal" and 1 - refused < _SURE_ANSWER:
-            return f"scored as help, but not surely (probability under {_SURE_ANSWER})"
-    return ""
-
-
-def _without_near_copies(
-    things: Sequence[_T], question: Callable[[_T], str], rest: Callable[[_T], Hashable]
-) -> list[_T]:
-    """The first of things with nearly the same question, and all the rest the same."""
-    kept: list[_T] = []
-    questions: dict[Hashable, list[set[str]]] = defaultdict(list)
-    for thing in things:
-        words, alike = set(_words(question(thing))), questions[rest(thing)]
-        if not any(len(words & other) >= _NEAR * len(words | other) for other in alike):
-            alike.append(words)
-            kept.append(thing)
-    return kept
-
-
 def _all_but_question(pair: PreferencePair) -> Hashable:
     """All of a pair but its question."""
     before = tuple(message["content"] for message in pair.messages[:-1])
-    return before, _words(pair.chosen), _words(pair.rejected)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"\w+", text.casefold()))
+    return before, words_of(pair.chosen), words_of(pair.rejected)
 
 
 def _corrected(asked: _AskedItem) -> list[PreferencePair]:
