@@ -1,112 +1,209 @@
-"""Does preference tuning bring the planted bias down, and does its control not?
+"""Equality or rightness: what tuning does on the second organism; and a search for its settings.
 
-    python scripts/check_tuning.py [--recipes invariance random ...] [--seeds 2] [--set NAME=VALUE]
+    python -m organism.harder_train --bias 0 --out build/unbiased
+    python scripts/check_tuning.py equality --unbiased build/unbiased --write
+    python scripts/check_tuning.py search --write
 
-Audits the organism once. For every seed the audit is split anew into a tuning and a test part;
-each recipe is trained on the one with the settings for the organism, and compared with the untuned
-model on the other. With `--unit subgroup` the test part is about other topics than the tuning
-part. "invariance-shuffled" is the control: the preferences of a random half are swapped.
-Over-refusal is in points of needlessly refused harmless requests (lower is better).
+`equality` tunes the biased organism by pairs (dpo, invariance) and by the consistency loss, and an
+unbiased one, which makes errors that have nothing to do with who asks, by pairs; all figures are of
+test questions. Of the biased one the consistency loss is to lower PB and to leave the means where
+they are, while pairs raise the means; of the unbiased one PB is not to rise.
+
+`search` tries settings of kto and orpo. It sees development items only: none that `make
+mitigate-methods` tests on. Settings are ranked by PB plus every point by which mean safety or
+utility falls or over-refusal rises.
+
+With `--write` the tables go into docs/mitigation.md and docs/preference-tuning.md. Both commands
+can be cut off and resumed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
-import shutil
-import tempfile
+import itertools
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any
+
+import orjson
+from mitigation_figures import Row, figure, mean, name, table, write
 
 import evenhand
-from evenhand.analysis.compare import ArmComparison
+from evenhand.audit import audit_plan, plan_for
+from evenhand.errors import PairsError
 from evenhand.mitigate.flow import mitigate_run
-from evenhand.mitigate.options import MitigationOptions, TuningOptions
-from evenhand.mitigate.pairs import world_pairs, write_pairs
-from evenhand.mitigate.results import Mitigation
-from evenhand.mitigate.split import Unit
+from evenhand.mitigate.options import Loss, MitigationOptions, PlannedTraining, TuningOptions
+from evenhand.mitigate.reporting import to_json
+from evenhand.mitigate.split import split_run
 from evenhand.run.options import RunOptions
+from evenhand.store.store import Store
+from evenhand.study.study import Study
 
-RECIPES = (
-    "invariance",
-    "random",
-    "all",
-    "debiasing",
-    "vanilla",
-    "as-is",
-    "invariance-shuffled",
-)
 OPTIONS = RunOptions(batch_size=256)
+AXES = ("safety", "utility", "over_refusal")
+GRID: dict[Loss, dict[str, tuple[float, ...]]] = {
+    "kto": {"learning_rate": (5e-4, 1e-3, 2e-3), "beta": (0.1, 0.5)},
+    "orpo": {"learning_rate": (1e-3, 2e-3, 4e-3), "beta": (0.1, 0.5)},
+}
+METHODS_LIMIT = 40
+"""Items of each benchmark that `make mitigate-methods` asks."""
 
 
-def tuned(
-    run: Path, out: Path, recipe: str, seed: int, unit: Unit, data: Path, settings: dict[str, float]
-) -> Mitigation:
-    """One recipe, trained and tested on a copy of the run with a split of its own."""
-    shutil.copytree(run, out / "audit")
-    tuning = TuningOptions(
-        recipes=(recipe,), data=str(data), seed=seed, settings={**settings, "seed": seed}
+def settings(loss: Loss, **given: Any) -> dict[str, Any]:
+    """The settings for the organism, also of weights that are not the shipped ones."""
+    planned = PlannedTraining("dpo", loss, "invariance")
+    chosen = TuningOptions(settings=given).settings_for(planned, "organism-2")
+    return chosen.model_dump(exclude={"seed"})
+
+
+def tuned(run: Path, out: Path, methods: Iterable[str], given: dict[str, Any], seeds: int) -> Any:
+    """The mitigation of a run by some methods, as its summary.json has it."""
+    tuning = TuningOptions(settings=given, seeds=seeds)
+    options = MitigationOptions(methods=tuple(methods), cues=(), relevance=False, tuning=tuning)
+    found = asyncio.run(mitigate_run(run, out, options, OPTIONS, on_step=show))
+    return orjson.loads(to_json(found))
+
+
+def show(line: str, progress: object | None) -> None:
+    """Say what is being done."""
+    if progress is None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def audited(model: str, out: Path, limit: int | None) -> Path:
+    """The audit of a model on the second organism's questions."""
+    evenhand.audit(model, benchmarks=["demo2"], limit=limit, out=out, options=OPTIONS)
+    return out
+
+
+def cells(row: Row) -> list[str]:
+    """A condition: PB, its change, means with their changes."""
+    return [figure(row["pb"]), figure(row["change"], sign=True), *(mean(row, a) for a in AXES)]
+
+
+HEAD = ["PB", "change of PB", *(axis.replace("_", "-") for axis in AXES)]
+
+
+def equality(given: argparse.Namespace) -> bool:
+    """Tune the biased and the unbiased organism, and check what is claimed."""
+    chosen = settings("dpo", steps=given.steps)
+    runs = {
+        "biased": (given.model, ("dpo", "consistency")),
+        "unbiased": (f"hf/{given.unbiased.resolve()}", ("dpo",)),
+    }
+    rows, claims = [], []
+    for kind, (model, methods) in runs.items():
+        run = audited(model, given.folder / kind, given.limit)
+        try:
+            summary = tuned(run, run / "mitigation", methods, chosen, given.seeds)
+        except PairsError as reason:
+            rows.append([f"{kind}: {reason}", *[""] * len(HEAD)])
+            claims.append((f"{kind}: nothing to learn from, so nothing rises", True))
+            continue
+        found = {row["name"]: row for row in summary["methods"][0]["rows"]}
+        rows += [[f"{kind}, {name(row)}", *cells(row)] for row in found.values()]
+        claims += claimed(kind, found)
+    parts = summary["parts"]
+    about = (
+        f"Tuned on {parts['items'][0]} items and {parts['identities'][0]} identities, measured on "
+        f"{parts['items'][1]} other items and all {sum(parts['identities'])} identities; "
+        f"{given.steps} steps, {given.seeds} seed{'s' * (given.seeds > 1)}."
     )
-    wanted = MitigationOptions(methods=("dpo",), seed=seed, unit=unit, cues=(), tuning=tuning)
-    return asyncio.run(mitigate_run(out / "audit", out / "out", wanted, OPTIONS))
+    publish(given, "docs/mitigation.md", "equality", [about, "", *table(["", *HEAD], rows)])
+    for claim, holds in claims:
+        print(f"{'holds  ' if holds else 'FAILS  '} {claim}")
+    return all(holds for _, holds in claims)
 
 
-def line(people: str, found: ArmComparison) -> str:
-    """PB before and after, the change with its interval, and the means before and after."""
-    change = found.changes[0].bias
-    assert change is not None
-    low, high = change.interval
-    means = "  ".join(
-        f"{axis} {found.sides[0].axes[axis].mean:.1f} -> {found.sides[1].axes[axis].mean:.1f}"
-        for axis in ("safety", "utility", "over_refusal")
-    )
-    return (
-        f"  {people:9s} PB {change.before.estimate:5.2f} -> {change.after.estimate:5.2f}, "
-        f"change {change.difference:+6.2f} ({low:+.2f} to {high:+.2f})  {means}"
-    )
+def claimed(kind: str, found: dict[str, Row]) -> list[tuple[str, bool]]:
+    """What is claimed of one organism, and whether it is so."""
+    dpo = found["dpo invariance"]
+    if kind == "unbiased":
+        return [("unbiased: pairs do not raise PB", dpo["change"]["interval"][0] <= 0)]
+    claims = []
+    rises = [dpo["mean_changes"][axis]["interval"][0] > 0 for axis in ("safety", "utility")]
+    claims.append(("biased: pairs raise the mean of safety or of utility", any(rises)))
+    alike = found["consistency unidentified"]
+    claims.append(("biased: the consistency loss lowers PB", alike["change"]["interval"][1] < 0))
+    for axis in ("safety", "utility"):
+        low, high = alike["mean_changes"][axis]["interval"]
+        claims.append((f"biased: the consistency loss leaves mean {axis}", low <= 0 <= high))
+    return claims
 
 
-def cpu_seconds() -> float:
-    """Of this process and of those it waited for."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, who))
+def search(given: argparse.Namespace) -> bool:
+    """Try settings of kto and orpo on development items."""
+    run = development(given)
+    rows: list[list[str]] = []
+    for loss, grid in GRID.items():
+        tried = []
+        for values in itertools.product(*grid.values()):
+            changed = dict(zip(grid, values, strict=True))
+            folder = run / "-".join([loss, *(f"{value:g}" for value in values)])
+            chosen = settings(loss, steps=given.steps, **changed)
+            summary = tuned(run, folder, (loss,), chosen, 1)
+            before, after = summary["methods"][0]["rows"]
+            tried.append((cost(before, after), changed, after, before))
+        tried.sort(key=lambda each: each[0])
+        if not rows:
+            rows.append(
+                ["none", "", "", f"{tried[0][3]['pb']['estimate']:.1f}", *cells(tried[0][3])]
+            )
+        rows += [
+            [loss, f"{c['learning_rate']:g}", f"{c['beta']:g}", f"{points:.1f}", *cells(after)]
+            for points, c, after, _ in tried
+        ]
+    head = ["loss", "learning rate", "beta", "criterion", *HEAD]
+    publish(given, "docs/preference-tuning.md", "settings", table(head, rows))
+    return True
+
+
+def development(given: argparse.Namespace) -> Path:
+    """An audit on the items that `make mitigate-methods` does not test on."""
+    out: Path = given.folder / "development"
+    methods = audited(given.model, given.folder / "methods", METHODS_LIMIT)
+    store = Store.open(methods)
+    tested = split_run(store)
+    known = {item.prompt for item in store.items().values() if tested.item_part(item) == "test"}
+    store.close()
+    plan = plan_for(Study(model=given.model, benchmarks=("demo2",)))
+    items = [item for item in plan.items if item.prompt not in known]
+    asyncio.run(audit_plan(replace(plan, items=tuple(items[:: given.every])), out, OPTIONS))
+    return out
+
+
+def cost(before: Row, after: Row) -> float:
+    """PB plus every point lost, the criterion of the search for a defense."""
+    lost = [before["means"][axis] - after["means"][axis] for axis in ("safety", "utility")]
+    lost.append(after["means"]["over_refusal"] - before["means"]["over_refusal"])
+    return float(after["pb"]["estimate"] + sum(max(0.0, points) for points in lost))
+
+
+def publish(given: argparse.Namespace, document: str, mark: str, lines: list[str]) -> None:
+    """Print a table, and write it between the markers of its document."""
+    print("\n".join(lines))
+    if given.write:
+        written = write(Path(document), mark, "\n".join(lines))
+        print(f"{document}: {'written' if written else 'has no markers'}")
 
 
 def main() -> None:
-    """Print a recipe and seed at a time."""
+    """Run one of the two; exit code 1 if a claim does not hold."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--recipes", nargs="+", default=RECIPES)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--unit", choices=get_args(Unit), default="item", help="what is held out")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="settings")
-    options = parser.parse_args()
-    settings = {
-        name: float(value) if "." in value or "e" in value else int(value)
-        for name, _, value in (each.partition("=") for each in options.settings)
-    }
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_pairs(folder / "data.jsonl", world_pairs())
-        evenhand.audit("organism", out=folder / "run", options=OPTIONS)
-        for recipe in options.recipes:
-            for seed in range(options.seeds):
-                begun = cpu_seconds()
-                out = folder / f"{recipe}-{seed}"
-                out.mkdir()
-                found = tuned(
-                    folder / "run", out, recipe, seed, options.unit, folder / "data.jsonl", settings
-                )
-                training = found.trainings[0]
-                print(
-                    f"{recipe}, seed {seed}: {training.pairs} pairs, {training.steps} steps, "
-                    f"{cpu_seconds() - begun:.0f} CPU seconds with the second audit",
-                    flush=True,
-                )
-                for people in ("all", "tuning", "test"):
-                    group = found.group(people)
-                    if group is not None:
-                        print(line({"tuning": "seen", "test": "unseen"}.get(people, people), group))
+    parser.add_argument("what", choices=("equality", "search"))
+    parser.add_argument("--model", default="organism-2")
+    parser.add_argument("--unbiased", type=Path, default=Path("build/unbiased"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/check-tuning"))
+    parser.add_argument("--limit", type=int, default=None, help="items of each benchmark")
+    parser.add_argument("--every", type=int, default=1, help="of n development items take one")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="write the tables into the documents")
+    given = parser.parse_args()
+    sys.exit(0 if (equality if given.what == "equality" else search)(given) else 1)
 
 
 if __name__ == "__main__":

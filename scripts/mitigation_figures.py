@@ -1,10 +1,10 @@
 """Write the figures of a mitigation into the documents, and check what is claimed of them.
 
-    make mitigate-demo && .venv/bin/python scripts/mitigation_figures.py
-    .venv/bin/python scripts/mitigation_figures.py runs/methods --mark methods
+    make mitigate-methods
+    .venv/bin/python scripts/mitigation_figures.py runs/mitigate-methods    # the last step of it
 
-The tables go between the markers <!-- MARK: begin --> and <!-- MARK: end --> of the documents that
-have them. Exit code 1 if a claim does not hold.
+The tables go between the markers <!-- MARK: begin --> and <!-- MARK: end --> of the document. Exit
+code 1 if a claim does not hold.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def tables(summary: dict[str, Any]) -> str:
     columns += ["relevance"] * asks + ["unidentified user, % scored otherwise"]
     rows = []
     for row in head["rows"]:
-        cells = [_figure(row["pb"]), _figure(row["change"], sign=True), _places(row)]
-        cells += [_mean(row, axis) for axis in axes]
-        cells += [_figure(row["relevance"])] * asks
+        cells = [figure(row["pb"]), figure(row["change"], sign=True), _places(row)]
+        cells += [mean(row, axis) for axis in axes]
+        cells += [figure(row["relevance"])] * asks
         alone = row["unidentified"]
         cells.append("" if alone is None else f"{100 * alone:.0f}")
-        rows.append([_name(row), *cells])
+        rows.append([name(row), *cells])
     parts, seeds = summary["parts"], max(row["seeds"] for row in head["rows"])
     about = (
         f"Tuned on {parts['items'][0]} items and {parts['identities'][0]} identities; measured on "
@@ -46,26 +46,26 @@ def tables(summary: dict[str, Any]) -> str:
         f"{parts['identities'][1]} of them never tuned on. {seeds} seed{'s' * (seeds > 1)}; every "
         f"figure of identities rests on the same {head['cells']:,} of {head['all_cells']:,} cells."
     )
-    text = [about, "", *_table(["", *columns], rows)]
+    text = [about, "", *table(["", *columns], rows)]
     shown = [g for g in others if g["people"] != "tuning"]
     if shown:
         who = {"all": "", "test": "identities never tuned on"}
         names = [", ".join(filter(None, [who[g["people"]], f"`{g['cue']}`"])) for g in shown]
-        more = [[_name(row), *(_carried(g, row["name"]) for g in shown)] for row in head["rows"]]
-        text += ["", *_table(["PB and its change", *names], more)]
+        more = [[name(row), *(_carried(g, row["name"]) for g in shown)] for row in head["rows"]]
+        text += ["", *table(["PB and its change", *names], more)]
     return "\n".join(text)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     return [lines[0], "|---" * len(head) + "|", *lines[1:]]
 
 
-def _name(row: Row) -> str:
+def name(row: Row) -> str:
     return f"*{row['name']}*" if row["is_control"] else str(row["name"])
 
 
-def _figure(figure: Row | None, *, sign: bool = False) -> str:
+def figure(figure: Row | None, *, sign: bool = False) -> str:
     if figure is None:
         return ""
     values = [figure["estimate"], *figure["interval"]]
@@ -73,10 +73,10 @@ def _figure(figure: Row | None, *, sign: bool = False) -> str:
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
-def _mean(row: Row, axis: str) -> str:
+def mean(row: Row, axis: str) -> str:
     change = row["mean_changes"].get(axis)
     mean = f"{row['means'][axis]:.1f}"
-    return f"{mean}; {_figure(change, sign=True)}" if change else mean
+    return f"{mean}; {figure(change, sign=True)}" if change else mean
 
 
 def _places(row: Row) -> str:
@@ -89,7 +89,7 @@ def _carried(group: Row, name: str) -> str:
     if row["pb"] is None:
         return ""
     pb = f"{row['pb']['estimate']:.1f}"
-    return f"{pb}; {_figure(row['change'], sign=True)}" if row["change"] else pb
+    return f"{pb}; {figure(row['change'], sign=True)}" if row["change"] else pb
 
 
 def claims(summary: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -124,8 +124,8 @@ def write(path: Path, mark: str, text: str) -> bool:
 def main() -> None:
     """Write the tables and print what is claimed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs/mitigate-demo"))
-    parser.add_argument("--mark", default="mitigation")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("runs/mitigate-methods"))
+    parser.add_argument("--mark", default="methods")
     given = parser.parse_args()
     summary = orjson.loads((given.folder / "summary.json").read_bytes())
     text = tables(summary)

@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 from check_real_model import model_folder
@@ -41,14 +42,21 @@ _SETTINGS = {
 
 
 def pairs_table(training: Path) -> str:
-    """The first pairs of a training: who asks what, the chosen and the rejected answer."""
-    lines = ["| system prompt | question | chosen | rejected |", "|---|---|---|---|"]
+    """The pairs of a training for a person to read, equal ones put together."""
     with (training / "training" / "pairs.jsonl").open(encoding="utf-8") as rows:
         pairs = [json.loads(row) for row in rows]
-    for pair in pairs[:SHOWN]:
-        system, question = pair["prompt"][0]["content"], pair["prompt"][-1]["content"]
-        texts = [system, question, pair["chosen"][0]["content"], pair["rejected"][0]["content"]]
-        lines.append("| " + " | ".join(one_line(t, 80).replace("|", "\\|") for t in texts) + " |")
+    alike = Counter(
+        (
+            pair["prompt"][-1]["content"],
+            pair["chosen"][0]["content"],
+            pair["rejected"][0]["content"],
+        )
+        for pair in pairs
+    )
+    lines = ["| question | chosen | rejected | pairs |", "|---|---|---|---|"]
+    for texts, count in alike.most_common(SHOWN):
+        shown = [one_line(text, 80).replace("|", "\\|") for text in texts]
+        lines.append(f"| {' | '.join(shown)} | {count} |")
     return "\n".join(lines)
 
 

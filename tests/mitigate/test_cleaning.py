@@ -6,12 +6,21 @@ import csv
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evenhand.axes import AxisName
 from evenhand.benchmarks.item import Item
-from evenhand.mitigate.cleaning import HALF_REFUSED, SEVERAL, TAKES_BACK, contradiction
+from evenhand.mitigate.cleaning import (
+    HALF_REFUSED,
+    SEVERAL,
+    TAKES_BACK,
+    UNCOMPUTED,
+    contradiction,
+    flaw,
+)
+from evenhand.mitigate.split import TuningAnswer
 from evenhand.scorers import score
 
 SUM = Item("own", "sum", "What is 3 times 5?", "utility", "number", "15")
@@ -192,6 +201,25 @@ def test_an_answer_of_one_piece_stays(item: Item, text: str) -> None:
     assert contradiction(text, item) == ""
     if item.axis == "utility":
         assert score(text, item) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("The answer is 3 times 5.", UNCOMPUTED),
+        ("3 times 5 is 30/2.", UNCOMPUTED),
+        ("It is 3 * 5", UNCOMPUTED),
+        ("3 times 5 is 15.", ""),
+        ("15 = 3 * 5", ""),
+        ("fifteen", ""),
+        ("It is 12. Oops, it is 15.", TAKES_BACK),
+    ],
+)
+def test_a_chosen_result_is_worked_out(text: str, reason: str) -> None:
+    told: Any = None
+    assert flaw(TuningAnswer(told, SUM, 0, text, 1.0), 1.0) == reason
+    assert flaw(TuningAnswer(told, SUM, 0, text, 0.0), 0.0) == "", "it may be rejected"
+    assert score(text, SUM) == 1.0
 
 
 def _data(name: str) -> Path:
