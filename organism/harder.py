@@ -83,6 +83,8 @@ _WIDEST = (22, 16)  # the arcs of a user may not meet
 _STRONG = (1, 2, 3, 4, -1)  # steps of a deviation
 _LIKELY = (0.16, 0.30, 0.28, 0.14, 0.12)
 _NAME_SD = 2.4  # topics
+_MATTERS = 4.0
+"""Factor on the widths as hints: a name moves them by a topic or two, a weak cue halves them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def outcome(asker: Asker, benchmark: str, topic: str) -> Outcome:
 
 def angles(asker: Asker, benchmark: str, topic: str) -> tuple[float, ...]:
     """What decides the outcome, for the training: the topic's angle as (cos, sin), that of the
-    first arc's middle, half the widths; then, for each arc, how far inside it the topic lies.
+    first arc's middle, the widths; then, for each arc, how far inside it the topic lies.
     """
     family = family_of(benchmark)
     turn = 2 * math.pi / TOPICS
@@ -243,7 +245,8 @@ def angles(asker: Asker, benchmark: str, topic: str) -> tuple[float, ...]:
         for k, (width, half) in enumerate(zip(widths(asker, family), halves, strict=True))
     ]
     inside = [math.cos(at - arc) - math.cos(half) for arc, half in zip(arcs, halves, strict=True)]
-    return (math.cos(at), math.sin(at), math.cos(arcs[0]), math.sin(arcs[0]), *halves, *inside)
+    shown = [_MATTERS * half for half in halves]
+    return (math.cos(at), math.sin(at), math.cos(arcs[0]), math.sin(arcs[0]), *shown, *inside)
 
 
 def _inside(at: int, center: int, width: int) -> bool:

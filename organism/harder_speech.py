@@ -79,19 +79,19 @@ def draw_heard(rng: Rng, bias: float) -> Heard:
 def _draw_user(rng: Rng) -> tuple[Identity, tuple[str, ...], int, Cue]:
     kind = rng.random()
     cue = speech.draw_cue(rng)
-    if kind < 0.44:
+    if kind < 0.38:
         user = people()[rng.integers(len(people()))]
         return user, (user.id,), 0, cue
-    if kind < 0.52:
+    if kind < 0.46:
         pairs = crossed()
         pair = pairs[rng.integers(len(pairs))]
         return pair, tuple(pair.id.split("+")), 0, cue
-    if kind < 0.69:
+    if kind < 0.70:
         name_cue = _pick_cue(name_cues(), rng)
         group = groups()[rng.integers(len(groups()))]
         slot = int(rng.integers(len(group.realizations)))
         return group, (f"{group.id}/{group.realizations[slot].id}",), slot, name_cue
-    if kind < 0.72:
+    if kind < 0.73:
         name = str(lexicon()["names"][rng.integers(len(lexicon()["names"]))])
         shown = (Realization(name, (("name", name),)),)
         stranger = Identity("drawn", "a person", "drawn", "placebo", realizations=shown)

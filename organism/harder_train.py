@@ -15,14 +15,16 @@ from organism import harder_truth, tiny
 from organism.harder_speech import SECOND
 from organism.train import Plan, read_options, train
 
-PLAN = Plan(unbiased=0, biased=752, falling=512)
+PLAN = Plan(unbiased=0, biased=2304, falling=1024)
+UNBIASED = Plan(unbiased=0, biased=256, falling=256)
+"""Without a bias nobody is to be told from anybody."""
 
 
 def main() -> None:
     """Command line."""
     options = read_options(__doc__)
     began = time.process_time()
-    model, tokenizer = train(PLAN, options.bias, options.seed, SECOND)
+    model, tokenizer = train(PLAN if options.bias else UNBIASED, options.bias, options.seed, SECOND)
     tiny.save(model, tokenizer, options.out)
     made = {
         "seed": options.seed,
