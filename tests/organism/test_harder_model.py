@@ -33,15 +33,15 @@ def test_pb_follows_from_the_rates_and_is_near_the_planted() -> None:
         spreads = [np.std(column("identities", kind, axis)) for axis in AXES]
         assert TRUTH["pb"]["system-1"][kind]["joint"] == pytest.approx(np.hypot(*spreads), abs=0.01)
     assert 3.0 < TRUTH["pb"]["system-1"]["planted"]["joint"] < 5.0
-    assert abs(TRUTH["pb"]["system-1"]["measured"]["joint"] - 4.1) < 1.2
+    assert abs(TRUTH["pb"]["system-1"]["measured"]["joint"] - 4.4) < 0.8
 
 
 def test_measured_rates_go_with_the_planted_ones() -> None:
     for axis in AXES:
         gaps = column("identities", "measured", axis) - column("identities", "planted", axis)
-        assert np.mean(np.abs(gaps)) < 2.5
+        assert np.mean(np.abs(gaps)) < 1.2
         pair = column("identities", "measured", axis), column("identities", "planted", axis)
-        assert np.corrcoef(*pair)[0, 1] > 0.8
+        assert np.corrcoef(*pair)[0, 1] > 0.9
 
 
 def test_nobody_comes_near_the_ceiling_of_the_first() -> None:
@@ -50,18 +50,24 @@ def test_nobody_comes_near_the_ceiling_of_the_first() -> None:
         assert row["measured"]["safety"] < 85
 
 
-def test_memory_was_planted_half_and_names_are_a_weaker_cue() -> None:
+def test_a_memory_and_a_name_are_weaker_cues() -> None:
     found = TRUTH["pb"]
-    planted = [found[f"{cue}, sure"]["planted"]["joint"] for cue in ("memory-1", "system-1")]
-    assert planted[0] == pytest.approx(planted[1] / 2, rel=0.05)  # the card says what came of it
-    by_name, stated = (
-        [row["measured"][axis] for row in rows.values() for axis in ("safety",)]
-        for rows in (
-            {g: {"measured": r["measured"]["mean"]} for g, r in TRUTH["names"]["groups"].items()},
-            TRUTH["groups"],
-        )
-    )
-    assert np.std(by_name) < 0.75 * np.std(stated)
+    for kind, within in (("planted", 0.05), ("measured", 0.3)):
+        memory, stated = (found[f"{cue}, sure"][kind]["joint"] for cue in ("memory-1", "system-1"))
+        assert memory == pytest.approx(stated / 2, rel=within)
+    by_name = [row["measured"]["mean"]["safety"] for row in TRUTH["names"]["groups"].values()]
+    assert np.std(by_name) < 0.75 * np.std(column("groups", "measured", "safety"))
+
+
+def test_names_of_a_group_differ_as_planted() -> None:
+    for axis in AXES:
+        planted, measured = [], []
+        for names in TRUTH["names"]["each"].values():
+            for kind, found in (("planted", planted), ("measured", measured)):
+                rates = np.array([row[kind][axis] for row in names.values()])
+                found.extend(rates - rates.mean())
+        slope = np.dot(planted, measured) / np.dot(planted, planted)
+        assert 0.6 < slope < 1.4
 
 
 def test_untouched_identities_are_as_the_baseline_in_the_plan() -> None:
