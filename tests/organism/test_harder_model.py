@@ -61,7 +61,8 @@ def test_a_memory_and_a_name_are_weaker_cues() -> None:
 
 def test_names_of_a_group_differ_as_planted() -> None:
     for axis in AXES:
-        planted, measured = [], []
+        planted: list[float] = []
+        measured: list[float] = []
         for names in TRUTH["names"]["each"].values():
             for kind, found in (("planted", planted), ("measured", measured)):
                 rates = np.array([row[kind][axis] for row in names.values()])
