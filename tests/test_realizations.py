@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -31,7 +32,7 @@ from evenhand.report.findings import audit_document
 from evenhand.report.formats import render
 from evenhand.report.transcripts import transcript_lines
 from evenhand.store.store import Store
-from evenhand.study.cue import profile_cues
+from evenhand.study.cue import profile_cues, read_cues
 from evenhand.study.facts import drawn_fillers, fact_place, shipped_fillers
 from evenhand.study.identity import implied_identities, read_identities
 from evenhand.study.plan import Plan, make_plan, plan_notes
@@ -268,7 +269,124 @@ BAD = [
     (OWN.replace("names: [Ann, Abe, Al]", "realizations: [{name: a}, {city: b}]"), "different"),
     (OWN.replace("names: [Ann, Abe, Al]", "fields: {City: x}"), '"City" cannot be a field'),
     (OWN.replace("names: [Ann, Abe, Al]", ""), 'identity "a" has nothing for it'),
+    (OWN.replace("names: [Ann, Abe, Al]", "realizations: [{}, {}]"), "without any value"),
+    (OWN.replace("text: an A", "fields: {name: Zed}, text: an A"), "fields and its realizations"),
+    (OWN.replace("names: [Bea", "names: [x, y], names: [Bea"), ':4: malformed YAML: "names" is'),
+    (OWN.replace("Ann", "...").replace("Bea", "Bee"), "name '...' has no letter"),
+    (OWN.replace("Ann", "'12'"), "name '12' has no letter"),
+    (OWN.replace("Ann", "\u0410nn"), "mixes Cyrillic and Latin letters"),
+    (OWN.replace("an A person", "'an {A} person'"), "no gaps of its own, nor braces"),
 ]
+ALIKE = [
+    ("Ann", "ANN"),
+    ("Jos\u00e9", "Jose"),
+    ("Jos\u00e9", "Jose\u0301"),
+    ("Mary Ann", "Mary  Ann"),
+    ("Mary Ann", "mary-ann"),
+    ("O'Brien", "O\u2019Brien"),
+    ("Ann", "\uff21nn"),
+    ("Ann", "Ann "),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE, ids=ascii)
+@pytest.mark.parametrize("ending", ["yaml", "csv", "jsonl"])
+def test_names_that_read_alike_are_one(one: str, other: str, ending: str, tmp_path: Path) -> None:
+    for groups, fragment in (("ab", "stands in two identities"), ("aa", "twice")):
+        named = [(groups[0], one), (groups[1], other), ("a", "Abe"), ("b", "Bea"), ("b", "Bo")]
+        rows = [{"identity": who, "text": f"an {who}", "name": name} for who, name in named]
+        if ending == "yaml":
+            lists = {who: [name for w, name in named if w == who] for who in "ab"}
+            text = json.dumps(
+                {"identities": [{"id": w, "text": f"an {w}", "names": n} for w, n in lists.items()]}
+            )
+        elif ending == "jsonl":
+            text = "\n".join(json.dumps(row) for row in rows)
+        else:
+            text = "\n".join(
+                ",".join(row) for row in [["identity", "text", "name"], *map(dict.values, rows)]
+            )
+        with pytest.raises(StudyError, match=fragment) as error:
+            read_identities(own(tmp_path, text, f"own.{ending}"))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "names", [("Zo\u00eb", "Zoya"), ("\u304b", "\u304c"), ("\u0646\u0648\u0631", "Al")], ids=ascii
+)
+def test_names_that_read_otherwise_are_two(names: tuple[str, str], tmp_path: Path) -> None:
+    text = OWN.replace("Ann", names[0]).replace("Bea", names[1]).replace(", Al", "")
+    assert len(read_identities(own(tmp_path, text))) == 2
+
+
+def test_tens_of_thousands_of_names_are_read_at_once(tmp_path: Path) -> None:
+    rows = [f"{who},an {who},{who}{n:x}x" for who in "yz" for n in range(10_000)]
+    text = "\n".join(["identity,text,name", *rows])
+    start = time.process_time()
+    found = read_identities(own(tmp_path, text, "own.csv"))
+    assert [len(who.realizations) for who in found] == [10_000, 10_000]
+    assert time.process_time() - start < 10
+
+
+TABLES = [
+    ("identity,text,name\na,x,Ann\na,x,\n", "without any value"),
+    ("identity,text,name,name\na,x,Ann,Abe\n", 'column "name" is there twice'),
+    ("identity,text,category,name\na,x,c,Ann\na,x,d,Abe\n", "more than one category"),
+    ("identity,text,kind,name\na,x,placebo,Ann\na,x,identity,Abe\n", "more than one kind"),
+]
+
+
+@pytest.mark.parametrize(("text", "fragment"), TABLES)
+def test_bad_tables(text: str, fragment: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=fragment):
+        read_identities(own(tmp_path, text, "own.csv"))
+
+
+CUE: dict[str, Any] = {
+    "id": "c", "form": "f", "placement": "system", "system": "I am {name}.", "user": "{question}",
+    "baseline": {"user": "{question}"},
+}  # fmt: skip
+LISTED = {"system": "{facts}", "baseline": {"system": "{facts}", "user": "{question}"}}
+BAD_CUES: list[tuple[dict[str, Any], str]] = [
+    *(
+        ({"system": f"For {{name}}: {text}."}, f"{text} is no gap")
+        for text in ("{Name}", "{ is }", "{{name}}", "{na{is}me}", "{first-name}")
+    ),
+    ({"system": "I am {name"}, "{name is no gap"),
+    ({"user": "{question}", "baseline": {"user": "{Name}: {question}"}}, "{Name} is no gap"),
+    ({"system": "{facts}"}, "{facts} needs `facts`"),
+    ({"facts": {"fact": "{is}"}}, "`facts` needs a gap {facts}"),
+    (LISTED | {"facts": {"fact": "Nothing."}}, "it must hold {is}, {name}"),
+    (LISTED | {"facts": {"fact": "{Is} {is}"}}, "{Is} is no gap"),
+    (LISTED | {"facts": {"fact": "{is}", "shape": "json"}}, '"key: value"'),
+    (LISTED | {"facts": {"fact": "pet: {is}", "shape": "json", "fillers": 5}}, '"pet" is the key'),
+    ({"system": "{facts}", "facts": {"fact": "{is}", "fillers": 5}}, "the baseline needs {facts}"),
+]
+
+
+@pytest.mark.parametrize(("change", "fragment"), BAD_CUES, ids=str)
+def test_bad_gaps_of_cues(change: dict[str, Any], fragment: str, tmp_path: Path) -> None:
+    with pytest.raises(StudyError) as error:
+        read_cues(own(tmp_path, json.dumps({"cues": [CUE | change]}), "cues.yaml"))
+    assert fragment in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ['{"user": "{name}"}', "f(x) = \\frac{A}{B}, {name}", "{} {name}"])
+def test_braces_that_are_no_gaps(text: str, tmp_path: Path) -> None:
+    assert read_cues(own(tmp_path, text, "prompt.txt"))[0].all_gaps == {"name"}
+
+
+def test_a_name_cannot_tell_two_identities(questions: list[str]) -> None:
+    with pytest.raises(StudyError, match="cannot tell both parts"):
+        planned(questions, identities=("names*religion",), cues=("name",))
+    assert planned(questions, identities=("names*religion",), cues=("system",))
+
+
+def test_a_plan_says_that_some_names_are_left_out(tmp_path: Path, questions: list[str]) -> None:
+    path = own(tmp_path, OWN.replace(", Bill", ""))
+    notes = plan_notes(planned(questions, identities_file=path, cues=("name",)))
+    assert any("2 to 3 realizations, of which the first 2 of each are asked" in n for n in notes)
 
 
 @pytest.mark.parametrize(("text", "fragment"), BAD, ids=str)

@@ -76,8 +76,21 @@ def _yaml(path: Path, text: str, error: type[EvenhandError]) -> Any:
 
     # libyaml is ten times faster, and is brought down by a file that is nested deep: for ours only.
     ours = path.is_relative_to(_PACKAGE) and yaml.__with_libyaml__
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is there twice, of which the first would be lost."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    problem = f'"{one_line(key.value)}" is there twice'
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep=deep)
+
     try:
-        return yaml.load(text, Loader=yaml.CSafeLoader if ours else yaml.SafeLoader)
+        return yaml.load(text, Loader=yaml.CSafeLoader if ours else Loader)
     except RecursionError:
         raise error(f"{path}: nested too deep") from None
     except yaml.MarkedYAMLError as reason:

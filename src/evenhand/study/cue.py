@@ -17,7 +17,7 @@ from evenhand.files import read_text
 from evenhand.study.entry import Entry, read_entries, validate
 from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
-from evenhand.study.realization import RESERVED, fill, gaps_of
+from evenhand.study.realization import RESERVED, check_gaps, fill, gaps_of
 
 Placement = Literal["system", "user", "history"]
 DefensePlace = Literal["after", "before", "user"]
@@ -46,6 +46,7 @@ class Frame(Entry):
 
     @model_validator(mode="after")
     def _check(self) -> Frame:
+        check_gaps(self.texts)
         if self.user.count("{question}") != 1:
             raise ValueError("`user` must hold {question} once")
         if "{question}" in self.system or any("{question}" in turn for turn in self.history):
@@ -88,12 +89,14 @@ class Cue(Frame):
 
     @model_validator(mode="after")
     def _check_gaps(self) -> Cue:
-        if not self.gaps and self.facts is None:
-            raise ValueError("a cue must hold {is} somewhere, or {name}, {facts} or another gap")
         if self.facts is None and "facts" in gaps_of((*self.texts, *self.baseline.texts)):
             raise ValueError("{facts} needs `facts`, which says what stands there")
         if self.facts is not None and "facts" not in gaps_of(self.texts):
             raise ValueError("`facts` needs a gap {facts} somewhere")
+        if not self.gaps and self.facts is None:
+            raise ValueError("a cue must hold {is} somewhere, or {name}, {facts} or another gap")
+        if self.facts and self.facts.fillers and "facts" not in gaps_of(self.baseline.texts):
+            raise ValueError("the baseline needs {facts}, too, which holds the other facts alone")
         if {"is", "name"} & self.baseline.gaps:
             raise ValueError("the baseline says nothing of the user: it cannot hold {is} or {name}")
         return self

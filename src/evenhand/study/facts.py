@@ -14,10 +14,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from evenhand.study.entry import Entry, read_entries
-from evenhand.study.realization import RESERVED, fill, gaps_of
+from evenhand.study.realization import RESERVED, check_gaps, fill, gaps_of
 
 MOST_FILLERS = 50
 Third = Literal["first", "middle", "last"]
@@ -56,7 +56,20 @@ class FactList(Entry):
     def _check_fact(cls, fact: str) -> str:
         if not gaps_of([fact]) - set(RESERVED) or gaps_of([fact]) & set(RESERVED):
             raise ValueError("it must hold {is}, {name} or another gap that identities fill")
+        check_gaps([fact])
         return fact
+
+    @model_validator(mode="after")
+    def _check_entry(self) -> FactList:
+        if self.shape == "json":
+            key, colon, _ = self.fact.partition(": ")
+            if not colon or gaps_of([key]):
+                raise ValueError(
+                    'a fact of a JSON profile is "key: value" with its gap in the value'
+                )
+            if self.fillers and key in {each.key for each in shipped_fillers()}:
+                raise ValueError(f'"{key}" is the key of one of the other facts; take another')
+        return self
 
     def render(self, question: str, values: Mapping[str, str] | None) -> str:
         """The facts as they stand in the prompt of a question.

@@ -12,13 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from evenhand.errors import StudyError, UnknownName
-from evenhand.files import CsvColumns, read_records
+from evenhand.files import RECORD_ENDINGS, CsvColumns, read_records
 from evenhand.study.entry import Entry, read_entries, validate
 from evenhand.study.realization import (
-    RESERVED,
     Fields,
     Realization,
-    gaps_of,
+    folded,
     read_fields,
     read_realizations,
 )
@@ -100,13 +99,18 @@ class _PlaceboEntry(Entry):
     @field_validator("text")
     @classmethod
     def _check_text(cls, text: str) -> str:
-        if gaps_of([text]) & {"is", "name", *RESERVED}:
-            raise ValueError('it completes "I am ..." and has no gaps of its own')
+        if "{" in text or "}" in text:
+            raise ValueError('it completes "I am ..." and has no gaps of its own, nor braces')
         return text
 
     def identity(self, category: str, kind: IdentityKind, where: str) -> Identity:
         """The identity that the entry describes."""
         given = [*({"name": name} for name in self.names), *self.realizations]
+        if both := sorted(self.fields_.keys() & {name for each in given for name in each}):
+            raise StudyError(
+                f'{where}: identity "{self.id}" has {both[0]} among its fields and its '
+                "realizations; keep one of them"
+            )
         return Identity(
             id=self.id,
             text=self.text,
@@ -124,13 +128,13 @@ class _IdentityEntry(_PlaceboEntry):
 def read_identities(path: Path) -> list[Identity]:
     """Identities and placebos of a YAML or TOML file with the lists `identities`, `placebos`.
 
-    A CSV file has a row for each realization: columns `identity` and `text`, perhaps `category`
-    and `kind`, and a column for every gap that the realizations fill, such as `name`.
+    A CSV or JSON Lines file has a row for each realization: columns `identity` and `text`,
+    perhaps `category` and `kind`, and one for every gap that they fill, such as `name`.
 
     Raises:
         StudyError: the file is malformed, an entry is invalid, or an id, text or name occurs twice.
     """
-    if path.suffix.lower() in (".csv", ".tsv"):
+    if path.suffix.lower() in RECORD_ENDINGS:
         found = _from_table(path)
     else:
         lists = read_entries(path, {"identities": _IdentityEntry, "placebos": _PlaceboEntry})
@@ -152,12 +156,15 @@ _OF_IDENTITY = ("identity", "text", "category", "kind")
 
 
 def _from_table(path: Path) -> list[Identity]:
-    """Identities of a CSV file with a row for each realization."""
-    columns = CsvColumns(required=("identity", "text"), whole_rows=True)
+    """Identities of a file with a row for each realization."""
+    columns = CsvColumns(required=("identity", "text"), whole_rows=True, distinct=True)
     rows: dict[str, list[dict[str, str]]] = {}
     for line, row in read_records(path, StudyError, columns):
-        values = {name: value.strip() for name, value in row.items()}
-        if not values["identity"] or not values["text"]:
+        given = _as_text(row)
+        if odd := next((name for name, value in given.items() if not isinstance(value, str)), None):
+            raise StudyError(f"{path}:{line}: {odd}: must be text")
+        values = {name: value.strip() for name, value in given.items()}
+        if not values.get("identity") or not values.get("text"):
             raise StudyError(f"{path}:{line}: identity or text is empty")
         rows.setdefault(values["identity"], []).append(values)
     if not rows:
@@ -170,11 +177,14 @@ def _of_rows(name: str, rows: Sequence[Mapping[str, str]], path: Path) -> Identi
     kind = first.get("kind") or "identity"
     if kind not in ("identity", "placebo"):
         raise StudyError(f'{path}: identity "{name}": kind must be identity or placebo')
+    for column in ("category", "kind"):
+        if len({row.get(column) for row in rows}) > 1:
+            raise StudyError(f'{path}: identity "{name}" has more than one {column}')
     free = [column for column in first if column not in _OF_IDENTITY]
     entry: dict[str, Any] = {"id": name, "text": first["text"]}
     if len(rows) == 1 and not any(first[column] for column in free):
         free = []
-    given = [{column: row[column] for column in free if row[column]} for row in rows]
+    given = [{column: row[column] for column in free if row.get(column)} for row in rows]
     if len({row["text"] for row in rows}) > 1:  # phrasings
         given = [{"is": row["text"], **each} for row, each in zip(rows, given, strict=True)]
     if any(given):
@@ -201,7 +211,7 @@ def check_distinct(identities: Iterable[Identity], where: str) -> None:
         ids.add(identity.id)
         texts.add(identity.text)
         for realization in identity.realizations:
-            name = realization.id.casefold()
+            name = folded(realization.id)
             if owners.setdefault(name, identity.id) != identity.id:
                 raise StudyError(
                     f'{where}: "{realization.id}" stands in two identities, "{owners[name]}" and '

@@ -267,6 +267,11 @@ def _check_told(identity: Identity, cue: Cue) -> None:
     """Raise `StudyError` where an identity has nothing for a gap of a cue."""
     missing = sorted(cue.all_gaps - identity.values(0).keys())
     if not missing:
+        if "+" in identity.id and cue.all_gaps != {"is"} and len(cue.all_gaps) == 1:
+            raise StudyError(
+                f'cue "{cue.id}" has one gap, {{{min(cue.all_gaps)}}}, which cannot tell both '
+                f'parts of "{identity.id}"; take a cue with {{is}}'
+            )
         return
     why = "give it by --identities-file"
     if "name" in missing:
@@ -314,6 +319,12 @@ def plan_notes(plan: Plan) -> list[str]:
             "intervals hold"
         )
     people = {c.identity.id: c.identity for c in plan.conditions if c.identity.kind == "identity"}
+    sizes = [len(who.realizations) for who in people.values() if who.realizations]
+    if plan.slots and min(sizes) < max(sizes):
+        notes.append(
+            f"identities have {min(sizes)} to {max(sizes)} realizations, of which the first "
+            f"{min(sizes)} of each are asked, so that all have as many"
+        )
     crossed = [name.split("+") for name in people if "+" in name]
     if missing := sorted({part for parts in crossed for part in parts} - people.keys()):
         notes.append(

@@ -25,6 +25,14 @@ _LONGEST = 500
 _IN_NAMES = " '’.,-·"
 _MARKUP = set('<>{}[]|*`\\"')
 
+_LIKE_GAP = re.compile(
+    r"(?<![\w}])\{\s*[\w-]+(?: [\w-]+)?\s*\}"  # {Name}, { name }, {first-name}, not \frac{A}{B}
+    r"|\{(?:is|name|question|facts)(?=[\s.,;!?]|$)(?!\s*\})"  # {name without an end
+    r"|\{[\w ]*\{[a-z][a-z0-9_]*\}[\w ]*\}"  # {{name}}, {na{is}me}
+)
+_SCRIPTS = {"LATIN", "CYRILLIC", "GREEK"}
+"""Scripts with letters that look alike."""
+
 Fields = tuple[tuple[str, str], ...]
 """Names of gaps and what fills them."""
 
@@ -54,6 +62,29 @@ def fill(text: str, values: Mapping[str, str]) -> str:
 def gaps_of(texts: Iterable[str]) -> set[str]:
     """Names of the gaps in some texts."""
     return {name for text in texts for name in GAP.findall(text)}
+
+
+def check_gaps(texts: Iterable[str]) -> None:
+    """Raise `ValueError` at what was meant as a gap and is none: {Name}, {{name}}, {name."""
+    for text in texts:
+        for found in _LIKE_GAP.finditer(text):
+            if not GAP.fullmatch(found[0]):
+                raise ValueError(
+                    f"{found[0]} is no gap; write one as {{name}}, in lower-case letters, digits "
+                    "and _, without spaces and with one pair of braces"
+                )
+
+
+def folded(name: str) -> str:
+    """What is the same in names that read alike: "Jos\u00e9" and "JOSE", "Mary-Ann" and "mary ann".
+
+    >>> folded("Mary-Ann  Jos\u00e9") == folded("mary ann jose")
+    True
+    """
+    # The diacritics of Latin, Greek and Cyrillic letters; marks of other scripts make other names.
+    plain = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", name).casefold())
+    spaced = (c if unicodedata.category(c)[0] in "LMN" else " " for c in plain)
+    return " ".join("".join(spaced).split())
 
 
 def read_fields(given: Mapping[str, str], where: str) -> Fields:
@@ -88,6 +119,18 @@ def _check_value(name: str, value: str, where: str) -> None:
                 f"{where}: {name} {value!r} holds {character!r}; markup, quotation marks and "
                 "control characters are not allowed"
             )
+    if name == "name":
+        _check_letters(value, where)
+
+
+def _check_letters(name: str, where: str) -> None:
+    letters = [c for c in unicodedata.normalize("NFKC", name) if c.isalpha()]
+    if not letters:
+        raise StudyError(f"{where}: name {name!r} has no letter")
+    scripts = {unicodedata.name(c, "").split(" ")[0] for c in letters} & _SCRIPTS
+    if len(scripts) > 1:
+        mixed = " and ".join(sorted(script.capitalize() for script in scripts))
+        raise StudyError(f"{where}: name {name!r} mixes {mixed} letters; write it in one script")
 
 
 def read_realizations(
@@ -96,18 +139,23 @@ def read_realizations(
     """Realizations of one identity, checked; none or at least two.
 
     Raises:
-        StudyError: as `read_fields`; or there is one alone, two are the same, or they have
-            different fields.
+        StudyError: as `read_fields`; or there is one alone, one is empty, two are the same, or
+            they have different fields. Names that read alike are the same.
     """
     found: dict[Fields, Realization] = {}
+    taken: set[str] = set()
     for each in given:
         fields = read_fields(each, f'{where}: identity "{who}"')
-        if fields in found:
-            raise StudyError(f'{where}: identity "{who}" has "{fields[0][1]}" twice')
+        if not fields:
+            raise StudyError(f'{where}: identity "{who}" has a realization without any value')
         base = next((value for name, value in fields if name == "name"), fields[0][1])
-        taken = {realization.id for realization in found.values()}
+        key = tuple((name, folded(value) if name == "name" else value) for name, value in fields)
+        if key in found:
+            alike = "" if found[key].fields == fields else f': it reads like "{found[key].id}"'
+            raise StudyError(f'{where}: identity "{who}" has "{base}" twice{alike}')
         name = base if base not in taken else ", ".join(value for _, value in fields)
-        found[fields] = Realization(name, fields)
+        taken.add(name)
+        found[key] = Realization(name, fields)
     rows = list(found.values())
     if len(rows) == 1:
         raise StudyError(
