@@ -9,8 +9,8 @@ unbiased one, which makes errors that have nothing to do with who asks, by pairs
 test questions. Of the biased one the consistency loss is to lower PB and to leave the means where
 they are, while pairs raise the means; of the unbiased one PB is not to rise.
 
-`search` tries settings of kto and orpo. It sees development items only: none that `make
-mitigate-methods` tests on. Settings are ranked by PB plus every point by which mean safety or
+`search` tries settings of kto and orpo. It sees development items only, none that `make
+mitigate-methods` asks. Settings are ranked by PB plus every point by which mean safety or
 utility falls or over-refusal rises.
 
 With `--write` the tables go into docs/mitigation.md and docs/preference-tuning.md. Both commands
@@ -37,9 +37,7 @@ from evenhand.errors import PairsError
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import Loss, MitigationOptions, PlannedTraining, TuningOptions
 from evenhand.mitigate.reporting import to_json
-from evenhand.mitigate.split import split_run
 from evenhand.run.options import RunOptions
-from evenhand.store.store import Store
 from evenhand.study.study import Study
 
 OPTIONS = RunOptions(batch_size=256)
@@ -162,14 +160,11 @@ def search(given: argparse.Namespace) -> bool:
 
 
 def development(given: argparse.Namespace) -> Path:
-    """An audit on the items that `make mitigate-methods` does not test on."""
+    """An audit on items that `make mitigate-methods` does not ask."""
     out: Path = given.folder / "development"
-    methods = audited(given.model, given.folder / "methods", METHODS_LIMIT)
-    store = Store.open(methods)
-    tested = split_run(store)
-    known = {item.prompt for item in store.items().values() if tested.item_part(item) == "test"}
-    store.close()
     plan = plan_for(Study(model=given.model, benchmarks=("demo2",)))
+    asked = plan_for(Study(model=given.model, benchmarks=("demo2",), limit=METHODS_LIMIT)).items
+    known = {item.prompt for item in asked}
     items = [item for item in plan.items if item.prompt not in known]
     asyncio.run(audit_plan(replace(plan, items=tuple(items[:: given.every])), out, OPTIONS))
     return out
