@@ -156,8 +156,9 @@ def _draw(
     stratum: _Stratum, counts: NDArray[np.int64], most: int, rng: np.random.Generator
 ) -> list[_PairIndex]:
     """Up to `most` different pairs: a round of all questions after the other."""
+    several = counts.shape[1] > 1
     left = {
-        int(item): rng.permutation(np.flatnonzero(counts[item])).tolist()
+        int(item): rng.permutation(np.flatnonzero(counts[item])).tolist() if several else [0]
         for item in rng.permutation(np.flatnonzero(counts.any(axis=1)))
     }
     drawn: list[_PairIndex] = []

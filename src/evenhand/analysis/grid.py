@@ -183,9 +183,12 @@ def _read_grid(
         for at, ids in by_benchmark.items()
         if all(items[i].scorer in LETTERED and items[i].choices for i in ids)
     }
-    for (axis, benchmark), ids in by_benchmark.items():
-        position = _lookup({item_id: n for n, item_id in enumerate(ids)})
-        mine = np.isin(item, ids)
+    position, which = np.full((2, max(items, default=0) + 1), -1)
+    for n, ids in enumerate(by_benchmark.values()):
+        position[ids], which[ids] = range(len(ids)), n
+    which = which[item]
+    for n, ((axis, benchmark), ids) in enumerate(by_benchmark.items()):
+        mine = which == n
         cells = place[condition[mine]], position[item[mine]], sample[mine]
         array = np.full((len(conditions), len(ids), samples), np.nan)
         array[cells] = rows[mine, 3]

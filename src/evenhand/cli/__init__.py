@@ -22,7 +22,7 @@ from evenhand import __version__
 from evenhand.cli.interrupts import ended_alike, say_last
 from evenhand.cli.log import with_log
 from evenhand.errors import EvenhandError
-from evenhand.files import open_standard_streams
+from evenhand.files import open_standard_streams, rarely_collected
 from evenhand.text import SpellingNote, one_line, us_spelling
 
 app = cyclopts.App(
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if len(given) > 1 and {"--help", "-h"} & set(given):
         _show_examples(given[0])
-    with ended_alike():
+    with ended_alike(), rarely_collected():
         try:
             with _one_note():
                 app(

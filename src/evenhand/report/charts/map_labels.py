@@ -7,11 +7,13 @@ proportion to the width, in between.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 EDGES = (180, 250, 320, 400, 500, 620, 760, 900, 1050, 1250)
 """Widths of the plot in pixels at which one range ends and the next begins."""
@@ -40,28 +42,38 @@ class PlacedName:
 
 
 @dataclass(frozen=True)
-class _Box:
-    """A rectangle whose middle moves with the width: `x` of the plot's width plus `dx` pixels."""
+class _Boxes:
+    """Rectangles whose middles move with the width: `x` of the plot's width plus `dx` pixels."""
 
-    x: float
-    dx: float
-    y: float
-    half: float
+    x: NDArray[np.float64]
+    dx: NDArray[np.float64]
+    y: NDArray[np.float64]
+    half: NDArray[np.float64]
     tall: float
 
-    def meets(self, other: _Box, widths: tuple[int, int]) -> bool:
-        """Whether the two touch anywhere in a range of widths."""
-        if abs(self.y - other.y) >= self.tall + other.tall:
-            return False
-        apart = [(self.x - other.x) * width + self.dx - other.dx for width in widths]
-        least = self.half + other.half
-        return not (min(apart) >= least or max(apart) <= -least)
+    def meet(self, others: _Boxes, widths: tuple[int, int]) -> NDArray[np.intp]:
+        """How many of the others each touches anywhere in a range of widths."""
+        level = np.abs(self.y[:, None] - others.y) < self.tall + others.tall
+        least = self.half[:, None] + others.half
+        drift = self.x[:, None] - others.x
+        first, last = (drift * width + self.dx[:, None] - others.dx for width in widths)
+        beside = (np.minimum(first, last) >= least) | (np.maximum(first, last) <= -least)
+        touching: NDArray[np.intp] = np.count_nonzero(level & ~beside, axis=1)
+        return touching
 
-    def fits(self, widths: tuple[int, int], height: float) -> bool:
-        """Whether it lies within the plot."""
-        middles = [self.x * width + self.dx for width in widths]
-        inside = all(self.half <= m <= w - self.half for m, w in zip(middles, widths, strict=True))
-        return inside and self.tall <= self.y <= height - self.tall
+    def fit(self, widths: tuple[int, int], height: float) -> NDArray[np.bool_]:
+        """Whether each lies within the plot."""
+        inside = (self.tall <= self.y) & (self.y <= height - self.tall)
+        for width in widths:
+            middle = self.x * width + self.dx
+            inside &= (self.half <= middle) & (middle <= width - self.half)
+        return inside
+
+
+_TURNS = 2 * np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
+_REACH = np.repeat(_REACHES, _DIRECTIONS)
+_RIGHT, _DOWN = (np.tile(share(_TURNS), len(_REACHES)) for share in (np.cos, np.sin))
+"""Places that are tried: how far from the point, and in which direction."""
 
 
 def place_names(
@@ -77,14 +89,18 @@ def place_names(
         height: of the plot in pixels.
     """
     placed = [PlacedName([], []) for _ in names]
+    at = np.array(points, np.float64).reshape(-1, 2)
+    still, small = np.zeros(len(at)), np.full(len(at), _POINT)
+    marks = _Boxes(at[:, 0], still, at[:, 1] * height, small, _POINT)
     for widths in pairwise(EDGES):
-        taken: list[_Box] = []
-        marks = [_Box(x, 0.0, y * height, _POINT, _POINT) for x, y in points]
+        taken: list[tuple[float, float, float, float]] = []
         for n in _crowded_first(names, widths[0], height):
-            box, center = _best(names[n], taken, marks, widths, height)
-            taken.append(box)
-            placed[n].center.append((round(center[0]), round(center[1])))
-            placed[n].line.append(_line_end(box, center))
+            text, x, y = names[n]
+            half = min(len(text) * _LETTER, 0.9 * widths[0]) / 2
+            dx, dy = _best(x, y * height, half, taken, marks, widths, height)
+            taken.append((x, dx, y * height + dy, half))
+            placed[n].center.append((round(dx), round(dy)))
+            placed[n].line.append(_line_end(dx, dy, half))
     return placed
 
 
@@ -100,36 +116,28 @@ def _crowded_first(
 
 
 def _best(
-    name: tuple[str, float, float],
-    taken: Sequence[_Box],
-    marks: Sequence[_Box],
+    x: float,
+    y: float,
+    half: float,
+    taken: Sequence[tuple[float, float, float, float]],
+    marks: _Boxes,
     widths: tuple[int, int],
     height: float,
-) -> tuple[_Box, tuple[float, float]]:
-    """The nearest free place; where there is none, the one that meets fewest names."""
-    text, x, y = name
-    half = min(len(text) * _LETTER, 0.9 * widths[0]) / 2
-    best: tuple[float, _Box, tuple[float, float]] | None = None
-    for reach in _REACHES:
-        if best and best[0] <= reach:
-            break
-        for turn in range(_DIRECTIONS):
-            angle = 2 * np.pi * turn / _DIRECTIONS
-            right, down = float(np.cos(angle)), float(np.sin(angle))
-            center = (right * (reach + half), down * (reach + _LINE / 2))
-            box = _Box(x, center[0], y * height + center[1], half, _LINE / 2)
-            crossed = sum(box.meets(other, widths) for other in taken)
-            covered = sum(box.meets(mark, widths) for mark in marks)
-            outside = 0 if box.fits(widths, height) else 1
-            cost = reach + 500 * crossed + 800 * outside + _COVERED * covered
-            if best is None or cost < best[0]:
-                best = cost, box, center
-    assert best is not None
-    return best[1], best[2]
+) -> tuple[float, float]:
+    """From the point to the nearest free place, or else to that which meets fewest names."""
+    dx, dy = _RIGHT * (_REACH + half), _DOWN * (_REACH + _LINE / 2)
+    every = np.ones(len(_REACH))
+    boxes = _Boxes(x * every, dx, y + dy, half * every, _LINE / 2)
+    there = np.array(taken).reshape(-1, 4).T
+    names = _Boxes(there[0], there[1], there[2], there[3], _LINE / 2)
+    cost = _REACH + 500 * boxes.meet(names, widths) + 800 * ~boxes.fit(widths, height)
+    cost += _COVERED * boxes.meet(marks, widths)
+    best = int(np.argmin(cost))
+    return float(dx[best]), float(dy[best])
 
 
-def _line_end(box: _Box, center: tuple[float, float]) -> tuple[int, int]:
-    """The point of the box that is nearest to its mark, where that is far."""
-    right = float(np.clip(0.0, center[0] - box.half, center[0] + box.half))
-    down = float(np.clip(0.0, center[1] - box.tall, center[1] + box.tall))
-    return (round(right), round(down)) if np.hypot(right, down) > _LED else (0, 0)
+def _line_end(dx: float, dy: float, half: float) -> tuple[int, int]:
+    """The point of the name's box that is nearest to its mark, where that is far."""
+    right = min(max(0.0, dx - half), dx + half)
+    down = min(max(0.0, dy - _LINE / 2), dy + _LINE / 2)
+    return (round(right), round(down)) if math.hypot(right, down) > _LED else (0, 0)
