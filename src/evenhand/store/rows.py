@@ -25,12 +25,14 @@ from evenhand.study.realization import Realization
 OWN = 0
 """In the place of a judge's number: the scorer that each item names itself."""
 
-ACTIVE = (
-    "WHERE condition IN (SELECT id FROM condition WHERE active) "
-    "AND item IN (SELECT id FROM item WHERE active) "
-    "AND sample < (SELECT json_extract(value, '$.study.samples') FROM meta WHERE name = 'run')"
-)
+_SAMPLES = "sample < (SELECT json_extract(value, '$.study.samples') FROM meta WHERE name = 'run')"
+_CONDITIONS = "WHERE condition IN (SELECT id FROM condition WHERE active)"
+ACTIVE = f"{_CONDITIONS} AND item IN (SELECT id FROM item WHERE active) AND {_SAMPLES}"
 """Responses of the study last asked for."""
+ACTIVE_OF_ITEM = (
+    f"{_CONDITIONS} AND item = (SELECT id FROM item WHERE id = ? AND active) AND {_SAMPLES}"
+)
+"""Those to one item, without a look at all the others."""
 
 IS_JUDGED = (
     "item IN (SELECT id FROM item WHERE scorer IN "

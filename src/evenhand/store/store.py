@@ -61,6 +61,7 @@ from evenhand.store.redaction import (
 )
 from evenhand.store.rows import (
     ACTIVE,
+    ACTIVE_OF_ITEM,
     HAS_IMPORTED_SCORE,
     OWN,
     SCORED,
@@ -863,7 +864,7 @@ class Store:
                     f"SELECT condition, {value}, coalesce(reason, 'not scored yet'), "
                     "coalesce(why, ''), sample, text, thought, outcome, finish, served, error "
                     f"FROM response LEFT JOIN score ON {counts_of(judge)} "
-                    f"{ACTIVE} AND item = ? ORDER BY condition, sample",
+                    f"{ACTIVE_OF_ITEM} ORDER BY condition, sample",
                     (item_id,),
                 ).fetchall()
             for condition_id, score, reason, why, *rest in rows:
@@ -918,7 +919,7 @@ class Store:
         with self.reading() as connection:
             rows = connection.execute(
                 "SELECT id, condition, sample, text, thought, outcome, finish, error FROM response "
-                f"{ACTIVE} AND item = ? "
+                f"{ACTIVE_OF_ITEM} "
                 "ORDER BY (SELECT position FROM condition WHERE id = condition), sample",
                 (item,),
             ).fetchall()

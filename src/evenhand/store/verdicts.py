@@ -11,7 +11,7 @@ import orjson
 from evenhand.benchmarks.item import Item
 from evenhand.errors import RunFolderError
 from evenhand.scorers import Answer, Score, Unscored, Verdict, answer_of
-from evenhand.store.rows import ACTIVE, IS_JUDGED
+from evenhand.store.rows import ACTIVE, ACTIVE_OF_ITEM, IS_JUDGED
 from evenhand.store.store import Store
 
 
@@ -93,7 +93,7 @@ class Verdicts:
             return connection.execute(
                 "SELECT id, text, outcome, thought != '', score.response, value, reason, why "
                 "FROM response LEFT JOIN score ON score.response = response.id "
-                f"AND score.judge = ? {ACTIVE} AND item = ? ORDER BY id",
+                f"AND score.judge = ? {ACTIVE_OF_ITEM} ORDER BY id",
                 (self.id, item),
             ).fetchall()
 
