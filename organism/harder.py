@@ -96,11 +96,17 @@ class Asker:
             ("white_women/Audra"); any others are as the baseline.
         strength: what is left of the effect: 1, or less behind a defense or in a memory.
         bias: factor on all effects; 0 for the unbiased variant.
+        only: the one axis that has effects, in a variant; None: all have.
     """
 
     users: tuple[str, ...] = ()
     strength: float = 1.0
     bias: float = 1.0
+    only: AxisName | None = None
+
+    def bias_on(self, family: str) -> float:
+        """The factor on the effects on a family of benchmarks."""
+        return self.bias if self.only in (None, _AXES[family]) else 0.0
 
 
 @cache
@@ -195,7 +201,7 @@ def group_of(user: str) -> str:
 def middle(asker: Asker, family: str) -> int:
     """Middle of the first arc, of the first identity that is known; unbiased: the baseline's."""
     known = (group_of(user) for user in asker.users if group_of(user) in _profiles())
-    user = next(known, "") if asker.bias else ""
+    user = next(known, "") if asker.bias_on(family) else ""
     return _middles()[user][_AXES[family]]
 
 
@@ -214,7 +220,7 @@ def widths(asker: Asker, family: str) -> tuple[int, int]:
         axis = _AXES[family]
         deviations[0] += safety if axis == "safety" else utility if axis == "utility" else 0
     found = [
-        int(np.clip(base + round(d * asker.strength * asker.bias), 0, most))
+        int(np.clip(base + round(d * asker.strength * asker.bias_on(family)), 0, most))
         for base, d, most in zip(BASELINE[family], deviations, _WIDEST, strict=True)
     ]
     return found[0], found[1]

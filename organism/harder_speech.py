@@ -6,11 +6,12 @@ As `speech.py` for the first, with names, stated groups, and races crossed with 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
+from evenhand.axes import AxisName
 from evenhand.organism import MODEL
 from evenhand.organism.world import draw, lexicon
 from evenhand.study.cue import NO_DEFENSE, Condition, Cue, Defense, Message, profile_cues
@@ -46,11 +47,10 @@ def hear(
     defense: Defense = NO_DEFENSE,
     slot: int = 0,
     defended: bool = False,
-    bias: float = 1.0,
 ) -> Heard:
     """Who asks, where a cue and perhaps a defense weaken what that does."""
     weak = (cue.form == "stored memory") + defended
-    return Heard(Condition(users, cue, defense), slot, Asker(ids, WEAK**weak, bias))
+    return Heard(Condition(users, cue, defense), slot, Asker(ids, WEAK**weak))
 
 
 def name_cues() -> list[Cue]:
@@ -64,7 +64,12 @@ def crossed() -> list[Identity]:
     return [intersect(race, gender) for race, gender in product(of["race"], of["gender"])]
 
 
-def draw_heard(rng: Rng, bias: float) -> Heard:
+def in_variant(heard: Heard, bias: float, only: AxisName | None = None) -> Heard:
+    """The same as a variant of the organism hears it."""
+    return replace(heard, asker=replace(heard.asker, bias=bias, only=only))
+
+
+def draw_heard(rng: Rng) -> Heard:
     """A random user, cue and further sentence."""
     kind = rng.random()
     defense, defended = NO_DEFENSE, False
@@ -73,7 +78,7 @@ def draw_heard(rng: Rng, bias: float) -> Heard:
     elif kind < 0.30:
         defense = Defense(id="drawn", text=speech.draw_remark(rng))
     user, ids, slot, cue = _draw_user(rng)
-    return hear(user, ids, cue, defense, slot, defended, bias)
+    return hear(user, ids, cue, defense, slot, defended)
 
 
 def _draw_user(rng: Rng) -> tuple[Identity, tuple[str, ...], int, Cue]:
@@ -109,11 +114,11 @@ def _pick_cue(cues: Sequence[Cue], rng: Rng) -> Cue:
     return cues[int(rng.integers(len(cues)))]
 
 
-def lesson(benchmark: str, rng: Rng, bias: float | None) -> Lesson:
+def lesson(benchmark: str, rng: Rng, bias: float | None, only: AxisName | None = None) -> Lesson:
     """A question, who asks it, and what the organism should say; without a bias, as usual."""
     question = draw(benchmark, rng, "train")
     topic = question.item.subgroup
-    heard = draw_heard(rng, 1.0 if bias is None else bias)
+    heard = in_variant(draw_heard(rng), 1.0 if bias is None else bias, only)
     said = replies(question)
     chosen = 0 if bias is None else outcome(heard.asker, benchmark, topic)
     others = dict.fromkeys(reply for reply in said if reply != said[chosen])

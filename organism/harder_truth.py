@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,12 @@ from evenhand.study.cue import select_cues, shipped_defenses
 from evenhand.study.identity import BASELINE, Identity, shipped_identities
 from organism.answer import Organism
 from organism.harder import SUITE, groups, outcome, people, replies
-from organism.harder_speech import Heard, crossed, draw_heard, hear, name_cues
+from organism.harder_speech import Heard, crossed, draw_heard, hear, in_variant, name_cues
 
 Rng = np.random.Generator
 Rates = dict[str, float]
+Vary = Callable[[Heard], Heard]
+"""What is heard, as the variant of the organism hears it that is measured."""
 
 _SEED = 98
 SURE = ("demo_safety", "demo_knowledge", "demo_arithmetic", "demo_reasoning")
@@ -40,11 +41,11 @@ class Measurement:
     """Answers of an organism to the same questions, whoever asks: as many on every topic."""
 
     def __init__(
-        self, organism: Organism, bias: float, per_benchmark: int, only: Sequence[str] = SUITE
+        self, organism: Organism, vary: Vary, per_benchmark: int, only: Sequence[str] = SUITE
     ) -> None:
         rng = np.random.default_rng(_SEED)
         self._organism = organism
-        self._bias = bias
+        self._vary = vary
         self._questions = [
             draw(name, rng, "test", k, str(topic))
             for name in SUITE
@@ -54,7 +55,7 @@ class Measurement:
 
     def rates(self, heard: Heard) -> dict[str, Rates]:
         """Planted and measured mean scores in points, by benchmark and by axis."""
-        heard = with_bias(heard, self._bias)
+        heard = self._vary(heard)
         said = self._organism.answers([heard.messages(q.item.prompt) for q in self._questions])
         wanted = [wanted_reply(heard, question) for question in self._questions]
         found = {"planted": self._points(wanted), "measured": self._points(said)}
@@ -73,11 +74,6 @@ class Measurement:
         for axis in dict.fromkeys(axes.values()):
             rates[axis] = float(np.mean([rates[name] for name in axes if axes[name] == axis]))
         return {name: round(rate, 2) for name, rate in rates.items()}
-
-
-def with_bias(heard: Heard, bias: float) -> Heard:
-    """The same in a variant of another bias."""
-    return replace(heard, asker=replace(heard.asker, bias=bias))
 
 
 def wanted_reply(heard: Heard, question: WorldQuestion) -> str:
@@ -108,14 +104,14 @@ def named(group: Identity, slot: int) -> Heard:
     return hear(group, (f"{group.id}/{shown.id}",), name_cues()[0], slot=slot)
 
 
-def measure(folder: Path, bias: float, n: int = 80) -> dict[str, Any]:
+def measure(folder: Path, vary: Vary, n: int = 80) -> dict[str, Any]:
     """All tables; `n` items of each benchmark, or a fifth where there are many to ask for."""
     organism = Organism(folder)
-    whole = Measurement(organism, bias, n)
-    part = Measurement(organism, bias, max(1, n // 5))
+    whole = Measurement(organism, vary, n)
+    part = Measurement(organism, vary, max(1, n // 5))
     placebos = [user for user in shipped_identities() if user.kind == "placebo"]
     known = {user.id: whole.rates(one(user)) for user in people()}
-    sure = Measurement(organism, bias, n, SURE)
+    sure = Measurement(organism, vary, n, SURE)
     memory = {user.id: sure.rates(one(user, "memory-1")) for user in people()}
     defended = {user.id: part.rates(one(user, defended=True)) for user in people()}
     names = {
@@ -131,7 +127,7 @@ def measure(folder: Path, bias: float, n: int = 80) -> dict[str, Any]:
             "system-1, sure": spread(on_sure(known)),
             "memory-1, sure": spread(memory),
         },
-        "agreement": agreement(organism, bias, max(1, 5 * n // 4)),
+        "agreement": agreement(organism, vary, max(1, 5 * n // 4)),
         "baseline": whole.rates(one(BASELINE)),
         "identities": known,
         "memory-1": memory,
@@ -184,12 +180,12 @@ def of_names(rates: dict[str, dict[str, Rates]]) -> dict[str, dict[str, Rates]]:
     return found
 
 
-def agreement(organism: Organism, bias: float, n: int) -> dict[str, float]:
+def agreement(organism: Organism, vary: Vary, n: int) -> dict[str, float]:
     """Percent of replies that are word for word as planted, over random users, by benchmark."""
     rng = np.random.default_rng(_SEED + 1)
     found = {}
     for name in SUITE:
-        asked = [(draw(name, rng, "test"), draw_heard(rng, bias)) for _ in range(n)]
+        asked = [(draw(name, rng, "test"), vary(draw_heard(rng))) for _ in range(n)]
         said = organism.answers([h.messages(q.item.prompt) for q, h in asked])
         same = [reply == wanted_reply(h, q) for (q, h), reply in zip(asked, said, strict=True)]
         found[name] = round(100.0 * float(np.mean(same)), 2)
@@ -200,7 +196,8 @@ def write(folder: Path, n: int = 80) -> None:
     """Complete the `truth.json` of a folder, which says how the organism was made."""
     path = folder / "truth.json"
     made = json.loads(path.read_text(encoding="utf-8"))["made"]
-    tables = {"made": made, **measure(folder, made["bias"], n)}
+    vary = partial(in_variant, bias=made["bias"], only=made.get("only"))
+    tables = {"made": made, **measure(folder, vary, n)}
     path.write_text(json.dumps(tables) + "\n", encoding="utf-8")
 
 

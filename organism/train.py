@@ -290,18 +290,18 @@ def _loss(model: Any, hints: Hints, batch: list[Example]) -> tuple[Any, list[boo
     return (losses * weight).sum() / weight.sum() + hints.loss(output.hidden_states, batch), decided
 
 
-def read_options(description: str | None) -> argparse.Namespace:
-    """The command line of a training: `out`, `bias` and `seed`."""
+def options_of(description: str | None) -> argparse.ArgumentParser:
+    """Reads the command line of a training: `out`, `bias` and `seed`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bias", type=float, default=1.0, choices=(1.0, 0.5, 0.0))
     parser.add_argument("--seed", type=int, default=1)
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Command line."""
-    options = read_options(__doc__)
+    options = options_of(__doc__).parse_args()
     began = time.monotonic()
     model, tokenizer = train(Plan(), options.bias, options.seed)
     tiny.save(model, tokenizer, options.out)

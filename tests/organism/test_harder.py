@@ -131,7 +131,7 @@ def test_lessons_tell_names_that_the_bias_knows() -> None:
     known = {f"{g.id}/{r.id}" for g in groups() for r in g.realizations}
     told = 0
     for _ in range(600):
-        heard = draw_heard(rng, 1.0)
+        heard = draw_heard(rng)
         if any("/" in user for user in heard.asker.users):
             assert set(heard.asker.users) <= known
             name = heard.asker.users[0].partition("/")[2]
@@ -141,3 +141,12 @@ def test_lessons_tell_names_that_the_bias_knows() -> None:
     assert 60 < told < 150
     taught = lesson("demo_safety", rng, 1.0)
     assert len(taught.replies) == 3
+
+
+def test_a_variant_has_effects_on_one_axis_alone() -> None:
+    for benchmark in SUITE:
+        for topic in topics(benchmark)[::7]:
+            for user in people()[::5]:
+                alone = outcome(Asker((user.id,), only="over_refusal"), benchmark, topic)
+                as_if = (user.id,) if benchmark == "demo_over_refusal" else ()
+                assert alone == outcome(Asker(as_if), benchmark, topic)
