@@ -47,6 +47,26 @@ def examples(loss: Loss) -> list[TrainingExample]:
     return [SharedAnswer((MAN, q), "Boil them.", (WOMAN, q)) for q in asked]
 
 
+def test_the_odds_of_an_answer_that_is_certain_are_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from types import SimpleNamespace
+
+    from evenhand.mitigate.trainer import _orpo_trainer
+
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+    made = _orpo_trainer()
+    trainer = made.__new__(made)
+    trainer.beta, trainer.accelerator = 0.1, SimpleNamespace(device="cpu")
+    chosen = torch.tensor([0.0, -0.5, -1e-9, -80.0], requires_grad=True)
+    rejected = torch.tensor([-3.0, -1.0, 0.0, 0.0], requires_grad=True)
+    losses, *_ = trainer.odds_ratio_loss(chosen, rejected)
+    losses.sum().backward()
+    assert torch.isfinite(losses).all()
+    assert chosen.grad is not None and torch.isfinite(chosen.grad).all()
+    assert rejected.grad is not None and torch.isfinite(rejected.grad).all()
+
+
 @pytest.mark.parametrize(
     ("loss", "said"),
     [

@@ -19,6 +19,9 @@ from evenhand.mitigate.job import has_gpu, in_four_bits
 from evenhand.mitigate.options import Loss, TrainingSettings
 from evenhand.text import one_line
 
+_SUREST = -1e-6
+"""Mean log-probability of a token above which ORPO takes a model to be as certain as can be."""
+
 
 def in_bfloat16(training: TrainingSettings) -> bool:
     """Whether to compute in bfloat16."""
@@ -192,13 +195,26 @@ def make_trainer(
 
 def _preference_trainer(loss: Loss, training: TrainingSettings, shared: dict[str, Any]) -> Any:
     if loss == "orpo":
-        from trl.experimental.orpo import ORPOTrainer
-
-        return ORPOTrainer(**shared)
+        return _orpo_trainer()(**shared)
     from trl import DPOTrainer, KTOTrainer
 
     made = {"dpo": DPOTrainer, "kto": KTOTrainer}[loss]
     return made(quantization_config=quantization_config(training), **shared)
+
+
+def _orpo_trainer() -> Any:
+    """TRL's, whose odds, and so its loss, are no number where a model is certain of an answer."""
+    from trl.experimental.orpo import ORPOTrainer
+
+    class BoundedORPOTrainer(ORPOTrainer):  # type: ignore[misc]
+        def odds_ratio_loss(self, policy_chosen_logps: Any, policy_rejected_logps: Any) -> Any:
+            bounded = (
+                logps.float().clamp(max=_SUREST)
+                for logps in (policy_chosen_logps, policy_rejected_logps)
+            )
+            return super().odds_ratio_loss(*bounded)
+
+    return BoundedORPOTrainer
 
 
 def _consistency_trainer(
