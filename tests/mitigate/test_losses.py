@@ -63,8 +63,10 @@ def test_the_odds_of_an_answer_that_is_certain_are_a_number(
     losses, *_ = trainer.odds_ratio_loss(chosen, rejected)
     losses.sum().backward()
     assert torch.isfinite(losses).all()
-    assert chosen.grad is not None and torch.isfinite(chosen.grad).all()
-    assert rejected.grad is not None and torch.isfinite(rejected.grad).all()
+    assert chosen.grad is not None
+    assert torch.isfinite(chosen.grad).all()
+    assert rejected.grad is not None
+    assert torch.isfinite(rejected.grad).all()
 
 
 @pytest.mark.parametrize(
