@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from evenhand.engines.engine import Failure, Response
 from evenhand.errors import RunFolderError, StoreError
 from evenhand.run.scoring import score_run
 from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, Verdict
+from evenhand.store.database import locked
 from evenhand.store.store import Store, Tally
 from evenhand.study.plan import Plan
 from runs import plan_of, record_of, write_benchmark
@@ -210,3 +214,70 @@ def test_the_state_changes_with_every_write(tmp_path: Path) -> None:
         store.close()
         if other:
             other.close()
+
+
+def _bloated(store: Store, plan: Plan) -> None:
+    """Scores with long reasons that were deleted, as when a judge scores everything again."""
+    ids = store.activate(plan.conditions, plan.items, record_of(plan, samples=1))
+    store.write(
+        [Response(request, f"answer {n}") for n, request in enumerate(plan.requests())], *ids
+    )
+    answers = [row[0] for row in store.unscored(0)]
+    why = Verdict(1.0, "x" * 100_000)
+    store.write_scores([(answer, why) for answer in answers], judge=7)
+    with store.writing() as connection:
+        connection.execute("DELETE FROM score WHERE judge = 7")
+
+
+def _rows(folder: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(folder / "run.db")) as connection:
+        return connection.execute("SELECT id, key, text FROM response ORDER BY id").fetchall()
+
+
+def test_space_that_deleted_rows_have_left_goes_back_to_the_disk(store: Store, plan: Plan) -> None:
+    _bloated(store, plan)
+    before = _rows(store.folder)
+    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+    store.close()
+    size = (store.folder / "run.db").stat().st_size
+    assert 4096 * pages > 1_000_000
+    assert size < 200_000
+    assert _rows(store.folder) == before != []
+    Store.open(store.folder).close()
+    assert (store.folder / "run.db").stat().st_size == size, "a reader leaves it as it is"
+
+
+def test_the_space_is_kept_while_another_process_has_the_folder(store: Store, plan: Plan) -> None:
+    _bloated(store, plan)
+    before = _rows(store.folder)
+    with locked(store.folder):
+        store.close()
+    assert (store.folder / "run.db").stat().st_size > 1_000_000
+    assert _rows(store.folder) == before
+
+
+def test_a_death_while_space_is_given_back_loses_nothing(store: Store, plan: Plan) -> None:
+    _bloated(store, plan)
+    before = _rows(store.folder)
+    store._connection.close()  # as it is after a death
+    child = os.fork()
+    if not child:
+        dying = Store.open(store.folder)
+        with dying.writing() as connection:
+            connection.execute("UPDATE item SET active = active")
+        steps = iter([None] * 9)  # the first are of the questions before
+
+        def step() -> None:
+            if next(steps, "dead") == "dead":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        dying._connection.set_progress_handler(step, 20)
+        dying.close()
+        os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    again = Store.open(store.folder)
+    assert _rows(store.folder) == before
+    again.set_document("touched", 1)
+    again.close()
+    assert (store.folder / "run.db").stat().st_size < 200_000
+    assert _rows(store.folder) == before

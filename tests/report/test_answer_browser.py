@@ -162,11 +162,21 @@ def test_a_large_run_has_its_parts_beside_the_page(
 
 
 def test_too_large_a_run_has_questions_by_lot(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "MOST", 3000)
-    made = browse(run)
-    assert 0 < made.questions < 18
-    assert made.questions + made.left_out == 18
-    assert len(parts_of(made)["columns"]["items"]) == made.questions
+    for limit, most in (("USUAL", None), ("MOST", 10**9)):
+        monkeypatch.setattr(data, limit, 3000)
+        made = browse(run, most=most)
+        assert 0 < made.questions < 18
+        assert made.questions + made.left_out == 18
+        assert len(parts_of(made)["columns"]["items"]) == made.questions
+        monkeypatch.undo()
+
+
+def test_more_answers_than_usual_can_be_asked_for(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "USUAL", 3000)
+    assert browse(run).left_out
+    assert not browse(run, most=18 * 12).left_out
 
 
 def test_fewer_answers_can_be_asked_for_and_none(run: Path, tmp_path: Path) -> None:

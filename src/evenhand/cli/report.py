@@ -99,8 +99,9 @@ def report(
         int | None,
         Parameter(
             validator=Number(gte=0),
-            help="Number of answers on the page, of questions drawn at random; 0 makes the page of "
-            "a large run several times as fast. Default: all, up to 200 million characters.",
+            help="Number of answers on the page, of questions drawn at random: 0 for none, a large "
+            "number for as many as a page can hold, 200 million characters. Default: all, up to 20 "
+            "million characters.",
         ),
     ] = None,
     redact: Redact = None,

@@ -37,8 +37,11 @@ from evenhand.text import one_line
 
 INSIDE = 3_000_000
 """Characters of texts up to which all of them stand inside the page."""
+USUAL = 20_000_000
+"""Characters of texts that a page has unless more is asked for; of a larger run it has questions
+drawn at random. More would take longer than all the rest of the report."""
 MOST = 200_000_000
-"""Characters of texts that a page has at most; of a larger run it has questions drawn at random."""
+"""Characters of texts that a page can have."""
 _PART_FILE = re.compile(r"columns\.js|(texts|words)-\d+\.js")
 _PART = 100_000
 """Characters of a part, about."""
@@ -62,7 +65,7 @@ def browse(
         judge: whose scores are shown first.
         folder: where the parts of a large run are written; None keeps them inside the page. Parts
             that an earlier page has left there are removed.
-        most: answers, about; None for as many as a page can hold.
+        most: answers, about, and no more than a page can hold; None for the usual number.
 
     Returns:
         None where the page is to hold none.
@@ -123,9 +126,9 @@ class _PageParts:
 
 
 def _chosen(store: Store, most: int | None) -> dict[int, Item]:
-    """All active items, or of too large a run as many as a page can hold, drawn at random."""
+    """All active items, or of too large a run as many as the page is to have, drawn at random."""
     items = store.shown_items()
-    share = MOST / max(1, store.text_length())
+    share = (USUAL if most is None else MOST) / max(1, store.text_length())
     if most is not None:
         share = min(share, most / max(1, sum(each.answers for each in answer_counts(store))))
     if share >= 1:

@@ -70,8 +70,9 @@ def answers_section(answers: doc.AnswerBrowser, audit: Audit) -> doc.Section:
     if answers.left_out:
         extent = (
             f"The answers to {answers.questions:,} questions, drawn at random, can be browsed "
-            f"here; {answers.left_out:,} more are too many for a page. "
-            "`evenhand report --format jsonl` prints all answers."
+            f"here; {answers.left_out:,} more are left out, which keeps the page small. "
+            f"`evenhand report --answers {audit.done}` puts as many on it as a page can hold, and "
+            "`--format jsonl` prints all answers."
         )
     else:
         extent = f"All {audit.done:,} answers can be browsed here."

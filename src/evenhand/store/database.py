@@ -29,6 +29,8 @@ VERSION = 5
 OWN_FILES = {FILE, LOCK_FILE, CLEAN_FILE, *JOURNALS, f"{FILE}-wal", f"{FILE}-shm"}
 DAMAGED = "the file is damaged and was left as it is; restore it, or take a new folder"
 _NO_SPACE = "free some space and run again; all answers counted as done are safe"
+_WORTH_IT = 2**20
+"""Bytes that compacting has to give back: less is taken by the next rows."""
 
 _TABLES = {"meta", "condition", "item", "response", "failure", "score", "judge", "recheck"}
 INDEX = """
@@ -283,6 +285,22 @@ def note_clean_end(folder: Path) -> None:
         file = os.open(folder / CLEAN_FILE, flags, 0o600)
         with os.fdopen(file, "wb") as opened:
             opened.write(_state_of(folder))
+
+
+def compact(folder: Path, connection: sqlite3.Connection) -> None:
+    """Give space that deleted rows have left back to the disk, where it is a quarter of the file.
+
+    The new file is whole or not there: a process that dies meanwhile leaves the old one. So does
+    what stands in the way, such as a full disk or another process in the folder.
+    """
+    with suppress(sqlite3.Error, RunFolderError, StoreError):
+        free, pages, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("freelist_count", "page_count", "page_size")
+        )
+        if free * size >= _WORTH_IT and 4 * free >= pages:
+            with locked(folder, wait=0):
+                connection.execute("VACUUM")
 
 
 def store_error(folder: Path, error: sqlite3.Error) -> StoreError:

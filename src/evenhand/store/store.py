@@ -35,6 +35,7 @@ from evenhand.store.database import (
     Journal,
     Kept,
     check,
+    compact,
     connect,
     has_tables,
     locked,
@@ -298,7 +299,9 @@ class Store:
         return store
 
     def close(self) -> None:
-        """Close the file; what was written stays."""
+        """Close the file; what was written stays, in no more space than it takes."""
+        if self._connection.total_changes:
+            compact(self.folder, self._connection)
         self._connection.close()
         note_clean_end(self.folder)
 
