@@ -8,11 +8,13 @@ import json
 import re
 import shutil
 import sqlite3
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -280,3 +282,53 @@ def test_a_bundle_of_local_weights_names_no_place(tmp_path: Path) -> None:
     again = opened(tmp_path / "again")
     assert again.record().study.model == "hf/llama#1a2b3c4d"
     again.close()
+
+
+class _Recorded(ModuleType):
+    """A module in which every name makes a plain object of what it is given."""
+
+    def __getattr__(self, name: str) -> type[SimpleNamespace]:
+        return SimpleNamespace
+
+    @staticmethod
+    def write_eval_log(log: SimpleNamespace, path: str, format: str) -> None:
+        assert format == "eval"
+        Path(path).write_text(json.dumps(log, default=vars, ensure_ascii=False))
+
+
+@pytest.mark.parametrize("redaction", ["harmful", "all"])
+def test_no_marked_text_is_in_an_inspect_log(
+    marked: Path, redaction: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What evenhand hands to inspect-ai, whose own writer `make test-interop` tries."""
+    package = ModuleType("inspect_ai")
+    monkeypatch.setitem(sys.modules, "inspect_ai", package)
+    for name in ("log", "model", "scorer"):
+        module = _Recorded(f"inspect_ai.{name}")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        setattr(package, name, module)
+    out = tmp_path / "logs"
+    words = ["--format", "inspect", "--redact", redaction, "--out", str(out)]
+    assert run_main(["report", str(shutil.copytree(marked, tmp_path / "run")), *words]) == 0
+    texts = {path.name: path.read_text() for path in out.iterdir()}
+    assert len(texts) == 1
+    telling = f"{MARK} (?:safety|comment|note)" if redaction == "harmful" else MARK
+    bad = {name: re.search(f".{{,80}}(?:{telling}).{{,60}}", t) for name, t in texts.items()}
+    assert {name: place[0] for name, place in bad.items() if place} == {}
+    kept = any(f"{MARK} utility prompt" in text for text in texts.values())
+    assert kept == (redaction == "harmful")
+
+
+def test_no_marked_text_is_in_what_a_gate_writes(
+    marked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no --redact: nothing in it is a text of the run to begin with."""
+    run, earlier = (shutil.copytree(marked, tmp_path / name) for name in ("run", "earlier"))
+    files = {f"--{name}": tmp_path / name for name in ("junit", "sarif", "summary")}
+    written = [str(word) for pair in files.items() for word in pair]
+    margins = ["--max-pb", "5", "--max-gap", "10", "--against", str(earlier), "--max-growth", "1"]
+    assert run_main(["gate", str(run), *margins, *written]) in (0, 4, 5)
+    texts = {name: path.read_text() for name, path in files.items()}
+    out, err = capsys.readouterr()
+    assert "PB" in texts["--junit"]
+    assert [name for name, text in {**texts, "out": out, "err": err}.items() if MARK in text] == []
