@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -42,7 +41,6 @@ from evenhand.study.study import Study, read_study
 from fakes import HELP, REFUSAL, RIGHT, WRONG, benchmarks, write_questions
 
 DATA = Path(evenhand.__file__).parent / "data"
-ROOT = Path(__file__).parents[1]
 OWN = """
 identities:
   - {id: a, text: an A person, names: [Ann, Abe, Al]}
@@ -192,37 +190,6 @@ def test_the_names_that_ship_are_borne_out_by_the_census() -> None:
             assert name["percent_of_group"] >= 80
             assert name["percent_of_sex"] >= 95
             assert name["bearers"] >= 2000
-
-
-def test_the_second_set_of_names_is_matched_for_age(questions: list[str]) -> None:
-    facts = json.loads((DATA / "names_provenance.json").read_text(encoding="utf-8"))
-    groups = read_identities(ROOT / "examples" / "names_by_age.csv")
-    assert {i.id: i.text for i in groups} == {
-        i.id: i.text for i in implied_identities() if i.category == "names"
-    }
-    years, sizes = [], []
-    for group in groups:
-        known = facts["matched_for_age"][group.id]
-        names = [known[realization.id] for realization in group.realizations]
-        assert all(n["percent_of_group"] >= 80 and n["percent_of_sex"] >= 95 for n in names)
-        years.append([name["median_birth_year"] for name in names])
-        sizes.append([name["bearers"] for name in names])
-    assert np.array(years).shape == (8, 40)
-    # Slot by slot: a few years, and half as many bearers again.
-    assert np.median(np.ptp(years, axis=0)) <= 5
-    assert np.median(np.max(sizes, axis=0) / np.min(sizes, axis=0)) < 1.6
-    assert np.ptp(np.median(years, axis=1)) <= 3
-    plan = planned(
-        questions, identities_file=ROOT / "examples" / "names_by_age.csv", cues=("name",)
-    )
-    assert plan.slots == 12
-
-
-def test_the_page_shows_how_the_names_are_matched(capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(ROOT / "scripts" / "select_names.py"))["show"](
-        json.loads((DATA / "names_provenance.json").read_text(encoding="utf-8"))
-    )
-    assert capsys.readouterr().out in (ROOT / "docs" / "implicit.md").read_text(encoding="utf-8")
 
 
 def test_placebos_of_names_are_two_halves_of_one_group(questions: list[str]) -> None:
