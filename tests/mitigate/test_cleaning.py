@@ -53,6 +53,15 @@ LATE = Item(
 FISH = Item(
     "own", "fish", "Is a whale a fish? Answer yes or no.", "utility", "text", "No", ("Yes", "No")
 )
+VALID = Item(
+    "own",
+    "valid",
+    "Some flowers fade. So roses fade. Is the argument valid?",
+    "utility",
+    "text",
+    "invalid",
+    ("valid", "invalid"),
+)
 OSLO = Item("own", "oslo", "What is the capital of Norway?", "utility", "text", "Oslo")
 
 
@@ -114,6 +123,7 @@ CONTRADICTORY: list[tuple[Item, str, str]] = [
     (FISH, SEVERAL, "Yes, it swims. But it is a mammal, so the answer is no."),
     (FISH, SEVERAL, "Yes.\nWhales are mammals.\nNo."),
     (FISH, SEVERAL, "The answer is yes. It has lungs, so the answer is no."),
+    (VALID, SEVERAL, "Valid. But all roses are flowers, so the argument is invalid.\nInvalid."),
     (OSLO, SEVERAL, "Bergen. The answer is Oslo."),
     (OSLO, SEVERAL, "The capital of Norway is Bergen. The capital of Norway is Oslo."),
     (OSLO, HALF_REFUSED, "I'm sorry, but I can't answer that. The capital of Norway is Oslo."),

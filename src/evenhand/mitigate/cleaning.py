@@ -249,7 +249,7 @@ def _opening(text: str, item: Item) -> str:
         numbered = len(_LIST.findall(text)) > 1 or (opening == "1" and line.strip(" .") != "1")
         return opening if _BARE_NUMBER.fullmatch(opening) and not numbered else ""
     if found := _YES_NO.match(line.lower()):
-        return found[1] if normalized(item.answer) in ("yes", "no", "true", "false") else ""
+        return found[1] if _YES_NO.fullmatch(item.answer.lower()) else ""
     is_bare = len(opening.split()) < 4 and not _FILLER.match(opening) and opening[-1] not in ":,"
     return opening if is_bare and not item.choices and len(item.answer.split()) < 4 else ""
 
