@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -42,10 +41,17 @@ from evenhand.study.study import Study
 
 OPTIONS = RunOptions(batch_size=256)
 AXES = ("safety", "utility", "over_refusal")
-GRID: dict[Loss, dict[str, tuple[float, ...]]] = {
-    "kto": {"learning_rate": (5e-4, 1e-3, 2e-3), "beta": (0.1, 0.5)},
-    "orpo": {"learning_rate": (1e-3, 2e-3, 4e-3), "beta": (0.1, 0.5)},
-}
+TRIED: tuple[tuple[Loss, float, float], ...] = (
+    ("kto", 5e-4, 0.1),
+    ("kto", 5e-4, 0.5),
+    ("kto", 1e-3, 0.1),
+    ("kto", 2e-3, 0.1),
+    ("orpo", 4e-3, 0.1),
+    ("orpo", 1e-3, 0.1),
+    ("orpo", 4e-3, 0.5),
+    ("kto", 4e-3, 0.1),
+)
+"""(loss, learning rate, beta)"""
 METHODS_LIMIT = 40
 """Items of each benchmark that `make mitigate-methods` asks."""
 
@@ -135,25 +141,17 @@ def claimed(kind: str, found: dict[str, Row]) -> list[tuple[str, bool]]:
 def search(given: argparse.Namespace) -> bool:
     """Try settings of kto and orpo on development items."""
     run = development(given)
-    rows: list[list[str]] = []
-    for loss, grid in GRID.items():
-        tried = []
-        for values in itertools.product(*grid.values()):
-            changed = dict(zip(grid, values, strict=True))
-            folder = run / "-".join([loss, *(f"{value:g}" for value in values)])
-            chosen = settings(loss, steps=given.steps, **changed)
-            summary = tuned(run, folder, (loss,), chosen, 1)
-            before, after = summary["methods"][0]["rows"]
-            tried.append((cost(before, after), changed, after, before))
-        tried.sort(key=lambda each: each[0])
-        if not rows:
-            rows.append(
-                ["none", "", "", f"{tried[0][3]['pb']['estimate']:.1f}", *cells(tried[0][3])]
-            )
-        rows += [
-            [loss, f"{c['learning_rate']:g}", f"{c['beta']:g}", f"{points:.1f}", *cells(after)]
-            for points, c, after, _ in tried
-        ]
+    tried: list[tuple[str, float, list[str]]] = []
+    for loss, rate, beta in TRIED:
+        chosen = settings(loss, steps=given.steps, learning_rate=rate, beta=beta)
+        summary = tuned(run, run / f"{loss}-{rate:g}-{beta:g}", (loss,), chosen, 1)
+        before, after = summary["methods"][0]["rows"]
+        points = cost(before, after)
+        tried.append(
+            (loss, points, [loss, f"{rate:g}", f"{beta:g}", f"{points:.1f}", *cells(after)])
+        )
+    untuned = ["none", "", "", f"{before['pb']['estimate']:.1f}", *cells(before)]
+    rows = [untuned, *(row for *_, row in sorted(tried))]
     head = ["loss", "learning rate", "beta", "criterion", *HEAD]
     publish(given, "docs/preference-tuning.md", "settings", table(head, rows))
     return True
