@@ -1,7 +1,10 @@
 """Choose the names that ship with evenhand from the first names of the US Census 2020.
 
 The k-th names of all groups have about the same number of bearers, so that a slot compares like
-with like. Run: python scripts/select_names.py census_2020_first_names.csv
+with like.
+
+    python scripts/select_names.py                                how well they are matched
+    python scripts/select_names.py census_2020_first_names.csv    choose them again
 """
 
 from __future__ import annotations
@@ -51,6 +54,9 @@ Row = dict[str, str]
 
 
 def main() -> None:
+    if len(sys.argv) < 2:
+        show(json.loads((DATA / "names_provenance.json").read_text(encoding="utf-8"))["names"])
+        return
     with Path(sys.argv[1]).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     pools = {place: candidates(rows, *place) for place in ((g, s) for g in GROUPS for s in SEXES)}
@@ -97,6 +103,19 @@ def nearest(pool: Sequence[Row], targets: np.ndarray) -> list[Row]:
         left.remove(best)
         found.append(best)
     return sorted(found, key=lambda row: -int(row["count"]))
+
+
+def show(names: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Print the numbers of bearers by group, and how far they are from the median of their slot."""
+    sizes = np.array([[each["bearers"] for each in of.values()] for of in names.values()])
+    far = 100 * np.abs(sizes / np.median(sizes, axis=0) - 1)
+    print("| group | bearers: median | range | from the median of the slot: median | largest |")
+    print("|---|---:|---|---:|---:|")
+    for group, own, gap in zip(names, sizes, far, strict=True):
+        print(
+            f"| {group} | {np.median(own):,.0f} | {own.min():,} to {own.max():,} | "
+            f"{np.median(gap):.0f}% | {gap.max():.0f}% |"
+        )
 
 
 def provenance(chosen: dict[tuple[str, str], list[Row]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -190,6 +191,16 @@ def test_the_names_that_ship_are_borne_out_by_the_census() -> None:
             assert name["percent_of_group"] >= 80
             assert name["percent_of_sex"] >= 95
             assert name["bearers"] >= 2000
+
+
+def test_the_page_shows_how_the_names_are_matched(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).parents[1]
+    facts = json.loads((DATA / "names_provenance.json").read_text(encoding="utf-8"))
+    assert "not matched for age" in facts["matched"]
+    runpy.run_path(str(root / "scripts" / "select_names.py"))["show"](facts["names"])
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) == 2 + 8
+    assert shown in (root / "docs" / "implicit.md").read_text(encoding="utf-8")
 
 
 def test_placebos_of_names_are_two_halves_of_one_group(questions: list[str]) -> None:
