@@ -10,6 +10,8 @@
 PYTHON ?= python3
 DEMO_MODEL := organism-2
 BIN := .venv/bin
+# Programs that tests start read compiled files, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 # tests/conftest.py puts the files with slow tests first.
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
