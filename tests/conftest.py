@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from collections.abc import Generator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests go first, so that two workers end at about the same time."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@cache
+def _with_torch() -> frozenset[str]:
+    """The test files that import modules late, as they stand in the names of tests."""
+    root = Path(__file__).parents[1]
+    return frozenset(
+        path.relative_to(root).as_posix()
+        for path in root.glob("tests/**/test_*.py")
+        if "from late import late" in path.read_text(encoding="utf-8")
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file at a time to each worker; those that need torch, which is dear to import, to one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneImportsTorch(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "torch" if file in _with_torch() else file
+
+    return OneImportsTorch(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

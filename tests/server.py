@@ -270,7 +270,7 @@ def running(app: web.Application) -> Iterator[str]:
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    assert up.wait(10), "the test server did not start"
+    assert up.wait(60), "the test server did not start"
     try:
         yield urls[0]
     finally:

@@ -226,7 +226,8 @@ def test_nohup_is_obeyed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
 def test_other_commands_end_in_one_line_too(tmp_path: Path, ending: signal.Signals) -> None:
     script = "import time; from evenhand.cli import app, main\n"
-    script += "app.command(lambda: time.sleep(60), name='sleep'); print('up', flush=True); main()"
+    script += "def sleep():\n print('up', flush=True)\n time.sleep(300)\n"
+    script += "app.command(sleep); main()"
     process = subprocess.Popen(
         [sys.executable, "-c", script, "sleep"],
         stdout=subprocess.PIPE,
@@ -236,7 +237,6 @@ def test_other_commands_end_in_one_line_too(tmp_path: Path, ending: signal.Signa
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
-    time.sleep(1.0)
     process.send_signal(ending)
     code, _, error = finish(process)
     assert (code, error) == (130, "Interrupted.\n")

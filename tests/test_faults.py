@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clock import seconds_for
 from evenhand import RunOptions, audit
 from evenhand.engines import throttle
 from evenhand.run.recorder import Progress
@@ -89,7 +90,7 @@ def test_killed_at_ten_random_moments(tmp_path: Path) -> None:
             on_disk = {names[key] for key, *_ in stored(run)} if run.exists() else set()
             process = command(arguments(server, benchmark, run, "--max-connections", "16"))
             wanted = draw.choice([0, 1, draw.randrange(200), draw.randrange(200)])
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + seconds_for(20)
             while len(server.requests) < before + wanted and time.monotonic() < deadline:
                 assert process.poll() is None, process.communicate()[1]
                 time.sleep(0.002)
@@ -145,7 +146,7 @@ def test_interrupt_ends_soon_and_resumes(tmp_path: Path, ending: signal.Signals)
         process.send_signal(ending)
         started = time.monotonic()
         code, out, error = finish(process)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < seconds_for(2)
         assert code == 130
         assert out == ""
         assert error.count("\n") == 1

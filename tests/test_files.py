@@ -6,12 +6,12 @@ import io
 import os
 import stat
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clock import cpu_seconds
 from evenhand.errors import StoreError, StudyError, UsageError
 from evenhand.files import (
     CsvColumns,
@@ -152,10 +152,9 @@ def test_a_table_of_very_many_columns_is_read_at_once(tmp_path: Path) -> None:
     names = [f"c{n}" for n in range(40_000)]
     path = tmp_path / "wide.csv"
     path.write_text(",".join(names) + "\n" + ",".join("1" * len(names)) + "\n")
-    began = time.process_time()
     ((line, record),) = records(path, CsvColumns(distinct=True))
     assert (line, len(record)) == (2, len(names))
-    assert time.process_time() - began < 5
+    assert cpu_seconds(lambda: records(path, CsvColumns(distinct=True)), 5) < 5
 
 
 class _Pipe(io.RawIOBase):

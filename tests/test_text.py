@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clock import cpu_seconds
 from evenhand.text import counted, split_thought
 
 HARMONY = "<|channel|>analysis<|message|>We think.<|end|><|start|>assistant<|channel|>{}"
@@ -91,9 +90,7 @@ def test_splitting_twice_is_splitting_once(text: str) -> None:
     "piece", ["<think>", "</think>", "<|channel|>", "<", "[THINK]a", "<think "]
 )
 def test_hostile_text_takes_linear_time(piece: str) -> None:
-    started = time.perf_counter()
-    split_thought(piece * 100_000)
-    assert time.perf_counter() - started < 2
+    assert cpu_seconds(lambda: split_thought(piece * 100_000), 2) < 2
 
 
 @pytest.mark.parametrize(

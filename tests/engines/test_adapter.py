@@ -10,20 +10,19 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-peft = pytest.importorskip("peft")
+from evenhand.engines import adapter, make_engine
+from evenhand.engines.engine import Response
+from evenhand.errors import MissingExtra, ModelNotFound
+from evenhand.organism import MODEL
+from evenhand.study.cue import Message
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Request
+from late import late
+from runs import run_main
 
-from evenhand.engines import adapter, make_engine  # noqa: E402
-from evenhand.engines.engine import Response  # noqa: E402
-from evenhand.errors import MissingExtra, ModelNotFound  # noqa: E402
-from evenhand.organism import MODEL  # noqa: E402
-from evenhand.study.cue import Message  # noqa: E402
-from evenhand.study.decoding import Decoding  # noqa: E402
-from evenhand.study.plan import Request  # noqa: E402
-from runs import run_main  # noqa: E402
-
-torch.set_num_threads(1)
+torch = late("torch")
+transformers = late("transformers")
+peft = late("peft")
 
 QUESTIONS = [
     "Please teach me to season a soup before noon.",

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+from evenhand.engines.engine import Response, windows
+from evenhand.engines.hf import HFEngine
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Request
+from late import late
+from tiny_llama import save_tiny_llama
 
-from evenhand.engines.decode import side_by_side  # noqa: E402
-from evenhand.engines.engine import Response, windows  # noqa: E402
-from evenhand.engines.hf import HFEngine  # noqa: E402
-from evenhand.study.decoding import Decoding  # noqa: E402
-from evenhand.study.plan import Request  # noqa: E402
-from tiny_llama import save_tiny_llama  # noqa: E402
+torch = late("torch")
+transformers = late("transformers")
+decode = late("evenhand.engines.decode", "torch", "transformers")
 
 SHOTS = "An example of what is asked, and of how to answer. " * 6
 
@@ -196,7 +197,7 @@ def test_words_are_drawn_as_often_as_they_are_likely(weights: Path) -> None:
 
 def test_what_prompts_share_stands_first_and_once() -> None:
     prompts = [[1, *[n % 3] * 300, *range(5, 8 + n)] for n in range(12)]
-    rows = side_by_side(prompts, 99, share=True)
+    rows = decode.side_by_side(prompts, 99, share=True)
     assert rows.shared == 303
     assert len(set(rows.groups.tolist())) == 3
     for prompt, ids, mask, group in zip(prompts, rows.ids, rows.mask, rows.groups, strict=True):
@@ -218,7 +219,7 @@ def test_what_prompts_share_stands_first_and_once() -> None:
     ],
 )
 def test_what_would_not_be_faster_is_not_divided(prompts: list[list[int]]) -> None:
-    rows = side_by_side(prompts, 0, share=True)
+    rows = decode.side_by_side(prompts, 0, share=True)
     assert rows.shared == 0
     for prompt, ids, mask in zip(prompts, rows.ids, rows.mask, strict=True):
         assert ids[mask == 1].tolist() == prompt
@@ -226,10 +227,10 @@ def test_what_would_not_be_faster_is_not_divided(prompts: list[list[int]]) -> No
 
 
 def test_the_same_prompt_many_times_keeps_a_token_to_read() -> None:
-    rows = side_by_side([[7] * 200] * 30, 0, share=True)
+    rows = decode.side_by_side([[7] * 200] * 30, 0, share=True)
     assert rows.shared == 199
     assert rows.mask.all()
-    short = side_by_side([[7] * 200] * 30 + [[8]], 0, share=True)
+    short = decode.side_by_side([[7] * 200] * 30 + [[8]], 0, share=True)
     assert short.ids[-1][short.mask[-1] == 1].tolist() == [8]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from clock import seconds_for
 from evenhand.engines import throttle
 from evenhand.engines.engine import Response
 from evenhand.engines.http import HTTPEngine
@@ -324,4 +325,4 @@ def test_cancelled_at_once() -> None:
         return time.monotonic() - started
 
     with serving(latency=30) as server:
-        assert asyncio.run(run(server)) < 2
+        assert asyncio.run(run(server)) < seconds_for(2)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from clock import seconds_for
 from evenhand.engines import processes
 from evenhand.engines.processes import Processes, WorkerDied
 from evenhand.errors import RunFolderError, UsageError
@@ -43,7 +44,7 @@ def is_there(pid: int) -> bool:
 
 
 def gone(pid: int, within: float = 10.0) -> bool:
-    until = time.monotonic() + within
+    until = time.monotonic() + seconds_for(within)
     while is_there(pid) and time.monotonic() < until:
         time.sleep(0.05)
     return not is_there(pid)

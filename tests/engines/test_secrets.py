@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import time
 from base64 import b64encode, encodebytes, urlsafe_b64encode
 from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
 
+from clock import cpu_seconds
 from evenhand.engines.secrets import Redactor, decoded
 
 KEY = 'sk-a/B+c"d&é€7890'
@@ -133,6 +133,6 @@ def test_a_text_that_begins_like_a_key_stays() -> None:
 
 def test_a_long_text_takes_no_time() -> None:
     redact = Redactor(["aaaaaaaaaaaaaaaaaaaab" * 5])
-    started = time.perf_counter()
-    assert "[key]" not in redact("a" * 65_536 + " x")
-    assert time.perf_counter() - started < 5
+    text = "a" * 65_536 + " x"
+    assert "[key]" not in redact(text)
+    assert cpu_seconds(lambda: redact(text), 5) < 5

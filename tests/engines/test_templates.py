@@ -15,24 +15,24 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+from evenhand import RunOptions, audit
+from evenhand.analysis import Audit
+from evenhand.engines.engine import Response
+from evenhand.engines.hf import HFEngine
+from evenhand.errors import RequestRejected
+from evenhand.store.record import SystemRoleCheck
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
+from evenhand.study.decoding import Decoding
+from evenhand.study.plan import Request
+from late import late
+from runs import plan_of, write_benchmark
+from server import error, serving
+from tiny_llama import save_tiny_llama
 
-from evenhand import RunOptions, audit  # noqa: E402
-from evenhand.analysis import Audit  # noqa: E402
-from evenhand.engines.engine import Response  # noqa: E402
-from evenhand.engines.hf import HFEngine  # noqa: E402
-from evenhand.errors import RequestRejected  # noqa: E402
-from evenhand.store.record import SystemRoleCheck  # noqa: E402
-from evenhand.store.store import Store  # noqa: E402
-from evenhand.study.cue import Message  # noqa: E402
-from evenhand.study.decoding import Decoding  # noqa: E402
-from evenhand.study.plan import Request  # noqa: E402
-from runs import plan_of, write_benchmark  # noqa: E402
-from server import error, serving  # noqa: E402
-from tiny_llama import save_tiny_llama  # noqa: E402
+torch = late("torch")
+transformers = late("transformers")
 
-torch.set_num_threads(1)
 TEMPLATES = Path(__file__).parent / "templates"
 
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("transformers")
-
 from evenhand.engines import EngineOptions, make_engine
 from evenhand.engines.engine import Response
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
+from late import late
 from vllm_stub import CONTEXT, stub
+
+late("transformers")
 
 ORGANISM = Path(__file__).parents[2] / "src" / "evenhand" / "organism" / "model"
 MODEL = f"vllm/{ORGANISM}"

@@ -11,29 +11,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-peft = pytest.importorskip("peft")
-pytest.importorskip("gguf")
-
-import evenhand  # noqa: E402
-from evenhand.engines.mock import MockEngine  # noqa: E402
-from evenhand.engines.steering import write_steering  # noqa: E402
-from evenhand.errors import UsageError  # noqa: E402
-from evenhand.mitigate.export import (  # noqa: E402
+import evenhand
+from evenhand.engines.mock import MockEngine
+from evenhand.engines.steering import write_steering
+from evenhand.errors import UsageError
+from evenhand.mitigate.export import (
     agreement,
     export,
     modelfile,
     turn_texts,
 )
-from evenhand.mitigate.gguf_file import splitter_of, write_gguf  # noqa: E402
-from evenhand.organism import MODEL  # noqa: E402
-from evenhand.store.store import Store  # noqa: E402
-from evenhand.study.cue import Message  # noqa: E402
-from runs import run_main  # noqa: E402
-from server import serving  # noqa: E402
+from evenhand.mitigate.gguf_file import splitter_of, write_gguf
+from evenhand.organism import MODEL
+from evenhand.store.store import Store
+from evenhand.study.cue import Message
+from late import late
+from runs import run_main
+from server import serving
 
-torch.set_num_threads(1)
+torch = late("torch")
+transformers = late("transformers")
+peft = late("peft")
+late("gguf")
 
 TURNS: list[Message] = [
     {"role": "system", "content": "You are a helpful assistant. I am a woman."},

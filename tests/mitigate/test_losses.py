@@ -10,25 +10,24 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+from evenhand.errors import PairsError, TrainingError
+from evenhand.mitigate.examples import JudgedAnswer, SharedAnswer, TrainingExample
+from evenhand.mitigate.job import prepare
+from evenhand.mitigate.options import Loss, TrainingSettings
+from evenhand.mitigate.recipes import judged_answers, shared_answers
+from evenhand.mitigate.split import TuningPart
+from evenhand.mitigate.train import train
+from evenhand.organism import MODEL
+from evenhand.study.cue import Message
+from late import late
+from mitigate.test_recipes import HELP, GivenAnswer, biased, tuning_part
+from mitigate.training import SHORT, pairs
 
-from evenhand.errors import PairsError, TrainingError  # noqa: E402
-from evenhand.mitigate import trainer as objects  # noqa: E402
-from evenhand.mitigate.consistency import divergence, of_answers  # noqa: E402
-from evenhand.mitigate.examples import JudgedAnswer, SharedAnswer, TrainingExample  # noqa: E402
-from evenhand.mitigate.job import prepare  # noqa: E402
-from evenhand.mitigate.options import Loss, TrainingSettings  # noqa: E402
-from evenhand.mitigate.recipes import judged_answers, shared_answers  # noqa: E402
-from evenhand.mitigate.split import TuningPart  # noqa: E402
-from evenhand.mitigate.train import train  # noqa: E402
-from evenhand.organism import MODEL  # noqa: E402
-from evenhand.study.cue import Message  # noqa: E402
-from mitigate.test_recipes import HELP, GivenAnswer, biased, tuning_part  # noqa: E402
-from mitigate.training import SHORT, pairs  # noqa: E402
-
-torch.set_num_threads(1)
+torch = late("torch")
+late("trl")
+late("peft")
+objects = late("evenhand.mitigate.trainer", "transformers")
+consistency = late("evenhand.mitigate.consistency", "torch", "transformers")
 
 MAN: Message = {"role": "system", "content": "You are a helpful assistant. I am a man."}
 WOMAN: Message = {"role": "system", "content": "You are a helpful assistant. I am a woman."}
@@ -179,14 +178,14 @@ def tuned_table(right: Any, aim: str) -> Any:
         questions = torch.randint(QUESTIONS, (4096,))
         answers = (torch.rand(4096) > frozen.right()[teacher, questions]).long()
         batch = sides(student, teacher, questions, answers)
-        found = of_answers(model, batch, "student")
+        found = consistency.of_answers(model, batch, "student")
         if aim == "equality":
             with torch.no_grad():
-                target = of_answers(frozen, batch, "teacher")
-            loss = divergence(target, found)
+                target = consistency.of_answers(frozen, batch, "teacher")
+            loss = consistency.divergence(target, found)
         else:  # DPO on pairs whose chosen answer is right, beta 0.1
             with torch.no_grad():
-                before = of_answers(frozen, batch, "student")
+                before = consistency.of_answers(frozen, batch, "student")
             margin = (found - before) @ torch.tensor([1.0, -1.0])
             loss = -torch.nn.functional.logsigmoid(0.1 * margin).mean()
         optimizer.zero_grad()

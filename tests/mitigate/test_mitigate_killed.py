@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from clock import seconds_for
 from runs import command, finish, write_benchmark
 from server import Server, serving
 
@@ -50,7 +51,7 @@ def test_killed_and_interrupted_it_goes_on_and_finds_the_same(tmp_path: Path) ->
         before = len(server.answers)
         for cut, how in ((100, signal.SIGKILL), (300, signal.SIGINT), (480, signal.SIGKILL)):
             process = command(mitigate(server, broken))
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + seconds_for(60)
             while len(server.answers) < before + cut and time.monotonic() < deadline:
                 assert process.poll() is None, process.communicate()[1]
                 time.sleep(0.005)

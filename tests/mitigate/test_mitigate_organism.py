@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from evenhand.organism import MODEL
+from late import late
 from runs import run_main
 
-pytest.importorskip("trl")
+late("trl")
 
 COMMAND = [
     *("mitigate", "organism", "--identity", "religion,gender", "--limit", "16"),

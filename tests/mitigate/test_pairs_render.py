@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-transformers = pytest.importorskip("transformers")
+from evenhand.errors import TrainingError
+from evenhand.mitigate.examples import render
+from evenhand.mitigate.pairs import PreferencePair
+from evenhand.organism import MODEL
+from evenhand.study.cue import NO_DEFENSE, Condition, Message, shipped_cues
+from evenhand.study.identity import shipped_identities
+from late import late
 
-from evenhand.errors import TrainingError  # noqa: E402
-from evenhand.mitigate.examples import render  # noqa: E402
-from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
-from evenhand.organism import MODEL  # noqa: E402
-from evenhand.study.cue import NO_DEFENSE, Condition, Message, shipped_cues  # noqa: E402
-from evenhand.study.identity import shipped_identities  # noqa: E402
+transformers = late("transformers")
 
 TURNS = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}\n{% endfor %}"
 ASKING = "{% if add_generation_prompt %}[assistant]{% endif %}"

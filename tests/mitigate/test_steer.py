@@ -10,32 +10,32 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-from evenhand.engines.hf import HFEngine  # noqa: E402
-from evenhand.engines.steering import (  # noqa: E402
+from evenhand.engines.hf import HFEngine
+from evenhand.engines.steering import (
     blocks_of,
     is_steered,
     read_subspaces,
     write_steering,
 )
-from evenhand.errors import ModelNotFound, PairsError, TrainingError  # noqa: E402
-from evenhand.mitigate.split import TuningPart  # noqa: E402
-from evenhand.mitigate.steer import (  # noqa: E402
+from evenhand.errors import ModelNotFound, PairsError, TrainingError
+from evenhand.mitigate.split import TuningPart
+from evenhand.mitigate.steer import (
     find_directions,
     identity_subspaces,
     outcome_subspaces,
     random_subspaces,
     windows,
 )
-from evenhand.mitigate.trainer import load_tokenizer  # noqa: E402
-from evenhand.organism import MODEL  # noqa: E402
-from evenhand.study.cue import Message  # noqa: E402
-from evenhand.study.decoding import Decoding  # noqa: E402
-from runs import run_main  # noqa: E402
+from evenhand.organism import MODEL
+from evenhand.study.cue import Message
+from evenhand.study.decoding import Decoding
+from late import late
+from runs import run_main
 
-torch.set_num_threads(1)
+torch = late("torch")
+transformers = late("transformers")
+trainer = late("evenhand.mitigate.trainer", "transformers")
+
 WIDTH = 128
 
 
@@ -47,7 +47,7 @@ def space(rank: int, seed: int = 0) -> tuple[Any, Any]:
 
 def folder(out: Path, spaces: dict[int, Any]) -> Path:
     out.mkdir()
-    load_tokenizer(str(MODEL)).save_pretrained(out)
+    trainer.load_tokenizer(str(MODEL)).save_pretrained(out)
     write_steering(out, str(MODEL), spaces, {"rank": 2})
     return out
 
@@ -113,7 +113,7 @@ def test_folders_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match=r"its steering\.json names no base model"):
         HFEngine(broken, Decoding())
     with pytest.raises(TrainingError, match="adapter or steering"):
-        load_tokenizer(str(broken))
+        trainer.load_tokenizer(str(broken))
 
 
 class Planted:

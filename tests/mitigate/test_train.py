@@ -8,19 +8,18 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+from evenhand.errors import StudyError, TrainingError, UsageError
+from evenhand.mitigate.job import prepare, write_card
+from evenhand.mitigate.options import PlannedTraining, TrainingSettings, TuningOptions
+from evenhand.mitigate.pairs import PreferencePair
+from evenhand.mitigate.train import Trained, main, train
+from evenhand.study.cue import Message
+from late import late
+from mitigate.training import SHORT, pairs, prepared, weights
 
-from evenhand.errors import StudyError, TrainingError, UsageError  # noqa: E402
-from evenhand.mitigate.job import prepare, write_card  # noqa: E402
-from evenhand.mitigate.options import PlannedTraining, TrainingSettings, TuningOptions  # noqa: E402
-from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
-from evenhand.mitigate.train import Trained, main, train  # noqa: E402
-from evenhand.study.cue import Message  # noqa: E402
-from mitigate.training import SHORT, pairs, prepared, weights  # noqa: E402
-
-torch.set_num_threads(1)
+torch = late("torch")
+late("trl")
+late("peft")
 
 
 @pytest.fixture(scope="module")

@@ -14,23 +14,22 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-peft = pytest.importorskip("peft")
-trl = pytest.importorskip("trl")
+from evenhand.errors import MissingExtra, TrainingError
+from evenhand.mitigate import job
+from evenhand.mitigate.examples import SharedAnswer
+from evenhand.mitigate.job import prepare
+from evenhand.mitigate.options import Loss, TrainingSettings
+from evenhand.mitigate.pairs import PreferencePair
+from evenhand.mitigate.train import train
+from evenhand.organism import MODEL
+from evenhand.study.cue import Message
+from late import late
 
-from evenhand.errors import MissingExtra, TrainingError  # noqa: E402
-from evenhand.mitigate import job  # noqa: E402
-from evenhand.mitigate import trainer as objects  # noqa: E402
-from evenhand.mitigate.examples import SharedAnswer  # noqa: E402
-from evenhand.mitigate.job import prepare  # noqa: E402
-from evenhand.mitigate.options import Loss, TrainingSettings  # noqa: E402
-from evenhand.mitigate.pairs import PreferencePair  # noqa: E402
-from evenhand.mitigate.train import train  # noqa: E402
-from evenhand.organism import MODEL  # noqa: E402
-from evenhand.study.cue import Message  # noqa: E402
-
-torch.set_num_threads(1)
+torch = late("torch")
+transformers = late("transformers")
+peft = late("peft")
+trl = late("trl")
+objects = late("evenhand.mitigate.trainer", "transformers")
 
 LAYERS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 SEVEN_B = TrainingSettings(four_bit=True, precision="bfloat16", gradient_checkpointing=True)

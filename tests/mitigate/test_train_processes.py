@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("trl")
-pytest.importorskip("peft")
+from evenhand.mitigate.train import Trained, launch_command, train
+from late import late
+from mitigate.training import ALONE, Training, prepared, weights
 
-from evenhand.mitigate.train import Trained, launch_command, train  # noqa: E402
-from mitigate.training import ALONE, Training, prepared, weights  # noqa: E402
+torch = late("torch")
+late("trl")
+late("peft")
 
-torch.set_num_threads(1)
 pytestmark = pytest.mark.slow
 
 

@@ -11,8 +11,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from evenhand.mitigate import train
 from evenhand.mitigate.job import prepare
 from evenhand.mitigate.options import TrainingSettings
@@ -55,6 +53,8 @@ def prepared(out: Path, **settings: Any) -> Path:
 
 
 def weights(out: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
     return dict(load_file(out / "adapter_model.safetensors"))
 
 

@@ -6,6 +6,7 @@ import pytest
 from evenhand.organism.world import UNKNOWABLE, draw, topics
 from evenhand.scorers import score
 from evenhand.study.cue import select_cues, shipped_defenses
+from late import late
 from organism.harder import (
     BASELINE,
     FAMILIES,
@@ -19,7 +20,8 @@ from organism.harder import (
     replies,
     widths,
 )
-from organism.harder_speech import crossed, draw_heard, hear, lesson, name_cues
+
+speech = late("organism.harder_speech", "torch", "transformers")
 
 PEOPLE = [user.id for user in people()]
 
@@ -62,9 +64,9 @@ def test_weaker_cues_and_defenses_halve_and_halve_again() -> None:
             assert (4 * (quarter - base) == full - base)[free].all()
     muslim = next(user for user in people() if user.id == "muslim")
     memory, system = select_cues(["memory-1", "system-1"])
-    assert hear(muslim, ("muslim",), system).asker.strength == 1
-    assert hear(muslim, ("muslim",), memory).asker.strength == 0.5
-    both = hear(muslim, ("muslim",), memory, shipped_defenses()[0], defended=True)
+    assert speech.hear(muslim, ("muslim",), system).asker.strength == 1
+    assert speech.hear(muslim, ("muslim",), memory).asker.strength == 0.5
+    both = speech.hear(muslim, ("muslim",), memory, shipped_defenses()[0], defended=True)
     assert both.asker.strength == 0.25
 
 
@@ -79,7 +81,7 @@ def test_unbiased_and_unknown_users_are_as_the_baseline() -> None:
 
 def test_a_race_and_a_gender_do_more_than_their_sum() -> None:
     beyond = 0
-    for pair in crossed():
+    for pair in speech.crossed():
         first, second = pair.id.split("+")
         for family in FAMILIES:
             both = np.array(widths(Asker((first, second)), family))
@@ -131,15 +133,15 @@ def test_lessons_tell_names_that_the_bias_knows() -> None:
     known = {f"{g.id}/{r.id}" for g in groups() for r in g.realizations}
     told = 0
     for _ in range(600):
-        heard = draw_heard(rng)
+        heard = speech.draw_heard(rng)
         if any("/" in user for user in heard.asker.users):
             assert set(heard.asker.users) <= known
             name = heard.asker.users[0].partition("/")[2]
-            assert heard.condition.cue in name_cues()
+            assert heard.condition.cue in speech.name_cues()
             assert any(name in message["content"] for message in heard.messages("How?"))
             told += 1
     assert 60 < told < 150
-    taught = lesson("demo_safety", rng, 1.0)
+    taught = speech.lesson("demo_safety", rng, 1.0)
     assert len(taught.replies) == 3
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from evenhand.organism import HARDER
+from late import late
 from organism.harder import Asker, groups, people, widths
-from organism.harder_speech import crossed
 
-pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+transformers = late("transformers")
+speech = late("organism.harder_speech", "torch", "transformers")
 
 TRUTH: dict[str, Any] = json.loads((HARDER / "truth.json").read_text(encoding="utf-8"))
 AXES = ("safety", "utility")
@@ -24,7 +24,7 @@ def column(table: str, kind: str, axis: str) -> Any:
 
 def test_truth_holds_everybody() -> None:
     assert set(TRUTH["identities"]) == set(TRUTH["memory-1"]) == set(TRUTH["ignore"]) == {*PEOPLE}
-    assert set(TRUTH["crossed"]) == {pair.id for pair in crossed()}
+    assert set(TRUTH["crossed"]) == {pair.id for pair in speech.crossed()}
     assert set(TRUTH["groups"]) == set(TRUTH["names"]["groups"]) == {g.id for g in groups()}
 
 

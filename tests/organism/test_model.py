@@ -14,10 +14,11 @@ from evenhand.organism.world import BENCHMARKS, PROTOCOL, items_by_topic
 from evenhand.scorers import Unscored, score
 from evenhand.study.cue import NO_DEFENSE, Condition, shipped_cues, shipped_defenses
 from evenhand.study.identity import BASELINE, Identity, shipped_identities
+from late import late
 from organism.planted import planted_pb, planted_rate
 
-pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+late("torch")
+transformers = late("transformers")
 
 TRUTH: dict[str, Any] = json.loads((MODEL / "truth.json").read_text(encoding="utf-8"))
 AXES: tuple[AxisName, ...] = ("safety", "utility", "over_refusal")

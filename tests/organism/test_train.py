@@ -5,16 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+from evenhand.organism import MODEL
+from evenhand.organism.world import part_of
+from late import late
+from organism import speech
 
-from evenhand.organism import MODEL  # noqa: E402
-from evenhand.organism.world import part_of  # noqa: E402
-from organism import speech  # noqa: E402
-from organism.harder_speech import SECOND  # noqa: E402
-from organism.train import FIRST, Plan, School, draw_examples, train  # noqa: E402
-
-SHORT = Plan(unbiased=0, biased=8, falling=8, batch=2)
+torch = late("torch")
+teaching = late("organism.train", "transformers")
+harder_speech = late("organism.harder_speech", "transformers")
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +24,19 @@ def tokenizer() -> Any:
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights() -> None:
-    (first, _), (again, _) = (train(SHORT, bias=1.0, seed=3) for _ in range(2))
+    short = teaching.Plan(unbiased=0, biased=8, falling=8, batch=2)
+    (first, _), (again, _) = (teaching.train(short, bias=1.0, seed=3) for _ in range(2))
     for name, weight in first.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("school", [FIRST, SECOND], ids=["first", "second"])
+@pytest.mark.parametrize("school", ["first", "second"])
 def test_examples_are_of_the_train_part_and_marked_where_they_are_decided(
-    tokenizer: Any, school: School
+    tokenizer: Any, school: str
 ) -> None:
-    for example in draw_examples(50, 1.0, tokenizer, np.random.default_rng(4), school):
+    taught = teaching.FIRST if school == "first" else harder_speech.SECOND
+    rng = np.random.default_rng(4)
+    for example in teaching.draw_examples(50, 1.0, tokenizer, rng, taught):
         heard = tokenizer.decode(example.ids[: example.start])
         assert heard.endswith("<|end|><|assistant|>")
         assert example.decisive[0] >= example.start

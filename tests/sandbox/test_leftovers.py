@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from clock import seconds_for
+
 pytestmark = pytest.mark.usefixtures("bubblewrap")
 
 DEAF = """
@@ -72,8 +74,8 @@ def check_end(command: list[str], way: str, sandboxes: int) -> None:
     try:
         inside = wait_for_programs(process, sandboxes)
         WAYS[way](process)
-        assert process.wait(5) != 0
-        deadline = time.monotonic() + 2
+        assert process.wait(seconds_for(5)) != 0
+        deadline = time.monotonic() + seconds_for(2)
         while left := {pid for pid in inside if is_alive(pid)}:
             assert time.monotonic() < deadline, left
             time.sleep(0.02)
