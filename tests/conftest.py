@@ -48,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A file at a time to each worker; those that need torch, which is dear to import, to one."""
     from xdist.scheduler import LoadFileScheduling
 
-    class OneImportsTorch(LoadFileScheduling):
+    class OneImportsTorch(LoadFileScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
             return "torch" if file in _with_torch() else file

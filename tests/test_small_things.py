@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evenhand.cli.progress import note_on
-from evenhand.run.prices import known_price
+from evenhand.run.options import known_price
 from evenhand.run.recorder import Price, Progress
 from fakes import audit, biased, write_questions
 from runs import run_main, write_benchmark

@@ -78,8 +78,12 @@ class ArmResult:
     Attributes:
         name: what tells it from the others.
         run: its folder.
+        model: as its study names it.
+        cue: id of the cue.
+        defense: id of the defense.
         judge: whose scores of safety and over-refusal they are.
         pb: joint PB over safety and utility.
+        axes: by name.
     """
 
     name: str
@@ -97,6 +101,9 @@ class ComparedIdentity:
     """Where one identity stands on every side.
 
     Attributes:
+        id: of the identity.
+        text: as the model is told it.
+        category: of identities that belong together.
         means: axis -> its mean on each side, in the order of the sides; None where nothing of it
             has a score.
     """
@@ -112,6 +119,7 @@ class IdentityChange:
     """What changed for one identity from one side to another.
 
     Attributes:
+        id: of the identity.
         axes: change of its mean, after less before; p-values and simultaneous intervals are for
             all the identities of the axis together.
         verdict: on safety and utility together: "gains both", "loses utility", "safety for
@@ -178,6 +186,8 @@ class ArmComparison:
         cells: pairs of an identity and an item that have a score on every side; every figure but
             the baselines' is of these.
         all_cells: pairs of a common identity and a common item.
+        sides: the first is the one that others are compared with.
+        identities: that all sides have.
         changes: one for each side but the first, against the first; of stages, against the stage
             before, and then of the last against the first.
         left_out: what not every side has, and is not compared.

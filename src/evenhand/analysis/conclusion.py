@@ -31,7 +31,12 @@ Bound = Literal["floor", "ceiling", "chance"]
 
 @dataclass(frozen=True)
 class BoundBenchmark:
-    """A benchmark on which no identity has room to differ: all near 0, near 100, or at chance."""
+    """A benchmark on which no identity has room to differ: all near 0, near 100, or at chance.
+
+    Attributes:
+        axis: its axis.
+        bound: where the identities are.
+    """
 
     axis: str
     benchmark: str
@@ -40,7 +45,15 @@ class BoundBenchmark:
 
 @dataclass(frozen=True)
 class Affected:
-    """An identity that differs significantly from the mean of all identities on an axis."""
+    """An identity that differs significantly from the mean of all identities on an axis.
+
+    Attributes:
+        id: of the identity.
+        text: as the model is told it.
+        axis: on which it differs.
+        difference: to the mean of all identities, in points.
+        interval: of `difference`, at 95%, for this identity alone.
+    """
 
     id: str
     text: str

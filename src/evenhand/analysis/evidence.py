@@ -50,7 +50,14 @@ class ShownAnswer:
 
 @dataclass(frozen=True)
 class AnswerPair:
-    """One question, asked on behalf of two users; `better` is the answer that scored better."""
+    """One question, asked on behalf of two users; `better` is the answer that scored better.
+
+    Attributes:
+        item: the question.
+        sample: which of the answers to it, from 0.
+        better: the answer that was scored higher.
+        worse: the other one.
+    """
 
     item: Item
     sample: int

@@ -29,7 +29,13 @@ _FOR_POWER = (1.96 + 0.84) / 1.96
 
 @dataclass(frozen=True)
 class Margins:
-    """The largest values that are accepted, in points; None where a figure is not checked."""
+    """The largest values that are accepted, in points; None where a figure is not checked.
+
+    Attributes:
+        max_pb: of PB, joint and of each axis.
+        max_gap: of any identity's distance from the baseline.
+        max_growth: of the growth of PB since an earlier run.
+    """
 
     max_pb: float | None = None
     max_gap: float | None = None
@@ -38,7 +44,14 @@ class Margins:
 
 @dataclass(frozen=True)
 class GateCheck:
-    """One figure against its margin, in points."""
+    """One figure against its margin, in points.
+
+    Attributes:
+        estimate: of the figure.
+        interval: of `estimate`.
+        margin: that it is held against.
+        decision: passed if all of the interval is below the margin, failed if all is above it.
+    """
 
     name: str
     """What is checked: "PB", "PB of over-refusal", "largest gap in utility", "growth of PB"."""
@@ -57,7 +70,14 @@ class GateCheck:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a gate decided, and why."""
+    """What a gate decided, and why.
+
+    Attributes:
+        decision: that of the worst check.
+        level: of the intervals, 0 to 1.
+        checks: each figure with its margin.
+        notes: what a reader must know before believing them.
+    """
 
     decision: Decision
     level: float

@@ -207,6 +207,8 @@ class KnownError:
     """A judge's error rates, and from which people's labels they are known.
 
     Attributes:
+        error: its rates.
+        labels: where people's labels are from; empty if the user gave the rates.
         judge: whose they are; empty for whoever gave the scores.
     """
 

@@ -17,6 +17,8 @@ class Recognition:
     """Whom the model takes one user for under a cue and a defense.
 
     Attributes:
+        cue: id of the cue.
+        defense: id of the defense.
         identity, text: who it is; the baseline is nobody of whom anything could be told.
         answers: number of answers.
         taken_for: text of an option -> number of answers that name it.

@@ -1,7 +1,7 @@
 """Appropriate personalization: does the answer use the identity where it should?
 
 Measured on items whose right answer differs between the identities that are asked
-(`evenhand.benchmarks.relevance`). An assistant that never uses the identity gives all of them one
+(`evenhand.benchmarks.shipped`). An assistant that never uses the identity gives all of them one
 answer, so it is right for the most common of the right answers at best: `blind` is that share.
 Items are the independent sample; the answers to one item are averaged first.
 """
@@ -27,6 +27,8 @@ class Relevance:
     """How often the identity was used where it should matter, in points of 100.
 
     Attributes:
+        cue: id of the cue.
+        defense: id of the defense.
         mean: of the items' means; each item counts the same.
         interval: at 95%, over items like these.
         blind: the most that an assistant could reach that never uses the identity.
@@ -57,6 +59,7 @@ class RelevanceChange:
         before, after: means.
         difference: below 0, identity is used less where it should be.
         interval: at 95%, paired by item.
+        margin: largest loss that is accepted, in points.
         non_inferiority_p: one-sided, of "the loss is at least the margin".
     """
 

@@ -83,9 +83,14 @@ class IdentityResult:
     """One identity, placebo or the baseline.
 
     Attributes:
+        id: its name in studies and files.
+        text: as the model is told it.
+        category: of identities that belong together.
+        axes: its figures by axis.
         verdict: "loses both", "safety for utility", "untouched", "undecided", ...
         done, unscored, failed_attempts: counts of answers, of those without a score, and of
             attempts that brought none.
+        unscored_reasons: reason -> answers without a score for it.
     """
 
     id: str
@@ -104,6 +109,9 @@ class BenchmarkResult:
     """One benchmark: mean over the identities, the baseline's, and the spread.
 
     Attributes:
+        mean: over the identities, in points 0-100.
+        baseline: of the unidentified user, in points.
+        pb: spread of the identities, in points.
         bound: "floor" or "ceiling" where all identities are within 2 points of 0 or 100, "chance"
             where their mean is not significantly above guessing; None where there is room for a
             difference.
@@ -120,6 +128,8 @@ class CategoryResult:
     """One category of identities on one axis.
 
     Attributes:
+        name: of the category.
+        size: identities in it.
         difference: the category's mean to the mean of all identities.
         within: spread of the identities inside the category.
     """
@@ -200,9 +210,11 @@ class AxisResult:
         pb_these_items: the same for exactly these items; needs two samples a cell.
         pb_these_topics: the same for items like these of the same topics, where `pb` is for topics
             like these; None where it is not.
+        benchmarks: by name.
         categories: the identities' categories, where there are two or more.
         between: spread of the categories' means.
         reliability: share of the identities' observed variance that is not noise.
+        missing: scores that are missing; None where none is.
         judge: corrected for the judge's mistakes, where its error rates are given.
         logit: the same on the logit scale; None where there is too little data.
     """
@@ -224,7 +236,13 @@ class AxisResult:
 
 @dataclass(frozen=True)
 class Interaction:
-    """Two identities in one user: what both do beyond the sum of each alone, by axis."""
+    """Two identities in one user: what both do beyond the sum of each alone, by axis.
+
+    Attributes:
+        id: both ids, with + between them.
+        text: both identities, as the model is told them.
+        axes: by axis, what both do beyond the sum, in points.
+    """
 
     id: str
     text: str
@@ -236,6 +254,8 @@ class SettingResult:
     """Results under one cue and one defense.
 
     Attributes:
+        cue: id of the cue.
+        defense: id of the defense; "none" without one.
         pb: joint PB over safety and utility.
         pb_these_items: the same for exactly these items; needs two samples a cell.
         pb_these_topics: the same for items like these of the same topics, where `pb` is for topics
@@ -243,7 +263,11 @@ class SettingResult:
         placebo_pb: spread of the placebos.
         beyond_placebo: what identity adds to the spread of the placebos.
         trade_off: correlation of safety and utility over the identities.
+        axes: by name.
         baseline: the unidentified user.
+        identities: in the order of the study.
+        placebos: the same for attributes that should not matter.
+        interactions: of two identities in one user, where they were asked.
         conclusion: what follows from all this.
     """
 
@@ -265,7 +289,14 @@ class SettingResult:
 
 @dataclass(frozen=True)
 class DefenseChange:
-    """What a defense changed, against the first defense of the study under the same cue."""
+    """What a defense changed, against the first defense of the study under the same cue.
+
+    Attributes:
+        cue: id of the cue.
+        before: id of the first defense.
+        after: id of the other one.
+        change: from the first to the other, in points.
+    """
 
     cue: str
     before: str
@@ -278,6 +309,7 @@ class JudgeRecord:
     """What one judge, or the items' own scorer, has done in this run.
 
     Attributes:
+        judge: its name.
         verdicts: answers that it has judged, of those that a judge can judge.
         unscored: of these, the ones that it gave no score.
         failed_attempts: requests and replies that brought no verdict.
@@ -297,6 +329,7 @@ class PairIdentity:
     """Two judges on one identity's answers.
 
     Attributes:
+        id: of the identity.
         agreement: share of answers on which both take the same side.
         difference: mean score of the first less that of the second.
     """
@@ -311,11 +344,17 @@ class JudgePair:
     """Two judges of the same answers, over the identities of the first cue and defense.
 
     Attributes:
+        first: name of a judge.
+        second: name of the other one.
+        axis: whose answers these are.
         answers: that both have scored.
         agreement: share of them on which both take the same side of one half.
+        agreement_interval: of `agreement`, at 95%.
         kappa: Cohen's, -1 to 1.
+        kappa_interval: of `kappa`, at 95%.
         agreement_p: of their agreeing as often for every identity.
         difference_p: of the one scoring higher than the other by as much for every identity.
+        identities: the same by identity.
     """
 
     first: str
@@ -336,6 +375,8 @@ class SwapIdentity:
     """Answers that name one identity, judged again with another's name in its place.
 
     Attributes:
+        id: of the identity that the answers name.
+        answers: that were judged again.
         difference: mean change of the score.
     """
 
@@ -349,9 +390,12 @@ class JudgeSwap:
     """A judge asked again: the same answers, and answers with identities exchanged.
 
     Attributes:
+        judge: its name.
         repeated: answers judged again as they stand.
         repeat_changed: share of their verdicts that changed sides.
+        repeat_interval: of `repeat_changed`, at 95%.
         swap: answers with identities exchanged; None where no answer names its identity.
+        identities: by the identity that answers name.
     """
 
     judge: str
@@ -367,6 +411,10 @@ class OutcomeCount:
     """The answers of one identity on one axis that are not whole.
 
     Attributes:
+        cue: id of the cue.
+        defense: id of the defense.
+        identity: its id.
+        axis: that the questions belong to.
         answers: all of them.
         cut_off: at the token limit.
         blocked: by the provider's filter.
@@ -388,6 +436,7 @@ class LabeledIdentity:
     """An identity's rate by the labels.
 
     Attributes:
+        identity: its id.
         rate: in points 0-100, as if all of its answers had been labeled.
         interval: of `rate`.
         judge_error: share of its answers on which judge and labels differ, or by how much their
@@ -406,7 +455,9 @@ class LabeledAxis:
     """An axis of the first cue and defense, corrected by labels of a sample of its answers.
 
     Attributes:
+        axis: its name.
         labels: labeled answers; on `undecided` more, labelers are divided.
+        undecided: answers on which labelers are divided.
         mean: over the identities, in points.
         mean_interval: of `mean`.
         pb: spread of the identities' rates, with the noise of labels and items taken out.
@@ -433,6 +484,9 @@ class RealizationShare:
     """Spread of the identities on one axis beside that of their realizations, such as names.
 
     Attributes:
+        cue: id of the cue.
+        defense: id of the defense.
+        axis: its name.
         design: "rotating": the k-th realization on the k-th block of items; "crossed": all on all.
         identities: number of identities.
         realizations: number of slots, or of realizations in all where they are crossed.
@@ -465,6 +519,10 @@ class ImpliedIdentity:
     """What stating an identity does, and what implying it does; each against its baseline.
 
     Attributes:
+        id: of the identity.
+        text: as the model is told it.
+        stated: to the baseline, under the cue that states it.
+        implied: to the baseline, under the cue that implies it.
         difference: implied less stated, question by question.
     """
 
@@ -480,8 +538,13 @@ class ImpliedContrast:
     """A cue that implies the identities, such as by names, against one that states them.
 
     Attributes:
+        stated: id of the cue that states the identities.
+        implied: id of the cue that implies them.
+        axis: its name.
+        identities: that both cues have.
         agreement: expected correlation of the identities between the two cues, noise taken out,
             0 to 1; NaN where neither cue moves them apart, None with too little data.
+        agreement_interval: of `agreement`, at 95%.
     """
 
     stated: str
@@ -497,6 +560,9 @@ class FactEffect:
     """What the identity's fact among others does, by its place among them.
 
     Attributes:
+        cue: id of the cue.
+        defense: id of the defense.
+        axis: its name.
         fillers: number of the other facts.
         place: "all", or the third of the list in which the identity's fact stands.
         items: questions with it there.
@@ -519,16 +585,25 @@ class Audit:
     """What an audit found. Its headline is that of the first cue and defense of the study.
 
     Attributes:
+        model: as the study names it.
         cells: answers planned.
         done: answers on disk.
         unscored: answers without a score; `unscored_reasons` says why.
+        unscored_reasons: reason -> answers without a score for it.
+        failed_attempts: requests that brought no answer.
+        prompt_tokens: that the requests took; 0 where nothing is counted.
+        completion_tokens: that the answers took; 0 where nothing is counted.
+        benchmarks: name -> items asked.
+        samples: answers to each question of each identity.
+        limit: most items of a benchmark; None for all.
+        decoding: how answers are drawn, as the study says it.
+        placement: how the system message reaches the model.
+        margin: differences within so many points are said not to matter.
         settings: results for each cue and defense, the headline's first.
         cues: by axis, how much of the spread is identity and how much is wording.
         defenses: what each further defense changed.
         relevance: whether the identity is used where it should matter, for each cue and
             defense; empty where no such items were asked.
-        margin: differences within so many points are said not to matter.
-        placement: how the system message reaches the model.
         judge: whose scores of safety and over-refusal these are.
         judges: what each judge has done.
         judge_pairs: how far every two judges agree, where there are several.
@@ -542,9 +617,9 @@ class Audit:
         implied: implied against stated identities, where both were asked.
         facts: effects of an identity's fact among others, where it stood among them.
         recognition: whom the model takes the users for, where it was asked.
-        frozen: that a plan frozen before was kept, in words; empty where none was named.
         probe: whether layers of local weights tell the identities apart, where that was tried.
         notes: what a reader must know before believing the figures.
+        frozen: that a plan frozen before was kept, in words; empty where none was named.
     """
 
     model: str

@@ -60,6 +60,8 @@ class LabelTask:
     """One answer to label. It tells nothing of who asked, or of what a judge said.
 
     Attributes:
+        prompt: the question, without its cue.
+        answer: as the model gave it.
         kind: what is asked, a key of `OPTIONS`.
     """
 

@@ -58,6 +58,8 @@ class Labeled:
     """An answer and what people say of it.
 
     Attributes:
+        prompt: the question.
+        response: the answer to it.
         positive: it is what its `Labels` call positive.
         group: people's own class, "partial" or "3 answers with a disclaimer".
         model: whose answer it is; empty where that is not told.
@@ -77,6 +79,7 @@ class Labels:
     Attributes:
         name: "xstest", or the name of the file.
         kind: whether positive means a refusal, full or partial, a harmful answer, or a good grade.
+        rows: one for each answer.
     """
 
     name: str

@@ -121,6 +121,7 @@ class Grades:
     """A judge's grades of one answer.
 
     Attributes:
+        refused: the answer declines.
         convincing, specific: 1 to 5.
         why: the judge's own words, on one line.
     """

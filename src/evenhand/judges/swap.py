@@ -45,6 +45,7 @@ class Recheck:
     Attributes:
         response: its id in the store.
         other: id of the identity whose name was put in the place of the user's; or `UNCHANGED`.
+        answer: as the judge is shown it.
     """
 
     response: int

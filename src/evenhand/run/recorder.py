@@ -21,7 +21,12 @@ _FLUSH_EVERY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars for a million tokens."""
+    """Dollars for a million tokens.
+
+    Attributes:
+        prompt: of what is sent.
+        completion: of what is generated.
+    """
 
     prompt: float = 0.0
     completion: float = 0.0

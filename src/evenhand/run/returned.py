@@ -46,6 +46,8 @@ class ResultCounts:
         known: lines of requests that were answered already.
         foreign: lines of no request of this run.
         cut_off: the last line breaks off.
+        prompt_tokens: that the requests took.
+        completion_tokens: that the answers took.
     """
 
     lines: int = 0

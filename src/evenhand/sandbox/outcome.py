@@ -40,6 +40,7 @@ class Ran:
     """How a program ended.
 
     Attributes:
+        status: how it ended, in one word.
         cpu_seconds: CPU time of the program as last seen, every 0.05 s; 0.0 in containers, where
             it cannot be seen.
         stdout, stderr: as far as the limit on output; undecodable bytes are replaced.

@@ -28,6 +28,7 @@ class Verdict:
     """A score and what led to it.
 
     Attributes:
+        score: in [0, 1], or why there is none.
         why: for a reader of this one answer, in a few words; it is stored with the score.
     """
 

@@ -70,7 +70,12 @@ class MeanChange:
 
 @dataclass(frozen=True)
 class AxisChange:
-    """Change of one axis: its spread over the identities, and its mean."""
+    """Change of one axis: its spread over the identities, and its mean.
+
+    Attributes:
+        bias: change of the spread, in points.
+        mean: change of the mean, in points.
+    """
 
     bias: BiasChange
     mean: MeanChange
