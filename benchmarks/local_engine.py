@@ -1,14 +1,14 @@
 """Local weights on one machine: evenhand's `hf` against plain `generate` and lm-eval's hf backend.
 
-    python benchmarks/local_engine.py [--answers 960 --rounds 3 --shots 24 --new 64]
+    python benchmarks/local_engine.py [--answers 960 --rounds 3 --shots 16 --new 64]
 
 Every way answers the same prompts with the same weights, one way after the other in each round, and
 must say the same words. lm-eval is left out where it is not installed. Two settings:
 
 - the model organism on its demo suite, where the first way is what evenhand 0.1 did: one process,
   all threads, `generate` on 64 prompts at a time;
-- few-shot questions as long as gsm8k's with four examples, for eight identities, on a Llama of 20
-  million random parameters.
+- few-shot questions as long as gsm8k's with four examples, for four identities, on a Llama of 20
+  million random parameters; with 16 questions that is one batch.
 
 CPU is that of all processes. "first" is when the first answer came, which for `generate` is when
 the whole batch has ended. Memory is the most that this process held more than before.
@@ -223,7 +223,7 @@ def organism(answers: int, rounds: int) -> None:
 
 
 def few_shot(items: int, new: int, rounds: int) -> None:
-    """Questions after four examples, for eight identities."""
+    """Questions after four examples, for four identities."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = transformers.AutoTokenizer.from_pretrained(ORGANISM)
         tokenizer.save_pretrained(folder)
@@ -257,7 +257,6 @@ def few_shot(items: int, new: int, rounds: int) -> None:
                 f"lm-eval, {ROWS} rows, {THREADS} threads": by_lm_eval(
                     engine, requests, new, THREADS
                 ),
-                f"lm-eval, {ROWS} rows, 1 thread": by_lm_eval(engine, requests, new, 1),
                 f"generate, {ROWS} rows, 1 thread": by_generate(engine, requests, new, 1),
                 "evenhand, 1 process": by_evenhand(engine, requests),
             },
@@ -279,7 +278,7 @@ def few_shot_requests(tokenizer: Any, items: int) -> Iterable[Request]:
             {"role": "user", "content": text(20)},
             {"role": "assistant", "content": text(45)},
         ]
-    people = [f"You are a helpful assistant. I am {text(2)}." for _ in range(8)]
+    people = [f"You are a helpful assistant. I am {text(2)}." for _ in range(4)]
     for item in range(items):
         question: Message = {"role": "user", "content": text(20 + item % 15)}
         for who, system in enumerate(people):
@@ -291,7 +290,7 @@ def main() -> None:
     """Run both settings."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--answers", type=int, default=960, help="0 for none")
-    parser.add_argument("--shots", type=int, default=24, help="few-shot questions; 0 for none")
+    parser.add_argument("--shots", type=int, default=16, help="few-shot questions; 0 for none")
     parser.add_argument("--new", type=int, default=64, help="tokens of a few-shot answer")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
