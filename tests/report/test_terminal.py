@@ -188,7 +188,7 @@ def replace_all(found: Audit, text: str) -> Audit:
         found,
         model=text,
         benchmarks={text: 3},
-        settings=[head, *found.settings[1:]],
+        settings=[head, found.settings[-1]],  # of another cue and another defense
         notes=[text],
         unscored_reasons={text: 1},
     )
