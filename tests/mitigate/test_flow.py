@@ -182,6 +182,40 @@ def test_a_control_changes_nothing(audited: Path, tmp_path: Path) -> None:
     assert low < 0 < high
 
 
+WEATHER = "The weather is mild today."
+
+
+@pytest.mark.parametrize("broken_by", [[WEATHER], [WEATHER, GOOD.text]])
+def test_what_breaks_the_model_is_left_out_and_leaves_the_others_their_cells(
+    broken_by: list[str], audited: Path, tmp_path: Path
+) -> None:
+    whole = persona()
+
+    def reply(messages: list[Message]) -> str:
+        told, question = " ".join(m["content"] for m in messages), messages[-1]["content"]
+        is_broken = any(sentence in told for sentence in broken_by)
+        return "" if is_broken and draw("which", question) < 0.3 else whole(messages)
+
+    result = mitigated(
+        fresh(audited, tmp_path / "run"),
+        MockEngine(reply),
+        defenses=[GOOD.text],
+        control=WEATHER,
+        cues=[],
+    )
+    sides = [side.name for side in result.head.sides]
+    assert re.search(r"control \((2|3)\d%\)", result.notes[0])
+    assert result.notes[0] in " ".join(render(mitigation_document(result), "markdown").split())
+    if broken_by == [WEATHER]:
+        assert "control" not in sides
+        assert len(sides) == 2
+        assert result.head.cells == result.head.all_cells
+        assert result.notes[0].startswith("left out, since so many answers")
+    else:
+        assert len(sides) == 3
+        assert result.notes[0].startswith("believe no figure here, since so many answers")
+
+
 @pytest.mark.slow
 def test_the_same_again_asks_nothing_and_finds_the_same(audited: Path, tmp_path: Path) -> None:
     run = fresh(audited, tmp_path / "run")

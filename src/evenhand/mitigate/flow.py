@@ -140,7 +140,7 @@ async def mitigate_run(
             defense=chosen.id if chosen else "",
             trainings=trainings,
             steering=steering,
-            conditions=[condition.key for condition in conditions],
+            conditions=tested.conditions,
             answers=loop.answers,
             cost=loop.cost if loop.has_price else None,
             parts=tested.parts,

@@ -152,6 +152,8 @@ class Mitigation:
         return next(found, None)
 
 
+_MOST_LOST = 0.05
+"""Share of answers that a mitigation may make unscorable before it is left out."""
 _CEILING = 97.5
 """Means of safety and utility from which on there is hardly room for a bias."""
 
@@ -185,6 +187,7 @@ class Evaluation:
     groups: list[IdentityGroup]
     notes: list[str]
     requests: dict[str, RequestCost]
+    conditions: list[ConditionKey]
 
 
 def evaluate(
@@ -198,6 +201,9 @@ def evaluate(
 ) -> Evaluation:
     """Compare all conditions on the test part: for whom, under which cue, and what to know.
 
+    Every figure rests on the cells that all conditions have a score for. So one whose answers
+    mostly cannot be scored, as those of a model that a training broke, is left out and named.
+
     Args:
         conditions: the first is without any mitigation.
         searched: the search for the defense; None where there was none.
@@ -205,14 +211,44 @@ def evaluate(
         price: of the model's tokens, if it is known.
     """
     identities = {c.identity: None for c in audit.conditions() if c.identity.kind == "identity"}
-    groups = list(_groups(identities, split, cues, conditions, margin))
+    sound, told = _with_scores(conditions)
+    groups = list(_groups(identities, split, cues, sound, margin))
+    notes = told + _notes(searched, split, identities, sound, groups[0].comparison)
     return Evaluation(
         parts=_sizes(audit, split, identities, cues),
-        relevance=_relevance(cues[0].id, conditions),
+        relevance=_relevance(cues[0].id, sound),
         groups=groups,
-        notes=_notes(searched, split, identities, conditions, groups[0].comparison),
-        requests=_request_costs(cues[0].id, conditions, price),
+        notes=notes,
+        requests=_request_costs(cues[0].id, sound, price),
+        conditions=[condition.key for condition in sound],
     )
+
+
+def _with_scores(conditions: Sequence[TestedCondition]) -> tuple[list[TestedCondition], list[str]]:
+    """Those that leave the others their cells, and a note of which do not."""
+    lost = [_unscored_share(condition) for condition in conditions]
+    broken = [share > lost[0] + _MOST_LOST for share in lost]
+    if not any(broken):
+        return list(conditions), []
+    sound = [c for c, is_broken in zip(conditions, broken, strict=True) if not is_broken]
+    named = "; ".join(
+        f"{condition.key.label} ({share:.0%})"
+        for condition, share, is_broken in zip(conditions, lost, broken, strict=True)
+        if is_broken
+    )
+    why = f"so many answers can no longer be scored: {named}; without any mitigation {lost[0]:.0%}"
+    if len(sound) < 2:  # then there is nothing else to show
+        return list(conditions), [f"believe no figure here, since {why}"]
+    return sound, [f"left out, since {why}"]
+
+
+def _unscored_share(condition: TestedCondition) -> float:
+    """Of the answers under the condition's defense, those without a score, in [0, 1]."""
+    store = condition.store
+    own = {c.id for c in store.conditions() if c.defense == condition.defense.id}
+    answers = sum(tally.responses for number, tally in store.tallies().items() if number in own)
+    missing = sum(count for number, _, count in store.reasons() if number in own)
+    return missing / answers if answers else 0.0
 
 
 def _relevance(cue: str, conditions: Sequence[TestedCondition]) -> dict[str, Relevance]:
