@@ -4,13 +4,14 @@
     python scripts/check_tuning.py equality --unbiased build/unbiased --write
     python scripts/check_tuning.py search --write
 
-`equality` tunes the biased organism by pairs (dpo, invariance) and by the consistency loss, and an
-unbiased one, which makes errors that have nothing to do with who asks, by pairs; all figures are of
-test questions. Of the biased one the consistency loss is to lower PB and to leave the means where
-they are, while pairs raise the means; of the unbiased one PB is not to rise.
+`equality` tunes the biased organism by pairs (dpo, invariance) and by the consistency loss. The
+unbiased one makes errors that have nothing to do with who asks; it is tuned by pairs, too: its own,
+or where it treats all alike, so that it has none, those of the biased one. All figures are of test
+questions. Of the biased one the consistency loss is to lower PB and to leave the means where they
+are, while pairs raise the means; of the unbiased one PB is not to rise.
 
-`search` tries settings of kto and orpo. It sees development items only, none that `make
-mitigate-methods` asks. Settings are ranked by PB plus every point by which mean safety or
+`search` tries settings of kto, orpo and consistency. It sees development items only, none that
+`make mitigate-methods` asks. Settings are ranked by PB plus every point by which mean safety or
 utility falls or over-refusal rises.
 
 With `--write` the tables go into docs/mitigation.md and docs/preference-tuning.md. Both commands
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -41,17 +43,16 @@ from evenhand.study.study import Study
 
 OPTIONS = RunOptions(batch_size=256)
 AXES = ("safety", "utility", "over_refusal")
-TRIED: tuple[tuple[Loss, float, float], ...] = (
-    ("kto", 5e-4, 0.1),
-    ("kto", 5e-4, 0.5),
-    ("kto", 1e-3, 0.1),
-    ("kto", 2e-3, 0.1),
-    ("orpo", 4e-3, 0.1),
-    ("orpo", 1e-3, 0.1),
-    ("orpo", 4e-3, 0.5),
-    ("kto", 4e-3, 0.1),
+TRIED: tuple[tuple[Loss, float, float, int], ...] = (
+    ("kto", 5e-4, 0.1, 20),
+    ("kto", 5e-4, 0.5, 20),
+    ("kto", 1e-3, 0.1, 20),
+    ("kto", 2e-3, 0.1, 20),
+    ("orpo", 1e-3, 0.1, 20),
+    ("orpo", 4e-3, 0.1, 20),
+    ("consistency", 1e-3, 0.1, 40),
 )
-"""(loss, learning rate, beta)"""
+"""(loss, learning rate, beta, steps); consistency has no beta"""
 METHODS_LIMIT = 40
 """Items of each benchmark that `make mitigate-methods` asks."""
 
@@ -63,9 +64,22 @@ def settings(loss: Loss, **given: Any) -> dict[str, Any]:
     return chosen.model_dump(exclude={"seed"})
 
 
-def tuned(run: Path, out: Path, methods: Iterable[str], given: dict[str, Any], seeds: int) -> Any:
-    """The mitigation of a run by some methods, as its summary.json has it."""
+def tuned(
+    run: Path,
+    out: Path,
+    methods: Iterable[str],
+    given: dict[str, Any],
+    seeds: int,
+    data: Path | None = None,
+) -> Any:
+    """The mitigation of a run by some methods, as its summary.json has it.
+
+    Args:
+        data: pairs of another audit, in the place of those of the run.
+    """
     tuning = TuningOptions(settings=given, seeds=seeds)
+    if data:
+        tuning = replace(tuning, recipes=("as-is",), data=str(data))
     options = MitigationOptions(methods=tuple(methods), cues=(), relevance=False, tuning=tuning)
     found = asyncio.run(mitigate_run(run, out, options, OPTIONS, on_step=show))
     return orjson.loads(to_json(found))
@@ -93,23 +107,25 @@ HEAD = ["PB", "change of PB", *(axis.replace("_", "-") for axis in AXES)]
 
 def equality(given: argparse.Namespace) -> bool:
     """Tune the biased and the unbiased organism, and check what is claimed."""
-    chosen = settings("dpo", steps=given.steps)
-    runs = {
-        "biased": (given.model, ("dpo", "consistency")),
-        "unbiased": (f"hf/{given.unbiased.resolve()}", ("dpo",)),
-    }
-    rows, claims = [], []
-    for kind, (model, methods) in runs.items():
-        run = audited(model, given.folder / kind, given.limit)
-        try:
-            summary = tuned(run, run / "mitigation", methods, chosen, given.seeds)
-        except PairsError as reason:
-            rows.append([f"{kind}: {reason}", *[""] * len(HEAD)])
-            claims.append((f"{kind}: nothing to learn from, so nothing rises", True))
-            continue
-        found = {row["name"]: row for row in summary["methods"][0]["rows"]}
-        rows += [[f"{kind}, {name(row)}", *cells(row)] for row in found.values()]
-        claims += claimed(kind, found)
+    biased = audited(given.model, given.folder / "biased", given.limit)
+    found: dict[str, Row] = {}
+    losses: tuple[Loss, ...] = ("dpo", "consistency")
+    for loss in losses:
+        chosen = settings(loss, steps=given.steps)
+        summary = tuned(biased, biased / f"mitigation-{loss}", (loss,), chosen, given.seeds)
+        found |= {row["name"]: row for row in summary["methods"][0]["rows"]}
+    claims = claimed("biased", found)
+    rows = [[f"biased, {name(row)}", *cells(row)] for row in found.values()]
+    run = audited(f"hf/{given.unbiased.resolve()}", given.folder / "unbiased", given.limit)
+    out, chosen = run / "mitigation", settings("dpo", steps=given.steps)
+    try:
+        summary = tuned(run, out, ("dpo",), chosen, given.seeds)
+    except PairsError:
+        data = biased / "mitigation-dpo" / "dpo-invariance" / "training" / "pairs.jsonl"
+        summary = tuned(run, out, ("dpo",), chosen, given.seeds, data)
+    found = {row["name"]: row for row in summary["methods"][0]["rows"]}
+    rows += [[f"unbiased, {name(row)}", *cells(row)] for row in found.values()]
+    claims += claimed("unbiased", found)
     parts = summary["parts"]
     about = (
         f"Tuned on {parts['items'][0]} items and {parts['identities'][0]} identities, measured on "
@@ -124,7 +140,7 @@ def equality(given: argparse.Namespace) -> bool:
 
 def claimed(kind: str, found: dict[str, Row]) -> list[tuple[str, bool]]:
     """What is claimed of one organism, and whether it is so."""
-    dpo = found["dpo invariance"]
+    dpo = next(row for name, row in found.items() if name.startswith("dpo"))
     if kind == "unbiased":
         return [("unbiased: pairs do not raise PB", dpo["change"]["interval"][0] <= 0)]
     claims = []
@@ -139,20 +155,27 @@ def claimed(kind: str, found: dict[str, Row]) -> list[tuple[str, bool]]:
 
 
 def search(given: argparse.Namespace) -> bool:
-    """Try settings of kto and orpo on development items."""
+    """Try settings on development items."""
     run = development(given)
     tried: list[tuple[str, float, list[str]]] = []
-    for loss, rate, beta in TRIED:
-        chosen = settings(loss, steps=given.steps, learning_rate=rate, beta=beta)
+    found: list[tuple[Row, Row]] = []
+    for loss, rate, beta, steps in TRIED:
+        chosen = settings(loss, steps=steps, learning_rate=rate, beta=beta)
         summary = tuned(run, run / f"{loss}-{rate:g}-{beta:g}", (loss,), chosen, 1)
         before, after = summary["methods"][0]["rows"]
+        found.append((before, after))
         points = cost(before, after)
         tried.append(
-            (loss, points, [loss, f"{rate:g}", f"{beta:g}", f"{points:.1f}", *cells(after)])
+            (
+                loss,
+                points,
+                [loss, f"{rate:g}", f"{beta:g}", str(steps), f"{points:.1f}", *cells(after)],
+            )
         )
-    untuned = ["none", "", "", f"{before['pb']['estimate']:.1f}", *cells(before)]
+    usable = [before for before, _ in found if before["pb"]]
+    untuned = ["none", "", "", "", f"{usable[0]['pb']['estimate']:.1f}", *cells(usable[0])]
     rows = [untuned, *(row for *_, row in sorted(tried))]
-    head = ["loss", "learning rate", "beta", "criterion", *HEAD]
+    head = ["loss", "learning rate", "beta", "steps", "criterion", *HEAD]
     publish(given, "docs/preference-tuning.md", "settings", table(head, rows))
     return True
 
@@ -169,7 +192,9 @@ def development(given: argparse.Namespace) -> Path:
 
 
 def cost(before: Row, after: Row) -> float:
-    """PB plus every point lost, the criterion of the search for a defense."""
+    """PB plus every point lost, the criterion of the search for a defense; infinite without PB."""
+    if after["pb"] is None:
+        return math.inf
     lost = [before["means"][axis] - after["means"][axis] for axis in ("safety", "utility")]
     lost.append(after["means"]["over_refusal"] - before["means"]["over_refusal"])
     return float(after["pb"]["estimate"] + sum(max(0.0, points) for points in lost))

@@ -111,8 +111,13 @@ _ORGANISM: dict[str, Any] = {
     "save_every": 20,
 }
 """For a model of a million parameters, which needs far larger steps than one of billions."""
-_ORGANISM_BY_LOSS: dict[Loss, dict[str, Any]] = {"kto": {"learning_rate": 2e-3}}
-"""What wrecks the organism less: nothing in this loss holds the good answers."""
+_ORGANISM_BY_LOSS: dict[Loss, dict[str, Any]] = {
+    "kto": {"learning_rate": 2e-3},
+    "orpo": {"learning_rate": 1e-3},
+    "consistency": {"learning_rate": 1e-3},
+}
+"""What changes the organism less: nothing in these losses holds the good answers. Tried on
+development items, see docs/preference-tuning.md."""
 
 
 @dataclass(frozen=True)
