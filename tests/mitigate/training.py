@@ -9,14 +9,16 @@ import os
 import resource
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evenhand.mitigate import train
 from evenhand.mitigate.job import prepare
 from evenhand.mitigate.options import TrainingSettings
 from evenhand.mitigate.pairs import PreferencePair
-from evenhand.mitigate.trainer import TrainingProgress
 from evenhand.study.cue import Message
+
+if TYPE_CHECKING:
+    from evenhand.mitigate.trainer import TrainingProgress  # takes torch along
 
 SHORT: dict[str, Any] = {
     "steps": 12,
