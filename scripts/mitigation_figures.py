@@ -93,7 +93,7 @@ def _carried(group: Row, name: str) -> str:
 
 
 def claims(summary: dict[str, Any]) -> list[tuple[str, bool]]:
-    """What is claimed, and whether this run bears it out."""
+    """What docs/mitigation.md claims of any run, and whether this one bears it out."""
     rows = [row for row in summary["methods"][0]["rows"] if row["change"]]
     checked = []
     for row in rows:
@@ -102,11 +102,8 @@ def claims(summary: dict[str, Any]) -> list[tuple[str, bool]]:
         if row["is_control"]:
             checked.append((f"{name}: no significant fall of PB", high >= 0 or low >= 0))
             continue
-        checked.append((f"{name}: PB does not rise significantly", low <= 0))
         means = [row["means"][axis] for axis in ("safety", "utility")]
         checked.append((f"{name}: means {means} below the ceiling", min(means) < CEILING))
-    best = min(rows, key=lambda row: row["change"]["estimate"])
-    checked.append((f"best ({best['name']}): PB falls", best["change"]["interval"][1] < 0))
     return checked
 
 

@@ -41,6 +41,12 @@ def test_over_seeds_covers_the_mean_of_all_seeds() -> None:
     assert 0.945 <= hits / 2000 <= 0.995
 
 
+def test_no_pb_is_below_0() -> None:
+    found = over_seeds([(0.5, (0.0, 1.0)), (3.0, (1.0, 5.0))], lowest=0.0)
+    assert found is not None
+    assert found.interval[0] == 0.0
+
+
 def test_controls_are_known_by_their_names() -> None:
     controls = ("control", "dpo invariance-shuffled", "steer, random subspace")
     assert all(map(is_control, controls))

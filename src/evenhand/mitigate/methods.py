@@ -106,8 +106,14 @@ class MethodTable:
     rows: list[MethodResult] = field(default_factory=list)
 
 
-def over_seeds(figures: Sequence[tuple[float, SeedInterval]]) -> SeedMean | None:
+def over_seeds(
+    figures: Sequence[tuple[float, SeedInterval]], lowest: float = -np.inf
+) -> SeedMean | None:
     """The mean of one figure of several seeds; None of none.
+
+    Args:
+        figures: estimate and interval of each.
+        lowest: what no such figure can be below, as 0 for PB.
 
     >>> over_seeds([(2.0, (1.0, 3.0))]).interval
     (1.0, 3.0)
@@ -125,7 +131,8 @@ def over_seeds(figures: Sequence[tuple[float, SeedInterval]]) -> SeedMean | None
         error = values.std(ddof=1) / np.sqrt(len(values))
         reach = float(stdtrit(len(values) - 1, 0.975)) * error
     below, above = np.hypot(max(0.0, mean - low), reach), np.hypot(max(0.0, high - mean), reach)
-    return SeedMean(float(mean), (float(mean - below), float(mean + above)), values.tolist())
+    low = max(lowest, float(mean - below))
+    return SeedMean(float(mean), (low, float(mean + above)), values.tolist())
 
 
 def method_table(
@@ -173,7 +180,7 @@ def _result(
         name=conditions[0].name,
         seeds=len(sides),
         is_control=conditions[0].is_control,
-        pb=over_seeds([(pb.estimate, pb.interval) for pb in pbs]),
+        pb=over_seeds([(pb.estimate, pb.interval) for pb in pbs], lowest=0.0),
         change=over_seeds([(bias.difference, bias.interval) for bias in biases]),
         means={
             axis: float(np.mean(means))
