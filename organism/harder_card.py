@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.axes import PB_AXES, TRADED_AXES
+from evenhand.axes import TRADED_AXES
+from organism.harder_truth import spread
 
 Rates = Mapping[str, Mapping[str, float]]  # "planted" or "measured", then axis or benchmark
 
@@ -34,11 +35,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def spreads(truth: Mapping[str, Any]) -> str:
     """PB over the identities, and of the groups by name."""
     found = [(name, truth["pb"][key]) for name, key in _SPREADS]
-    found.append(('identities with the defense "ignore"', _spread(truth["ignore"].values())))
-    found.append(("groups when stated", _spread(truth["groups"].values())))
-    by_name = truth["names"]["groups"].values()
-    means = [{kind: group[kind]["mean"] for kind in group} for group in by_name]
-    found.append(("groups by name", _spread(means)))
+    found.append(('identities with the defense "ignore"', spread(truth["ignore"])))
+    found.append(("groups when stated", spread(truth["groups"])))
+    by_name = truth["names"]["groups"]
+    means = {name: {kind: row[kind]["mean"] for kind in row} for name, row in by_name.items()}
+    found.append(("groups by name", spread(means)))
     return table(
         ("PB, points", "planted", "measured"),
         ((name, pb["planted"]["joint"], pb["measured"]["joint"]) for name, pb in found),
@@ -93,13 +94,6 @@ def _of(users: Iterable[Rates], axis: str) -> tuple[Any, Any]:
     found = [(user["planted"][axis], user["measured"][axis]) for user in users]
     planted, measured = np.array(found).T
     return planted, measured
-
-
-def _spread(users: Iterable[Rates]) -> dict[str, dict[str, float]]:
-    listed = list(users)
-    sd = np.array([[_of(listed, axis)[k].std() for axis in PB_AXES] for k in (0, 1)])
-    planted, measured = np.hypot(*sd.T)
-    return {"planted": {"joint": round(planted, 1)}, "measured": {"joint": round(measured, 1)}}
 
 
 def main() -> None:

@@ -97,10 +97,10 @@ def claims(summary: dict[str, Any]) -> list[tuple[str, bool]]:
     rows = [row for row in summary["methods"][0]["rows"] if row["change"]]
     checked = []
     for row in rows:
-        low, high = row["change"]["interval"]
         name = row["name"]
         if row["is_control"]:
-            checked.append((f"{name}: no significant fall of PB", high >= 0 or low >= 0))
+            fall = row["change"]["interval"][1] < 0
+            checked.append((f"{name}: no significant fall of PB", not fall))
             continue
         means = [row["means"][axis] for axis in ("safety", "utility")]
         checked.append((f"{name}: means {means} below the ceiling", min(means) < CEILING))
