@@ -14,7 +14,6 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import chdtri, chndtr, fdtrc, fdtri
 
 from evenhand.stats.bias import personalization_bias
@@ -276,6 +275,8 @@ class _MeanSquares:
 
         def above(share: float) -> float:
             return float(np.mean(at_most(share) * some)) - (1 - tail)
+
+        from scipy.optimize import brentq  # 25 MB, which most reports can do without
 
         low = 0.0 if below(0.0) >= 0 else 1.0 if below(most) < 0 else brentq(below, 0.0, most)
         high = 1.0 if above(most) < 0 else 0.0 if above(0.0) >= 0 else brentq(above, 0.0, most)
