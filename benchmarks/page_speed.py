@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def write_run(folder: Path, items: int) -> None:
         store.write(
             [
                 Response(
-                    Request(f"{user}-{item}".encode(), user, item, 0, []),
+                    Request(blake2b(f"{user}-{item}".encode()).digest()[:16], user, item, 0, []),
                     f"{' '.join(lot[item - start, user])}. Therefore, the answer is "
                     f"{'A' if right[item - start, user] else 'B'}.",
                 )

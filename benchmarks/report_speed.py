@@ -13,6 +13,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def write_run(folder: Path) -> None:
             for user in range(USERS):
                 filler = " ".join(words[rng.integers(0, 5000, 130)])
                 text = _answer(plan.items[item], bool(good[user, item]), filler)
-                request = Request(f"{user}/{item}".encode(), user, item, 0, [])
+                key = blake2b(f"{user}/{item}".encode(), digest_size=16).digest()
+                request = Request(key, user, item, 0, [])
                 responses.append(Response(request, text, finish="stop"))
         store.write(responses, *ids)
     score_run(store)

@@ -16,7 +16,8 @@ from evenhand.errors import RunFolderError, StoreError
 from evenhand.run.scoring import score_run
 from evenhand.scorers import BATCH_SCORERS, Answer, Unscored, Verdict
 from evenhand.store.database import locked
-from evenhand.store.store import Store, Tally
+from evenhand.store.store import Store
+from evenhand.store.tallies import Tally, condition_tallies
 from evenhand.study.plan import Plan
 from runs import plan_of, record_of, write_benchmark
 
@@ -44,7 +45,7 @@ def test_responses_and_failures_are_there_after_the_write(store: Store, plan: Pl
     store.write(responses, *ids)
     other = Store.open(store.folder)
     assert other.keys() == {request.key for request in requests[:3]}
-    tallies = other.tallies()
+    tallies = condition_tallies(other)
     assert tallies[ids[0][0]] == Tally(1, 0, 5, 7)
     assert tallies[ids[0][1]] == Tally(1, 2, 0, 0)
     rows = other.unscored(0)
@@ -98,7 +99,7 @@ def test_only_the_active_cells_are_counted(store: Store, plan: Plan) -> None:
     assert [item.id for item in store.items().values()] == [i.id for i in plan.items[1:]]
     assert len(store.items(inactive=True)) == 4
     assert len(store.scores()) == 9
-    assert [(t.responses, t.failures) for t in store.tallies().values()] == [(3, 3)] * 3
+    assert [(t.responses, t.failures) for t in condition_tallies(store).values()] == [(3, 3)] * 3
     store.activate(plan.conditions, plan.items, record_of(plan, samples=2))
     assert len(store.scores()) == 48
 

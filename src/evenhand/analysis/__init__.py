@@ -65,7 +65,8 @@ from evenhand.stats import (
     sequential_p_value,
 )
 from evenhand.stats.scores import rows_are_identities
-from evenhand.store.store import Store, Tally
+from evenhand.store.store import Store
+from evenhand.store.tallies import Tally, condition_tallies
 
 __all__ = ["MARGIN", "Audit", "analyze"]
 
@@ -112,7 +113,7 @@ def analyze(
     judged = None
     if store.blocked == "refusal" and has_blocked(store):
         judged = read_grid(store, grid.samples, grid.level, judge, "missing", units=units)
-    tallies = store.tallies()
+    tallies = condition_tallies(store)
     counts, reasons = _counts(store, number, tallies)
     names = list(dict.fromkeys((c.cue, c.defense) for c in grid.conditions))
     # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.

@@ -48,7 +48,7 @@ def find_outcomes(store: Store) -> tuple[list[OutcomeCount], list[str]]:
         *_on_loops(store, names),
         *_on_repeats(store, record, names),
         *_on_served(counts, record, names),
-        *_on_cut_prompts(store, max((each.prompt_tokens for each in counts), default=0)),
+        *_on_cut_prompts(store, max((each.longest_prompt for each in counts), default=0)),
     ]
     return _outcomes(counts, conditions), notes
 

@@ -16,6 +16,7 @@ from evenhand.run.scoring import score_run
 from evenhand.scorers import Answer, Unscored, Verdict
 from evenhand.store.rows import verdict_changes
 from evenhand.store.store import Store
+from evenhand.store.tallies import condition_tallies
 from evenhand.store.verdicts import ToJudge, Verdicts, count_answers
 from evenhand.study.plan import Plan
 from evenhand.study.study import Study
@@ -102,7 +103,7 @@ class JudgePanel:
         Raises:
             EngineError: one of them does not.
         """
-        if sum(tally.responses for tally in store.tallies().values()) < cells:
+        if sum(tally.responses for tally in condition_tallies(store).values()) < cells:
             for judge in self._judges:
                 await judge.start()
 

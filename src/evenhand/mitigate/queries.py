@@ -19,6 +19,7 @@ from evenhand.run.recorder import Progress
 from evenhand.sandbox import require
 from evenhand.store.record import RunRecord
 from evenhand.store.store import Store
+from evenhand.store.tallies import condition_tallies
 from evenhand.study.cue import (
     Condition,
     Cue,
@@ -75,7 +76,7 @@ class QueryLoop:
 
     def announce(self, text: str, answers: int, like: Store) -> None:
         """Tell what comes and what it may cost, if its answers are like those of a run."""
-        price, tallies = self._options.price, like.tallies().values()
+        price, tallies = self._options.price, condition_tallies(like).values()
         message = f"{text}: at most {answers:,} answers"
         if price is not None:
             cost = price.cost(

@@ -16,6 +16,7 @@ from evenhand.mitigate.split import Part, Split, Unit
 from evenhand.mitigate.steer import SteeringResult
 from evenhand.run.recorder import Price
 from evenhand.store.store import Store
+from evenhand.store.tallies import condition_tallies
 from evenhand.study.cue import Cue, Defense
 from evenhand.study.identity import Identity
 
@@ -246,7 +247,9 @@ def _unscored_share(condition: TestedCondition) -> float:
     """Of the answers under the condition's defense, those without a score, in [0, 1]."""
     store = condition.store
     own = {c.id for c in store.conditions() if c.defense == condition.defense.id}
-    answers = sum(tally.responses for number, tally in store.tallies().items() if number in own)
+    answers = sum(
+        tally.responses for number, tally in condition_tallies(store).items() if number in own
+    )
     missing = sum(count for number, _, count in store.reasons() if number in own)
     return missing / answers if answers else 0.0
 
@@ -269,7 +272,7 @@ def _request_costs(
 
 
 def _request_cost(condition: TestedCondition, cue: str, price: Price | None) -> RequestCost | None:
-    tallies = condition.store.tallies()
+    tallies = condition_tallies(condition.store)
     known = [
         tallies[c.id]
         for c in condition.store.conditions()

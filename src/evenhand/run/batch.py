@@ -35,6 +35,7 @@ from evenhand.run.withholding import withhold_identities
 from evenhand.store.record import SystemRoleCheck
 from evenhand.store.sent import AIR_GAPPED, Sent, SentBatch, new_token
 from evenhand.store.store import Store
+from evenhand.store.tallies import condition_tallies
 from evenhand.study.plan import Plan
 from evenhand.text import counted
 
@@ -272,7 +273,7 @@ class _Work:
         if self._max_cost is None or self._price is None:
             return lambda _prompt, _completion: True
         price, limit = self._price, self._max_cost
-        tallies, batches = self._store.tallies().values(), self._sent.under_way()
+        tallies, batches = condition_tallies(self._store).values(), self._sent.under_way()
         spent = sum(price.cost(t.prompt_tokens, t.completion_tokens) for t in tallies)
         spent += sum(price.cost(b.prompt_tokens, b.completion_tokens) for b in batches)
 

@@ -231,16 +231,6 @@ class ImportedAnswer:
     completion_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What a condition has cost: answers, failed attempts, and the tokens of the answers."""
-
-    responses: int
-    failures: int
-    prompt_tokens: int
-    completion_tokens: int
-
-
 class Store:
     """The store of one run folder; threads take turns.
 
@@ -677,20 +667,6 @@ class Store:
             ).fetchone()
         return count, samples
 
-    def tallies(self) -> dict[int, Tally]:
-        """What each active condition has cost, over its active items."""
-        with self.reading() as connection:
-            failures = dict(
-                connection.execute(
-                    f"SELECT condition, count(*) FROM failure {ACTIVE} GROUP BY condition"
-                )
-            )
-            rows = connection.execute(
-                "SELECT condition, count(*), sum(prompt_tokens), sum(completion_tokens) "
-                f"FROM response {ACTIVE} GROUP BY condition"
-            ).fetchall()
-        return {row[0]: Tally(row[1], failures.get(row[0], 0), row[2], row[3]) for row in rows}
-
     def texts(self) -> list[tuple[int, int, int, str, Outcome]]:
         """Answers of the active cells: (condition id, item id, sample, text, outcome)."""
         with self.reading() as connection:
@@ -776,7 +752,7 @@ class Store:
         with self.writing() as connection:
             connection.execute("DELETE FROM recheck WHERE judge = ?", (judge,))
 
-    def scores(self, *, judge: int = OWN, blocked: Blocked = "refusal") -> NDArray[np.float64]:
+    def scores(self, *, judge: int = OWN, blocked: Blocked | None = None) -> NDArray[np.float64]:
         """Scores of the active cells: rows of (condition id, item id, sample, value or NaN).
 
         Args:
@@ -784,7 +760,14 @@ class Store:
             blocked: what blocked answers count as, in the place of the store's own `blocked`.
         """
         counted = blocked or self.blocked
+        if not self.once("blocked", self._has_blocked):
+            counted = "missing"  # which is the same then, and read once for both
         return self.once(("scores", judge, counted), lambda: self._scores(judge, counted))
+
+    def _has_blocked(self) -> bool:
+        with self.reading() as connection:
+            found = connection.execute("SELECT 1 FROM response WHERE outcome = 'blocked' LIMIT 1")
+            return found.fetchone() is not None
 
     def _scores(self, judge: int, blocked: Blocked) -> NDArray[np.float64]:
         import numpy as np  # which takes an eighth of a second
@@ -839,16 +822,13 @@ class Store:
 
     def _reasons(self, judge: int, blocked: Blocked) -> list[tuple[int, str, str, int]]:
         """The few scores without a value come first: what was answered is looked up for them."""
-        axes = {number: item.axis for number, item in self.items().items()}
-        found: Counter[tuple[int, str, str]] = Counter()
         with self.reading() as connection:
-            for condition, item, reason, count in connection.execute(
-                "SELECT condition, item, reason, count(*) FROM score CROSS JOIN response "
-                f"ON {counts_of(judge)} {ACTIVE} AND value IS NULL "
-                f"AND {value_with(blocked)} IS NULL GROUP BY condition, item, reason"
-            ):
-                found[condition, axes[item], reason] += count
-        return [(*which, count) for which, count in found.items()]
+            return connection.execute(
+                "SELECT condition, axis, reason, count(*) FROM score CROSS JOIN response "
+                f"ON {counts_of(judge)} JOIN item ON item.id = response.item {ACTIVE} "
+                f"AND value IS NULL AND {value_with(blocked)} IS NULL "
+                "GROUP BY condition, axis, reason"
+            ).fetchall()
 
     def stored_answers(self, *, judge: int = OWN) -> Iterator[StoredAnswer]:
         """All responses of the study last asked for, item by item.

@@ -24,7 +24,8 @@ class AnswerCount:
     Attributes:
         condition: its id in the store.
         served: as the replies name the model; empty where they do not.
-        prompt_tokens: the most of one of them.
+        longest_prompt: tokens of the longest of their prompts.
+        prompt_tokens, completion_tokens: of all of them.
     """
 
     condition: int
@@ -32,7 +33,19 @@ class AnswerCount:
     outcome: Outcome
     served: str
     answers: int
+    longest_prompt: int
     prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a condition has cost: answers, failed attempts, and the tokens of the answers."""
+
+    responses: int
+    failures: int
+    prompt_tokens: int
+    completion_tokens: int
 
 
 def answer_counts(store: Store) -> list[AnswerCount]:
@@ -41,7 +54,8 @@ def answer_counts(store: Store) -> list[AnswerCount]:
     def read() -> list[AnswerCount]:
         with store.reading() as connection:
             rows = connection.execute(
-                "SELECT condition, axis, outcome, served, count(*), max(prompt_tokens) "
+                "SELECT condition, axis, outcome, served, count(*), max(prompt_tokens), "
+                "sum(prompt_tokens), sum(completion_tokens) "
                 f"FROM response JOIN item ON item.id = response.item {ACTIVE} "
                 "GROUP BY condition, axis, outcome, served"
             )
@@ -51,6 +65,25 @@ def answer_counts(store: Store) -> list[AnswerCount]:
     if store.redaction is not None:
         found = [replace(each, served=shown_token(each.served)) for each in found]
     return found
+
+
+def condition_tallies(store: Store) -> dict[int, Tally]:
+    """What each condition with answers has cost, over the active items, by its id in the store."""
+    with store.reading() as connection:
+        failures = dict(
+            connection.execute(
+                f"SELECT condition, count(*) FROM failure {ACTIVE} GROUP BY condition"
+            )
+        )
+    costs: dict[int, list[int]] = {}
+    for each in answer_counts(store):
+        cost = costs.setdefault(each.condition, [0, 0, 0])
+        for n, more in enumerate((each.answers, each.prompt_tokens, each.completion_tokens)):
+            cost[n] += more
+    return {
+        number: Tally(answers, failures.get(number, 0), *tokens)
+        for number, (answers, *tokens) in costs.items()
+    }
 
 
 def identical_cells(store: Store) -> list[tuple[int, int, int]]:

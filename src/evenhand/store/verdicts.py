@@ -147,19 +147,19 @@ class JudgeTally:
 
 def judge_tally(store: Store, judge: int) -> JudgeTally:
     """The tally of a judge, by its number in the store."""
+    import numpy as np  # which takes an eighth of a second
+
+    judged = [number for number, item in store.items().items() if item.is_judged]
+    scores = store.scores(judge=judge, blocked="missing")
+    values = scores[np.isin(scores[:, 1], judged), 3]
     with store.reading() as connection:
-        verdicts, scored = connection.execute(
-            "SELECT count(*), count(value) FROM response JOIN score "
-            f"ON score.response = response.id AND score.judge = ? {ACTIVE} AND {IS_JUDGED}",
-            (judge,),
-        ).fetchone()
         (failures,) = connection.execute(
             "SELECT count(*) FROM judge_failure WHERE judge = ?", (judge,)
         ).fetchone()
         tokens = connection.execute(
             "SELECT prompt_tokens, completion_tokens FROM judge WHERE id = ?", (judge,)
         ).fetchone()
-    return JudgeTally(verdicts, scored, failures, *(tokens or (0, 0)))
+    return JudgeTally(len(values), int(np.isfinite(values).sum()), failures, *(tokens or (0, 0)))
 
 
 # Judging again

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from evenhand.errors import UnknownName
-from evenhand.study.entry import OPTIONS, Entry
+from evenhand.study.entry import Entry
 
 
 def _json_fields(given: Any) -> Any:
@@ -62,8 +62,6 @@ def _none_for_auto(given: Any) -> Any:
 
 class Decoding(Entry):
     """How the model picks its words; what is None is left to the model's own default."""
-
-    model_config = OPTIONS
 
     preset: Annotated[str | None, Parameter(show_default=False)] = Field(default=None, exclude=True)
     """Named decoding parameters, which further options change: greedy, or paper (sampling among the

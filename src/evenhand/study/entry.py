@@ -49,13 +49,6 @@ class Entry(BaseModel):
     )
 
 
-OPTIONS = ConfigDict(use_attribute_docstrings=True)
-"""Further configuration of entries whose fields are flags: the fields' docstrings are their help.
-
-Not of all entries, since to read the docstrings takes a source file apart at every start.
-"""
-
-
 def us_keys(loaded: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a file of version 0.1 as they are spelled now."""
     return {us_spelling(key): value for key, value in loaded.items()}

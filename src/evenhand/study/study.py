@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 
 from evenhand.files import MAPPING_ENDINGS, RECORD_ENDINGS, read_mapping
 from evenhand.study.decoding import Decoding
-from evenhand.study.entry import OPTIONS, Entry, us_keys, validate
+from evenhand.study.entry import Entry, us_keys, validate
 
 Baseline = Literal["none", "neutral"]
 Choice = Literal["generate", "logprob"]
@@ -45,8 +45,6 @@ _FILE = Parameter(show_default=False)
 
 class StudySelection(Entry):
     """The part of a study that every verb which can start an audit takes."""
-
-    model_config = OPTIONS
 
     benchmarks: Annotated[
         tuple[str, ...],
