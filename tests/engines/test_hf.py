@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from clock import seconds_for
-from evenhand.engines import make_engine
+from evenhand.engines import hf, make_engine
 from evenhand.engines.engine import Response
 from evenhand.engines.hf import HFEngine
 from evenhand.errors import ModelNotFound, RequestRejected, UsageError
@@ -302,3 +302,41 @@ def test_a_number_format_is_for_local_weights(
     command = ["audit", "openai/gpt-4o-mini", "--dtype", "bfloat16", "-b", benchmark]
     assert run_main([*command, "--out", str(tmp_path / "run")]) == 2
     assert "--dtype is for local weights" in capsys.readouterr().err
+
+
+class Helpers:
+    """Workers that are ready when asked for the second time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.items: list[int] = []
+        self.closed = False
+
+    @property
+    def is_ready(self) -> bool:
+        self.asked += 1
+        return self.asked > 1
+
+    async def answer(self, left: Iterator[Request], settle: Callable[[Response], None]) -> None:
+        for request in left:
+            self.items.append(request.item)
+            settle(Response(request, "there"))
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def test_workers_take_over_once_they_are_ready(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Meanwhile this process goes on; each request is answered once, in the one or the others."""
+    monkeypatch.setattr(hf, "_WINDOW", 4)
+    monkeypatch.setattr(hf, "_SPREAD_AFTER", 0.0)
+    monkeypatch.setattr(hf, "cores", lambda: 2)
+    helpers = Helpers()
+    engine = HFEngine(weights, Decoding(max_tokens=4), spread=lambda _: helpers)  # type: ignore[arg-type, return-value]
+    found = ask(engine)
+    assert helpers.items == list(range(4, 12))
+    assert [item for item, response in found.items() if response.text == "there"] == helpers.items
+    asyncio.run(engine.close())
+    assert helpers.closed

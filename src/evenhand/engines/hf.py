@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.engines import EngineOptions, adapter, steering
-from evenhand.engines.engine import Engine, Response, windows
+from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import bare, option_names, text_of
 from evenhand.engines.memory import NetworkSize, free_memory
 from evenhand.engines.processes import can_start_processes, cores
@@ -36,7 +36,7 @@ _SMALL = 50_000_000
 _MANY, _FEW = 256, 64
 """Most rows of a batch, where passes over small weights cost little but their own start, or where
 a GPU computes; and where a larger batch only delays its first answer."""
-_SPREAD_AFTER = 10.0
+_SPREAD_AFTER = 5.0
 """Seconds of work after which several processes go on: about what it takes to start them."""
 _OF_PROCESS = 700 * 2**20
 """Bytes of a worker without weights."""
@@ -142,7 +142,7 @@ class HFEngine:
         batch_size: int | None = None,
         chat_template: str | None = None,
         copies: int = 1,
-        spread: Callable[[int], Engine] | None = None,
+        spread: Callable[[int], WorkersEngine] | None = None,
     ) -> None:
         try:
             import torch
@@ -161,7 +161,7 @@ class HFEngine:
         self._batch_size = batch_size or (_MANY if self._is_small or not on_cpu else _FEW)
         self._budget = free_memory(torch, self._net.device) // copies
         self._spread = spread if self._is_small else None
-        self._workers: Engine | None = None
+        self._workers: WorkersEngine | None = None
         if chat_template is not None:
             self._tokenizer.chat_template = chat_template
         self.ignored = _neutralize(transformers, self._net)
@@ -194,8 +194,8 @@ class HFEngine:
     def _made(
         cls, path: str | Path, model: str, decoding: Decoding, options: EngineOptions
     ) -> HFEngine:
-        def spread(workers: int) -> Engine:
-            return WorkersEngine(model, decoding, replace(options, workers=workers))
+        def spread(workers: int) -> WorkersEngine:
+            return WorkersEngine(model, decoding, replace(options, workers=workers), wait=False)
 
         return cls(
             path,
@@ -231,8 +231,8 @@ class HFEngine:
         divided = windows(requests, _WINDOW)
         for window in divided:
             if self._workers is None and time.monotonic() - began > _SPREAD_AFTER:
-                await self._start_workers()
-            if self._workers is not None:
+                self._start_workers()
+            if self._workers is not None and self._workers.is_ready:
                 left = chain(window, chain.from_iterable(divided))
                 await self._workers.answer(left, settle)
                 break
@@ -243,13 +243,14 @@ class HFEngine:
         if self._workers is not None:
             await self._workers.close()
 
-    async def _start_workers(self) -> None:
-        """Have several processes do what takes one of them long, if the model is small enough."""
+    def _start_workers(self) -> None:
+        """Have several processes take over what takes one of them long, once they have loaded the
+        model, if it is small enough."""
         spread, self._spread = self._spread, None
         memory = free_memory(self._torch, self._net.device) // (self._size.bytes + _OF_PROCESS)
         workers = min(cores(), memory, _MOST_WORKERS)
         if spread is not None and workers > 1:
-            self._workers = await asyncio.to_thread(spread, workers)
+            self._workers = spread(workers)
 
     async def _until_stopped(
         self, work: Callable[[_Put], None], settle: Callable[[Response], None]

@@ -346,6 +346,7 @@ class WorkersEngine:
         decoding: how the model picks its words.
         options: `on` says where, on this machine if it is None; `workers` and `gpus_per_worker` how
             many.
+        wait: whether to wait until one of them is ready.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -357,7 +358,9 @@ class WorkersEngine:
     is_local = True
     is_paid = False
 
-    def __init__(self, model: str, decoding: Decoding, options: EngineOptions) -> None:
+    def __init__(
+        self, model: str, decoding: Decoding, options: EngineOptions, *, wait: bool = True
+    ) -> None:
         kind = engine_type(model)
         self.model = model
         self.default_suite = kind.default_suite
@@ -392,10 +395,18 @@ class WorkersEngine:
                 return worker, worker.load.remote(*arguments)
 
             self._slots = [_Slot(start) for _ in range(workers)]
-            self._start()
+            for slot in self._slots:
+                slot.start()
+            if wait:
+                self._wait()
         except BaseException:
             self._release()
             raise
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a worker has loaded the model, or failed to."""
+        return bool(self._place.wait([slot.loading for slot in self._slots], 1, 0))
 
     @property
     def notes(self) -> Sequence[str]:
@@ -486,13 +497,11 @@ class WorkersEngine:
         slot.loaded = False
         slot.under_way = {}
 
-    def _start(self) -> None:
-        """Start all workers; wait for the first, and shortly for the others.
+    def _wait(self) -> None:
+        """Wait for the first worker, and shortly for the others.
 
         A cluster may have room for more of them later; they join when they have loaded the model.
         """
-        for slot in self._slots:
-            slot.start()
         waiting = {slot.loading: slot for slot in self._slots}
         if not self._place.wait(list(waiting), 1, _QUIET):
             _log.warning("waiting for a worker: it loads the model, or the cluster has no room yet")
