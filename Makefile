@@ -17,7 +17,7 @@ PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # pip would compile modules one after another; COMPILE does so on all cores, and passes over the
 # templates that some packages hold.
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
-COMPILE = $(BIN)/python -m compileall -qq -j 0 $(BIN)/../lib || true
+COMPILE := $(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 
 .PHONY: demo mitigate-demo mitigate-methods test test-fast test-interop docs lint clean
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from evenhand.analysis.answers import blocked_unevenly, find_outcomes, has_blocked
+from evenhand.analysis.answers import blocked_unevenly, find_outcomes
 from evenhand.analysis.conclusion import yardstick_of
 from evenhand.analysis.grid import (
     AxisScores,
@@ -111,7 +111,7 @@ def analyze(
         misfits = calibration_misfits(store, judge)
     errors = {} if given == "none" else known_errors(store, judge, misfits, given)
     judged = None
-    if store.blocked == "refusal" and has_blocked(store):
+    if store.blocked == "refusal" and store.has_blocked():
         judged = read_grid(store, grid.samples, grid.level, judge, "missing", units=units)
     tallies = condition_tallies(store)
     counts, reasons = _counts(store, number, tallies)

@@ -53,11 +53,6 @@ def find_outcomes(store: Store) -> tuple[list[OutcomeCount], list[str]]:
     return _outcomes(counts, conditions), notes
 
 
-def has_blocked(store: Store) -> bool:
-    """Whether any answer was blocked by the provider."""
-    return any(each.outcome == "blocked" for each in answer_counts(store))
-
-
 def blocked_unevenly(store: Store, cue: str, defense: str) -> list[str]:
     """A sentence for each axis on which how often answers are blocked depends on the identity.
 

@@ -37,7 +37,7 @@ _MANY, _FEW = 256, 64
 """Most rows of a batch, where passes over small weights cost little but their own start, or where
 a GPU computes; and where a larger batch only delays its first answer."""
 _SPREAD_AFTER = 5.0
-"""Seconds of work after which several processes go on: about what it takes to start them."""
+"""Seconds of work after which several processes are started: about what it takes to start them."""
 _OF_PROCESS = 700 * 2**20
 """Bytes of a worker without weights."""
 _MOST_WORKERS = 16
@@ -247,9 +247,11 @@ class HFEngine:
         """Have several processes take over what takes one of them long, once they have loaded the
         model, if it is small enough."""
         spread, self._spread = self._spread, None
+        if spread is None:
+            return
         memory = free_memory(self._torch, self._net.device) // (self._size.bytes + _OF_PROCESS)
         workers = min(cores(), memory, _MOST_WORKERS)
-        if spread is not None and workers > 1:
+        if workers > 1:
             self._workers = spread(workers)
 
     async def _until_stopped(

@@ -760,14 +760,19 @@ class Store:
             blocked: what blocked answers count as, in the place of the store's own `blocked`.
         """
         counted = blocked or self.blocked
-        if not self.once("blocked", self._has_blocked):
+        if not self.has_blocked():
             counted = "missing"  # which is the same then, and read once for both
         return self.once(("scores", judge, counted), lambda: self._scores(judge, counted))
 
-    def _has_blocked(self) -> bool:
-        with self.reading() as connection:
-            found = connection.execute("SELECT 1 FROM response WHERE outcome = 'blocked' LIMIT 1")
-            return found.fetchone() is not None
+    def has_blocked(self) -> bool:
+        """Whether the provider blocked an answer, of this study or one that was asked before."""
+        found = "SELECT EXISTS (SELECT 1 FROM response WHERE outcome = 'blocked')"
+
+        def read() -> bool:
+            with self.reading() as connection:
+                return bool(connection.execute(found).fetchone()[0])
+
+        return self.once("has_blocked", read)
 
     def _scores(self, judge: int, blocked: Blocked) -> NDArray[np.float64]:
         import numpy as np  # which takes an eighth of a second
