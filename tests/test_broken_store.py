@@ -136,7 +136,8 @@ def test_a_full_disk_keeps_what_was_counted(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 
-    with serving(latency=0.02) as server:
+    # So slow that not all that fits comes within one write to the store.
+    with serving(latency=0.1) as server:
         arguments = ["audit", "openai/test", "-b", str(benchmark), "--decoding-seed", "0"]
         arguments += ["--base-url", server.url, "--out", str(run)]
         code, out, err = finish(command(arguments, preexec_fn=limit))

@@ -179,8 +179,8 @@ def test_a_killed_worker_and_ctrl_c_cost_no_answer(tmp_path: Path) -> None:
     wait_for(lambda: len(started_by(running.pid)) == 2 and stored(out), running)
     first, second = started_by(running.pid)
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: len(started_by(running.pid)) == 2, running)
     assert gone(first)
+    wait_for(lambda: len(started_by(running.pid)) == 2, running)
     (third,) = set(started_by(running.pid)) - {second}
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=60)
