@@ -35,8 +35,8 @@ mitigate-demo: .venv/train.stamp
 
 # The table of docs/mitigation.md: all methods over three seeds, about an hour of processor time.
 mitigate-methods: .venv/train.stamp
-	$(BIN)/evenhand mitigate $(DEMO_MODEL) --limit 40 $(METHODS) --method orpo,kto,hybrid \
-		--target unidentified,mixture --test-cue none --seeds 3 --budget 8000 \
+	$(BIN)/evenhand mitigate $(DEMO_MODEL) $(METHODS) --method orpo,kto,hybrid \
+		--target unidentified,mixture --test-cue none --seeds 3 --budget 8000 --units items \
 		--out runs/mitigate-methods
 	$(BIN)/python scripts/mitigation_figures.py runs/mitigate-methods --mark methods
 

@@ -14,6 +14,7 @@ from evenhand.text import counted
 if TYPE_CHECKING:
     from evenhand.analysis.compare import ArmComparison
     from evenhand.analysis.results import Audit
+    from evenhand.analysis.units import UnitChoice
     from evenhand.engines.access import Access
     from evenhand.engines.engine import Engine
     from evenhand.judges import Judge
@@ -73,6 +74,7 @@ def compare(
     judge: str | None = None,
     blocked: Blocked | None = None,
     stages: bool = False,
+    units: UnitChoice = "auto",
 ) -> ArmComparison:
     """Compare runs, or one run under several defenses, item by item; the first with the others.
 
@@ -86,6 +88,8 @@ def compare(
         judge: whose scores to compare; None for the first judge of each study.
         blocked: what blocked answers count as; None as `score --blocked` has set.
         stages: compare each arm with the one before it, and the last with the first.
+        units: what intervals infer to: "items" for items like these everywhere; "auto" for topics
+            or names like these where there are several.
 
     Raises:
         EvenhandError: see `evenhand.errors`.
@@ -105,7 +109,7 @@ def compare(
                 if blocked is not None:
                     store.blocked = blocked
             found.append(Arm(stores[folder], cue, defense, judge=judge))
-        return compare_arms(found, margin=margin, identities=identities, stages=stages)
+        return compare_arms(found, margin=margin, identities=identities, stages=stages, units=units)
 
 
 def parse_arm(text: str) -> tuple[Path, str | None, str | None]:

@@ -32,6 +32,7 @@ from evenhand.mitigate.reporting import (
 )
 from evenhand.mitigate.results import Mitigation
 from evenhand.mitigate.split import split_run
+from evenhand.report.comparison import comparison_document
 from evenhand.report.formats import render
 from evenhand.report.wording import arm_change_sentences
 from evenhand.run.options import RunOptions
@@ -214,6 +215,26 @@ def test_what_breaks_the_model_is_left_out_and_leaves_the_others_their_cells(
     else:
         assert len(sides) == 3
         assert result.notes[0].startswith("believe no figure here, since so many answers")
+
+
+def test_what_intervals_infer_to_is_chosen_and_told(found: Mitigation) -> None:
+    engine = MockEngine(persona())
+    items = mitigated(Path(found.run), engine, units="items")
+    assert engine.asked == 0
+    told = "intervals and p-values are for topics like these"
+    assert [any(told in note for note in each.notes) for each in (found, items)] == [True, False]
+    (by_topic,), (by_item,) = found.head.changes, items.head.changes
+    assert by_topic.bias.difference == pytest.approx(by_item.bias.difference, abs=1.5)
+    assert by_topic.bias.interval != by_item.bias.interval
+    assert by_topic.bias.before.units < by_item.bias.before.units == by_item.bias.before.items
+    test = Path(found.out) / "test"
+    arms = [f"{test}@{arm.cue}/{arm.defense}" for arm in items.head.sides]
+    compared = evenhand.compare(*arms, units="items")
+    assert compared.changes[0].bias == by_item.bias
+    text = render(comparison_document(compared), "html")
+    assert "--units items" in text
+    assert told not in text
+    assert told in render(comparison_document(evenhand.compare(*arms)), "html")
 
 
 @pytest.mark.slow
@@ -438,12 +459,14 @@ def test_the_flags_are_the_options() -> None:
     given = options(
         *("--set", "steps=3", "--set", "schedule=linear", "-m", "prompt,dpo", "-m", "hybrid"),
         *("-d", "One, two.", "-d", "ignore", "--test-cue", "none", "--recipe", "random,all"),
+        *("--units", "items"),
     )
     assert given.tuning.settings == {"steps": 3, "schedule": "linear"}
     assert given.tuning.recipes == ("random", "all")
     assert given.methods == ("prompt", "dpo", "hybrid")
     assert given.defenses == ("One, two.", "ignore")
     assert given.cues == ()
+    assert given.units == "items"
     assert given.margin == MitigationOptions().margin
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.analysis.grid import AxisScores, Grid, read_grid, select_judge
+from evenhand.analysis.units import UnitChoice
 from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.store.redaction import shown_name
@@ -108,8 +109,11 @@ class Common:
         return found or None
 
 
-def read_arms(sides: Sequence[Arm]) -> list[ReadArm]:
+def read_arms(sides: Sequence[Arm], units: UnitChoice) -> list[ReadArm]:
     """Read every side; a run that stands on several is read once.
+
+    Args:
+        units: what to infer to.
 
     Raises:
         UsageError: fewer than two sides, or the same side twice.
@@ -123,7 +127,7 @@ def read_arms(sides: Sequence[Arm]) -> list[ReadArm]:
     for side in sides:
         key = id(side.store), side.judge
         if key not in runs:
-            runs[key] = _read_run(side.store, side.judge)
+            runs[key] = _read_run(side.store, side.judge, units)
         read.append(_read_side(side, *runs[key]))
     seen: set[tuple[str, str, str]] = set()
     for each in read:
@@ -140,7 +144,7 @@ def read_arms(sides: Sequence[Arm]) -> list[ReadArm]:
 _Run = tuple[Study, Grid, dict[Any, list[tuple[str, ...]]]]
 
 
-def _read_run(store: Store, judge: str | None) -> _Run:
+def _read_run(store: Store, judge: str | None, units: UnitChoice) -> _Run:
     study = store.record().study
     keys: dict[Any, list[tuple[str, ...]]] = {}
     for item in store.items().values():
@@ -148,7 +152,7 @@ def _read_run(store: Store, judge: str | None) -> _Run:
             continue
         key = (item.id, item.prompt, item.scorer, item.answer, *item.choices)
         keys.setdefault((item.axis, item.benchmark), []).append(key)
-    return study, read_grid(store, study.samples, judge=judge), keys
+    return study, read_grid(store, study.samples, judge=judge, units=units), keys
 
 
 def _read_side(side: Arm, study: Study, grid: Grid, keys: dict[Any, Any]) -> ReadArm:

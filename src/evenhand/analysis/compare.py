@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from evenhand.analysis.grid import AxisScores, clusters_of, if_enough, mean_of
 from evenhand.analysis.relevance import RelevanceChange, relevance_change, relevance_scores
 from evenhand.analysis.results import Difference
 from evenhand.analysis.setting import differences, spread
+from evenhand.analysis.units import UnitChoice, unit_notes
 from evenhand.axes import AXES, PB_AXES
 from evenhand.stats import (
     AxisChange,
@@ -192,6 +193,8 @@ class ArmComparison:
             before, and then of the last against the first.
         left_out: what not every side has, and is not compared.
         caveats: what else differs between the sides, and has a share in what is found.
+        units: what was to be inferred to.
+        notes: what the independent units of the sides are, in words; empty where they are items.
     """
 
     margin: float
@@ -203,6 +206,8 @@ class ArmComparison:
     changes: list[ArmChange]
     left_out: list[str]
     caveats: list[str]
+    units: UnitChoice = "auto"
+    notes: list[str] = field(default_factory=list)
 
 
 @rows_are_identities()
@@ -213,6 +218,7 @@ def compare_arms(
     identities: Collection[str] | None = None,
     level: float = 0.95,
     stages: bool = False,
+    units: UnitChoice = "auto",
 ) -> ArmComparison:
     """Compare each side with the first, item by item, on what all sides have.
 
@@ -223,6 +229,7 @@ def compare_arms(
         level: of the confidence intervals.
         stages: the sides are stages of one model, in their order: compare each with the one before
             it, and the last with the first.
+        units: what to infer to, as for a report.
 
     Raises:
         UsageError: fewer than two sides, or the same side twice.
@@ -230,7 +237,7 @@ def compare_arms(
         UnknownName: a run has no such cue or defense.
         StoreError: a store cannot be read.
     """
-    read = read_arms(sides)
+    read = read_arms(sides, units)
     names = arm_names(read)
     common = find_common(read, names, identities)
     # Many small matrices: BLAS threads gain nothing, and on a busy machine they wait in vain.
@@ -259,6 +266,8 @@ def compare_arms(
             ],
             left_out=common.left_out,
             caveats=caveats(read, names, common.people),
+            units=units,
+            notes=list(dict.fromkeys(n for side in read for n in unit_notes(side.grid.units))),
         )
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from evenhand.analysis import MARGIN
 from evenhand.audit import compare as compare_runs
-from evenhand.cli.flags import BlockedAs, Margin
+from evenhand.cli.flags import BlockedAs, InferTo, Margin
 from evenhand.cli.report import (
     OpenAfterwards,
     OutFile,
@@ -48,6 +48,7 @@ def compare(
     ] = (),
     judge: ScoresOf = None,
     blocked: BlockedAs = None,
+    units: InferTo = "auto",
     stages: Annotated[
         bool,
         Parameter(
@@ -86,6 +87,7 @@ def compare(
         judge=judge,
         blocked=blocked,
         stages=stages,
+        units=units,
     )
     document = comparison_document(found)
     try:

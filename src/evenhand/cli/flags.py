@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from evenhand.analysis.units import UnitChoice
 from evenhand.store.record import Blocked
 from evenhand.store.redaction import Redaction
 
@@ -25,6 +26,14 @@ Margin = Annotated[
     Parameter(
         validator=Number(gt=0, lte=100),
         help="Largest difference that does not matter, in points.",
+    ),
+]
+InferTo = Annotated[
+    UnitChoice,
+    Parameter(
+        help="What intervals and p-values infer to. auto: names like these where identities have "
+        "several, topics like these where a benchmark has ten or more, otherwise items like these. "
+        "items: items like these everywhere."
     ),
 ]
 Redact = Annotated[

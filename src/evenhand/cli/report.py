@@ -19,9 +19,8 @@ from evenhand.analysis import MARGIN, analyze
 from evenhand.analysis.freeze import frozen_notes
 from evenhand.analysis.grid import select_judge
 from evenhand.analysis.judges import KnownError
-from evenhand.analysis.units import UnitChoice
 from evenhand.calibration.agreement import Calibration
-from evenhand.cli.flags import BlockedAs, Margin, Redact, RunFolder
+from evenhand.cli.flags import BlockedAs, InferTo, Margin, Redact, RunFolder
 from evenhand.errors import UsageError
 from evenhand.files import replacing, write_file
 from evenhand.plugins import load_plugin
@@ -64,14 +63,7 @@ def report(
             "the calibration of evenhand's own judges."
         ),
     ] = None,
-    units: Annotated[
-        UnitChoice,
-        Parameter(
-            help="What intervals and p-values infer to. auto: names like these where identities "
-            "have several, topics like these where a benchmark has ten or more, otherwise items "
-            "like these. items: items like these everywhere."
-        ),
-    ] = "auto",
+    units: InferTo = "auto",
     frozen: Annotated[
         Path | None,
         Parameter(help="Plan that `evenhand plan --freeze` has written: says whether it was kept."),

@@ -129,7 +129,14 @@ async def mitigate_run(
             await loop.close()
         on_step("comparing", None)
         tested = evaluate(
-            audit, split, cues, conditions, searched, options.margin, run_options.price
+            audit,
+            split,
+            cues,
+            conditions,
+            searched,
+            options.margin,
+            run_options.price,
+            options.units,
         )
         return Mitigation(
             run=str(run),

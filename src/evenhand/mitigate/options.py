@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAda
 from pydantic.dataclasses import dataclass
 
 from evenhand.analysis import MARGIN
+from evenhand.analysis.units import UnitChoice
 from evenhand.errors import UnknownName, UsageError
 from evenhand.mitigate.pairs import read_pairs
 from evenhand.mitigate.recipes import CONTROL, ConsistencyTarget, needs_data
@@ -337,6 +338,11 @@ class MitigationOptions:
 
     margin: Annotated[float, Field(gt=0, le=100), _TEST] = MARGIN
     """Largest loss that does not matter, in points."""
+
+    units: Annotated[UnitChoice, _TEST] = "auto"
+    """What intervals infer to. auto: names like these where identities have several, topics like
+    these where a benchmark has ten or more, otherwise items like these. items: items like these
+    everywhere."""
 
     tuning: Annotated[TuningOptions, Parameter(name="*")] = TuningOptions()
     """Recipes and settings of the training."""

@@ -9,6 +9,7 @@ from typing import Literal
 from evenhand.analysis.compare import Arm, ArmComparison, ArmResult, compare_arms
 from evenhand.analysis.notes import withholding_notes
 from evenhand.analysis.relevance import Relevance, relevance_scores, relevance_under
+from evenhand.analysis.units import UnitChoice
 from evenhand.axes import AXES
 from evenhand.mitigate.methods import ConditionKey, MethodTable, is_control, method_table
 from evenhand.mitigate.search import SearchResult
@@ -199,6 +200,7 @@ def evaluate(
     searched: SearchResult | None,
     margin: float,
     price: Price | None = None,
+    units: UnitChoice = "auto",
 ) -> Evaluation:
     """Compare all conditions on the test part: for whom, under which cue, and what to know.
 
@@ -210,11 +212,13 @@ def evaluate(
         searched: the search for the defense; None where there was none.
         margin: losses of so many points do not matter.
         price: of the model's tokens, if it is known.
+        units: what intervals infer to.
     """
     identities = {c.identity: None for c in audit.conditions() if c.identity.kind == "identity"}
     sound, told = _with_scores(conditions)
-    groups = list(_groups(identities, split, cues, sound, margin))
-    notes = told + _notes(searched, split, identities, sound, groups[0].comparison)
+    groups = list(_groups(identities, split, cues, sound, margin, units))
+    head = groups[0].comparison
+    notes = told + _notes(searched, split, identities, sound, head) + head.notes
     return Evaluation(
         parts=_sizes(audit, split, identities, cues),
         relevance=_relevance(cues[0].id, sound),
@@ -293,6 +297,7 @@ def _groups(
     cues: Sequence[Cue],
     conditions: Sequence[TestedCondition],
     margin: float,
+    units: UnitChoice,
 ) -> Iterator[IdentityGroup]:
     by_part: dict[IdentityPart, set[str]] = {"all": {i.id for i in identities}}
     for part in ("tuning", "test"):
@@ -301,7 +306,7 @@ def _groups(
         sides = [Arm(c.store, cue.id, c.defense.id, c.key.label) for c in conditions]
         for name, ids in by_part.items():
             if len(ids) >= 2:
-                compared = compare_arms(sides, margin=margin, identities=ids)
+                compared = compare_arms(sides, margin=margin, identities=ids, units=units)
                 yield IdentityGroup(name, cue.id, split.cue_part(cue.id), compared)
 
 

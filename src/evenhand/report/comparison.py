@@ -344,7 +344,7 @@ def _limits(comparison: ArmComparison) -> doc.Section:
     left_out = [f"Not compared: {one_line(line, 600)}." for line in comparison.left_out]
     sentences = [
         *(left_out or ["Every identity and question of every arm is compared."]),
-        *(f"{one_line(line, 600)}." for line in comparison.caveats),
+        *(f"{one_line(line, 600)}." for line in (*comparison.caveats, *comparison.notes)),
     ]
     sizes = ", ".join(f"{one_line(name)} ({n:,})" for name, n in comparison.items.items())
     facts = [
@@ -354,7 +354,9 @@ def _limits(comparison: ArmComparison) -> doc.Section:
     facts += [("Questions", sizes), ("Margin", f"{comparison.margin:g} points")]
     runs = " ".join(one_line(f"{arm.run}@{arm.cue}/{arm.defense}") for arm in comparison.sides)
     command = f"evenhand compare {runs} --margin {comparison.margin:g} --format html"
-    command += " --stages" * in_stages(comparison)
+    command += " --stages" * in_stages(comparison) + " --units items" * (
+        comparison.units == "items"
+    )
     blocks: list[doc.Block] = [
         doc.Facts(facts),
         doc.Paragraphs([_METHOD]),
