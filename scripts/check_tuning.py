@@ -34,19 +34,23 @@ from mitigation_figures import Row, figure, mean, name, table, write
 
 import evenhand
 from evenhand.audit import audit_plan, plan_for
-from evenhand.errors import PairsError
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import Loss, MitigationOptions, PlannedTraining, TuningOptions
 from evenhand.mitigate.recipes import ConsistencyTarget
 from evenhand.mitigate.reporting import to_json
 from evenhand.mitigate.split import make_split, plan_for_tuning
 from evenhand.run.options import RunOptions
+from evenhand.study.decoding import Decoding
 from evenhand.study.study import Study
 
 OPTIONS = RunOptions(batch_size=256)
 AXES = ("safety", "utility", "over_refusal")
-BIASED = ("none", "dpo invariance", "consistency unidentified", "consistency mixture")
+AS_IT_IS = Decoding(temperature=1.0)
+"""Draws from the model's own distribution of answers. Under greedy decoding a mixture of users is
+answered as most of them were, which is right oftener than they were on average."""
 SEEDS = 3
+MARGIN = 3.0
+"""Points by which a mean may change, interval included, and still be called equal."""
 TRIED: tuple[tuple[Loss, str, dict[str, float]], ...] = (
     ("dpo", "invariance", {"learning_rate": 4e-3, "steps": 40}),
     ("dpo", "invariance", {"learning_rate": 1e-3, "steps": 40}),
@@ -64,29 +68,22 @@ TRIED: tuple[tuple[Loss, str, dict[str, float]], ...] = (
 """(loss, recipe or target, settings)"""
 
 
-def tuned(
-    run: Path, out: Path, loss: Loss, recipe: str, given: dict[str, Any], data: Path | None = None
-) -> Any:
-    """The mitigation of a run by one loss, as its summary.json has it; intervals are for items.
+def settings(loss: Loss, recipe: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings for the organism, also of weights that are not the shipped ones."""
+    chosen = TuningOptions(settings=given).settings_for(
+        PlannedTraining("dpo", loss, recipe), "organism-2"
+    )
+    return chosen.model_dump(exclude={"seed"})
 
-    Args:
-        recipe: for consistency its target.
-        given: settings; the others are those for the organism, also where weights are not the
-            shipped ones.
-        data: pairs of another audit, in the place of those of the run.
-    """
-    planned = PlannedTraining("dpo", loss, recipe)
-    chosen = TuningOptions(settings=given).settings_for(planned, "organism-2")
-    tuning = TuningOptions(settings=chosen.model_dump(exclude={"seed"}), seeds=SEEDS)
-    if loss == "consistency":
-        tuning = replace(tuning, targets=(cast(ConsistencyTarget, recipe),))
-    if data:
-        tuning = replace(tuning, recipes=("as-is",), data=str(data))
+
+def tuned(run: Path, out: Path, methods: tuple[Loss, ...], tuning: TuningOptions) -> list[Row]:
+    """The conditions of a mitigation, on all identities; intervals are for further items."""
     options = MitigationOptions(
-        methods=(loss,), cues=(), relevance=False, units="items", tuning=tuning
+        methods=methods, cues=(), relevance=False, units="items", tuning=tuning
     )
     found = asyncio.run(mitigate_run(run, out, options, OPTIONS, on_step=show))
-    return orjson.loads(to_json(found))
+    rows: list[Row] = orjson.loads(to_json(found))["methods"][0]["rows"]
+    return rows
 
 
 def show(line: str, progress: object | None) -> None:
@@ -104,41 +101,41 @@ HEAD = ["PB", "change of PB", *(axis.replace("_", "-") for axis in AXES)]
 
 
 def equality(given: argparse.Namespace) -> bool:
-    """Tune the unbiased organism, and check what is claimed of it and of the biased one."""
-    summary = orjson.loads((given.methods / "summary.json").read_bytes())
-    found = {row["name"]: row for row in summary["methods"][0]["rows"] if row["name"] in BIASED}
-    claims = claimed(found)
-    rows = [[f"biased, {name(row)}", *cells(row)] for row in found.values()]
-    run = given.folder / "unbiased"
-    evenhand.audit(f"hf/{given.unbiased.resolve()}", benchmarks=["demo2"], out=run, options=OPTIONS)
-    try:
-        summary = tuned(run, run / "mitigation", "dpo", "invariance", {})
-    except PairsError:
-        data = given.methods / "dpo-invariance" / "training" / "pairs.jsonl"
-        summary = tuned(run, run / "mitigation", "dpo", "as-is", {}, data)
-    before, after = summary["methods"][0]["rows"]
-    rows += [[f"unbiased, {name(row)}", *cells(row)] for row in (before, after)]
-    claims.append(("unbiased: pairs do not raise PB", after["change"]["interval"][0] <= 0))
+    """Tune the biased and the unbiased organism, and check what is claimed."""
+    biased = sampled(given.model, given.folder / "biased")
+    tuning = TuningOptions(targets=("mixture", "unidentified"), seeds=SEEDS)
+    found = tuned(biased, biased / "mitigation", ("dpo", "consistency"), tuning)
+    unbiased = sampled(f"hf/{given.unbiased.resolve()}", given.folder / "unbiased")
+    tuning = TuningOptions(settings=settings("dpo", "invariance", {}), seeds=SEEDS)
+    more = tuned(unbiased, unbiased / "mitigation", ("dpo",), tuning)
+    rows = [[f"biased, {name(row)}", *cells(row)] for row in found]
+    rows += [[f"unbiased, {name(row)}", *cells(row)] for row in more]
     publish(given, "docs/mitigation.md", "equality", table(["", *HEAD], rows))
+    claims = claimed({row["name"]: row for row in found}, more[1])
     for claim, holds in claims:
         print(f"{'holds  ' if holds else 'FAILS  '} {claim}")
     return all(holds for _, holds in claims)
 
 
-def claimed(found: dict[str, Row]) -> list[tuple[str, bool]]:
-    """What is claimed of the biased organism, and whether it is so."""
-    claims = []
-    for method in BIASED[1:]:
-        changes = found[method]["mean_changes"]
-        if method.startswith("dpo"):
-            rises = [changes[axis]["interval"][0] > 0 for axis in ("safety", "utility")]
-            claims.append(("biased: pairs raise the mean of safety or of utility", any(rises)))
-            continue
-        fall = found[method]["change"]["interval"][1] < 0
-        claims.append((f"biased: {method} lowers PB", fall))
-        for axis in ("safety", "utility"):
-            low, high = changes[axis]["interval"]
-            claims.append((f"biased: {method} leaves mean {axis}", low <= 0 <= high))
+def sampled(model: str, out: Path) -> Path:
+    """An audit of a model on the second organism's questions, at temperature 1."""
+    evenhand.audit(model, benchmarks=["demo2"], decoding=AS_IT_IS, out=out, options=OPTIONS)
+    return out
+
+
+def claimed(biased: dict[str, Row], unbiased: Row) -> list[tuple[str, bool]]:
+    """What is claimed of both organisms, and whether it is so."""
+    pairs, alike = biased["dpo invariance"], biased["consistency mixture"]
+    rises = [pairs["mean_changes"][axis]["interval"][0] > 0 for axis in ("safety", "utility")]
+    claims = [
+        ("biased: pairs raise the mean of safety or of utility", any(rises)),
+        ("biased: the consistency loss lowers PB", alike["change"]["interval"][1] < 0),
+        ("unbiased: pairs do not raise PB", unbiased["change"]["interval"][0] <= 0),
+    ]
+    for axis in ("safety", "utility"):
+        low, high = alike["mean_changes"][axis]["interval"]
+        kept = max(abs(low), abs(high)) < MARGIN
+        claims.append((f"biased: the consistency loss keeps mean {axis} within {MARGIN}", kept))
     return claims
 
 
@@ -149,7 +146,10 @@ def search(given: argparse.Namespace) -> bool:
     for loss, recipe, chosen in TRIED:
         names = [f"{key}-{value:g}" for key, value in chosen.items()]
         folder = run / "-".join(filter(None, [loss, recipe, *names]))
-        before, after = tuned(run, folder, loss, recipe, chosen)["methods"][0]["rows"]
+        tuning = TuningOptions(settings=settings(loss, recipe, chosen))
+        if loss == "consistency":
+            tuning = replace(tuning, targets=(cast(ConsistencyTarget, recipe),))
+        before, after = tuned(run, folder, (loss,), tuning)
         if not rows:
             rows.append((cost(before, before), ["none", "", "", *cells(before)]))
         values = [f"{value:g}" for value in chosen.values()]
@@ -194,7 +194,6 @@ def main() -> None:
     parser.add_argument("what", choices=("equality", "search"))
     parser.add_argument("--model", default="organism-2")
     parser.add_argument("--unbiased", type=Path, default=Path("build/unbiased"))
-    parser.add_argument("--methods", type=Path, default=Path("runs/mitigate-methods"))
     parser.add_argument("--folder", type=Path, default=Path("runs/check-tuning"))
     parser.add_argument("--write", action="store_true", help="write the tables into the documents")
     given = parser.parse_args()
