@@ -48,6 +48,9 @@ AXES = ("safety", "utility", "over_refusal")
 AS_IT_IS = Decoding(temperature=1.0)
 """Draws from the model's own distribution of answers. Under greedy decoding a mixture of users is
 answered as most of them were, which is right oftener than they were on average."""
+LONGER = {"learning_rate": 4e-3, "steps": 480}
+"""Sampled answers take longer to learn than greedy ones. Chosen on the split with seed 0; what is
+shown is measured on another."""
 SEEDS = 3
 MARGIN = 3.0
 """Points by which a mean may change, interval included, and still be called equal."""
@@ -76,10 +79,16 @@ def settings(loss: Loss, recipe: str, given: dict[str, Any]) -> dict[str, Any]:
     return chosen.model_dump(exclude={"seed"})
 
 
-def tuned(run: Path, out: Path, methods: tuple[Loss, ...], tuning: TuningOptions) -> list[Row]:
-    """The conditions of a mitigation, on all identities; intervals are for further items."""
+def tuned(
+    run: Path, out: Path, methods: tuple[Loss, ...], tuning: TuningOptions, *, seed: int = 0
+) -> list[Row]:
+    """The conditions of a mitigation, on all identities; intervals are for further items.
+
+    Args:
+        seed: of the split.
+    """
     options = MitigationOptions(
-        methods=methods, cues=(), relevance=False, units="items", tuning=tuning
+        methods=methods, cues=(), relevance=False, units="items", seed=seed, tuning=tuning
     )
     found = asyncio.run(mitigate_run(run, out, options, OPTIONS, on_step=show))
     rows: list[Row] = orjson.loads(to_json(found))["methods"][0]["rows"]
@@ -103,15 +112,25 @@ HEAD = ["PB", "change of PB", *(axis.replace("_", "-") for axis in AXES)]
 def equality(given: argparse.Namespace) -> bool:
     """Tune the biased and the unbiased organism, and check what is claimed."""
     biased = sampled(given.model, given.folder / "biased")
-    tuning = TuningOptions(targets=("mixture", "unidentified"), seeds=SEEDS)
-    found = tuned(biased, biased / "mitigation", ("dpo", "consistency"), tuning)
     unbiased = sampled(f"hf/{given.unbiased.resolve()}", given.folder / "unbiased")
-    tuning = TuningOptions(settings=settings("dpo", "invariance", {}), seeds=SEEDS)
-    more = tuned(unbiased, unbiased / "mitigation", ("dpo",), tuning)
-    rows = [[f"biased, {name(row)}", *cells(row)] for row in found]
-    rows += [[f"unbiased, {name(row)}", *cells(row)] for row in more]
+    pairs = TuningOptions(settings=settings("dpo", "invariance", {}), seeds=SEEDS)
+    alike = TuningOptions(
+        settings=settings("consistency", "mixture", LONGER),
+        targets=("mixture", "unidentified"),
+        seeds=SEEDS,
+    )
+    trainings: tuple[tuple[Path, Loss, TuningOptions], ...] = (
+        (biased, "dpo", pairs),
+        (biased, "consistency", alike),
+        (unbiased, "dpo", pairs),
+    )
+    found: dict[str, Row] = {}
+    for run, loss, tuning in trainings:
+        for row in tuned(run, run / f"mitigation-{loss}", (loss,), tuning, seed=1):
+            found[f"{run.name}, {name(row)}"] = row
+    rows = [[of, *cells(row)] for of, row in found.items()]
     publish(given, "docs/mitigation.md", "equality", table(["", *HEAD], rows))
-    claims = claimed({row["name"]: row for row in found}, more[1])
+    claims = claimed(found)
     for claim, holds in claims:
         print(f"{'holds  ' if holds else 'FAILS  '} {claim}")
     return all(holds for _, holds in claims)
@@ -123,9 +142,10 @@ def sampled(model: str, out: Path) -> Path:
     return out
 
 
-def claimed(biased: dict[str, Row], unbiased: Row) -> list[tuple[str, bool]]:
+def claimed(found: dict[str, Row]) -> list[tuple[str, bool]]:
     """What is claimed of both organisms, and whether it is so."""
-    pairs, alike = biased["dpo invariance"], biased["consistency mixture"]
+    pairs, alike = found["biased, dpo invariance"], found["biased, consistency mixture"]
+    unbiased = found["unbiased, dpo invariance"]
     rises = [pairs["mean_changes"][axis]["interval"][0] > 0 for axis in ("safety", "utility")]
     claims = [
         ("biased: pairs raise the mean of safety or of utility", any(rises)),
