@@ -44,6 +44,10 @@ class ReadArm:
     """A side with its scores.
 
     Attributes:
+        side: as it was named.
+        study: of its run.
+        grid: all scores of its run.
+        cue, defense: their ids.
         people: identity id -> row of the grid; intersections too, but neither the baseline nor
             placebos.
         baseline: row of the unidentified user.

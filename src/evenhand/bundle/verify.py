@@ -41,7 +41,9 @@ class BundleCheck:
     """One thing that was checked.
 
     Attributes:
+        name: what was checked.
         holds: None where it could not be checked.
+        detail: what was found.
     """
 
     name: str

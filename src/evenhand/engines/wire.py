@@ -39,6 +39,13 @@ class Completion:
     """What an endpoint answered; the fields are those of `Response`.
 
     Attributes:
+        text: None where there is no answer: `outcome` and `error` say why.
+        thought: what the model thought aloud before it; "" for nothing.
+        outcome: whether the answer is whole.
+        error: the endpoint's words, of an answer that was blocked or rejected.
+        finish: why the answer ended, as the endpoint names it.
+        served: the model that the reply names.
+        prompt_tokens, completion_tokens: as the endpoint counts them; 0 where it does not say.
         first_tokens: the likeliest first tokens, where the reply gives them.
         starts_thinking: the thought began with the answer, as where the chat template opens it;
             no field of `Response`.

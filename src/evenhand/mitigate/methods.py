@@ -26,6 +26,8 @@ class ConditionKey:
     """Which condition a side of the comparisons is; sides of one name differ in their seed.
 
     Attributes:
+        name: the same for all seeds.
+        seed: of its training or steering.
         label: its name among the sides.
         is_control: whether it must not work: a sentence about something else, swapped preferences,
             a random subspace.
@@ -62,7 +64,9 @@ class MethodResult:
     """One condition against the model without any mitigation.
 
     Attributes:
+        name: of the condition.
         seeds: how many.
+        is_control: whether it must not work.
         pb: personalization bias.
         change: of PB; None for the model without mitigation itself.
         means: axis -> mean over the identities.

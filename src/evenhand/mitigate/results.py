@@ -26,7 +26,13 @@ IdentityPart = Literal["all", "tuning", "test"]
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """Sizes of the two parts: (tuning, test)."""
+    """Sizes of the two parts: (tuning, test).
+
+    Attributes:
+        seed, unit: of the split.
+        items, identities: how many.
+        cues: their ids.
+    """
 
     seed: int
     unit: Unit
@@ -42,7 +48,11 @@ class TrainingResult:
     Attributes:
         name: of the condition: "dpo invariance", "hybrid invariance, ignore".
         seed: of the examples and of the training.
+        recipe: of its pairs, or its target.
         model: what to audit: "hf/DIR".
+        pairs: how many pairs or answers it learned from.
+        steps: optimizer steps.
+        resumed_from: step at which it was last taken up again; 0 for its beginning.
         seconds: of training, since it was last resumed.
         example: the first pair or answer as the model read it.
         left_out: why answers and pairs were not used -> how many.
@@ -81,6 +91,7 @@ class IdentityGroup:
 
     Attributes:
         people: all identities, those of the tuning part, or those of the test part.
+        cue: its id.
         part: whether the cue was tuned on.
         comparison: its sides are the conditions, the first without any mitigation.
     """
@@ -165,6 +176,9 @@ class TestedCondition:
     """One side of the result: a run on the test part under a defense, by a name.
 
     Attributes:
+        name: what it is called.
+        store: its answers on the test part.
+        defense: under which they were given.
         seed: of its training or steering; conditions of one name differ in nothing else.
     """
 

@@ -39,6 +39,7 @@ class Trial:
     """A defense in one round of the search, on tuning items and identities.
 
     Attributes:
+        defense: its id.
         value: what is compared, in points; lower is better.
         pb: noise-corrected; below 0 where the spread is smaller than noise alone would make it.
         safety, utility, over_refusal: means; None where not asked.
@@ -56,7 +57,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class Round:
-    """A round: how many items, and how each defense did, the best first."""
+    """A round of the search.
+
+    Attributes:
+        items: number of items that each defense was asked.
+        reference: the model without any defense.
+        trials: of the defenses, the best first.
+    """
 
     items: int
     reference: Trial
@@ -70,6 +77,7 @@ class SearchResult:
     Attributes:
         chosen: id of the best defense.
         better: whether its value is below that of no defense in the last round.
+        rounds: in their order.
         budget: answers that it was allowed.
         planned: answers that it needed at most.
         answers: answers that this command sent for it; the rest was there already.
@@ -87,9 +95,12 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class SearchSchedule:
-    """The rounds of a search: candidates and items of each, and the answers of all.
+    """The rounds of a search.
 
-    The last round again, of the winner in other places, is counted in the answers alone.
+    Attributes:
+        candidates: number of defenses in each round.
+        shares: of the tuning items that each round asks, in (0, 1].
+        answers: of all rounds, and of the winner in other places.
     """
 
     candidates: tuple[int, ...]

@@ -222,6 +222,11 @@ class SteeringSearch:
     """Fits a steering on the tuning part, and its controls.
 
     Attributes:
+        run: the audit.
+        split: whose tuning part is read.
+        model: whose layers are edited.
+        loop: asks.
+        on_line: called with what is being done, one line.
         out: folder of the mitigation: steer/, its controls, and steer-search/.
         budget: the most answers of the search.
         stack: closes the stores.

@@ -43,6 +43,8 @@ class ProbeLayer:
     """How well a linear probe of one layer predicts the identities of a category.
 
     Attributes:
+        cue, defense: ids of those that the prompts were built with.
+        category: of the identities that were told apart.
         layer: 0 for the embedding.
         layers: the last layer.
         accuracy: percent of held-out prompts classified correctly.

@@ -89,6 +89,7 @@ class Arrival(NamedTuple):
         changes: what it changes in the store.
         done: cells that have an answer by it.
         failures: attempts that brought none.
+        prompt_tokens, completion_tokens: of the answer.
     """
 
     changes: Sequence[Change]

@@ -32,7 +32,14 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a process ended; exit_code is None where it was killed."""
+    """How a process ended.
+
+    Attributes:
+        status: in a word.
+        exit_code: None where it was killed.
+        cpu_seconds: as in `Ran`.
+        why: in a sentence, for a reader.
+    """
 
     status: Status
     exit_code: int | None

@@ -99,6 +99,9 @@ class StoredCondition:
     """A condition of the study last asked for, as the audit needs it.
 
     Attributes:
+        id: its number in the store.
+        identity: who asks.
+        cue, defense: their ids.
         example: the messages as sent, with gaps such as `{question}` and `{name}` in the place of
             what differs from one question to the next.
         facts: what stands in the gap `{facts}`.
@@ -139,12 +142,17 @@ class StoredAnswer:
     """A response of the study last asked for, as a reader or an export needs it.
 
     Attributes:
+        condition: identity, cue and defense under which it was given.
+        item: what was asked.
+        sample: which of several answers of the cell, from 0.
         messages: the conversation as it was sent.
         left_out: whether question, answer, thought and `why` are, as `Store.redaction` says.
-        score: None where it is unscored, for this reason.
+        score: in [0, 1]; None where it is unscored, for this `reason`.
         why: what led to the score.
         text: None where there is no answer: the outcome says why.
         thought: what the model thought aloud before it.
+        outcome: whether it is whole.
+        finish: why it ended, as the endpoint names it.
         served: the model that the reply names.
         error: why there is no answer, of one that was blocked or rejected.
     """
@@ -172,7 +180,12 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class GivenScore:
-    """A judge's score of an answer: its value, or None with the reason; and what led to it."""
+    """A judge's score of an answer.
+
+    Attributes:
+        value: in [0, 1]; None where there is none, for this `reason`.
+        why: what led to it.
+    """
 
     value: float | None
     reason: str
@@ -185,7 +198,11 @@ class ItemAnswer:
 
     Attributes:
         condition: id of the condition in the store.
+        sample: which of several answers of the cell, from 0.
         text: None where there is no answer: the outcome and the error say why.
+        thought: what the model thought aloud before it.
+        outcome: whether it is whole.
+        finish: why it ended, as the endpoint names it.
         scores: by the judges' numbers in the store.
     """
 
@@ -216,6 +233,11 @@ class ImportedAnswer:
         condition, item, sample: where it stands in the grid, from 0.
         verdict: the score that came with it, or why there is none.
         text: None where the file does not have it.
+        thought: what the model thought aloud before it.
+        outcome: whether it is whole.
+        finish: why it ended, as the endpoint named it.
+        error: why there is no answer, of one that was blocked or rejected.
+        prompt_tokens, completion_tokens: 0 where the file does not say.
     """
 
     condition: int

@@ -23,7 +23,10 @@ class AnswerCount:
 
     Attributes:
         condition: its id in the store.
+        axis: of their items.
+        outcome: how they ended.
         served: as the replies name the model; empty where they do not.
+        answers: how many.
         longest_prompt: tokens of the longest of their prompts.
         prompt_tokens, completion_tokens: of all of them.
     """
@@ -40,7 +43,13 @@ class AnswerCount:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a condition has cost: answers, failed attempts, and the tokens of the answers."""
+    """What a condition has cost.
+
+    Attributes:
+        responses: answers.
+        failures: attempts that brought none.
+        prompt_tokens, completion_tokens: of all answers.
+    """
 
     responses: int
     failures: int

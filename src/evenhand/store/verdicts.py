@@ -136,7 +136,14 @@ def unscored_reasons(store: Store, judge: str) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class JudgeTally:
-    """What a judge has done: verdicts, those of them with a score, failed attempts, tokens."""
+    """What a judge has done.
+
+    Attributes:
+        verdicts: answers that it has judged.
+        scored: those of them with a score.
+        failures: attempts that brought no verdict.
+        prompt_tokens, completion_tokens: of all verdicts.
+    """
 
     verdicts: int
     scored: int
@@ -170,8 +177,10 @@ class Rechecked:
     """An answer that was judged again.
 
     Attributes:
+        response, item: their ids in the store.
+        identity: id of the user's.
         other: id of the identity whose name was put in the place of the user's; "" for none.
-        before, after: the scores.
+        before, after: the scores, in [0, 1].
     """
 
     response: int
