@@ -113,10 +113,11 @@ _ORGANISM: dict[str, Any] = {
 }
 """For a model of a million parameters, which needs far larger steps than one of billions."""
 _ORGANISM_BY_LOSS: dict[Loss, dict[str, Any]] = {
-    "kto": {"learning_rate": 2e-3},
-    "consistency": {"learning_rate": 2e-3, "steps": 240},
+    "orpo": {"learning_rate": 3e-4},
+    "kto": {"steps": 120},
+    "consistency": {"learning_rate": 4e-3, "steps": 240},
 }
-"""Tried on the tuning part, see docs/preference-tuning.md."""
+"""The best of each loss on the tuning part, see docs/preference-tuning.md."""
 
 
 @dataclass(frozen=True)
