@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from clock import seconds_for
-from evenhand.engines import processes
+from evenhand.engines import EngineOptions, processes
 from evenhand.engines.processes import Processes, WorkerDied
+from evenhand.engines.workers import WorkersEngine
 from evenhand.errors import RunFolderError, UsageError
 from evenhand.store.store import Store
+from evenhand.study.decoding import Decoding
 from process_worker import Worker
 from runs import run_main, write_benchmark
 
@@ -205,3 +207,13 @@ def test_a_model_that_does_not_load(tmp_path: Path, capsys: pytest.CaptureFixtur
     told = capsys.readouterr().err
     assert "cannot load" in told
     assert told.count("\n") == 1, told
+
+
+def test_workers_that_have_not_loaded_the_model_have_no_notes() -> None:
+    """A run may end before the workers that it had started are ready."""
+    engine = WorkersEngine("organism", Decoding(), EngineOptions(workers=1), wait=False)
+    try:
+        assert not engine.is_ready
+        assert not engine.notes
+    finally:
+        asyncio.run(engine.close())

@@ -411,7 +411,7 @@ class WorkersEngine:
     @property
     def notes(self) -> Sequence[str]:
         """What the workers note, and how many of them died."""
-        found = list(self._facts["notes"])
+        found = list(self._facts.get("notes", ()))  # none before one has loaded the model
         if self._restarted:
             found.append(f"workers that died and were started again: {self._restarted}")
         if self._given_up:
