@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import inspect
 import json
 import os
@@ -35,10 +36,13 @@ from endpoints.batch_fakes import (
     serving_batches,
 )
 from evenhand.engines.batches import BatchService
+from evenhand.engines.envelope import ENVELOPES
+from evenhand.engines.openai import OpenAIWire
 from evenhand.engines.services import services
 from evenhand.run import batch as run_batch
 from evenhand.store.sent import Sent
 from evenhand.store.store import Store
+from evenhand.study.decoding import Decoding
 from runs import run_main
 
 CELLS = 12
@@ -559,3 +563,82 @@ def test_a_request_larger_than_a_batch_is_refused_wherever_it_stands(
     study = ("-b", str(own), "-i", "religion", "-c", "user", "--most-megabytes", "1")
     assert run("batch", "write", str(tmp_path / "run"), "vllm-server/m", *study) == 2
     assert "one request alone is larger than a batch may be" in capsys.readouterr().err
+
+
+def test_a_request_that_failed_may_be_answered_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files of errors and of results may come in any order, and again; so may what was given up."""
+    requests, results, errors = written(tmp_path), tmp_path / "results.jsonl", tmp_path / "errors"
+    work_off(requests, results)
+    names = [json.loads(line)["custom_id"] for line in results.read_text().splitlines()]
+    expired = {"code": "batch_expired", "message": "expired"}
+    rows = [{"custom_id": name, "response": None, "error": expired} for name in names]
+    errors.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    folder = str(tmp_path / "run")
+    for told in ("12 failed or expired requests", "12 lines that were known already"):
+        assert run("batch", "read", folder, str(errors)) == 3
+        found = capsys.readouterr()
+        assert told in found.out
+        assert "12 requests have failed" in found.err
+    with sqlite3.connect(tmp_path / "run" / "run.db") as connection:
+        assert connection.execute("SELECT count(*) FROM failure").fetchone() == (12,)
+    assert run("batch", "write", folder) == 0, "they are free to be asked"
+    (again,) = set(requests.parent.iterdir()) - {requests}
+    assert run("batch", "forget", folder, again.name) == 0
+    assert run("batch", "read", folder, str(results), str(errors)) == 0
+    assert "12 answers, 12 lines that were known already" in capsys.readouterr().out
+    assert under_way(tmp_path / "run") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda _results, requests: requests, "is it the file of requests"),
+        (lambda results, _: gzip.compress(results), "is compressed; unpack it"),
+        (lambda results, _: results.decode().encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
+        (lambda results, _: b"[%s]" % b",".join(results.splitlines()), "is one list"),
+        (lambda _results, _: b'{\n "custom_id":\n "x"\n}', "no line answers a request of"),
+    ],
+)
+def test_a_file_of_another_form_changes_nothing(
+    change: Callable[[bytes, bytes], bytes],
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    requests, results = written(tmp_path), tmp_path / "results.jsonl"
+    work_off(requests, results)
+    whole = results.read_bytes()
+    results.write_bytes(change(whole, requests.read_bytes()))
+    folder = str(tmp_path / "run")
+    capsys.readouterr()
+    assert run("batch", "read", folder, str(results)) == 2
+    found = capsys.readouterr().err
+    assert told in found
+    assert found.count("\n") == 1
+    assert under_way(tmp_path / "run") == CELLS
+    results.write_bytes(b"\xef\xbb\xbf" + whole.replace(b"\n", b"\r\n"))
+    assert run("batch", "read", folder, str(results)) == 0
+
+
+@pytest.mark.parametrize("wire", sorted(ENVELOPES))
+def test_a_request_is_not_taken_for_its_result(wire: str) -> None:
+    envelope = ENVELOPES[wire]
+    line = envelope.request("token-00", b"{}")
+    assert envelope.result(line, OpenAIWire("m", Decoding(), services()["openai"])) is None
+
+
+def test_a_folder_that_cannot_be_written_leaves_every_request_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = write_questions(tmp_path / "q.jsonl", 2)
+    study = ("-b", str(own), "-i", "religion", "-c", "user")
+    folder = tmp_path / "run"
+    (tmp_path / "file").touch()
+    command = ("batch", "write", str(folder), "vllm-server/m", *study, "--to")
+    assert run(*command, str(tmp_path / "file" / "folder")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert under_way(folder) == 0
+    assert run(*command, str(tmp_path / "there")) == 0
+    assert under_way(folder) == CELLS

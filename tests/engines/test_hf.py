@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -244,6 +245,31 @@ def no_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text("{}")
 
 
+def change_config(folder: Path, **fields: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | fields))
+
+
+def another_kind(folder: Path) -> None:
+    change_config(folder, model_type="mistral", num_hidden_layers=3)
+
+
+def another_size(folder: Path) -> None:
+    change_config(folder, vocab_size=100)
+
+
+def not_a_number(folder: Path) -> None:
+    net = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    net.lm_head.weight.data[:] = float("nan")
+    net.save_pretrained(folder)
+
+
+def another_tokenizer(folder: Path) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["assistant"]})
+    tokenizer.save_pretrained(folder)
+
+
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
@@ -253,6 +279,10 @@ def no_tokenizer(folder: Path) -> None:
         (bad_config, "cannot load"),
         (foreign_code, "runs no code from a model"),
         (no_tokenizer, "cannot load"),
+        (another_kind, "its weights lack model.layers.2.input_layernorm.weight and 8 others"),
+        (another_size, "its weights are of other sizes than its config.json says"),
+        (not_a_number, "it computes NaN"),
+        (another_tokenizer, "has tokens beyond the 259 that the weights know"),
     ],
 )
 def test_a_damaged_folder_is_one_line(
@@ -340,3 +370,35 @@ def test_workers_take_over_once_they_are_ready(
     assert [item for item, response in found.items() if response.text == "there"] == helpers.items
     asyncio.run(engine.close())
     assert helpers.closed
+
+
+@pytest.mark.parametrize("special", ["no padding", "no end", "padding beyond the weights"])
+def test_odd_special_tokens_change_no_answer(weights: Path, tmp_path: Path, special: str) -> None:
+    folder = Path(shutil.copytree(weights, tmp_path / "model"))
+    if special == "padding beyond the weights":
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+        tokenizer.save_pretrained(folder)
+    else:
+        names = ["pad_token", "eos_token"][: 1 + (special == "no end")]
+        for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+            fields = json.loads((folder / name).read_text())
+            gone = {n for each in names for n in (each, f"{each}_id")}
+            kept = {n: v for n, v in fields.items() if n not in gone}
+            (folder / name).write_text(json.dumps(kept))
+    plain = ask(HFEngine(weights, Decoding(max_tokens=3)), 5)
+    odd = ask(HFEngine(folder, Decoding(max_tokens=3)), 5)
+    assert [odd[n].text for n in odd] == [plain[n].text for n in odd]
+
+
+def test_a_template_that_writes_nothing_is_one_line(weights: Path) -> None:
+    engine = HFEngine(weights, Decoding(), chat_template="{% if false %}x{% endif %}")
+    with pytest.raises(RequestRejected, match="makes an empty prompt"):
+        ask(engine, 1)
+
+
+def test_a_written_padding_token_is_no_end(weights: Path) -> None:
+    engine = HFEngine(weights, Decoding(max_tokens=3))
+    engine._net.lm_head.weight.data[:] = 0.0  # the likeliest token is the first: padding
+    for response in ask(engine, 3).values():
+        assert (response.outcome, response.completion_tokens) == ("cut off", 3)

@@ -109,14 +109,15 @@ def read(
         access = access_to(wanted, RunOptions(), needs_key=False)
         found = read_files(access, store, files)
         score_run(store)
-        waiting = len(Sent(store).cells())
+        sent = Sent(store)
+        waiting, free = len(sent.cells()), len(sent.free_cells())
     print(_told(found))
     reasons = []
     if waiting:
         reasons.append(f"{counted(waiting, 'request has', 'requests have')} no result yet")
-    if found.failed:
-        again = f"write them again: evenhand batch write {run}"
-        reasons.append(f"{counted(found.failed, 'request has', 'requests have')} failed ({again})")
+    if free:
+        again = f"write again: evenhand batch write {run}"
+        reasons.append(f"{counted(free, 'request has', 'requests have')} failed ({again})")
     if reasons:
         print(f"Not finished: {'; '.join(reasons)}.", file=sys.stderr)
         sys.exit(3)

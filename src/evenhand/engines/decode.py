@@ -300,12 +300,30 @@ def first_scores(net: Any, rows: PaddedPrompts, takes: Container[str]) -> Any:
 def _read(
     forward: Callable[..., Any], cache: Any, rows: PaddedPrompts, ids: Any, mask: Any, places: Any
 ) -> Any:
-    """Read the prompts, the shared part of each group once; scores of the first new token."""
+    """Read the prompts, the shared part of each group once; scores of the first new token.
+
+    Raises:
+        ArithmeticError: as `_numbers`.
+    """
     at = rows.shared
     if not at:
-        return forward(ids, mask, places)
+        return _numbers(forward(ids, mask, places))
     _, first = np.unique(rows.groups, return_index=True)
     of_groups = torch.as_tensor(first, device=ids.device)
     forward(*(each if each is None else each[of_groups, :at] for each in (ids, mask, places)))
     cache.reorder_cache(torch.as_tensor(rows.groups, device=ids.device))
-    return forward(ids[:, at:], mask, None if places is None else places[:, at:])
+    return _numbers(forward(ids[:, at:], mask, None if places is None else places[:, at:]))
+
+
+def _numbers(scores: Any) -> Any:
+    """The scores, unless some are none: of them the first token would be chosen, always.
+
+    Raises:
+        ArithmeticError: one is not a number.
+    """
+    if scores.isnan().any():
+        raise ArithmeticError(
+            "it computes NaN in the place of scores; its weights are damaged, or need "
+            "--dtype float32"
+        )
+    return scores

@@ -23,6 +23,8 @@ class Envelope(ABC):
     Attributes:
         begin, between, end: what stands before, between and after the requests of a file.
         suffix: of a file of requests.
+        id_field: what holds the id of a request and of its result.
+        request_field: what holds the body of a request.
     """
 
     begin: ClassVar[bytes] = b""
@@ -30,6 +32,7 @@ class Envelope(ABC):
     end: ClassVar[bytes] = b"\n"
     suffix: ClassVar[str] = ".jsonl"
     id_field: ClassVar[str] = "custom_id"
+    request_field: ClassVar[str]
 
     @abstractmethod
     def request(self, name: str, body: bytes) -> bytes:
@@ -40,7 +43,7 @@ class Envelope(ABC):
         """What a line of results says; its id is known."""
 
     def result(self, line: bytes, wire: Wire) -> tuple[str, Completion | Fault] | None:
-        """The id and the outcome of a line of results; None where the line has no id."""
+        """The id and the outcome of a line of results; None where it has no id, or is a request."""
         try:
             row = loads(line)
             name = row[self.id_field]
@@ -48,10 +51,18 @@ class Envelope(ABC):
             return None
         if not isinstance(name, str) or not isinstance(row, dict):
             return None
+        if self.request_field in row and not row.keys() & _OUTCOMES:
+            return None
         return name, self._read(row, wire)
 
 
+_OUTCOMES = {"response", "error", "result", "status"}
+"""Fields that a line of results has, whether its request went well or not."""
+
+
 class _OpenAIEnvelope(Envelope):
+    request_field = "body"
+
     def request(self, name: str, body: bytes) -> bytes:
         return b'{"custom_id":"%s","method":"POST","url":"/v1/chat/completions","body":%s}' % (
             name.encode(),
@@ -76,6 +87,7 @@ class _AnthropicEnvelope(Envelope):
     between = b",\n"
     end = b"\n]}\n"
     suffix = ".json"
+    request_field = "params"
 
     def request(self, name: str, body: bytes) -> bytes:
         return b'{"custom_id":"%s","params":%s}' % (name.encode(), body)
@@ -93,6 +105,7 @@ class _AnthropicEnvelope(Envelope):
 
 class _GeminiEnvelope(Envelope):
     id_field = "key"
+    request_field = "request"
 
     def request(self, name: str, body: bytes) -> bytes:
         return b'{"key":"%s","request":%s}' % (name.encode(), body)

@@ -155,6 +155,7 @@ class HFEngine:
         self._decoding = decoding
         self._stop = threading.Event()
         self._tokenizer, self._net = load_weights(transformers, torch, str(path), decoding.dtype)
+        self._vocabulary = int(self._net.get_input_embeddings().weight.shape[0])
         self._size = NetworkSize.of(self._net)
         on_cpu = self._net.device.type == "cpu"
         self._is_small = on_cpu and self._size.parameters <= _SMALL
@@ -316,6 +317,13 @@ class HFEngine:
         texts = [self.rendered(request.messages) or "" for request in requests]
         # A chat template writes the token that opens a text itself.
         found = self._tokenizer(texts, add_special_tokens=not self.has_template)["input_ids"]
+        if not all(found):
+            raise RequestRejected(f"{self.model}: the chat template makes an empty prompt")
+        if max(map(max, found)) >= self._vocabulary:
+            raise EngineError(
+                f"{self.model}: the tokenizer has tokens beyond the {self._vocabulary:,} that the "
+                "weights know; give the folder the tokenizer that belongs to its weights"
+            )
         return [_Prompt(*each) for each in zip(requests, texts, found, strict=True)]
 
     def _batches(self, prompts: Sequence[_Prompt]) -> list[list[_Prompt]]:
@@ -405,6 +413,8 @@ class HFEngine:
         with self._torch.inference_mode():
             try:
                 output = self._net.generate(input_ids=ids, attention_mask=mask, **options)
+            except ArithmeticError as error:
+                raise EngineError(f"{self.model}: {error}") from None
             except ValueError as error:  # of its arguments
                 raise RequestRejected(f"{self.model}: {first_line(error)}") from None
         for row in sorted(left) if not self._stop.is_set() else ():
@@ -416,7 +426,10 @@ class HFEngine:
 
         started = time.monotonic()
         with self._torch.inference_mode():
-            scores = first_scores(self._net, self._side_by_side(batch), self._takes)
+            try:
+                scores = first_scores(self._net, self._side_by_side(batch), self._takes)
+            except ArithmeticError as error:
+                raise EngineError(f"{self.model}: {error}") from None
         shares = scores.softmax(dim=-1).cpu()
         for prompt, row in zip(batch, shares, strict=True):
             settle(
@@ -433,7 +446,14 @@ class HFEngine:
         from evenhand.engines.decode import side_by_side
 
         tokens = [prompt.tokens for prompt in batch]
-        return side_by_side(tokens, self._tokenizer.pad_token_id, share=self._may_share)
+        return side_by_side(tokens, self._pad, share=self._may_share)
+
+    @property
+    def _pad(self) -> int:
+        """What stands where no token is: the tokenizer may have none, or one that the weights do
+        not know; no row sees it."""
+        pad = self._tokenizer.pad_token_id
+        return pad if pad is not None and pad < self._vocabulary else 0
 
     def _option_shares(self, choices: Sequence[str], shares: Any) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -506,7 +526,7 @@ class HFEngine:
         options: dict[str, Any] = {
             "max_new_tokens": most,
             "do_sample": settings.temperature != 0,
-            "pad_token_id": self._tokenizer.pad_token_id,
+            "pad_token_id": self._pad,
         }
         if settings.temperature is None:
             del options["do_sample"]  # as the model's own generation_config says
@@ -555,7 +575,8 @@ class HFEngine:
     def _end_tokens(self) -> set[int]:
         ends = self._net.generation_config.eos_token_id
         listed = ends if isinstance(ends, list) else [ends]
-        return {token for token in (*listed, self._tokenizer.pad_token_id) if token is not None}
+        padding = [] if self._by_row else [self._tokenizer.pad_token_id]  # after rows that ended
+        return {token for token in (*listed, *padding) if token is not None}
 
 
 class Organism(HFEngine):
@@ -593,11 +614,21 @@ def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) ->
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             path, padding_side="left", trust_remote_code=False
         )
-        net = transformers.AutoModelForCausalLM.from_pretrained(
-            weights, dtype=dtype or "auto", trust_remote_code=False, use_safetensors=True, **spread
+        net, loaded = transformers.AutoModelForCausalLM.from_pretrained(
+            weights,
+            dtype=dtype or "auto",
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **spread,
         )
     except Exception as error:  # a folder may hold anything, and each of its parsers has errors
         raise ModelNotFound(f"cannot load {path}: {_why_not(error, weights)}") from None
+    if missing := sorted(loaded["missing_keys"]):  # they hold random numbers
+        raise ModelNotFound(
+            f"cannot load {path}: its weights lack {missing[0]} and {len(missing) - 1:,} others "
+            "that its config.json asks for; copy or download both again"
+        )
     if tuned:
         net = adapter.with_adapter(net, path, torch)
     if tokenizer.pad_token_id is None:
@@ -610,6 +641,10 @@ def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) ->
 def _why_not(error: Exception, weights: str) -> str:
     """One line: what the error says, or what usually lies behind it."""
     text = first_line(error)
+    if text.endswith(":"):
+        text = " ".join(str(error).split("\n")[:2])
+    if "ignore_mismatched_sizes" in str(error):
+        return "its weights are of other sizes than its config.json says; copy both again"
     if "trust_remote_code" in str(error):
         return "it needs code of its own, and evenhand runs no code from a model"
     files = {path.suffix for path in Path(weights).glob("*")} if Path(weights).is_dir() else set()

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO
 
 from evenhand.engines.access import Access
 from evenhand.engines.batches import BatchService, BatchState, Intent
@@ -384,7 +385,11 @@ async def write_files(
                 path = folder / f"requests-{parcel.token}{reader.envelope.suffix}"
                 tokens = parcel.prompt_tokens, parcel.completion_tokens
                 batch = reader.sent.intend(parcel.token, AIR_GAPPED, parcel.rows, tokens, str(path))
-                write_file(path, parcel.content)
+                try:
+                    write_file(path, parcel.content)
+                except BaseException:
+                    reader.sent.forget(batch)
+                    raise
                 reader.sent.about_to_create(batch, str(path))
                 made.append((path, len(parcel.rows)))
         finally:
@@ -416,11 +421,17 @@ def read_files(access: Access, store: Store, files: Iterable[Path]) -> ResultCou
         for path in files:
             try:
                 with path.open("rb") as file:
+                    _check_form(file, path)
                     found = reader.read([file], str(path))
             except OSError as error:
                 raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
             for name in ("lines", "answered", "failed", "known", "foreign"):
                 setattr(total, name, getattr(total, name) + getattr(found, name))
+            if found.cut_off and found.foreign == found.lines:
+                raise RunFolderError(
+                    f"{path}: no line answers a request of {store.folder}, and the last one breaks "
+                    "off; it is to hold one result in each line (JSON Lines)"
+                )
             if found.cut_off:
                 raise UsageError(
                     f"{path}:{found.lines + 1}: the file breaks off; the {found.lines:,} results "
@@ -431,9 +442,23 @@ def read_files(access: Access, store: Store, files: Iterable[Path]) -> ResultCou
             if found.foreign == found.lines:
                 raise RunFolderError(
                     f"{path}: none of its {found.lines:,} lines answers a request of "
-                    f"{store.folder}; is it the result of another study?"
+                    f"{store.folder}; is it the file of requests, or the result of another study?"
                 )
         for batch in reader.sent.under_way():
             if batch.address == AIR_GAPPED and not reader.sent.cells(batch.id):
                 reader.sent.end(batch.id)
     return total
+
+
+def _check_form(file: BinaryIO, path: Path) -> None:
+    """Say what to do about a file that holds results in another form."""
+    start = file.read(512)
+    if start.startswith((b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")):
+        raise UsageError(f"{path} is compressed; unpack it, and read what was in it")
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UsageError(f"{path} is UTF-16 text; save it as UTF-8, and read it again")
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+        raise UsageError(
+            f"{path} is one list; it is to hold one result in each line (JSON Lines): "
+            "jq -c '.[]' FILE"
+        )

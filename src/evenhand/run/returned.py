@@ -1,7 +1,8 @@
 """Read results of batches into a store, in any order and any number of times.
 
 Whatever a line holds is read by the wire's own reader. A request is settled once: a second line of
-it is counted and left. Requests that have failed or expired are free to be asked again.
+it is counted and left. Requests that have failed or expired are free to be asked again; an answer
+that comes later all the same is taken.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class ResultCounts:
         lines: that are whole.
         answered: cells that are settled by it.
         failed: requests that are to be asked again.
-        known: lines of requests that were answered already.
+        known: lines of requests that were answered, or had failed, already.
         foreign: lines of no request of this run.
         cut_off: the last line breaks off.
         prompt_tokens: that the requests took.
@@ -90,9 +91,10 @@ class ResultReader:
         Raises:
             EngineError: no system message has reached the model, or it refuses every request.
         """
-        cells = self.sent.cells()
+        free = self.sent.free_cells()
+        cells = self.sent.cells() | free
         self._check_system_role(files, cells)
-        reading = _Reading(self, cells, self._start_thinking(files))
+        reading = _Reading(self, cells, free.keys(), self._start_thinking(files))
         for line in _lines(files):
             if not line.endswith(b"\n") and self.envelope.result(line, self.wire) is None:
                 reading.counts.cut_off = True
@@ -152,13 +154,19 @@ class _Reading:
     """One reading of one file."""
 
     def __init__(
-        self, reader: ResultReader, cells: dict[bytes, SentCell], start_thinking: bool
+        self,
+        reader: ResultReader,
+        cells: dict[bytes, SentCell],
+        failed: Iterable[bytes],
+        start_thinking: bool,
     ) -> None:
         self._reader = reader
         self._start_thinking = start_thinking
         self._cells = cells
         self._changes: list[Change] = []
         self._settled: list[bytes] = []
+        self._failed: list[bytes] = []  # since the last write
+        self._failed_before = frozenset(failed)
         self._again_keys: set[bytes] = set()
         self._refused: dict[bytes, tuple[SentCell, Refusal]] = {}
         self._completions = 0
@@ -179,11 +187,11 @@ class _Reading:
                 self._settled.append(key)
         elif isinstance(found[1], Completion):
             self._answer(key, cell, found[1])
-        elif key in self._again_keys or key in self._refused:
+        elif key in self._failed_before or key in self._again_keys or key in self._refused:
             counts.known += 1
         else:
             self._fail(key, cell, found[1])
-        if len(self._settled) >= _CHUNK:
+        if len(self._settled) + len(self._failed) >= _CHUNK:
             self._write()
 
     def finish(self, name: str) -> None:
@@ -267,13 +275,13 @@ class _Reading:
     def _again(self, key: bytes, cell: SentCell, refusal: Refusal) -> None:
         failure: Failure = refusal.failure
         self._changes.append(("failure", (*cell, failure.status, failure.error)))
-        self._settled.append(key)
+        self._failed.append(key)
         self._again_keys.add(key)
         self.counts.failed += 1
 
     def _write(self) -> None:
-        self._reader.sent.write(self._changes, self._settled)
-        self._changes, self._settled = [], []
+        self._reader.sent.write(self._changes, self._settled, self._failed)
+        self._changes, self._settled, self._failed = [], [], []
 
 
 def key_of(name: str) -> bytes:

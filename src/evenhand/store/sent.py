@@ -3,7 +3,9 @@
 A batch is paid for when the service creates it, whatever becomes of this process. So its requests
 are written down as intended before anything is uploaded, its file when it is uploaded, the moment
 before it is created, and its id at the service afterwards. What is written down as under way is
-not asked again. An answer and the end of its request's way are one transaction.
+not asked again. An answer and the end of its request's way are one transaction. A request that
+has failed, or was given up, is free to be asked again; it is remembered, since an answer to it may
+still come, and is paid for.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ CREATE TABLE IF NOT EXISTS sent (
     key BLOB PRIMARY KEY, batch INTEGER NOT NULL, condition INTEGER NOT NULL,
     item INTEGER NOT NULL, sample INTEGER NOT NULL) WITHOUT ROWID;
 """
-"""Made when the first batch is; runs without batches have neither table."""
+"""Made when the first batch is; runs without batches have neither table. The batch of a request
+that is free to be asked again is negative."""
 
 SentCell = tuple[int, int, int]
 """Ids of condition and item in the store, and the sample."""
@@ -92,10 +95,16 @@ class Sent:
 
     def cells(self, batch: int | None = None) -> dict[bytes, SentCell]:
         """Keys and cells of the requests that are under way, of one batch or of all."""
-        where, values = ("", ()) if batch is None else ("WHERE batch = ?", (batch,))
+        return self._cells("batch > 0") if batch is None else self._cells("batch = ?", batch)
+
+    def free_cells(self) -> dict[bytes, SentCell]:
+        """Keys and cells of the requests that have failed, or were given up, and have no answer."""
+        return self._cells("batch < 0 AND key NOT IN (SELECT key FROM response)")
+
+    def _cells(self, where: str, *values: int) -> dict[bytes, SentCell]:
         with self._store.reading() as connection:
             rows = connection.execute(
-                f"SELECT key, condition, item, sample FROM sent {where}", values
+                f"SELECT key, condition, item, sample FROM sent WHERE {where}", values
             )
             return {key: (condition, item, sample) for key, condition, item, sample in rows}
 
@@ -121,7 +130,7 @@ class Sent:
             )
             batch = int(cursor.lastrowid or 0)
             connection.executemany(
-                "INSERT INTO sent VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO sent VALUES (?, ?, ?, ?, ?)",
                 ((key, batch, *cell) for key, *cell in requests),
             )
         return batch
@@ -144,17 +153,22 @@ class Sent:
             connection.execute("DELETE FROM sent WHERE batch = ?", (batch,))
             connection.execute("DELETE FROM batch WHERE id = ?", (batch,))
 
-    def write(self, changes: Iterable[Change], settled: Iterable[bytes]) -> None:
+    def write(
+        self, changes: Iterable[Change], settled: Iterable[bytes], failed: Iterable[bytes] = ()
+    ) -> None:
         """Put what came on disk, and with it that these requests are under way no more."""
         with self._store.writing() as connection:
             apply(connection, changes)
+            connection.executemany(
+                "UPDATE sent SET batch = -abs(batch) WHERE key = ?", ((key,) for key in failed)
+            )
             connection.executemany("DELETE FROM sent WHERE key = ?", ((key,) for key in settled))
 
     def end(self, batch: int, changes: Iterable[Change] = ()) -> None:
         """All of it has been read: what is left of its requests is free to be asked again."""
         with self._store.writing() as connection:
             apply(connection, changes)
-            connection.execute("DELETE FROM sent WHERE batch = ?", (batch,))
+            connection.execute("UPDATE sent SET batch = -batch WHERE batch = ?", (batch,))
             connection.execute("UPDATE batch SET ended = 1 WHERE id = ?", (batch,))
 
     def failed_alike(self, cell: SentCell, error: str) -> bool:
@@ -173,7 +187,7 @@ def requests_under_way(store: Store) -> int:
     if not _has_tables(store):
         return 0
     with store.reading() as connection:
-        return int(connection.execute("SELECT count(*) FROM sent").fetchone()[0])
+        return int(connection.execute("SELECT count(*) FROM sent WHERE batch > 0").fetchone()[0])
 
 
 def _has_tables(store: Store) -> bool:
