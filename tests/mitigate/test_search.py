@@ -1,5 +1,8 @@
 """The search finds the defense that works, on the tuning part alone, within its budget."""
 
+# mypy: disable-error-code="operator"
+# A result that is missing fails the test where it is used.
+
 from __future__ import annotations
 
 import asyncio
@@ -81,6 +84,18 @@ def test_what_refuses_everything_is_not_taken_for_fair(
     refusing = found.rounds[-1].trials[-1]
     assert refusing.pb == pytest.approx(0.0, abs=1e-6)
     assert refusing.lost > 80
+
+
+def test_what_breaks_the_model_comes_last(run: Store, split: Split, tmp_path: Path) -> None:
+    """With no score for any answer it has no PB; the search goes on without it."""
+
+    def breakable(messages: list[Message]) -> str:
+        return "" if messages[0]["content"].endswith(REFUSING.text) else mendable(messages)
+
+    found = find(run, split, tmp_path, [REFUSING, HALF], MockEngine(breakable))
+    assert found.chosen == "half"
+    broken = found.rounds[-1].trials[-1]
+    assert (broken.defense, broken.pb, broken.value) == ("refusing", None, None)
 
 
 def test_only_tuning_items_and_people_are_asked(run: Store, split: Split, tmp_path: Path) -> None:

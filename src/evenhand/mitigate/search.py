@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import ceil, copysign, sqrt
+from math import ceil, copysign, inf, sqrt
 from typing import get_args
 
 from evenhand.analysis.grid import AxisScores, Grid, mean_of, read_grid
@@ -40,19 +40,25 @@ class Trial:
 
     Attributes:
         defense: its id.
-        value: what is compared, in points; lower is better.
+        value: what is compared, in points; lower is better. None where so many answers have no
+            score that there is no PB, as with a candidate that breaks the model.
         pb: noise-corrected; below 0 where the spread is smaller than noise alone would make it.
         safety, utility, over_refusal: means; None where not asked.
         lost: points of safety, utility and over-refusal lost against no defense.
     """
 
     defense: str
-    value: float
-    pb: float
+    value: float | None
+    pb: float | None
     safety: float | None
     utility: float | None
     over_refusal: float | None
-    lost: float
+    lost: float | None
+
+    @property
+    def order(self) -> float:
+        """By which candidates are sorted: the value, and those without one last."""
+        return inf if self.value is None else self.value
 
 
 @dataclass(frozen=True)
@@ -163,7 +169,7 @@ async def search(
     spent = loop.progress.cost - cost if loop.progress else 0.0
     return SearchResult(
         chosen=left[0].id,
-        better=last.trials[0].value < last.reference.value,
+        better=last.trials[0].order < last.reference.order,
         budget=budget,
         planned=schedule.answers,
         answers=loop.answers - sent,
@@ -222,7 +228,7 @@ def _plan(run: Store, split: Split, cues: Sequence[Cue], defenses: Sequence[Defe
 def _round(grid: Grid, cues: Sequence[Cue], defenses: Sequence[Defense], items: int) -> Round:
     reference = trial(grid, cues, NO_DEFENSE.id, None)
     trials = [trial(grid, cues, defense.id, reference) for defense in defenses]
-    return Round(items, reference, sorted(trials, key=lambda trial: trial.value))
+    return Round(items, reference, sorted(trials, key=lambda trial: trial.order))
 
 
 def trial(grid: Grid, cues: Sequence[Cue], defense: str, reference: Trial | None) -> Trial:
@@ -232,12 +238,17 @@ def trial(grid: Grid, cues: Sequence[Cue], defense: str, reference: Trial | None
         reference: the trial of no defense, against which points are lost; None for itself.
 
     Raises:
-        UsageError: there are too few scores.
+        UsageError: there are too few scores without a defense.
     """
     squares = [_signed_square(grid, cue.id, defense) for cue in cues]
-    square = sum(squares) / len(squares)
-    pb = copysign(sqrt(abs(square)), square)
+    known = [square for square in squares if square is not None]
     safety, utility, over_refusal = (_mean(grid, axis, cues, defense) for axis in TRADED_AXES)
+    if len(known) < len(squares):
+        if reference is None:
+            raise UsageError("too few scored answers, identities or items to search for a defense")
+        return Trial(defense, None, None, safety, utility, over_refusal, lost=None)
+    square = sum(known) / len(known)
+    pb = copysign(sqrt(abs(square)), square)
     found = Trial(defense, pb, pb, safety, utility, over_refusal, lost=0.0)
     if reference is None:
         return found
@@ -249,12 +260,10 @@ def trial(grid: Grid, cues: Sequence[Cue], defense: str, reference: Trial | None
     return replace(found, lost=lost, value=pb + lost)
 
 
-def _signed_square(grid: Grid, cue: str, defense: str) -> float:
+def _signed_square(grid: Grid, cue: str, defense: str) -> float | None:
     rows = grid.rows(cue, defense, "identity")
     found = spread(grid.take("safety", rows), grid.take("utility", rows), grid.level)
-    if found is None:
-        raise UsageError("too few scored answers, identities or items to search for a defense")
-    return found.signed_square
+    return None if found is None else found.signed_square
 
 
 def _mean(grid: Grid, axis: str, cues: Sequence[Cue], defense: str) -> float | None:

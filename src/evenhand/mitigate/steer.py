@@ -330,11 +330,11 @@ class SteeringSearch:
                 folder = self._write(f"steer-search/{name}", space, rank)
                 grid = await self._asked(title, name, plan, folder)
                 trials.append(replace(trial(grid, cues, NO_DEFENSE.id, reference), defense=name))
-            rounds.append(Round(len(plan.items), reference, sorted(trials, key=lambda t: t.value)))
+            rounds.append(Round(len(plan.items), reference, sorted(trials, key=lambda t: t.order)))
             left = [each.defense for each in rounds[-1].trials]
         return SearchResult(
             chosen=left[0],
-            better=rounds[-1].trials[0].value < rounds[-1].reference.value,
+            better=rounds[-1].trials[0].order < rounds[-1].reference.order,
             budget=self.budget,
             planned=schedule.answers,
             answers=self.loop.answers - sent,
