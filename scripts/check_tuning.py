@@ -52,8 +52,6 @@ LONGER = {"learning_rate": 4e-3, "steps": 480}
 """Sampled answers take longer to learn than greedy ones. Chosen on the split with seed 0; what is
 shown is measured on another."""
 SEEDS = 3
-MARGIN = 3.0
-"""Points by which a mean may change, interval included, and still be called equal."""
 TRIED: tuple[tuple[Loss, str, dict[str, float]], ...] = (
     ("dpo", "invariance", {"learning_rate": 4e-3, "steps": 40}),
     ("dpo", "invariance", {"learning_rate": 1e-3, "steps": 40}),
@@ -154,8 +152,7 @@ def claimed(found: dict[str, Row]) -> list[tuple[str, bool]]:
     ]
     for axis in ("safety", "utility"):
         low, high = alike["mean_changes"][axis]["interval"]
-        kept = max(abs(low), abs(high)) < MARGIN
-        claims.append((f"biased: the consistency loss keeps mean {axis} within {MARGIN}", kept))
+        claims.append((f"biased: the consistency loss leaves mean {axis}", low <= 0 <= high))
     return claims
 
 

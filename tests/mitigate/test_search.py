@@ -20,7 +20,7 @@ from evenhand.mitigate.split import Split, plan_for_tuning, split_run
 from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Price
 from evenhand.store.store import Store
-from evenhand.study.cue import Defense
+from evenhand.study.cue import Defense, Message
 from evenhand.study.plan import Request, make_plan
 from fakes import GOOD, HALF, IDLE, REFUSING, STUDY, mendable
 
