@@ -104,6 +104,53 @@ def test_thoughts_are_no_answers_and_what_cannot_be_told_is_counted(
     assert "Unscored, cut off while thinking" in text
 
 
+def test_turns_of_several_parts_and_without_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As chat APIs log them: texts in parts, and calls of tools."""
+    log = tmp_path / "log.ndjson"
+    turns: list[object] = [[{"type": "text", "text": NO}], [{"type": "image_url"}], None]
+    records = [
+        {
+            "g": group,
+            "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": c}],
+        }
+        for group in "ab"
+        for c in turns * 5
+    ]
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert watch(str(log), "--user", "g") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Unscored, empty answer: a 10, b 10." in text
+    assert "100.0" in text
+
+
+def test_truth_values_of_a_csv_are_scores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.csv"
+    rows = [f"{group},{word}" for group in "ab" for word in ("True", "false", "TRUE", "1") * 5]
+    log.write_text("group,liked\n" + "\n".join(rows) + "\n")
+    assert watch(str(log), "--user", "group", "--score", "liked", "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["groups"]["rates"] == [75.0, 75.0]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "log.json", "log.csv"])
+def test_a_log_without_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_text("")
+    assert watch(str(tmp_path / name), "--user", "g") == 2
+    assert "has no records" in capsys.readouterr().err
+
+
+def test_a_json_list_is_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log.json").write_text(json.dumps([{"g": "a", "answer": "x"}]))
+    assert watch(str(tmp_path / "log.json"), "--user", "g") == 2
+    assert "each line must be one JSON object" in capsys.readouterr().err
+
+
 Spoil = Callable[[dict[str, Any]], object]
 
 

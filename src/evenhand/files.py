@@ -124,7 +124,8 @@ class CsvColumns:
 def read_records(
     path: Path, error: type[EvenhandError], columns: CsvColumns = CsvColumns()
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, record) for each record of a .jsonl or else a CSV file; blank lines are skipped.
+    """(line, record) for each record of a file of JSON lines (.jsonl, .ndjson, .json) or else of a
+    CSV file; blank lines are skipped.
 
     Lines count from 1. Values of a CSV file are texts as they stand there; its delimiter, a comma,
     semicolon or tab, is the one that its header has most of.
@@ -133,7 +134,7 @@ def read_records(
         error: the file cannot be read or is malformed; the message gives file and line.
     """
     text = read_text(path, error)
-    if path.suffix.lower() == ".jsonl":
+    if path.suffix.lower() in {".jsonl", ".ndjson", ".json"}:
         return _json_lines(path, text, error)
     return _csv_records(path, text, error, columns)
 

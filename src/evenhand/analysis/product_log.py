@@ -26,6 +26,7 @@ from evenhand.stats import TooFewScores, UnpairedGroups, unpaired_groups
 from evenhand.text import one_line
 
 _MOST_GROUPS = 50
+_TRUTH = {"true": 1.0, "false": 0.0}
 _MAX_TEXT = 100_000  # characters of an answer that the judge reads
 
 
@@ -112,6 +113,10 @@ def watch_log(
             given.append(_score(_at(record, keys.score), keys.score, where))
         else:
             answers.append(_answer(record, keys, where))
+    if not records:
+        raise UsageError(
+            f"{log} has no records; it needs a JSON object a line, or CSV with a header"
+        )
     _check_groups(who, keys.user, records)
     if keys.score is not None:
         values, unscored = given, _unscored(given, who)
@@ -163,7 +168,10 @@ def _score(value: Any, key: str, where: str) -> float:
     if value is None or value == "":
         return float("nan")
     try:
-        score = float(value)
+        # A CSV file has truth values as words.
+        score = float(
+            _TRUTH.get(value.strip().casefold(), value) if isinstance(value, str) else value
+        )
     except (TypeError, ValueError, OverflowError):
         raise DataError(f'{where}: "{key}" is no number') from None
     if math.isnan(score):
@@ -194,11 +202,19 @@ def _last_turns(messages: Any) -> tuple[str, Any]:
         if not isinstance(turn, dict):
             continue
         if turn.get("role") == "user":
-            asked, answer = turn.get("content"), None
-            prompt = asked if isinstance(asked, str) else ""
+            prompt, answer = _words(turn.get("content")), None
         elif turn.get("role") == "assistant":
-            answer = turn.get("content")
+            answer = _words(turn.get("content"))
     return prompt, answer
+
+
+def _words(content: Any) -> str:
+    """Of a turn: its text, or that of its parts; "" where it has none, as a call of a tool."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _check_groups(who: Iterable[str], key: str, records: int) -> None:
