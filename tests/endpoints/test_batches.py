@@ -490,6 +490,8 @@ def test_files_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "12 answers" in capsys.readouterr().out
     assert run("batch", "read", folder, str(results)) == 0
     assert "12 lines that were known already" in capsys.readouterr().out
+    assert run("batch", "write", folder) == 0
+    assert "No request is open or under way." in capsys.readouterr().err
     assert run("report", folder, "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["done"] == CELLS
 

@@ -83,11 +83,13 @@ def write(
         store.close()
     for path, requests in made:
         print(f"{path}: {counted(requests, 'request')}")
-    print(
-        f"{counted(waiting, 'request is', 'requests are')} under way. Read the results: "
-        f"evenhand batch read {run} FILE",
-        file=sys.stderr,
-    )
+    told = "No request is open or under way."
+    if waiting:
+        told = (
+            f"{counted(waiting, 'request is', 'requests are')} under way. Read the results: "
+            f"evenhand batch read {run} FILE"
+        )
+    print(told, file=sys.stderr)
 
 
 @batch.command
