@@ -33,7 +33,7 @@ mitigate-demo: .venv/train.stamp
 	$(BIN)/evenhand mitigate $(DEMO_MODEL) --limit 40 $(METHODS) --test-cue memory-1 \
 		--budget 8000 --out runs/mitigate-demo
 
-# The table of docs/mitigation.md: all methods over three seeds, about an hour of processor time.
+# The table of docs/mitigation.md: all methods over three seeds, 80 minutes of processor time.
 mitigate-methods: .venv/train.stamp
 	$(BIN)/evenhand mitigate $(DEMO_MODEL) $(METHODS) --method orpo,kto,hybrid \
 		--target unidentified,mixture --test-cue none --seeds 3 --budget 8000 --units items \
