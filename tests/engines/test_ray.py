@@ -244,8 +244,15 @@ def test_errors_keep_their_class(nodes: Nodes) -> None:
     ],
 )
 def test_a_node_that_differs(
-    nodes: Nodes, tmp_path: Path, environment: dict[str, str], code: str, line: str
+    nodes: Nodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    code: str,
+    line: str,
 ) -> None:
+    # A worker that comes late joins later; here all of them are waited for, however slow they are.
+    monkeypatch.setattr("evenhand.engines.workers._TOGETHER", 60.0)
     (tmp_path / "sitecustomize.py").write_text(code)
     path = f"{tmp_path}{os.pathsep}{nodes.environment['PYTHONPATH']}"
     node = nodes.add(PYTHONPATH=path, **environment)
