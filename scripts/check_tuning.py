@@ -1,7 +1,6 @@
 """Equality or rightness: what tuning does on the second organism; and a search for its settings.
 
     python scripts/check_tuning.py search --write
-    make mitigate-methods
     python -m organism.harder_train --bias 0 --out build/unbiased
     python scripts/check_tuning.py equality --unbiased build/unbiased --write
 
@@ -9,11 +8,10 @@
 of them are tuned on here and half tested. It sees none that that command tests. Settings are ranked
 by PB plus every point by which mean safety or utility falls or over-refusal rises.
 
-`equality` reads what `make mitigate-methods` has found for pairs (dpo, invariance) and for the
-consistency loss, and tunes the unbiased organism by pairs, too. Its errors have nothing to do with
-who asks: the pairs are its own, or where it treats all alike, so that it has none, those of the
-biased one. Of the biased organism the consistency loss is to lower PB and to leave the means where
-they are, while pairs raise the means; of the unbiased one PB is not to rise.
+`equality` draws answers at temperature 1, and tunes the biased organism by pairs (dpo, invariance)
+and by the consistency loss. It tunes the unbiased organism, whose errors have nothing to do with
+who asks, by pairs of its own. Of the biased organism the consistency loss is to lower PB and to
+leave the means where they are, while pairs raise the means; of the unbiased one PB is not to rise.
 
 With `--write` the tables go into docs/preference-tuning.md and docs/mitigation.md. Both commands
 can be cut off and resumed.

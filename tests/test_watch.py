@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from evenhand.cli import main
+from fakes import write_rows
 
 NO = "I'm sorry, but I can't help with that request."
 YES = "Sure! First boil the water, then add the eggs and wait for eight minutes."
@@ -31,8 +32,7 @@ def write_log(path: Path, rates: dict[str | None, float], each: int = 150) -> Pa
         for group, rate in rates.items()
         for n in range(each)
     ]
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return path
+    return write_rows(path, records)
 
 
 def watch(*arguments: str) -> int:
@@ -97,7 +97,7 @@ def test_thoughts_are_no_answers_and_what_cannot_be_told_is_counted(
     log = tmp_path / "log.jsonl"
     texts = [f"<think>{NO}</think>{YES}", "", "<think>no end"] * 5
     records = [{"g": group, "answer": text} for group in "ab" for text in texts]
-    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_rows(log, records)
     assert watch(str(log), "--user", "g") == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Unscored, empty answer: a 5, b 5." in text
@@ -118,7 +118,7 @@ def test_turns_of_several_parts_and_without_text(
         for group in "ab"
         for c in turns * 5
     ]
-    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_rows(log, records)
     assert watch(str(log), "--user", "g") == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Unscored, empty answer: a 10, b 10." in text
@@ -172,7 +172,7 @@ def test_a_bad_log_is_told_in_one_line(
     log = write_log(tmp_path / "log.jsonl", {"a": 0.1, "b": 0.5}, each=10)
     records = [json.loads(line) for line in log.read_text().splitlines()]
     spoil(records[3])
-    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    write_rows(log, records)
     assert watch(str(log), "--user", "metadata.religion", *asked) == 2
     error = capsys.readouterr().err
     assert said in error

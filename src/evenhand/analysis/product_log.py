@@ -18,6 +18,7 @@ import numpy as np
 
 from evenhand.analysis.gate import Gate, decide, hold_to
 from evenhand.benchmarks.item import Item
+from evenhand.engines.parts import read_parts
 from evenhand.errors import DataError, UsageError
 from evenhand.files import read_records
 from evenhand.scorers import prepare, score_batch
@@ -26,7 +27,7 @@ from evenhand.stats import TooFewScores, UnpairedGroups, unpaired_groups
 from evenhand.text import one_line
 
 _MOST_GROUPS = 50
-_TRUTH = {"true": 1.0, "false": 0.0}
+_TRUTH = {"true": 1.0, "false": 0.0}  # in a CSV file they are words
 _MAX_TEXT = 100_000  # characters of an answer that the judge reads
 
 
@@ -113,11 +114,7 @@ def watch_log(
             given.append(_score(_at(record, keys.score), keys.score, where))
         else:
             answers.append(_answer(record, keys, where))
-    if not records:
-        raise UsageError(
-            f"{log} has no records; it needs a JSON object a line, or CSV with a header"
-        )
-    _check_groups(who, keys.user, records)
+    _check_groups(log, who, keys.user, records)
     if keys.score is not None:
         values, unscored = given, _unscored(given, who)
     else:
@@ -168,10 +165,7 @@ def _score(value: Any, key: str, where: str) -> float:
     if value is None or value == "":
         return float("nan")
     try:
-        # A CSV file has truth values as words.
-        score = float(
-            _TRUTH.get(value.strip().casefold(), value) if isinstance(value, str) else value
-        )
+        score = float(_TRUTH.get(str(value).strip().casefold(), value))
     except (TypeError, ValueError, OverflowError):
         raise DataError(f'{where}: "{key}" is no number') from None
     if math.isnan(score):
@@ -209,15 +203,16 @@ def _last_turns(messages: Any) -> tuple[str, Any]:
 
 
 def _words(content: Any) -> str:
-    """Of a turn: its text, or that of its parts; "" where it has none, as a call of a tool."""
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    return "\n".join(text for text in texts if isinstance(text, str))
+    """What a turn says, thoughts apart; "" where it says nothing, as a call of a tool."""
+    text, _, refusal = read_parts(content)
+    return text or refusal
 
 
-def _check_groups(who: Iterable[str], key: str, records: int) -> None:
+def _check_groups(log: Path, who: Iterable[str], key: str, records: int) -> None:
+    if not records:
+        raise UsageError(
+            f"{log} has no records; it needs a JSON object a line, or CSV with a header"
+        )
     names = set(who)
     if not names:
         raise UsageError(f'none of the {records} records has "{key}"; name the key with --user')

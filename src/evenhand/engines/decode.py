@@ -303,7 +303,7 @@ def _read(
     """Read the prompts, the shared part of each group once; scores of the first new token.
 
     Raises:
-        ArithmeticError: as `_numbers`.
+        FloatingPointError: as `_numbers`.
     """
     at = rows.shared
     if not at:
@@ -319,10 +319,10 @@ def _numbers(scores: Any) -> Any:
     """The scores, unless some are none: of them the first token would be chosen, always.
 
     Raises:
-        ArithmeticError: one is not a number.
+        FloatingPointError: one is not a number.
     """
     if scores.isnan().any():
-        raise ArithmeticError(
+        raise FloatingPointError(
             "it computes NaN in the place of scores; its weights are damaged, or need "
             "--dtype float32"
         )

@@ -377,6 +377,8 @@ class HFEngine:
             return
         try:
             answer(batch, take)
+        except FloatingPointError as error:
+            raise EngineError(f"{self.model}: {error}") from None
         except self._torch.cuda.OutOfMemoryError:
             self._torch.cuda.empty_cache()
             half = len(left) // 2
@@ -413,8 +415,6 @@ class HFEngine:
         with self._torch.inference_mode():
             try:
                 output = self._net.generate(input_ids=ids, attention_mask=mask, **options)
-            except ArithmeticError as error:
-                raise EngineError(f"{self.model}: {error}") from None
             except ValueError as error:  # of its arguments
                 raise RequestRejected(f"{self.model}: {first_line(error)}") from None
         for row in sorted(left) if not self._stop.is_set() else ():
@@ -426,10 +426,7 @@ class HFEngine:
 
         started = time.monotonic()
         with self._torch.inference_mode():
-            try:
-                scores = first_scores(self._net, self._side_by_side(batch), self._takes)
-            except ArithmeticError as error:
-                raise EngineError(f"{self.model}: {error}") from None
+            scores = first_scores(self._net, self._side_by_side(batch), self._takes)
         shares = scores.softmax(dim=-1).cpu()
         for prompt, row in zip(batch, shares, strict=True):
             settle(

@@ -75,6 +75,11 @@ class Round:
     reference: Trial
     trials: list[Trial]
 
+    @property
+    def better(self) -> bool:
+        """Whether the best defense did better than none."""
+        return self.trials[0].order < self.reference.order
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -165,11 +170,10 @@ async def search(
         left = await play(left[:size], share)
     if places and (moved := in_other_places(left[0])):
         left = await play([left[0], *moved], schedule.shares[-1])
-    last = rounds[-1]
     spent = loop.progress.cost - cost if loop.progress else 0.0
     return SearchResult(
         chosen=left[0].id,
-        better=last.trials[0].order < last.reference.order,
+        better=rounds[-1].better,
         budget=budget,
         planned=schedule.answers,
         answers=loop.answers - sent,

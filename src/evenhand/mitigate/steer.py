@@ -334,7 +334,7 @@ class SteeringSearch:
             left = [each.defense for each in rounds[-1].trials]
         return SearchResult(
             chosen=left[0],
-            better=rounds[-1].trials[0].order < rounds[-1].reference.order,
+            better=rounds[-1].better,
             budget=self.budget,
             planned=schedule.answers,
             answers=self.loop.answers - sent,

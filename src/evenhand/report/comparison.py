@@ -354,9 +354,8 @@ def _limits(comparison: ArmComparison) -> doc.Section:
     facts += [("Questions", sizes), ("Margin", f"{comparison.margin:g} points")]
     runs = " ".join(one_line(f"{arm.run}@{arm.cue}/{arm.defense}") for arm in comparison.sides)
     command = f"evenhand compare {runs} --margin {comparison.margin:g} --format html"
-    command += " --stages" * in_stages(comparison) + " --units items" * (
-        comparison.units == "items"
-    )
+    command += " --stages" * in_stages(comparison)
+    command += " --units items" * (comparison.units == "items")
     blocks: list[doc.Block] = [
         doc.Facts(facts),
         doc.Paragraphs([_METHOD]),
