@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import sys
 import threading
@@ -341,6 +342,9 @@ def told_by_organism(options: EngineOptions) -> tuple[dict[int, str | None], str
         ("ray://127.0.0.1:9", Unreachable, "there is no Ray cluster at 127.0.0.1:9"),
         ("somewhere", UsageError, "must be local, auto, HOST:PORT or ray://HOST:PORT"),
         ("host:port", UsageError, "must be local, auto, HOST:PORT or ray://HOST:PORT"),
+        ("http://127.0.0.1:9", UsageError, "must be local, auto, HOST:PORT or ray://HOST:PORT"),
+        ("ray://me:secret@127.0.0.1:9", UsageError, '--on "ray://...@127.0.0.1:9": must be local'),
+        ("127.0.0.1:\u00b9", UsageError, "must be local, auto, HOST:PORT or ray://HOST:PORT"),
     ],
 )
 def test_no_cluster_there(on: str, kind: type[EvenhandError], line: str) -> None:
@@ -419,3 +423,33 @@ def test_a_killed_node_costs_no_answer(nodes: Nodes, tmp_path: Path) -> None:
     check_all_answered_once(asked, tmp_path / "run")
     assert progress.done == progress.sent == 600
     assert progress.failures <= 200
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_another_server_at_the_address(scheme: str, answer: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(64)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        on = f"{scheme}127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(Unreachable, match="another kind of server listens there"):
+            make_engine("organism", Decoding(), EngineOptions(on=on))
+        thread.join()
+
+
+def test_ray_address_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere")
+    with pytest.raises(UsageError, match="RAY_ADDRESS: must be auto, HOST:PORT"):
+        make_engine("organism", Decoding(), EngineOptions(on="auto"))
+
+
+def test_more_workers_than_a_machine_can_start() -> None:
+    with pytest.raises(UsageError, match="--workers 100000: with --on local at most"):
+        make_engine("organism", Decoding(), EngineOptions(on="local", workers=100_000))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -10,12 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from evenhand import __version__
-from evenhand.engines.processes import threads_of_each
+from evenhand.engines.processes import cores, threads_of_each
 from evenhand.errors import EngineError, EvenhandError, MissingExtra, Unreachable, UsageError
 from evenhand.text import one_line
 
 _PROBE = 5.0
 """Seconds to find out that nobody listens at an address; Ray itself takes two minutes."""
+_MOST_OF_CORE = 16
+"""Workers of a core of this machine, at most: thousands of processes would bring it down."""
 
 
 class Cluster:
@@ -66,7 +69,8 @@ class Cluster:
         """How many workers to start, and GPUs for each.
 
         Raises:
-            UsageError: no node has as many GPUs, or they cannot be divided so.
+            UsageError: no node has as many GPUs, or they cannot be divided so; or there would be
+                more workers than this machine can start.
         """
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         each = [float(node.get("GPU", 0)) for node in nodes]
@@ -81,6 +85,11 @@ class Cluster:
             )
         if workers is None:
             workers = sum(int(have / gpus) for have in each) if gpus else 2
+        if self.on == "local" and workers > _MOST_OF_CORE * cores():
+            raise UsageError(
+                f"--workers {workers}: with --on local at most {_MOST_OF_CORE * cores()} on this "
+                "machine"
+            )
         return workers, gpus
 
     def threads(self, workers: int) -> int | None:
@@ -174,16 +183,37 @@ def _probe(address: str, on: str) -> None:
     if address == "auto":
         return
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not (colon and host and port.isdigit() and int(port) < 2**16):
-        raise UsageError(
-            f'--on "{one_line(on, 100)}": must be local, auto, HOST:PORT or ray://HOST:PORT'
-        )
+    is_port = re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 2**16
+    if not (colon and is_port and re.fullmatch(r"[^\s/@]+", host)):
+        if address != on:
+            raise UsageError("RAY_ADDRESS: must be auto, HOST:PORT or ray://HOST:PORT")
+        shown = one_line(re.sub(r"//.*@", "//...@", on), 100)
+        raise UsageError(f'--on "{shown}": must be local, auto, HOST:PORT or ray://HOST:PORT')
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PROBE) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") not in ("1", "true"):
+                _greet(connection)
     except OSError as error:
         raise Unreachable(
             f"--on {on}: there is no Ray cluster at {host}:{port} ({error})"
         ) from None
+
+
+def _greet(connection: socket.socket) -> None:
+    """Open HTTP/2, as Ray speaks it: with another kind of server, Ray would wait for minutes.
+
+    Source: RFC 9113, sections 3.4 and 6.5.
+
+    Raises:
+        OSError: the server answers otherwise, or not at all.
+    """
+    settings = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+    answer = b""
+    while len(answer) < 4 and (more := connection.recv(64)):
+        answer += more
+    if answer[3:4] != settings[3:4]:
+        raise OSError("another kind of server listens there")
 
 
 def reason_of(error: BaseException) -> str:
