@@ -450,6 +450,7 @@ def test_ray_address_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
         make_engine("organism", Decoding(), EngineOptions(on="auto"))
 
 
-def test_more_workers_than_a_machine_can_start() -> None:
-    with pytest.raises(UsageError, match="--workers 100000: with --on local at most"):
-        make_engine("organism", Decoding(), EngineOptions(on="local", workers=100_000))
+@pytest.mark.parametrize("on", ["local", None])
+def test_more_workers_than_a_machine_can_start(on: str | None) -> None:
+    with pytest.raises(UsageError, match="--workers 100000: on this machine at most"):
+        make_engine("organism", Decoding(), EngineOptions(on=on, workers=100_000))

@@ -11,14 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from evenhand import __version__
-from evenhand.engines.processes import cores, threads_of_each
+from evenhand.engines.processes import check_workers, threads_of_each
 from evenhand.errors import EngineError, EvenhandError, MissingExtra, Unreachable, UsageError
 from evenhand.text import one_line
 
 _PROBE = 5.0
 """Seconds to find out that nobody listens at an address; Ray itself takes two minutes."""
-_MOST_OF_CORE = 16
-"""Workers of a core of this machine, at most: thousands of processes would bring it down."""
 
 
 class Cluster:
@@ -85,11 +83,8 @@ class Cluster:
             )
         if workers is None:
             workers = sum(int(have / gpus) for have in each) if gpus else 2
-        if self.on == "local" and workers > _MOST_OF_CORE * cores():
-            raise UsageError(
-                f"--workers {workers}: with --on local at most {_MOST_OF_CORE * cores()} on this "
-                "machine"
-            )
+        if self.on == "local":
+            check_workers(workers)
         return workers, gpus
 
     def threads(self, workers: int) -> int | None:

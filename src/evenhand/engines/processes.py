@@ -28,6 +28,8 @@ from evenhand.text import one_line
 
 _END = 10.0
 """Seconds for a process to be gone after it was killed, or to be waited for after its last word."""
+_MOST_OF_CORE = 16
+"""Workers of a core of this machine, at most."""
 
 
 class WorkerDied(Exception):
@@ -43,12 +45,14 @@ class Processes:
         """How many workers to start; none of them has a GPU.
 
         Raises:
-            UsageError: GPUs are to be shared out, or processes cannot be started so.
+            UsageError: GPUs are to be shared out, processes cannot be started so, or there would
+                be too many.
         """
         if gpus or Path("/dev/nvidiactl").exists():
             raise UsageError("--workers shares out the cores of a machine; for GPUs add --on local")
         if not can_start_processes():
             raise UsageError("--workers needs --on local on this system")
+        check_workers(workers or 1)
         return workers or 1, 0.0
 
     def threads(self, workers: int) -> int:
@@ -88,6 +92,16 @@ def threads_of_each(workers: int) -> int:
     """Threads for torch in each of several workers on this machine."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdigit() else max(1, cores() // workers)
+
+
+def check_workers(workers: int) -> None:
+    """Check that this machine can start so many processes.
+
+    Raises:
+        UsageError: it cannot: thousands of them would bring it down.
+    """
+    if workers > (most := _MOST_OF_CORE * cores()):
+        raise UsageError(f"--workers {workers}: on this machine at most {most}")
 
 
 def cores() -> int:
