@@ -71,12 +71,16 @@ class Nodes:
         with self._environment(**environment):
             return self.cluster.add_node(num_cpus=1)
 
-    def remove(self, node: Any) -> None:
+    def kill(self, node: Any) -> None:
         """Kill a node and all that runs on it."""
         self.cluster.remove_node(node, allow_graceful=False)
 
-    def wait_until_removed_nodes_are_missed(self) -> None:
-        """A worker that is started on one before that dies at once."""
+    def remove(self, node: Any) -> None:
+        """Take a node out, so that the next test's workers are not sent to it.
+
+        Ray misses it only after a while, and a worker that is sent there before that dies at once.
+        """
+        self.cluster.remove_node(node)
         ray.init(self.address, logging_level="ERROR", log_to_driver=False)
         deadline = time.monotonic() + 120
         there = len(self.cluster.list_all_nodes())
@@ -258,7 +262,7 @@ def test_a_node_that_differs(
     node = nodes.add(PYTHONPATH=path, **environment)
     try:
         with pytest.raises(EngineError, match=line) as caught:
-            nodes.engine(workers=4)
+            asyncio.run(nodes.engine(workers=4).close())
     finally:
         nodes.remove(node)
     assert "\n" not in str(caught.value)
@@ -306,7 +310,6 @@ def marked(mark: str) -> list[int]:
 
 def test_the_organism_answers_as_in_process(nodes: Nodes) -> None:
     pytest.importorskip("transformers")
-    nodes.wait_until_removed_nodes_are_missed()
     here, on_ray = EngineOptions(), EngineOptions(on=nodes.address, workers=2)
     (texts, address, template), other = (told_by_organism(each) for each in (here, on_ray))
     assert other == (texts, address, template)
@@ -419,7 +422,7 @@ def test_versions_of_the_workers_are_known(nodes: Nodes) -> None:
 def test_a_killed_node_costs_no_answer(nodes: Nodes, tmp_path: Path) -> None:
     """The last test: the cluster is smaller afterwards."""
     asked = plan(tmp_path)
-    progress, _ = ask(nodes, asked, tmp_path / "run", lambda: nodes.remove(nodes.others.pop()))
+    progress, _ = ask(nodes, asked, tmp_path / "run", lambda: nodes.kill(nodes.others.pop()))
     check_all_answered_once(asked, tmp_path / "run")
     assert progress.done == progress.sent == 600
     assert progress.failures <= 200
