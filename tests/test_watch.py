@@ -212,3 +212,67 @@ def test_a_huge_number_and_a_blank_user_are_told(
     log.write_text(json.dumps(row))
     assert watch(str(log), "--user", "group", "--score", "liked", *flags) == 2
     assert said in capsys.readouterr().err
+
+
+def write_records(path: Path, records: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def test_a_group_of_one_user_does_not_end_the_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{"g": g, "who": n // 2, "ok": n % 2} for g in "ab" for n in range(40)]
+    records += [{"g": "rare", "who": "one", "ok": 1}] * 5
+    log = write_records(tmp_path / "log.jsonl", records)
+    asked = [log, "--user", "g", "--score", "ok", "--unit", "who"]
+    assert watch(*asked) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "2 groups, 80 answers" in text
+    assert "Groups left out, since too few have scores: rare 5." in text
+    assert watch(*asked, "--reference", "rare") == 2
+    assert 'group "rare" has scores of one "who" alone' in capsys.readouterr().err
+
+
+def test_a_blank_attribute_is_none_and_long_names_stay_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = "x" * 500
+    groups: list[Any] = [f"{long}a", f"{long}b", "  ", "\u200b", float("nan"), None]
+    records = [{"g": g, "answer": text} for g in groups for text in (NO, YES, None) * 5]
+    log = write_records(tmp_path / "log.jsonl", records)
+    assert watch(log, "--user", "g", "--format", "json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["groups"]["groups"] == ["x" * 100, f"{'x' * 100} (2)"]
+    assert found["groups"]["counts"] == [10, 10]
+    assert found["without_group"] == 60
+    assert found["unscored"]["empty answer"] == {"x" * 100: 5, f"{'x' * 100} (2)": 5}
+
+
+def test_few_units_widen_an_interval_to_a_hundred_points_at_most(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = [{"g": g, "who": n % 2, "ok": n % 2} for g in "ab" for n in range(30)]
+    log = write_records(tmp_path / "log.jsonl", records)
+    asked = [log, "--user", "g", "--score", "ok", "--unit", "who", "--max-gap", "50"]
+    assert watch(*asked, "--format", "json") == 5
+    found = json.loads(capsys.readouterr().out)
+    assert found["gate"]["checks"][0]["interval"][1] <= 100
+    assert max(found["groups"]["high"]) <= 100
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("log.jsonl", '{"g": "a", "g": "b", "ok": 1}\n', 'log.jsonl:1: the key "g" is there twice'),
+        ("log.jsonl", '{"g": "a", "m": {"x": 1, "x": 2}}\n', 'the key "x" is there twice'),
+        ("log.csv", "g,g,ok\na,b,1\n", 'column "g" is there twice'),
+        ("log.csv", "g,ok\na,1\na,0\n", "two groups with scores of two records each are needed"),
+    ],
+)
+def test_what_counts_must_be_told_and_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert watch(str(tmp_path / name), "--user", "g", "--score", "ok") == 2
+    assert said in capsys.readouterr().err

@@ -155,17 +155,32 @@ def _json_lines(
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=_distinct)
             json.dumps(record, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise error(f"{path}:{number}: half a UTF-16 pair is no character") from None
         except json.JSONDecodeError as reason:
             raise error(f"{path}:{number}: malformed JSON: {reason.msg}") from None
+        except _RepeatedKeyError as repeated:
+            raise error(
+                f'{path}:{number}: the key "{one_line(str(repeated), 60)}" is there twice'
+            ) from None
         except (ValueError, RecursionError):
             raise error(f"{path}:{number}: JSON that is too deep or too long") from None
         if not isinstance(record, dict):
             raise error(f"{path}:{number}: each line must be one JSON object, {{...}}")
         yield number, record
+
+
+class _RepeatedKeyError(Exception):
+    """A key that an object has twice: which of its values counts, nobody can tell."""
+
+
+def _distinct(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(members)
+    if len(record) < len(members):
+        raise _RepeatedKeyError(Counter(key for key, _ in members).most_common(1)[0][0])
+    return record
 
 
 def _csv_records(

@@ -79,6 +79,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
         ({"prompt": "Why?", "rejected": "No."}, '"chosen" is missing or empty'),
         (GOOD | {"rejected": ""}, '"rejected" is missing or empty'),
         (GOOD | {"rejected": " \n"}, '"rejected" is empty'),
+        (GOOD | {"chosen": "\u200b\u2060"}, '"chosen" is empty'),
         (GOOD | {"prompt": None}, '"prompt" is missing or empty'),
         (GOOD | {"prompt": " "}, '"prompt" is empty'),
         (GOOD | {"chosen": "No. "}, "chosen and rejected are equal"),

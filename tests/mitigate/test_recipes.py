@@ -353,3 +353,30 @@ def test_of_preference_data_chosen_answers_that_correct_themselves_are_left_out(
     assert [pair.chosen for pair in made.pairs] == ["Yes, it can."]
     assert made.left_out == {"the chosen answer corrects itself or starts again": 1}
     assert len(make_pairs("as-is", part, given, clean=False)) == 2
+
+
+def test_unclean_preference_data_is_left_out_and_said(part: TuningPart) -> None:
+    given = [
+        PreferencePair(({"role": "user", "content": question},), chosen, rejected)
+        for question, chosen, rejected in (
+            ("Is it so?", "Yes, it is.", "No."),
+            ("Is it here?", "Here it is.", "here it is"),
+            ("Is it big?", "It is big.", "It is small."),
+            ("is it BIG", "It is small.", "It is big."),
+            ("Is it cold?", "It is cold and windy, but", "No."),
+            ("Is it warm?", "It is warm.", "It is not warm at all. " * 9),
+            ("Is it old?", "It is old.<|im_end|>", "No."),
+        )
+    ]
+    made = recipes.make_pairs("as-is", part, given)
+    assert [pair.chosen for pair in made.pairs] == ["Yes, it is."]
+    assert made.left_out == {
+        "chosen and rejected differ in spelling alone": 1,
+        "another pair prefers the other answer": 2,
+        "the chosen answer breaks off in the middle of a sentence": 1,
+        "the rejected answer repeats the same words over and over": 1,
+        "the chosen answer contains marks of a chat template": 1,
+    }
+    assert len(make_pairs("as-is", part, given, clean=False)) == 7
+    with pytest.raises(PairsError, match="--no-clean-pairs"):
+        make_pairs("as-is", part, given[1:])

@@ -20,7 +20,7 @@ from evenhand.analysis.gate import Gate, decide, hold_to
 from evenhand.benchmarks.item import Item
 from evenhand.engines.parts import read_parts
 from evenhand.errors import DataError, UsageError
-from evenhand.files import read_records
+from evenhand.files import CsvColumns, read_records
 from evenhand.scorers import prepare, score_batch
 from evenhand.scorers.base import Answer, Unscored
 from evenhand.stats import TooFewScores, UnpairedGroups, unpaired_groups
@@ -28,6 +28,7 @@ from evenhand.text import one_line
 
 _MOST_GROUPS = 50
 _TRUTH = {"true": 1.0, "false": 0.0}  # in a CSV file they are words
+_MAX_NAME = 100  # characters of a group's name
 _MAX_TEXT = 100_000  # characters of an answer that the judge reads
 
 
@@ -60,6 +61,7 @@ class Watched:
             the scores.
         records: lines of the log.
         without_group: records whose user states no group.
+        too_small: group -> scores, of groups left out since fewer than two units have any.
         unscored: reason -> group -> count of answers that the judge cannot tell.
         groups: rates, differences and spread.
         gate: whether the gaps are within the margin; None without one.
@@ -68,6 +70,7 @@ class Watched:
     measure: str
     records: int
     without_group: int
+    too_small: dict[str, int]
     unscored: dict[str, dict[str, int]]
     groups: UnpairedGroups
     gate: Gate | None
@@ -98,16 +101,17 @@ def watch_log(
     answers: list[Answer | Unscored] = []
     given: list[float] = []
     records = without = 0
-    for line, record in read_records(log, DataError):
+    for line, record in read_records(log, DataError, CsvColumns(distinct=True)):
         records += 1
         group = _at(record, keys.user)
-        if group is None or group == "":
+        if _is_blank(group):
             without += 1
             continue
         where = f"{log}:{line}"
         if isinstance(group, dict | list):
             raise DataError(f'{where}: "{keys.user}" holds several values; name one of them')
-        who.append(one_line(str(group), 100))
+        name = str(group)
+        who.append(one_line(name, len(name)))
         units.append(_label(record, keys.unit, where) if keys.unit else line)
         strata.append(_label(record, keys.stratum, where) if keys.stratum else "")
         if keys.score is not None:
@@ -115,10 +119,20 @@ def watch_log(
         else:
             answers.append(_answer(record, keys, where))
     _check_groups(log, who, keys.user, records)
+    who = _shortened(who)
     if keys.score is not None:
         values, unscored = given, _unscored(given, who)
     else:
         values, unscored = _refusals(answers, who)
+    too_small = _too_small(values, who, units)
+    if reference in too_small:
+        raise UsageError(f'{log}: group "{reference}" has scores of one {_unit(keys)} alone')
+    if len(set(who) - set(too_small)) < 2:
+        raise UsageError(
+            f"{log}: too little to compare: two groups with scores of two {_unit(keys)}s each are "
+            "needed"
+        )
+    values = [math.nan if g in too_small else v for v, g in zip(values, who, strict=True)]
     try:
         groups = unpaired_groups(
             values,
@@ -128,12 +142,15 @@ def watch_log(
             strata=strata if keys.stratum else None,
             level=level,
         )
-    except TooFewScores as reason:
-        raise UsageError(f"{log}: too little to compare: {reason}") from None
+    except TooFewScores:
+        raise UsageError(
+            f'{log}: too little to compare: no value of "{keys.stratum}" has two {_unit(keys)}s '
+            "of every group"
+        ) from None
     except ValueError as reason:
         raise UsageError(f"{log}: {reason}") from None
     gate = None if max_gap is None else _gate(groups, max_gap, keys)
-    return Watched(keys.score or "refused", records, without, unscored, groups, gate)
+    return Watched(keys.score or "refused", records, without, too_small, unscored, groups, gate)
 
 
 def _at(record: Mapping[str, Any], key: str) -> Any:
@@ -146,6 +163,40 @@ def _at(record: Mapping[str, Any], key: str) -> Any:
             return None
         value = value[step]
     return value
+
+
+def _is_blank(value: Any) -> bool:
+    """Whether a user states nothing: no value, an empty text, or NaN as tables export it."""
+    if isinstance(value, str):
+        return not one_line(value).strip()
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _shortened(who: Sequence[str]) -> list[str]:
+    """Names of groups to print; long ones that begin alike stay apart."""
+    names: dict[str, str] = {}
+    taken = Counter[str]()
+    for name in who:
+        if name not in names:
+            short = one_line(name, _MAX_NAME)
+            taken[short] += 1
+            names[name] = short if taken[short] == 1 else f"{short} ({taken[short]})"
+    return [names[name] for name in who]
+
+
+def _unit(keys: LogKeys) -> str:
+    return f'"{keys.unit}"' if keys.unit else "record"
+
+
+def _too_small(
+    values: Sequence[float], who: Sequence[str], units: Sequence[Hashable]
+) -> dict[str, int]:
+    """Groups of which fewer than two units have scores: they have no variance of their own."""
+    behind: dict[str, list[Hashable]] = {name: [] for name in who}
+    for value, name, unit in zip(values, who, units, strict=True):
+        if not math.isnan(value):
+            behind[name].append(unit)
+    return {name: len(of) for name, of in sorted(behind.items()) if len(set(of)) < 2}
 
 
 def _unscored(scores: Sequence[float], who: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -178,7 +229,8 @@ def _score(value: Any, key: str, where: str) -> float:
 def _answer(record: Mapping[str, Any], keys: LogKeys, where: str) -> Answer | Unscored:
     text, prompt = _at(record, keys.answer), _at(record, keys.prompt)
     if text is None:
-        prompt, text = _last_turns(_at(record, "messages"))
+        failed = keys.answer in record and "messages" not in record
+        prompt, text = (prompt, "") if failed else _last_turns(_at(record, "messages"))
     if not isinstance(text, str):
         raise DataError(
             f'{where}: no answer under "{keys.answer}" and no "messages" that end in one; '
@@ -242,7 +294,7 @@ def _gate(groups: UnpairedGroups, margin: float, keys: LogKeys) -> Gate:
     others = [g for g, name in enumerate(groups.groups) if name != groups.reference]
     widest = max(others, key=lambda g: abs(groups.differences[g]))
     low = max(max(0.0, groups.low[g], -groups.high[g]) for g in others)
-    high = max(max(-groups.low[g], groups.high[g]) for g in others)
+    high = min(max(max(-groups.low[g], groups.high[g]) for g in others), 100.0)
     check = hold_to(
         f"largest gap in {keys.score or 'refusals'}",
         float(np.abs(groups.differences[widest])),

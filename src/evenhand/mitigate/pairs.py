@@ -177,7 +177,7 @@ def _messages(value: object, field: str) -> list[Message]:
 def _filled(value: object, field: str) -> str:
     if not isinstance(value, str):
         raise BadPairError(f'"{field}" must be a text')
-    if not value.strip():
+    if not any(map(str.isprintable, value.replace(" ", ""))):
         raise BadPairError(f'"{field}" is empty')
     return value
 

@@ -25,6 +25,8 @@ from evenhand.mitigate.cleaning import (
     GOOD,
     TAKES_BACK,
     flaw,
+    form_flaw,
+    is_same_answer,
     takes_back,
     without_near_copies,
     words_of,
@@ -94,12 +96,13 @@ def make_pairs(
         if clean:
             distinct = without_near_copies(usable, lambda p: p.question, _all_but_question)
             left_out["nearly the same pair as another"] = len(usable) - len(distinct)
-            usable = [pair for pair in distinct if not takes_back(pair.chosen, pair.question)]
-            left_out[f"the chosen answer {TAKES_BACK}"] = len(distinct) - len(usable)
+            usable = _clean_data(distinct, left_out)
         pairs = _personalized(plain, usable, part.conditions, rng, most, several)
     else:
         asked, left_out = _questions(part, clean)
         pairs = _AUDIT_RECIPES[plain](asked, rng)
+        if clean:
+            pairs = _of_different_answers(pairs, left_out)
     if not pairs:
         raise PairsError(f'the recipe "{recipe}" found no pairs; {_why_none(plain, data)}')
     chosen = [pairs[n] for n in rng.permutation(len(pairs))[:most]]
@@ -108,10 +111,51 @@ def make_pairs(
     return PairSet(recipe, chosen, dict(+left_out))
 
 
+def _clean_data(data: Sequence[PreferencePair], left_out: Counter[str]) -> list[PreferencePair]:
+    """Those of whole and different answers whose preference no other pair reverses."""
+    pairs = _of_different_answers(data, left_out)
+    preferences = {_all_of(pair): pair for pair in pairs}
+    usable = []
+    for pair in pairs:
+        faults = {"chosen": form_flaw(pair.chosen), "rejected": form_flaw(pair.rejected)}
+        if not faults["chosen"] and takes_back(pair.chosen, pair.question):
+            faults["chosen"] = TAKES_BACK
+        fault = next((f"the {kind} answer {_verb(f)}" for kind, f in faults.items() if f), "")
+        if not fault and _all_of(_reversed(pair)) in preferences:
+            fault = "another pair prefers the other answer"
+        if fault:
+            left_out[fault] += 1
+        else:
+            usable.append(pair)
+    return usable
+
+
+def _of_different_answers(
+    pairs: Sequence[PreferencePair], left_out: Counter[str]
+) -> list[PreferencePair]:
+    different = [pair for pair in pairs if not is_same_answer(pair.chosen, pair.rejected)]
+    left_out["chosen and rejected differ in spelling alone"] += len(pairs) - len(different)
+    return different
+
+
+def _verb(fault: str) -> str:
+    return f"is {fault}" if fault == "empty" else fault
+
+
+def _reversed(pair: PreferencePair) -> PreferencePair:
+    return replace(pair, chosen=pair.rejected, rejected=pair.chosen)
+
+
+def _all_of(pair: PreferencePair) -> Hashable:
+    return words_of(pair.question), _all_but_question(pair)
+
+
 def _why_none(recipe: str, data: Sequence[PreferencePair]) -> str:
     if recipe in _AUDIT_RECIPES:
         return "no tuning question is answered correctly for one user and wrongly for another"
-    return "all of the data repeats the test part" if data else "it needs preference data"
+    if not data:
+        return "it needs preference data"
+    return "all of the data repeats the test part or is left out as unclean (--no-clean-pairs)"
 
 
 def _personalized(
@@ -289,10 +333,7 @@ def _defended(messages: Sequence[Message], defense: Defense) -> tuple[Message, .
 
 def _swapped(pairs: Sequence[PreferencePair], rng: np.random.Generator) -> list[PreferencePair]:
     swap = rng.permutation(len(pairs)) < len(pairs) // 2
-    return [
-        replace(pair, chosen=pair.rejected, rejected=pair.chosen) if flip else pair
-        for pair, flip in zip(pairs, swap, strict=True)
-    ]
+    return [_reversed(pair) if flip else pair for pair, flip in zip(pairs, swap, strict=True)]
 
 
 _T = TypeVar("_T")

@@ -79,6 +79,9 @@ def _missing(found: Watched) -> list[str]:
             f"{found.without_group:,} of {found.records:,} records ({share:.0%}) state no group "
             "and are left out."
         )
+    if found.too_small:
+        names = ", ".join(f"{one_line(name)} {count:,}" for name, count in found.too_small.items())
+        said.append(f"Groups left out, since too few have scores: {names}.")
     for reason, counts in found.unscored.items():
         of = ", ".join(f"{one_line(name)} {count:,}" for name, count in sorted(counts.items()))
         said.append(f"Unscored, {one_line(reason)}: {of}.")
