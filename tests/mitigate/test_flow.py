@@ -418,6 +418,12 @@ COMPLAINTS = [
     (["RUN", "--test-cue", "sistem"], 'unknown cue "sistem"'),
     (["RUN", "--defenses-file", "none.yaml"], "none.yaml"),
     (["RUN", "--margin", "0"], "--margin"),
+    (["RUN", "--set", "steps=2"], "--set belongs to a training"),
+    (
+        ["RUN", "-m", "prompt,withhold", "--data", "pairs.jsonl"],
+        "add a method such as --method dpo",
+    ),
+    (["RUN", "--weights", "hf/x"], "--weights belongs to a training"),
 ]
 
 

@@ -290,3 +290,22 @@ def test_settings_that_are_none(given: dict[str, Any], complaint: str) -> None:
         TuningOptions(settings=given).settings_for(
             PlannedTraining("dpo", "dpo", "random"), "hf/any"
         )
+
+
+def test_the_card_shows_each_pair_once_and_counts_them(tmp_path: Path) -> None:
+    from evenhand.mitigate.job import TrainingFiles, _shown_pairs
+
+    files = TrainingFiles(tmp_path)
+    files.rows.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {
+            "prompt": [{"role": "system", "content": user}, {"role": "user", "content": question}],
+            "chosen": [{"role": "assistant", "content": "Yes."}],
+        }
+        for question in ("Is it so?", "Can it be?")
+        for user in ("I am a man.", "I am a woman.", "I am old.")
+    ]
+    files.rows.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    card = "\n".join(_shown_pairs(files, "pairs"))
+    assert "2 of the pairs, all that differ, to be read by a person:" in card
+    assert card.count("Is it so?") == card.count("Can it be?") == 1

@@ -124,3 +124,14 @@ def test_slips_are_errors(
 def test_too_little(scores: list[int], groups: list[str]) -> None:
     with pytest.raises(TooFewScores):
         unpaired_groups(scores, groups)
+
+
+@pytest.mark.parametrize("reference", [None, "a"])
+def test_units_that_all_groups_share_leave_an_interval(reference: str | None) -> None:
+    scores, units = [0.0, 1.0] * 15, list(range(2)) * 15
+    found = unpaired_groups(
+        scores * 2, ["a"] * 30 + ["b"] * 30, units=units * 2, reference=reference
+    )
+    assert found.differences.tolist() == [0, 0]
+    assert found.p_values[1] == 1
+    assert -100 <= found.low[1] < 0 < found.high[1] <= 100

@@ -353,9 +353,7 @@ def _body(job: TrainingJob, found: dict[str, Any], files: TrainingFiles) -> list
         "",
         *(f"    {one_line(line)}" for line in job.example.split("\n")),
         "",
-        f"{_SHOWN} of the {_form(job)}, spread over all, to be read by a person:",
-        "",
-        *_shown_pairs(files),
+        *_shown_pairs(files, _form(job)),
         "",
     ]
 
@@ -367,14 +365,26 @@ def _table(head: tuple[str, str], counts: Mapping[str, float]) -> list[str]:
     return [f"| {head[0]} | {head[1]} |", "|---|---|", *rows, ""]
 
 
-def _shown_pairs(files: TrainingFiles) -> Iterator[str]:
+def _shown_pairs(files: TrainingFiles, form: str) -> Iterator[str]:
     rows = [orjson.loads(line) for line in files.rows.read_bytes().splitlines()]
-    for row in rows[:: max(1, len(rows) // _SHOWN)][:_SHOWN]:
-        for name, value in row.items():
-            text = value[-1]["content"] if isinstance(value, list) else str(value)
-            who = value[0]["content"] if name == "teacher" and isinstance(value, list) else ""
-            yield f"    {name}: {one_line(who or text, _LETTERS)}"
+    # The same pair on behalf of several users is read once.
+    texts = list(dict.fromkeys(_lines_of(row) for row in rows))
+    shown = texts[:: max(1, len(texts) // _SHOWN)][:_SHOWN]
+    which = "spread over all" if len(shown) < len(texts) else "all that differ"
+    yield f"{len(shown)} of the {form}, {which}, to be read by a person:"
+    yield ""
+    for lines in shown:
+        yield from lines
         yield "    "
+
+
+def _lines_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    lines = []
+    for name, value in row.items():
+        text = value[-1]["content"] if isinstance(value, list) else str(value)
+        who = value[0]["content"] if name == "teacher" and isinstance(value, list) else ""
+        lines.append(f"    {name}: {one_line(who or text, _LETTERS)}")
+    return tuple(lines)
 
 
 def _with_defense(sentence: str) -> str:

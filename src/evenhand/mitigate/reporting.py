@@ -310,10 +310,12 @@ def _round_table(search: SearchResult, number: int, what: str = "defense") -> do
         )
         for trial in [each.reference, *each.trials]
     ]
+    is_below = any((trial.pb or 0) < 0 for trial in [each.reference, *each.trials])
+    below = "; a PB below 0 is less spread than chance alone makes, so that these can be ranked"
     columns = [what.capitalize(), "PB", *(AXES[a].label for a in TRADED_AXES), "PB and points lost"]
     return doc.Table(
         f"Search for a {what}, round {number + 1} of {len(search.rounds)}: {each.items:,} tuning "
-        "questions",
+        f"questions{below if is_below else ''}",
         list(map(doc.Column, columns)),
         rows,
         most=_MOST_TRIALS,

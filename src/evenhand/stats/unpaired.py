@@ -115,8 +115,11 @@ def unpaired_groups(
     # A low rate has a low variance, also where it is low by chance: no less than if all were alike.
     own = np.maximum(np.diag(covariance), alike)
     widened = covariance + np.diag(own - np.diag(covariance))
-    errors = np.sqrt(np.einsum("ij,jk,ik->i", contrast, widened, contrast))
-    compared = errors > 0
+    variances = np.einsum("ij,jk,ik->i", contrast, widened, contrast)
+    apart = contrast**2 @ own
+    # Units that all groups share and that fare alike in each leave no variance: taken as unshared.
+    errors = np.sqrt(np.where(variances > 1e-9 * apart, variances, apart))
+    compared = apart > 0
     tests = int(compared.sum())
     # Welch & Satterthwaite, for the difference of each group.
     free = errors[compared] ** 4 / ((contrast[compared] ** 2 * own) ** 2 / freedom).sum(axis=1)
