@@ -104,13 +104,13 @@ def _yaml(path: Path, text: str, error: type[EvenhandError]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class CsvColumns:
-    """What the header of a CSV file has to be; JSON Lines have no header.
+    """What the header of a CSV file has to be; of JSON Lines only `distinct` is asked.
 
     Attributes:
         required: must be there.
         known: nothing else may be there; None for any others.
         fold_case: "Label" is "label".
-        distinct: no name may be there twice.
+        distinct: no name may be there twice; nor may a key in an object of JSON Lines.
         whole_rows: every row must have a value, perhaps blank, for every column.
     """
 
@@ -135,7 +135,7 @@ def read_records(
     """
     text = read_text(path, error)
     if path.suffix.lower() in {".jsonl", ".ndjson", ".json"}:
-        return _json_lines(path, text, error)
+        return _json_lines(path, text, error, distinct=columns.distinct)
     return _csv_records(path, text, error, columns)
 
 
@@ -149,13 +149,14 @@ def read_rows(path: Path, error: type[EvenhandError]) -> list[list[str]]:
 
 
 def _json_lines(
-    path: Path, text: str, error: type[EvenhandError]
+    path: Path, text: str, error: type[EvenhandError], *, distinct: bool
 ) -> Iterator[tuple[int, dict[str, Any]]]:
+    hook = _distinct if distinct else None
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line, object_pairs_hook=_distinct)
+            record = json.loads(line, object_pairs_hook=hook)
             json.dumps(record, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise error(f"{path}:{number}: half a UTF-16 pair is no character") from None

@@ -175,3 +175,10 @@ def test_a_file_of_one_s_own_is_read_whole(tmp_path: Path) -> None:
     assert len(load_pairs(str(file_of(tmp_path, GOOD))).pairs) == 1
     with pytest.raises(PairsError, match="no such file"):
         load_pairs(str(tmp_path / "absent.jsonl"))
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "Why?", "chosen": "So.", "chosen": "No.", "rejected": "Hm."}\n')
+    with pytest.raises(PairsError, match='the key "chosen" is there twice'):
+        read_pairs(path)

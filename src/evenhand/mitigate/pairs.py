@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from evenhand.errors import DataError, MissingExtra, PairsError
-from evenhand.files import read_records, write_file
+from evenhand.files import CsvColumns, read_records, write_file
 from evenhand.study.cue import Message
 from evenhand.text import one_line
 
@@ -86,7 +86,7 @@ def read_pairs(path: Path) -> list[PreferencePair]:
     if path.suffix != ".jsonl":
         raise PairsError(f"{path}: a file of pairs ends in .jsonl")
     pairs = []
-    for line, record in read_records(path, PairsError):
+    for line, record in read_records(path, PairsError, CsvColumns(distinct=True)):
         try:
             pairs.append(pair_of(record))
         except BadPairError as complaint:
