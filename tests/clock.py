@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def cpu_seconds(call: Callable[[], object], most: float) -> float:
@@ -19,4 +20,7 @@ def cpu_seconds(call: Callable[[], object], most: float) -> float:
 
 def seconds_for(idle: float) -> float:
     """Seconds by the clock that something may take which takes at most `idle` undisturbed."""
-    return idle * max(1.0, os.getloadavg()[0])
+    # The average of a minute is late: what has just begun shows in how many threads run now.
+    now = Path("/proc/loadavg")
+    running = int(now.read_text().split()[3].split("/")[0]) if now.exists() else 1
+    return idle * max(1.0, os.getloadavg()[0], running)

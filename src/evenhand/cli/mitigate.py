@@ -75,7 +75,6 @@ def mitigate(
         raise UsageError("--precision belongs to an audit; a mitigation asks the whole test part")
     if asking.batch:
         raise UsageError("--batch belongs to an audit; a mitigation goes on from answer to answer")
-    _check_training(mitigation)
     options = asking.with_judges_alike()
     options.check_limit()
     with Steps(options.price, Console(stderr=True), quiet=quiet) as steps:
@@ -98,18 +97,6 @@ def mitigate(
             sys.exit(3)
         page = write_results(found, folder)
     _print(found, page, format)
-
-
-def _check_training(mitigation: MitigationOptions) -> None:
-    """Options of a training are an error where nothing is trained or steered."""
-    tuning = mitigation.tuning
-    given = {"--data": tuning.data, "--weights": tuning.weights, "--set": tuning.settings}
-    unused = [flag for flag, value in given.items() if value]
-    if unused and not mitigation.needs_weights:
-        raise UsageError(
-            f"{unused[0]} belongs to a training, and the method {', '.join(mitigation.methods)} "
-            "trains nothing; add a method such as --method dpo"
-        )
 
 
 def _audit(

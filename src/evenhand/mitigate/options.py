@@ -288,6 +288,20 @@ class TuningOptions:
         return settings.model_copy(update={"seed": settings.seed + planned.seed})
 
 
+_TRAINED: tuple[MitigationMethod, ...] = (*LOSSES, "hybrid")
+_ON_PAIRS: tuple[MitigationMethod, ...] = ("dpo", "orpo", "hybrid")
+_USED_BY: dict[str, tuple[str, tuple[MitigationMethod, ...]]] = {
+    "--recipe": ("recipes", _ON_PAIRS),
+    "--data": ("data", _ON_PAIRS),
+    "--target": ("targets", ("consistency",)),
+    "--set": ("settings", _TRAINED),
+    "--gpus": ("devices", _TRAINED),
+    "--weights": ("weights", (*_TRAINED, "steer")),
+    "--seeds": ("seeds", (*_TRAINED, "steer")),
+}
+"""Flag of a training -> its field, and the methods that go by it."""
+
+
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)
 class MitigationOptions:
     """What to do."""
@@ -352,6 +366,27 @@ class MitigationOptions:
         for method in self.methods:
             if method not in METHODS:
                 raise UnknownName("method", method, METHODS)
+        self._check_used()
+
+    def _check_used(self) -> None:
+        """What is asked for and would change nothing is a mistake.
+
+        Raises:
+            UsageError: no method goes by an option.
+        """
+        usual, asked = TuningOptions(), self.tuning
+        for flag, (name, methods) in _USED_BY.items():
+            if getattr(asked, name) != getattr(usual, name) and not {*methods} & {*self.methods}:
+                raise UsageError(
+                    f"{flag} is for the methods {', '.join(methods)}, of which none is named; the "
+                    f"method is {', '.join(self.methods)}"
+                )
+        if asked.data and not any(map(needs_data, asked.recipes)):
+            raise UsageError(
+                "--data is for the recipes as-is, vanilla, random and all; name one with --recipe"
+            )
+        if (self.defenses or self.defenses_file) and not {"prompt", "hybrid"} & {*self.methods}:
+            raise UsageError("a defense is for the methods prompt and hybrid; name one of them")
 
     @property
     def needs_weights(self) -> bool:
