@@ -42,6 +42,12 @@ def test_help_of_each_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert verb in printed(["--help"], capsys)
 
 
+def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed([], capsys)
+    assert text == printed(["--help"], capsys)
+    assert all(verb in text for verb in VERBS)
+
+
 def test_version() -> None:
     run = [sys.executable, "-m", "evenhand", "--version"]
     assert subprocess.run(run, capture_output=True, text=True).stdout.strip() == __version__

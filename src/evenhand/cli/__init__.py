@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import zip_longest
 from keyword import iskeyword
 from typing import Any
 
@@ -147,10 +148,9 @@ def _us_flag(word: str) -> str:
 
 def _with_values(words: list[str]) -> list[str]:
     """The words with `--redact` alone, as of version 0.1, written out."""
-    followed = [*words[1:], ""]
     return [
         "--redact=all" if word == "--redact" and after not in ("harmful", "all") else word
-        for word, after in zip(words, followed, strict=True)
+        for word, after in zip_longest(words, words[1:])
     ]
 
 
