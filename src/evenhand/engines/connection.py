@@ -35,6 +35,7 @@ class Reply(NamedTuple):
     """What a server sent.
 
     Attributes:
+        status: of HTTP.
         headers: with names in lower case; empty for a reply with status 200.
         raw: the body, unpacked.
     """

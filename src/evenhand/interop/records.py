@@ -48,6 +48,7 @@ class SourceFile:
     """A file of results.
 
     Attributes:
+        path: where it is.
         format: "table", "inspect", "lm-eval" or "promptfoo".
         records: read as they are asked for.
         decoding: what it says of how the model picked its words.

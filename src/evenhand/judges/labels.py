@@ -60,6 +60,7 @@ class Spec(Entry):
     """How to use one kind of classifier.
 
     Attributes:
+        id: its name in a file of labels.
         matches: pattern of the model's name without its owner and without regard to case.
         labels: for a sequence classifier, what each of its labels means.
         reads: for a sequence classifier, the answer alone, or the question and the answer.

@@ -75,7 +75,11 @@ class TrainingJob(Entry):
 
 @dataclass(frozen=True, slots=True)
 class TrainingFiles:
-    """The paths of a training."""
+    """The paths of a training.
+
+    Attributes:
+        out: folder of the tuned model.
+    """
 
     out: Path
 

@@ -64,7 +64,13 @@ class Directions:
 
 @dataclass(frozen=True)
 class SteeringFolders:
-    """Folders of a steering and of its controls, each to be audited as "hf/FOLDER"."""
+    """Folders of a steering and of its controls, each to be audited as "hf/FOLDER".
+
+    Attributes:
+        steer: of the steering.
+        random: of the random subspace of equal rank.
+        outcome: of the outcome direction alone.
+    """
 
     steer: Path
     random: Path

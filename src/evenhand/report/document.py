@@ -80,6 +80,8 @@ class TableRow:
     """A row of a table.
 
     Attributes:
+        head: text of the first column.
+        cells: of the other columns, in their order.
         group: what a `Filter` limits rows to.
         query: what to ask the browser of answers for: "identity=muslim".
     """
@@ -92,7 +94,11 @@ class TableRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A part of a section; `depth` says which formats show it."""
+    """A part of a section; `depth` says which formats show it.
+
+    Attributes:
+        depth: SUMMARY, DETAILS or PAGE.
+    """
 
     depth: int = SUMMARY
 
@@ -114,6 +120,7 @@ class Table(Block):
     """A table.
 
     Attributes:
+        rows: in the order in which they are shown.
         caption: what it shows.
         columns: the first is that of the rows' heads.
         strong: what a strong cell means: "adjusted p < 0.05"; empty where none is strong.
@@ -197,14 +204,23 @@ class Figure(Block):
 
 @dataclass(frozen=True)
 class Columns(Block):
-    """Figures beside each other where there is room."""
+    """Figures beside each other where there is room.
+
+    Attributes:
+        blocks: from left to right.
+    """
 
     blocks: Sequence[Figure]
 
 
 @dataclass(frozen=True)
 class Filter(PageBlock):
-    """What the rows and charts of a section can be limited to."""
+    """What the rows and charts of a section can be limited to.
+
+    Attributes:
+        label: what is chosen: "Axis".
+        groups: what there is to choose, as `TableRow.group` has it.
+    """
 
     label: str
     groups: Sequence[str]
@@ -212,7 +228,13 @@ class Filter(PageBlock):
 
 @dataclass(frozen=True)
 class Folded(Block):
-    """Blocks behind a heading until they are asked for."""
+    """Blocks behind a heading until they are asked for.
+
+    Attributes:
+        title: the heading.
+        blocks: what is behind it.
+        open: whether it is open at first.
+    """
 
     title: str
     blocks: Sequence[Block]
@@ -221,14 +243,23 @@ class Folded(Block):
 
 @dataclass(frozen=True)
 class Facts(PageBlock):
-    """Names and what they are."""
+    """Names and what they are.
+
+    Attributes:
+        rows: (name, what it is).
+    """
 
     rows: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Paragraphs(Block):
-    """Paragraphs; as code, they keep their lines."""
+    """Paragraphs; as code, they keep their lines.
+
+    Attributes:
+        texts: one a paragraph.
+        code: whether lines and spaces are kept.
+    """
 
     texts: Sequence[str]
     code: bool = False
@@ -236,7 +267,13 @@ class Paragraphs(Block):
 
 @dataclass(frozen=True)
 class Conversation(PageBlock):
-    """Messages as they were sent: (role, content)."""
+    """Messages as they were sent: (role, content).
+
+    Attributes:
+        title: the heading.
+        messages: in the order in which they were sent.
+        open: whether it is open at first.
+    """
 
     title: str
     messages: Sequence[tuple[str, str]]
@@ -268,7 +305,14 @@ class ComparedAnswer:
 
 @dataclass(frozen=True)
 class ComparedAnswers:
-    """One question and two answers to it, the better one first."""
+    """One question and two answers to it, the better one first.
+
+    Attributes:
+        benchmark: name.
+        source: where the question is from.
+        question: its text.
+        answers: the better one first.
+    """
 
     benchmark: str
     source: str
@@ -281,6 +325,7 @@ class Answers(PageBlock):
     """Pairs of answers, to be chosen by user and benchmark.
 
     Attributes:
+        pairs: in the order in which they are shown.
         users: (id, text) of those who stand in a pair.
     """
 
@@ -355,6 +400,7 @@ class Document:
     """A whole report.
 
     Attributes:
+        sections: in the order of a report.
         title: what it is: "evenhand audit of openai/gpt-4o".
         question: what it answers, the heading of the page.
         subtitle: how much was asked.

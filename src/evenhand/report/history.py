@@ -21,6 +21,7 @@ class Release:
     """A run as a point of the course.
 
     Attributes:
+        audit: its figures.
         name: the run folder's.
         date: ISO time of its last answers; empty where it is not known.
     """

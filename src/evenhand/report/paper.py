@@ -40,6 +40,7 @@ class PaperRun:
     """A run in a paper.
 
     Attributes:
+        audit: its figures.
         name: what it is called there: the folder's name.
         regions: joint regions of its identities; None where there are none.
     """

@@ -295,6 +295,8 @@ class Parcel:
     """The requests of one batch.
 
     Attributes:
+        token: our own id of it.
+        content: the file of requests.
         rows: key, ids of condition and item in the store, and sample of each.
         prompt_tokens: about so many.
         completion_tokens: the most.

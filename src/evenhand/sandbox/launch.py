@@ -58,6 +58,7 @@ class Launched:
     """A process, and how to reach and end it.
 
     Attributes:
+        kind: of the sandbox.
         process: the sandbox tool; its pipes are those of the program inside.
         info: where bubblewrap tells the number of its first process; None for the others.
         name: of the container; empty for the others.

@@ -55,6 +55,7 @@ class Dump:
     """The rows of a run. Answers and failures are read as they are asked for.
 
     Attributes:
+        conditions, items, judges: a row each, under the numbers that `answers` go by.
         documents: by name, of `DOCUMENTS`.
         answers: each with its scores, [judge's number, value or None, reason, why] by judge; its
             rechecks, [judge's number, other identity, value, reason]; and the statuses of failed

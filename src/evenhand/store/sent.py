@@ -44,6 +44,7 @@ class SentBatch:
     """A batch that is under way, or may be.
 
     Attributes:
+        id: number of its row in the store.
         token: our own id of it.
         address: of the service; or `AIR_GAPPED`.
         requests: how many it was made of.

@@ -197,6 +197,7 @@ class ItemAnswer:
     """An answer to a question, with the scores of all judges.
 
     Attributes:
+        error: why there is no answer; empty where there is one.
         condition: id of the condition in the store.
         sample: which of several answers of the cell, from 0.
         text: None where there is no answer: the outcome and the error say why.

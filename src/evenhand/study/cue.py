@@ -24,7 +24,12 @@ DefensePlace = Literal["after", "before", "user"]
 
 
 class Message(TypedDict):
-    """One turn of a conversation, as chat APIs and chat templates take it."""
+    """One turn of a conversation, as chat APIs and chat templates take it.
+
+    Attributes:
+        role: "system", "user" or "assistant".
+        content: its text.
+    """
 
     role: str
     content: str

@@ -299,7 +299,14 @@ def _domain(values: Sequence[dict[str, Any]]) -> list[float]:
 
 @dataclass(frozen=True)
 class CoursePoint:
-    """PB of one run on one axis, or over both."""
+    """PB of one run on one axis, or over both.
+
+    Attributes:
+        run: name of the run.
+        what: what is estimated.
+        estimate: in points.
+        interval: (low, high) in points.
+    """
 
     run: str
     what: str
