@@ -95,7 +95,7 @@ def mitigated(
 ) -> Mitigation:
     wanted: dict[str, Any] = {
         "methods": ["prompt"],
-        "defenses": CANDIDATES,
+        "defenses": CANDIDATES if "prompt" in fields.get("methods", ["prompt"]) else [],
         "budget": 3000,
         "cues": ["memory-1"],
     }
