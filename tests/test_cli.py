@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import evenhand
 from evenhand import __version__
 from evenhand.cli import main
 from runs import command, finish, run_main, stored, write_benchmark
@@ -308,6 +312,46 @@ def test_every_option_says_what_it_sets() -> None:
         shown = [each for each in arguments if each.show and each.parse and each.name != "*"]
         without = [each.name for each in shown if not (each.parameter.help or "").strip()]
         assert without == [], verb
+
+
+def test_no_message_names_an_option_that_no_command_has() -> None:
+    import cyclopts
+
+    from evenhand.cli import app
+
+    def options(of: cyclopts.App) -> set[str]:
+        below = [of[name] for name in of if not name.startswith("-")]
+        own = of.assemble_argument_collection() if of.default_command else []
+        names = {name for each in own if each.parse for name in each.names}
+        return names.union(*map(options, below))
+
+    known = options(app) | {"--verbose", "--log", "--help"}
+    others = {"--defence", "--enable-lora", "--lora-modules", "--num"}  # of 0.1, vLLM, accelerate
+    others |= {"--include", "--tasks", "--apply", "--output"}  # of lm-eval
+    source = Path(evenhand.__file__).parent
+    named: dict[str, str] = {}
+    for path in source.rglob("*.py"):
+        if path.parts[len(source.parts)] != "sandbox":  # whose strings are options of bubblewrap
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found = re.findall(r"(?<![\w-])--[a-z][a-z-]*", node.value)
+                    named |= dict.fromkeys(found, f"{path.name}:{node.lineno}")
+    assert len(named) > 50
+    unknown = {name: place for name, place in named.items() if name not in known | others}
+    assert unknown == {}
+
+
+def test_an_interrupt_amid_the_first_imports_is_one_line(tmp_path: Path) -> None:
+    interrupt = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(9)"
+    (tmp_path / "cyclopts.py").write_text(interrupt)  # what is imported first
+    found = subprocess.run(
+        [sys.executable, "-m", "evenhand", "benchmarks"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "Interrupted.\n")
 
 
 def test_windows_is_refused_in_one_line(

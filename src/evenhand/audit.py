@@ -207,7 +207,7 @@ async def audit_plan(
         options.check_limit()
         _check_prices(plan, options, engine)
     if engine is None:
-        check_workers(options.on, plan.study.judges, plan.study.model)
+        check_workers(options, plan.study.judges, plan.study.model)
     # First the sandbox and the judges: what is missing there must show before anything is paid.
     require(plan.items)
     panel = JudgePanel.of(plan.study, options.judging, judges, options.max_cost, on_judging)

@@ -243,6 +243,113 @@ def test_a_lost_reply_to_the_creation_is_found_out_later(
     is_settled(service, found)
 
 
+@pytest.mark.parametrize("kind", SERVICES)
+def test_a_batch_that_may_be_there_is_looked_for_where_it_was_sent(
+    kind: type[FakeService], tmp_path: Path
+) -> None:
+    """Another address does not list it, and would be paid for it once more."""
+    with serving_batches(kind()) as service, serving_batches(kind()) as other:
+        with ExitStack() as stack:
+            for each in dying_at(BatchService, "create", after=True):
+                stack.enter_context(each)
+            with pytest.raises(Died):
+                batch(service, tmp_path)
+        told = batch(other, tmp_path)
+        assert (told.code, told.err.count("\n"), other.jobs) == (2, 1, [])
+        assert f"was sent to {service.url}" in told.err
+        assert "give this as --base-url" in told.err
+        batch(service, tmp_path)
+        service.finish()
+        found = batch(service, tmp_path)
+        assert (found.code, other.jobs, len(service.jobs)) == (0, [], 1), found.err
+    is_settled(service, found)
+
+
+@pytest.mark.parametrize("hours", [-12, 12])
+@pytest.mark.parametrize("kind", SERVICES)
+def test_a_clock_that_is_wrong_pays_nothing_twice(
+    kind: type[FakeService], hours: int, tmp_path: Path
+) -> None:
+    now = time.time()
+    with serving_batches(kind()) as service:
+        with ExitStack() as stack:
+            for each in dying_at(BatchService, "create", after=True):
+                stack.enter_context(each)
+            stack.enter_context(patch("evenhand.store.sent.time.time", lambda: now + 3600 * hours))
+            with pytest.raises(Died):
+                batch(service, tmp_path)
+        service.finish()
+        for _ in range(3):
+            if (found := batch(service, tmp_path)).code == 0:
+                break
+        assert (found.code, len(service.jobs)) == (0, 1), found.err
+    is_settled(service, found)
+
+
+def test_a_clock_that_is_set_back_is_not_waited_for(tmp_path: Path) -> None:
+    with serving_batches(FakeOpenAI()) as service:
+        with ExitStack() as stack:
+            for each in dying_at(BatchService, "create", after=False):
+                stack.enter_context(each)
+            stack.enter_context(patch("evenhand.store.sent.time.time", lambda: 4e9))
+            with pytest.raises(Died):
+                batch(service, tmp_path)
+        started = time.monotonic()
+        with patch.object(run_batch, "_SETTLES", 0.2):
+            assert batch(service, tmp_path).code == 3
+        assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("step", ["state", "fetch", "list"])
+@pytest.mark.parametrize("status", [404, 409, 410, 429, 500, 503])
+def test_a_service_that_refuses_to_tell_loses_and_pays_nothing(
+    status: int, step: str, tmp_path: Path
+) -> None:
+    refused = True
+
+    def refuse(at: str) -> web.Response | None:
+        text = json.dumps({"error": {"message": "not so"}})
+        lost = step == "list" and at == "create" and not asked
+        asked.append(at)
+        if lost:
+            return web.Response(status=502, text=text)
+        return web.Response(status=status, text=text) if refused and at == step else None
+
+    asked: list[str] = []
+    with (
+        serving_batches(FakeAnthropic(on=refuse)) as service,
+        patch("evenhand.engines.batches.backoff", lambda _: 0.0),
+    ):
+        batch(service, tmp_path)
+        if step != "list":
+            service.finish()
+        told = batch(service, tmp_path)
+        is_passing = status in (429, 500, 503)
+        code = 3 if is_passing and step == "list" else 2
+        assert (told.code, told.rows, len(service.jobs)) == (code, [], 1), told.err
+        assert told.err.count("\n") == 1
+        assert f"HTTP {status}" in told.err
+        assert ("batch forget" in told.err) == (not is_passing), told.err
+        refused = False
+        batch(service, tmp_path)
+        service.finish()
+        found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+
+
+def test_a_service_that_asks_for_a_long_pause_is_not_waited_for(tmp_path: Path) -> None:
+    def pause(step: str) -> web.Response | None:
+        given = {"Retry-After": "3600"}
+        return web.Response(status=429, headers=given) if step == "state" else None
+
+    with serving_batches(FakeOpenAI(on=pause)) as service:
+        batch(service, tmp_path)
+        told = batch(service, tmp_path)
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert "HTTP 429: Too Many Requests; run again to resume" in told.err
+
+
 def test_another_batch_of_that_size_is_not_taken_for_ours(tmp_path: Path) -> None:
     """Anthropic's batches carry no id of ours but in their requests."""
     with serving_batches(FakeAnthropic()) as service:
@@ -515,6 +622,29 @@ def test_a_thought_that_the_template_has_opened_is_no_answer_where_it_is_cut_off
         ("", "cut off", "Is it harmful?"): 4,
         ("Gladly.", "whole", "Is it?"): CELLS - 4,
     }
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--decoding-seed", "3"), "holds a run with other decoding parameters; take a new folder"),
+        (("--on", "local"), "--on has no effect on files of requests"),
+        (("--workers", "2"), "--workers has no effect on files of requests"),
+        (("--max-cost", "1", "--price", "1/1"), "--max-cost has no effect on files of requests"),
+        (("--precision", "1"), "--precision has no effect on files of requests"),
+    ],
+)
+def test_writing_names_no_option_that_it_lacks_and_ignores_none(
+    more: tuple[str, ...], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, questions = tmp_path / "run", write_questions(tmp_path / "own.jsonl", 2)
+    written(tmp_path)
+    capsys.readouterr()
+    asked = ("-b", str(questions), "-i", "religion", "-c", "user")
+    assert run("batch", "write", str(folder), "vllm-server/m", *asked, *more) == 2
+    error = capsys.readouterr().err
+    assert (error.count("\n"), "--out" in error) == (1, False)
+    assert told in error
 
 
 def test_half_a_file_and_one_of_another_study(

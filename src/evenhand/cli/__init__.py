@@ -73,10 +73,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(_refuse_windows())
     open_standard_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if len(given) > 1 and {"--help", "-h"} & set(given):
-        _show_examples(given[0])
     with ended_alike(), rarely_collected():
         try:
+            if len(given) > 1 and {"--help", "-h"} & set(given):
+                _show_examples(given[0])
             with _one_note():
                 app(
                     with_log(_with_values([_us_flag(word) for word in given])),

@@ -86,10 +86,10 @@ def audit(
             result = run_to_interrupt(auditing)
         except KeyboardInterrupt:
             bar.close()
-            done = f"{bar.progress.done:,} of {plan.cells:,}" if bar.progress else "so far no"
-            say_last(
-                f"Interrupted; {done} answers are safe in {folder}. Run the same command to resume."
-            )
+            came = "no answer was added to"
+            if bar.progress:
+                came = f"{bar.progress.done:,} of {plan.cells:,} answers are safe in"
+            say_last(f"Interrupted; {came} {folder}. Run the same command to resume.")
             sys.exit(130)
         except NotFinished as reason:
             bar.close()

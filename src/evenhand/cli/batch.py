@@ -62,6 +62,15 @@ def write(
         vllm run-batch -i runs/llama-requests/requests-....jsonl -o results.jsonl --model ...
         evenhand batch read runs/llama results.jsonl
     """
+    needless = {
+        "--on": asking.on,
+        "--workers": asking.workers,
+        "--max-cost": asking.max_cost,
+        "--precision": asking.precision,
+    }
+    for flag, value in needless.items():
+        if value is not None:
+            raise UsageError(f"{flag} has no effect on files of requests; leave it out")
     if model is None:
         if study.model_fields_set:
             raise UsageError(

@@ -122,7 +122,7 @@ def score(
                 print(f"{counted(score_run(store, again=True), 'answer')} scored")
             return
         sample = judge_swap_sample if judge_swap else None
-        check_workers(on, judges)
+        check_workers(judging, judges)
         at_work = [make_judge(name, judging) for name in judges]
         with sandbox.using():
             code = _judge(store, at_work, _Terms(judging.price, max_cost, again, sample, quiet))

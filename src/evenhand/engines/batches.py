@@ -31,13 +31,15 @@ from evenhand.errors import EngineError, Unreachable, UsageError
 NAME = "evenhand"
 """What the name of a batch at the service begins with, and its field of our id."""
 _ATTEMPTS = 4
+_PATIENCE = 60.0
+"""Seconds, at most, that a command waits where a service asks it to."""
 _MOST_OF_RESULTS = 2**34
 """Bytes: 50,000 replies of the longest kind are less."""
 _MOST_PAGES = 100
 """Of a list: a service that lists without end is not waited for."""
 _ID = re.compile(r"[\w./:-]{1,200}", re.ASCII)
-_CLOCKS_DIFFER = 300.0
-"""Seconds by which the clock of a service may be behind ours."""
+_CLOCKS_DIFFER = 86_400.0
+"""Seconds by which the clock of a service may be behind ours, which may be in another time zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class BatchService(ABC):
             if not _is_transient(refusal):
                 break
             await asyncio.sleep(backoff(attempt))
-        raise self._error(refusal)
+        raise self._error(refusal, reading=True)
 
     # One call
 
@@ -197,10 +199,11 @@ class BatchService(ABC):
                 except (ValueError, RecursionError):
                     reply = "the reply is not JSON"
             refusal = self._refusal(reply)
-            if not _is_transient(refusal) or attempt == attempts - 1:
+            is_last = attempt == attempts - 1 or refusal.pause > _PATIENCE
+            if is_last or not _is_transient(refusal):
                 break
             await asyncio.sleep(max(refusal.pause, backoff(attempt)))
-        raise self._error(refusal)
+        raise self._error(refusal, reading=method == "GET")
 
     def _refusal(self, reply: Reply | str) -> Refusal:
         if isinstance(reply, str):
@@ -209,9 +212,10 @@ class BatchService(ABC):
             return self.access.messages.refusal(Fault(reply.status, "redirects elsewhere"))
         return self.access.messages.refusal(fault_of(reply.status, reply.raw), reply.headers)
 
-    def _error(self, refusal: Refusal) -> EngineError:
+    def _error(self, refusal: Refusal, *, reading: bool = False) -> EngineError:
         messages, where = self.access.messages, self.access.messages.where(self._endpoint)
-        if not refusal.fault.status or refusal.fault.status >= 500 or refusal.fault.status == 408:
+        too_often = refusal.fault.status in (425, 429)  # then nothing was created
+        if _is_transient(refusal) and (reading or not too_often):
             return Unreachable(f"{where}: {refusal.failure.error}; run again to resume")
         if refusal.fault.status in (401, 403, 407):
             return messages.refuses_all(self._endpoint, refusal, self.access.wire)

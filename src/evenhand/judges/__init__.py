@@ -22,7 +22,7 @@ from evenhand.errors import MissingExtra, UnknownName, UsageError
 from evenhand.judges.judge import Judge, Judgment, Settle
 from evenhand.judges.labels import spec_for
 from evenhand.plugins import load_plugin, plugin_names
-from evenhand.run.options import JudgeOptions
+from evenhand.run.options import JudgeOptions, RunOptions
 
 __all__ = [
     "Judge",
@@ -94,20 +94,25 @@ def is_paid(name: str) -> bool:
     return engine is not None and bool(engine.is_paid)
 
 
-def check_workers(on: str | None, judges: Sequence[str], model: str | None = None) -> None:
+def check_workers(
+    options: RunOptions | JudgeOptions, judges: Sequence[str], model: str | None = None
+) -> None:
     """Check that something runs on the workers that the user asks for.
 
     Args:
-        on: as `RunOptions.on`.
         model: of the study; None where only judges work.
 
     Raises:
         UsageError: model and judges are all asked over HTTP, or need no model.
     """
+    several = "--workers" if (options.workers or 1) > 1 else ""
+    flag = several if options.on is None else "--on"
     local = model is not None and engine_type(model).is_local
-    if on is not None and not local and not any(map(runs_locally, judges)):
+    if flag and not local and not any(map(runs_locally, judges)):
         names = ", ".join(judges if model is None else (model, *judges))
-        raise UsageError(f"--on is for local weights, such as hf/ID or vllm/ID; there are: {names}")
+        raise UsageError(
+            f"{flag} is for local weights, such as hf/ID or vllm/ID; there are: {names}"
+        )
 
 
 def make_judge(name: str, options: JudgeOptions | None = None) -> Judge:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from evenhand.engines.access import Access
-from evenhand.engines.batches import BatchService, BatchState, Intent
+from evenhand.engines.batches import BatchService, Intent
 from evenhand.engines.engine import running_versions
 from evenhand.errors import (
     AuthenticationError,
@@ -40,6 +40,7 @@ from evenhand.store.tallies import condition_tallies
 from evenhand.study.plan import Plan
 from evenhand.text import counted
 
+_Result = TypeVar("_Result")
 _SETTLES = 60.0
 """Seconds after which a batch stands in the service's list if it was created at all."""
 
@@ -161,11 +162,13 @@ class _Work:
             if not batch.tried:
                 self._sent.forget(batch.id)
                 continue
-            await asyncio.sleep(max(0.0, batch.tried + _SETTLES - time.time()))
+            self._check_address(batch)
+            left = batch.tried + _SETTLES - time.time()
+            await asyncio.sleep(min(max(0.0, left), _SETTLES))  # clocks may be set back
             known = self._sent.remotes()
             intent = Intent(batch.token, batch.file, batch.requests, batch.tried, known)
             try:
-                remote = await self._service.find(intent)
+                remote = await self._or_forget(batch, self._service.find(intent))
             except Unreachable as reason:
                 self._states[batch.id] = f"not known yet ({reason})"
                 continue
@@ -181,7 +184,7 @@ class _Work:
                 self._states.setdefault(batch.id, "written to a file")
                 continue
             self._check_address(batch)
-            state = await self._state(batch)
+            state = await self._or_forget(batch, self._service.state(batch.remote))
             note = self._service.access.messages.name(state.note)
             self._states[batch.id] = note
             if state.stage == "failed":
@@ -191,28 +194,31 @@ class _Work:
             elif state.stage == "ended":
                 await self._read(batch, state.results, note)
 
-    async def _state(self, batch: SentBatch) -> BatchState:
+    async def _or_forget(self, batch: SentBatch, work: Awaitable[_Result]) -> _Result:
+        """What comes of work on a batch; where the service refuses it, the way out is told."""
         try:
-            return await self._service.state(batch.remote)
+            return await work
         except (Unreachable, AuthenticationError):
             raise
         except EngineError as error:
+            name = batch.remote or batch.token
             raise EngineError(
-                f"{batch.remote}: {error}; if it is gone for good, `evenhand batch forget "
-                f"{self._store.folder} {batch.remote}` has its requests asked again"
+                f"{name}: {error}; if it is gone for good, `evenhand batch forget "
+                f"{self._store.folder} {name}` has its requests asked again"
             ) from None
 
     def _check_address(self, batch: SentBatch) -> None:
         if batch.address != self._service.access.address:
             raise UsageError(
-                f"{batch.remote} was sent to {batch.address}; give this as --base-url to collect it"
+                f"{batch.remote or batch.token} was sent to {batch.address}; give this as "
+                "--base-url to collect it"
             )
 
     async def _read(self, batch: SentBatch, results: Sequence[str], note: str) -> None:
         with ExitStack() as stack:
             files = [stack.enter_context(TemporaryFile()) for _ in results]
             for place, file in zip(results, files, strict=True):
-                await self._service.fetch(place, file)
+                await self._or_forget(batch, self._service.fetch(place, file))
             found = self._reader.read(files, batch.remote)
         if found.cut_off:
             raise Unreachable(f"the results of {batch.remote} break off; run again to resume")

@@ -257,16 +257,15 @@ def record_of_same_study(plan: Plan, store: Store) -> RunRecord | None:
     if record.imported is not None:
         raise RunFolderError(
             f"{store.folder} holds an imported run, in which nothing can be asked; take a new "
-            "folder with --out"
+            "folder"
         )
     if record.study.model != plan.study.model:
         raise RunFolderError(
             f"{store.folder} holds a run of {record.study.model}, not of {plan.study.model}; "
-            "take a new folder with --out"
+            "take a new folder"
         )
     if record.study.decoding != plan.study.decoding:
         raise RunFolderError(
-            f"{store.folder} holds a run with other decoding parameters; "
-            "take a new folder with --out"
+            f"{store.folder} holds a run with other decoding parameters; take a new folder"
         )
     return record

@@ -246,7 +246,7 @@ def activate_condition(connection: sqlite3.Connection, position: int, c: Conditi
     if stored[1:] != content:
         raise RunFolderError(
             f'the run was made with another wording of identity "{identity.id}", cue '
-            f'"{c.cue.id}" or defense "{c.defense.id}"; take a new folder with --out'
+            f'"{c.cue.id}" or defense "{c.defense.id}"; take a new folder'
         )
     connection.execute(
         "UPDATE condition SET active = 1, position = ? WHERE id = ?", (position, stored[0])
@@ -298,7 +298,7 @@ def activate_item(connection: sqlite3.Connection, position: int, item: Item) -> 
         raise RunFolderError(
             f'the run was made with another wording of "{item.id}" in {item.benchmark} '
             "(other shots, another --choice, an edited file, or another number of realizations); "
-            "take a new folder with --out"
+            "take a new folder"
         )
     connection.execute(
         "UPDATE item SET active = 1, position = ? WHERE id = ?", (position, stored[0])
