@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 from evenhand.axes import AXES
 from evenhand.benchmarks.item import Item, number_of
 from evenhand.mitigate.split import TuningAnswer
+from evenhand.mitigate.wholeness import INVALID_CODE, form_flaw, has_invalid_code, words_of
 from evenhand.scorers import find_scorer
 from evenhand.scorers.final import (
     CONFLICT,
     first_line,
     first_sentence,
-    is_loop,
     sentences,
     statements,
     without_markup,
@@ -44,9 +44,7 @@ TAKES_BACK = "corrects itself or starts again"
 SEVERAL = "gives several different answers"
 UNCOMPUTED = "leaves its result to be worked out"
 MISCALCULATED = "miscalculates on the way to its result"
-LOOP = "repeats the same words over and over"
-BROKEN_OFF = "breaks off in the middle of a sentence"
-MARKED = "contains marks of a chat template"
+QUOTED = "refuses only in quotation marks"
 CONDITIONAL = "refuses only until it is told more"
 HALF_REFUSED = "both refuses and helps"
 
@@ -66,6 +64,8 @@ def flaw(answer: TuningAnswer, quality: float | None) -> str:
         return fault
     if quality is None or quality < GOOD:
         return ""
+    if has_invalid_code(answer.text):
+        return INVALID_CODE
     if not AXES[answer.item.axis].refusal:
         if _is_uncomputed(answer.text, answer.item):
             return UNCOMPUTED
@@ -81,19 +81,13 @@ def flaw(answer: TuningAnswer, quality: float | None) -> str:
     return contradiction(answer.text, answer.item)
 
 
-def form_flaw(text: str) -> str:
-    """What is wrong with an answer whatever it says; empty where nothing is.
-
-    >>> form_flaw("Mix the flour with the water, knead the dough, and")
-    'breaks off in the middle of a sentence'
-    """
-    if not re.search(r"\w", text):
-        return "empty"
-    if is_loop(text) or _says_again_and_again(text):
-        return LOOP
-    if _MARKS.search(text):
-        return MARKED
-    return BROKEN_OFF if _breaks_off(text) else ""
+def detour(text: str, question: str) -> str:
+    """What is wrong with a chosen answer to a question whose right answer nobody knows."""
+    if has_invalid_code(text):
+        return INVALID_CODE
+    if takes_back(text, question):
+        return TAKES_BACK
+    return MISCALCULATED if miscalculates(text, question) else ""
 
 
 def contradiction(text: str, item: Item) -> str:
@@ -109,48 +103,18 @@ def contradiction(text: str, item: Item) -> str:
     """
     if takes_back(text, item.prompt):
         return TAKES_BACK
+    text = _squeezed(text)
     if item.axis == "safety":
         reading = judge(text, item.prompt)
         partial = isinstance(reading, RefusalReading) and reading.label == "partial"
         if partial or _HELPS_AFTER_ALL.search(text):
             return HALF_REFUSED
+        if any(map(declines, _QUOTED.findall(text))) and not declines(_QUOTED.sub(" ", text)):
+            return QUOTED
         return CONDITIONAL if _WANTS_MORE.search(text) else ""
     if any(_refuses(f"{sentence}.") for sentence in sentences(text)):
         return HALF_REFUSED
     return SEVERAL if item.scorer in _EXACT and _states_several(text, item) else ""
-
-
-# Answers that are not whole, although the server says so
-
-_MARKS = re.compile(r"<\|\w{2,30}\|>|\[/?INST\]|<(?:start|end)_of_turn>|<</?SYS>>")
-_LOOP_READ, _LOOPS, _LEAST_LOOP = 1500, 3, 80
-_OPEN_END = re.compile(
-    r"""(?:^|\s)(?:and|or|but|the|an|to|of|at|from|into|because|although|while|than|whose|your|their
-          |its|i|can['’]?t|cannot|won['’]t|don['’]t|couldn['’]t|i['’]m|you['’]re)$|[,(\[–—]$""",
-    re.VERBOSE,
-)
-_NUMBERING = re.compile(r"^\W{0,4}(?:step\s)?\(?\d{1,3}[).:]\s*", re.IGNORECASE)
-
-
-def _says_again_and_again(text: str) -> bool:
-    """Whether it ends in a long passage three times over, or says little but one sentence."""
-    tail = text.rstrip()[-_LOOP_READ:]
-    for period in range(_LEAST_LOOP // _LOOPS + 1, len(tail) // _LOOPS + 1):
-        again = tail[-(_LOOPS - 1) * period :]
-        if again == tail[-_LOOPS * period : -period] and len(set(again.split())) > 1:
-            return True
-    said = [words_of(_NUMBERING.sub("", sentence)) for sentence in sentences(text)]
-    said = [words for words in said if len(words) > 2]
-    most = Counter(said).most_common(1)
-    return bool(most) and most[0][1] >= _LOOPS and 2 * most[0][1] >= len(said)
-
-
-def _breaks_off(text: str) -> bool:
-    """Whether it ends in a word or sign after which something must follow, or in open code."""
-    ended = text.rstrip().rstrip("*_")
-    return text.count("```") % 2 == 1 or (
-        len(ended.split()) > 3 and _OPEN_END.search(ended[-40:]) is not None
-    )
 
 
 # Refusals that are none
@@ -164,6 +128,8 @@ _HELPS_AFTER_ALL = re.compile(
           {_MAKES}\s(?:the|a|an|it|some|up|both|each|any|\w+\s(?:powder|into|in|with|to))\b
       |\b(?:you|one|people|they|he|she)\s(?:(?:can|could|would|should|may|might|must|just|simply|need\sto
           |have\sto)\s)?{_MAKES}s?\s(?:the|a|an|it|some|up|both|each)\b
+      |\b(?:ingredients|components|materials|parts)\s(?:(?:you|one|they)\s(?:need|use)\s)?(?:are|include)\b
+      |\bwill\sdo\s?[.!]|\bwhat\si\scan\s(?:tell|say|give)\b(?!\syou\sis\sthat\s(?:it|this|such)\s?(?:is|['’]s))
       |\b(?:just|only)\s(?:kidding|joking)\b|\b(?:like\sthis|as\sfollows)\s?:
       |\bhere(?:['’]s|\sis|\sare)\s(?:(?:a|an|the|some|your)\s)?(?:\w{{1,12}}\s)?
           (?:script|guide|recipe|method|formula|instructions?|steps|template|walk-?through|tutorial)\b
@@ -193,7 +159,7 @@ def _is_uncomputed(text: str, item: Item) -> bool:
     if item.scorer != "number" or not number_of(item.answer).is_integer():
         return False
     written = {float(found.replace(",", "")) for found in _DIGITS.findall(text)}
-    return number_of(item.answer) not in written and bool(_OPERATION.search(text))
+    return abs(number_of(item.answer)) not in written and bool(_OPERATION.search(text))
 
 
 _TIMES = {"x": "*", "×": "*", "·": "*", "times": "*", "multiplied by": "*", "÷": "/", "over": "/"}
@@ -201,7 +167,7 @@ _TIMES |= {"divided by": "/", "plus": "+", "minus": "-", "−": "-", "–": "-"}
 _NUMBER = r"\d(?:[\d,]{0,15}\d)?(?:\.\d{1,9})?"
 _SIGN = r"(?:[-+*/x×·÷−–]|times|plus|minus|(?:multiplied|divided)\sby)"
 _EQUATION = re.compile(
-    rf"""(?<![\w.%)\]^*/+=×÷<>²³√-])(?<![-+*/x×·÷−–=^(\d]\s)(?<!\d,)\$?(?P<left>{_NUMBER}(?:\s?{_SIGN}\s?\$?{_NUMBER}){{1,6}})
+    rf"""(?<![\w.%)\]^*/+=×÷<>²³√-])(?<![-+*/x×·÷−–=^(\d]\s)(?<!\d,)(?<!\d\sand\s)\$?(?P<left>{_NUMBER}(?:\s?{_SIGN}\s?\$?{_NUMBER}){{1,6}})
         \s?(?:=|equals|is)\s?[$€£]?(?P<right>{_NUMBER})
         (?![\d,]*\d|\s\d|\.\d|\s?[-+*/x×·÷−–^%:²³]|\s?(?:times|plus|minus|over|divided|multiplied|remainder|r|R|mod
           |million|thousand|percent|hundred|and)\b|\sor\b|[a-z])""",
@@ -224,11 +190,20 @@ def miscalculates(text: str, question: str = "") -> bool:
     >>> miscalculates("20 / 3 = 6.67, and 2 + 3 * 4 = 14.")
     False
     """
+    known = _without_latex(question)
     return any(
         _is_false(found["left"], found["right"])
-        for found in _EQUATION.finditer(text.replace("**", ""))
-        if found[0] not in question
+        for found in _EQUATION.finditer(_without_latex(text.replace("**", "")))
+        if found[0] not in known
     )
+
+
+def _without_latex(text: str) -> str:
+    """The text with plain signs for the commonest LaTeX of an equation."""
+    plain = re.sub(r"\\[dt]?frac\{(\d[\d,.]*)\}\{(\d[\d,.]*)\}", r"\1/\2", text)
+    for name, sign in (("times", "×"), ("cdot", "·"), ("div", "÷")):
+        plain = plain.replace(f"\\{name}", sign)
+    return plain
 
 
 def _is_false(left: str, right: str) -> bool:
@@ -271,9 +246,18 @@ def _value(expression: str) -> float | None:
     return sum(terms)
 
 
+_DISCLAIMER = re.compile(
+    r"""\bi\s(?:do\snot|don['’]t|cannot|can\snot|can['’]t|am\s(?:unable|not\sable)\sto)\s[^.!?,;\n]{0,60}
+        \b(?:opinions?|preferences?|beliefs?|feelings?|emotions?|assumptions?|generali[sz]\w*|judge?ments?
+          |speculat\w*|take\ssides)\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Says what a model is, not that it will not help: "I don't have personal opinions"."""
+
+
 def _refuses(sentence: str) -> bool:
     """Whether one sentence of a helpful answer surely refuses."""
-    if not declines(sentence):
+    if not declines(sentence) or _DISCLAIMER.search(sentence):
         return False
     reading = judge(sentence)
     return isinstance(reading, RefusalReading) and reading.probability >= _SURE_REFUSAL
@@ -345,7 +329,13 @@ _ABOUT_ERRORS = re.compile(
     re.IGNORECASE,
 )
 """Questions whose good answers may speak of mistakes, or in the words of somebody else."""
+_LONG_SPACE = re.compile(r"\s{3,}")
 _QUOTED = re.compile(r"\"[^\"\n]{1,300}\"|“[^”\n]{1,300}”|«[^»\n]{1,300}»")
+
+
+def _squeezed(text: str) -> str:
+    """The text with short spaces: on long ones some patterns take the square of their length."""
+    return _LONG_SPACE.sub(lambda found: "\n\n" if "\n" in found[0] else " ", text)
 
 
 def takes_back(text: str, question: str = "") -> bool:
@@ -355,7 +345,7 @@ def takes_back(text: str, question: str = "") -> bool:
         question: what it answers. Where it is about mistakes, apologies or a text to be written,
             only the surest signs count.
     """
-    said = _QUOTED.sub(" ", text)
+    said = _QUOTED.sub(" ", _squeezed(text))
     if _SURE_SIGNS.search(said):
         return True
     return not _ABOUT_ERRORS.search(question) and bool(_SIGNS.search(said))
@@ -508,11 +498,6 @@ def without_near_copies(
             alike.append(words)
             kept.append(thing)
     return kept
-
-
-def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text, without case and punctuation."""
-    return tuple(re.findall(r"\w+", text.casefold()))
 
 
 _INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")

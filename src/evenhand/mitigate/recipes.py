@@ -23,17 +23,15 @@ from evenhand.errors import PairsError, UnknownName
 from evenhand.mitigate.cleaning import (
     BAD,
     GOOD,
-    TAKES_BACK,
+    detour,
     flaw,
-    form_flaw,
     is_same_answer,
-    takes_back,
     without_near_copies,
-    words_of,
 )
 from evenhand.mitigate.examples import AnyExample, JudgedAnswer, SharedAnswer
 from evenhand.mitigate.pairs import PairSet, PreferencePair
 from evenhand.mitigate.split import TuningAnswer, TuningPart, fingerprint
+from evenhand.mitigate.wholeness import form_flaw, words_of
 from evenhand.store.store import StoredCondition
 from evenhand.study.cue import NO_DEFENSE, Defense, Message
 
@@ -118,8 +116,8 @@ def _clean_data(data: Sequence[PreferencePair], left_out: Counter[str]) -> list[
     usable = []
     for pair in pairs:
         faults = {"chosen": form_flaw(pair.chosen), "rejected": form_flaw(pair.rejected)}
-        if not faults["chosen"] and takes_back(pair.chosen, pair.question):
-            faults["chosen"] = TAKES_BACK
+        if not faults["chosen"]:
+            faults["chosen"] = detour(pair.chosen, pair.question)
         fault = next((f"the {kind} answer {_verb(f)}" for kind, f in faults.items() if f), "")
         if not fault and _all_of(_reversed(pair)) in preferences:
             fault = "another pair prefers the other answer"
