@@ -70,6 +70,34 @@ def test_the_exit_codes_are_those_of_the_gate(
     assert watch(str(log), *asked) == code
 
 
+@pytest.mark.parametrize(("margin", "code"), [("25", 4), ("60", 0)])
+def test_the_gap_of_two_groups_is_that_between_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], margin: str, code: int
+) -> None:
+    records = [
+        {"g": g, "ok": int(n < share)} for g, share in (("a", 80), ("b", 40)) for n in range(100)
+    ]
+    log = write_records(tmp_path / "log.jsonl", records)
+    asked = [log, "--user", "g", "--score", "ok", "--max-gap", margin]
+    assert watch(*asked) == code
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Largest gap in ok (a +40.0 to b): 40.0 points" in said
+    assert watch(*asked, "--reference", "b", "--format", "json") == code
+    check = json.loads(capsys.readouterr().out)["gate"]["checks"][0]
+    assert f"interval {check['interval'][0]:.1f} to {check['interval'][1]:.1f}, margin" in said
+
+
+def test_the_gap_of_more_groups_is_to_their_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = {"a": 80, "b": 50, "c": 50}
+    records = [{"g": g, "ok": int(n < share)} for g, share in shares.items() for n in range(100)]
+    log = write_records(tmp_path / "log.jsonl", records)
+    assert watch(log, "--user", "g", "--score", "ok", "--max-gap", "60") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Largest gap in ok (a +20.0 to the mean of the groups): 20.0 points" in said
+
+
 def test_scores_and_strata_of_its_own_as_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def watch_log(
         log: one record a line.
         keys: where a record has what.
         reference: the group that others are compared with; None: the groups' unweighted mean.
-        max_gap: largest accepted difference, in points; decides `gate`.
+        max_gap: largest accepted gap, in points: between two groups, to the reference, or of
+            more groups without one to their mean; decides `gate`.
         level: of the intervals.
 
     Raises:
@@ -133,15 +135,16 @@ def watch_log(
             "needed"
         )
     values = [math.nan if g in too_small else v for v, g in zip(values, who, strict=True)]
+    compared = partial(
+        unpaired_groups,
+        values,
+        who,
+        units=units if keys.unit else None,
+        strata=strata if keys.stratum else None,
+        level=level,
+    )
     try:
-        groups = unpaired_groups(
-            values,
-            who,
-            reference=reference,
-            units=units if keys.unit else None,
-            strata=strata if keys.stratum else None,
-            level=level,
-        )
+        groups = compared(reference=reference)
     except TooFewScores:
         raise UsageError(
             f'{log}: too little to compare: no value of "{keys.stratum}" has two {_unit(keys)}s '
@@ -149,7 +152,11 @@ def watch_log(
         ) from None
     except ValueError as reason:
         raise UsageError(f"{log}: {reason}") from None
-    gate = None if max_gap is None else _gate(groups, max_gap, keys)
+    gate = None
+    if max_gap is not None:
+        # Two groups are each half their gap from their mean; their gap is between them.
+        is_pair = reference is None and len(groups.groups) == 2
+        gate = _gate(compared(reference=groups.groups[1]) if is_pair else groups, max_gap, keys)
     return Watched(keys.score or "refused", records, without, too_small, unscored, groups, gate)
 
 
@@ -295,11 +302,12 @@ def _gate(groups: UnpairedGroups, margin: float, keys: LogKeys) -> Gate:
     widest = max(others, key=lambda g: abs(groups.differences[g]))
     low = max(max(0.0, groups.low[g], -groups.high[g]) for g in others)
     high = min(max(max(-groups.low[g], groups.high[g]) for g in others), 100.0)
+    beside = "the mean of the groups" if groups.reference is None else groups.reference
     check = hold_to(
         f"largest gap in {keys.score or 'refusals'}",
         float(np.abs(groups.differences[widest])),
         (float(low), float(high)),
         margin,
-        f"{groups.groups[widest]} {groups.differences[widest]:+.1f}",
+        f"{groups.groups[widest]} {groups.differences[widest]:+.1f} to {beside}",
     )
     return Gate(decide([check]), groups.level, [check], {}, [])

@@ -56,7 +56,8 @@ def watch(
         float | None,
         Parameter(
             validator=Number(gt=0, lte=100),
-            help="Largest accepted difference, in points. Default: none, only report.",
+            help="Largest accepted gap, in points: between two groups, to the --reference, or of "
+            "more groups to their mean. Default: none, only report.",
         ),
     ] = None,
     level: Annotated[
