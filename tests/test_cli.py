@@ -46,6 +46,49 @@ def test_help_of_each_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert verb in printed(["--help"], capsys)
 
 
+@pytest.mark.parametrize(
+    "words", ["batch write", "batch read", "batch forget", "sandbox run", "watch", "gate", "label"]
+)
+def test_the_help_of_every_command_ends_in_its_own_examples(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed([*words.split(), "--help"], capsys)
+    assert f"evenhand {words} " in text.partition("Examples:")[2]
+    assert "Start here" not in text
+
+
+@pytest.mark.parametrize("group", ["batch", "sandbox"])
+def test_the_help_of_a_group_says_where_its_examples_are(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed([group, "--help"], capsys)
+    assert f"evenhand {group} COMMAND --help" in text
+    assert "Start here" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compare"], "evenhand compare RUN RUN"),
+        (["verify", "."], "evenhand bundle . --out FILE.zip"),
+        (["calibrate", "nosuch", "--labels", "xstest"], 'unknown judge "nosuch"'),
+        (["report", "a", "--format", "nosuch"], "there are: text, html, json"),
+    ],
+)
+def test_a_mistake_is_answered_with_what_to_do(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     text = printed([], capsys)
     assert text == printed(["--help"], capsys)

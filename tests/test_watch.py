@@ -207,6 +207,35 @@ def test_a_bad_log_is_told_in_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("keys", "flag"),
+    [
+        (["--user", "religion"], "--user"),
+        (["--user", "metadata.religion", "--score", "stars"], "--score"),
+    ],
+)
+def test_a_key_that_no_record_has_is_answered_with_those_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], keys: list[str], flag: str
+) -> None:
+    log = write_log(tmp_path / "log.jsonl", {"a": 0.1, "b": 0.5}, each=10)
+    assert watch(str(log), *keys) == 2
+    error = capsys.readouterr().err
+    assert (
+        f'none of the 20 records has a value under "{keys[-1]}"; name the key with {flag}' in error
+    )
+    assert "messages, metadata.religion, metadata.topic, user_id, liked" in error
+
+
+def test_without_units_the_report_says_what_that_means(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = write_log(tmp_path / "log.jsonl", {"a": 0.1, "b": 0.5}, each=20)
+    assert watch(str(log), "--user", "metadata.religion") == 0
+    assert "Every record counts as independent" in capsys.readouterr().out
+    assert watch(str(log), "--user", "metadata.religion", "--unit", "user_id") == 0
+    assert "Every record counts as independent" not in capsys.readouterr().out
+
+
 def test_texts_are_no_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = write_log(tmp_path / "log.jsonl", {"a": 0.1, "b": 0.5})
     assert watch(str(log), "--user", "user_id") == 2

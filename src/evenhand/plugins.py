@@ -11,7 +11,7 @@ A built-in name cannot be replaced. See docs/extending.md for what each kind has
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pkgutil import resolve_name
@@ -23,13 +23,16 @@ from evenhand.text import one_line
 PluginKind = Literal["engine", "benchmark", "scorer", "judge", "format"]
 
 
-def load_plugin(kind: PluginKind, name: str, built_in: Mapping[str, str]) -> Any:
+def load_plugin(
+    kind: PluginKind, name: str, built_in: Mapping[str, str], others: Iterable[str] = ()
+) -> Any:
     """What the name stands for.
 
     Args:
         kind: its entry points are in the group `evenhand.` + kind + `s`.
         name: what the user wrote.
         built_in: name -> "module:attribute" of what comes with evenhand.
+        others: names that the caller takes care of, for the error.
 
     Raises:
         UnknownName: neither built in nor an entry point.
@@ -39,7 +42,7 @@ def load_plugin(kind: PluginKind, name: str, built_in: Mapping[str, str]) -> Any
         return resolve_name(built_in[name])
     found = _entry_points(kind).get(name)
     if not found:
-        raise UnknownName(kind, name, plugin_names(kind, built_in))
+        raise UnknownName(kind, name, [*others, *plugin_names(kind, built_in)])
     if len(found) > 1:
         packages = " and ".join(sorted(map(_package, found)))
         raise PluginError(f'{kind} "{name}" is in {packages}; uninstall one of them')

@@ -113,6 +113,24 @@ def test_every_cue_and_defense_has_a_row_and_the_first_is_told_in_full(found: Au
     assert whole.count("Differences to the no-identity baseline") == len(found.settings)
 
 
+@pytest.mark.parametrize(
+    ("cue", "defense", "said"),
+    [
+        ("system-1", "none", ""),
+        ("memory-1", "none", "; cue memory-1, defense none"),
+        ("system-1", "ignore", "; cue system-1, defense ignore"),
+    ],
+)
+def test_a_cue_or_defense_that_is_not_the_usual_one_is_told_at_the_top(
+    cue: str, defense: str, said: str, found: Audit
+) -> None:
+    head = dataclasses.replace(found.head, cue=cue, defense=defense)
+    alone = audit_document(dataclasses.replace(found, settings=[head])).subtitle
+    assert alone.partition("failed attempts")[2] == said
+    several = audit_document(dataclasses.replace(found, settings=[head, found.head])).subtitle
+    assert several.endswith(f"; first figures: cue {cue}, defense {defense}")
+
+
 def test_placebos_have_a_row_among_the_missing(tmp_path: Path) -> None:
     """A model that falls silent towards placebos alone."""
     quiet = audit(

@@ -125,7 +125,10 @@ def read_arms(sides: Sequence[Arm], units: UnitChoice) -> list[ReadArm]:
         UnknownName: a run has no such cue or defense.
     """
     if len(sides) < 2:
-        raise UsageError("a comparison needs two runs, or one run under two defenses")
+        raise UsageError(
+            "a comparison needs two runs, or one run under two defenses: evenhand compare RUN RUN, "
+            "evenhand compare RUN@none RUN@ignore"
+        )
     runs: dict[tuple[int, str | None], _Run] = {}
     read = []
     for side in sides:

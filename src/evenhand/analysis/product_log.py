@@ -25,7 +25,7 @@ from evenhand.files import CsvColumns, read_records
 from evenhand.scorers import prepare, score_batch
 from evenhand.scorers.base import Answer, Unscored
 from evenhand.stats import TooFewScores, UnpairedGroups, unpaired_groups
-from evenhand.text import one_line
+from evenhand.text import counted, one_line, some_of
 
 _MOST_GROUPS = 50
 _TRUTH = {"true": 1.0, "false": 0.0}  # in a CSV file they are words
@@ -64,6 +64,7 @@ class Watched:
         without_group: records whose user states no group.
         too_small: group -> scores, of groups left out since fewer than two units have any.
         unscored: reason -> group -> count of answers that the judge cannot tell.
+        unit: the key of what records belong to; None where each counts as independent.
         groups: rates, differences and spread.
         gate: whether the gaps are within the margin; None without one.
     """
@@ -73,6 +74,7 @@ class Watched:
     without_group: int
     too_small: dict[str, int]
     unscored: dict[str, dict[str, int]]
+    unit: str | None
     groups: UnpairedGroups
     gate: Gate | None
 
@@ -103,8 +105,10 @@ def watch_log(
     answers: list[Answer | Unscored] = []
     given: list[float] = []
     records = without = 0
+    keys_there: list[str] = []
     for line, record in read_records(log, DataError, CsvColumns(distinct=True)):
         records += 1
+        keys_there = keys_there or _keys_of(record)
         group = _at(record, keys.user)
         if _is_blank(group):
             without += 1
@@ -120,9 +124,11 @@ def watch_log(
             given.append(_score(_at(record, keys.score), keys.score, where))
         else:
             answers.append(_answer(record, keys, where))
-    _check_groups(log, who, keys.user, records)
+    _check_groups(log, who, keys.user, records, keys_there)
     who = _shortened(who)
     if keys.score is not None:
+        if all(map(math.isnan, given)):
+            raise UsageError(_none_has(len(given), keys.score, "score", keys_there))
         values, unscored = given, _unscored(given, who)
     else:
         values, unscored = _refusals(answers, who)
@@ -157,7 +163,8 @@ def watch_log(
         # Two groups are each half their gap from their mean; their gap is between them.
         is_pair = reference is None and len(groups.groups) == 2
         gate = _gate(compared(reference=groups.groups[1]) if is_pair else groups, max_gap, keys)
-    return Watched(keys.score or "refused", records, without, too_small, unscored, groups, gate)
+    measure = keys.score or "refused"
+    return Watched(measure, records, without, too_small, unscored, keys.unit, groups, gate)
 
 
 def _at(record: Mapping[str, Any], key: str) -> Any:
@@ -267,14 +274,35 @@ def _words(content: Any) -> str:
     return text or refusal
 
 
-def _check_groups(log: Path, who: Iterable[str], key: str, records: int) -> None:
+def _keys_of(record: Mapping[str, Any], before: str = "") -> list[str]:
+    """The keys of a record, with those within one that holds a mapping."""
+    found = []
+    for key, value in record.items():
+        name = f"{before}{key}"
+        found += (
+            _keys_of(value, f"{name}.") if isinstance(value, Mapping) and not before else [name]
+        )
+    return found
+
+
+def _none_has(records: int, key: str, flag: str, keys: Sequence[str]) -> str:
+    there = some_of([one_line(each, _MAX_NAME) for each in keys], 12)
+    return (
+        f'none of the {counted(records, "record")} has a value under "{key}"; name the key with '
+        f"--{flag}; the first record has: {there}"
+    )
+
+
+def _check_groups(
+    log: Path, who: Iterable[str], key: str, records: int, keys: Sequence[str]
+) -> None:
     if not records:
         raise UsageError(
             f"{log} has no records; it needs a JSON object a line, or CSV with a header"
         )
     names = set(who)
     if not names:
-        raise UsageError(f'none of the {records} records has "{key}"; name the key with --user')
+        raise UsageError(_none_has(records, key, "user", keys))
     if len(names) > _MOST_GROUPS:
         raise UsageError(
             f'"{key}" has {len(names)} values; at most {_MOST_GROUPS} groups can be compared'

@@ -87,7 +87,12 @@ class BundleReader:
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError:
             raise UsageError(f"{path}: there is no such file") from None
-        except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        except IsADirectoryError:
+            made = f"evenhand bundle {path} --out FILE.zip"
+            raise UsageError(f"{path}: a folder; a bundle of a run is written by: {made}") from None
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise UsageError(f"{path}: not a bundle: {one_line(str(error))}") from None
         try:
             self._entries = self._checked_entries()

@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     with ended_alike(), rarely_collected():
         try:
             if len(given) > 1 and {"--help", "-h"} & set(given):
-                _show_examples(given[0])
+                _show_examples(given)
             with _one_note():
                 app(
                     with_log(_with_values([_us_flag(word) for word in given])),
@@ -178,14 +178,24 @@ def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _show_examples(verb: str) -> None:
-    """Put the examples of a verb's docstring into its help, where the verb is one."""
-    if verb in app:
-        text = inspect.getdoc(app[verb].default_command) or ""
-        description, _, examples = text.partition("Examples:\n")
-        if examples:
-            app[verb].help = description
-            app[verb].help_epilogue = f"Examples:\n{examples}"
+def _show_examples(words: list[str]) -> None:
+    """Put the examples of a verb's docstring into its help, where the words begin with a verb."""
+    verb = app
+    for word in words:
+        if word.startswith("-") or word not in verb:
+            break
+        verb = verb[word]
+    if verb is app:
+        return
+    if verb.default_command is None:  # a group of commands, such as batch
+        name = f"evenhand {' '.join(verb.name)}"
+        verb.help_epilogue = f"Options and examples of one:  {name} COMMAND --help"
+        return
+    text = inspect.getdoc(verb.default_command) or ""
+    description, _, examples = text.partition("Examples:\n")
+    if examples:
+        verb.help = description
+        verb.help_epilogue = f"Examples:\n{examples}"
 
 
 def _refuse_windows() -> int:

@@ -64,8 +64,8 @@ def calibrate(
         evenhand calibrate harm --labels do_not_answer --out harm.json
         evenhand calibrate rubric:openai/gpt-4o-mini --labels mine.csv --format json
     """
-    known = read_labels(labels)
-    found = run_to_interrupt(calibrate_judge(make_judge(judge, judging), known))
+    measured = make_judge(judge, judging)  # before labels are downloaded
+    found = run_to_interrupt(calibrate_judge(measured, read_labels(labels)))
     if out:
         found.save(out)
     if format == "json":

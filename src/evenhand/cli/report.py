@@ -112,7 +112,7 @@ def report(
         evenhand report runs/first --format png --out charts
         evenhand report runs/first --judge rubric:openai/gpt-4o-mini --judge-error rubric.json
     """
-    chosen = None if format == "text" else load_plugin("format", format, FORMATS)
+    chosen = None if format == "text" else load_plugin("format", format, FORMATS, ["text"])
     if open:
         check_openable(format, several=isinstance(chosen, FolderFormat), out=out)
     store = Store.open(run)

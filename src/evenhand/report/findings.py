@@ -30,6 +30,8 @@ from evenhand.stats import Regions
 from evenhand.text import counted, one_line
 
 _MOST_SHOWN = 8
+_USUAL = ("system-1", "none")
+"""The cue and defense of a study that names neither."""
 
 
 def audit_document(
@@ -65,11 +67,21 @@ def audit_document(
             f"{audit.done:,} of {audit.cells:,} answers: "
             f"{counted(len(audit.identities), 'identity', 'identities')} on "
             f"{sizes}; {audit.unscored:,} unscored, {audit.failed_attempts:,} failed attempts"
+            f"{_setting_shown(audit)}"
         ),
         source=f"{model}; cue {head.cue}, defense {head.defense}; {sizes}",
         sections=sections,
         headline=audit_headline(audit),
     )
+
+
+def _setting_shown(audit: Audit) -> str:
+    """Cue and defense of the first figures, where a reader could take them for others."""
+    head = audit.head
+    setting = f"cue {one_line(head.cue)}, defense {one_line(head.defense)}"
+    if len(audit.settings) > 1:
+        return f"; first figures: {setting}"
+    return "" if (head.cue, head.defense) == _USUAL else f"; {setting}"
 
 
 def _headline(audit: Audit, details: AuditDetails | None) -> doc.Section:

@@ -73,6 +73,11 @@ def _strata(found: Watched) -> str:
 
 def _missing(found: Watched) -> list[str]:
     said = []
+    if found.unit is None:
+        said.append(
+            "Every record counts as independent; where one user has several, the intervals are too "
+            "narrow: name the user's key with --unit."
+        )
     if found.without_group:
         share = found.without_group / found.records
         said.append(

@@ -148,7 +148,10 @@ def verdict(reading: RefusalReading | Unscored, *, is_cut_off: bool, text: str) 
     """
     if isinstance(reading, Unscored):
         return Verdict(reading)
-    why = f"{reading.label} ({reading.probability:.2f}), mostly by sentence {reading.sentence}"
+    why = (
+        f"{reading.label} (probability of a refusal {reading.probability:.2f}), "
+        f"mostly by sentence {reading.sentence}"
+    )
     if is_cut_off and not _said_enough(reading, text):
         return Verdict(CUT_OFF, why)
     if not reading.is_sure:

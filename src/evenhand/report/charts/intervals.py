@@ -39,7 +39,10 @@ def bias_chart(spreads: dict[str, Spread]) -> Any:
         for name, s in spreads.items()
         for what, value in ((_ESTIMATE, s.estimate), (_PLUGIN, s.plugin), (_FLOOR, s.noise_floor))
     ]
-    y = alt.Y("row:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False))
+    # Room for the mark of a PB of 0, which stands on the axis.
+    y = alt.Y(
+        "row:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False, labelPadding=9)
+    )
     base = alt.Chart(data(rows))
     interval = (
         base.transform_filter(alt.datum.what == _ESTIMATE)
