@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,10 @@ def test_a_text_that_opens_another_option_names_none() -> None:
         {"content": [{"token": "A", "logprob": -0.1}]},
         {"content": [{"token": "A", "logprob": -0.1, "top_logprobs": None}]},
         {"content": [{"top_logprobs": [None, 3, {"token": "A"}, {"logprob": -1}]}]},
+        {"content": [{"top_logprobs": 5}]},
+        {"content": [{"top_logprobs": True}]},
+        {"content": [{"top_logprobs": "A"}]},
+        {"content": [{"top_logprobs": {"A": -0.1}}]},
         top(A=float("nan")),
         top(A=float("inf")),
         top(A=3.0),
@@ -108,6 +113,16 @@ def test_broken_logprobs_are_missing_data(broken: Any) -> None:
 def test_both_forms_of_logprobs_are_read() -> None:
     assert read_logprobs(top(A=-0.5, B=-9999.0)) == (("A", -0.5), ("B", -9999.0))
     assert read_logprobs({"tokens": ["A"], "top_logprobs": [{"A": -0.5}]}) == (("A", -0.5),)
+
+
+def test_two_tokens_that_read_alike_both_count_and_one_listed_twice_counts_once() -> None:
+    """B has 0.30 and 0.25, A has 0.40; neither the order nor an echo changes that."""
+    entries = [("B", 0.30), ("A", 0.40), ("B", 0.25), ("A", 0.40)]
+    for order in (entries, entries[::-1]):
+        top = [{"token": token, "logprob": math.log(share)} for token, share in order]
+        text = shares_text(read_logprobs({"content": [{"top_logprobs": top}]}), FOUR.choices)
+        assert text == "A 0.4, B 0.55, other 0.05"
+        assert score(text, FOUR) == 1.0
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,14 @@ def test_flags_override_the_file(tmp_path: Path) -> None:
     assert (study.decoding.temperature, study.decoding.max_tokens) == (0.5, 11)
 
 
+def test_a_stop_string_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Blanks and line breaks at its ends count; an empty one ends no answer."""
+    stop = ["\n", " ", "Q: ", "\n\nUser", ""]
+    path = tmp_path / "study.yaml"
+    path.write_bytes(orjson.dumps({"model": "organism", "decoding": {"stop": stop}}))
+    assert read_study(path, {}).decoding.stop == ("\n", " ", "Q: ", "\n\nUser")
+
+
 def test_a_preset_by_name(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text('model = "openai/a"\ndecoding = "paper"\n')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,48 @@ def test_texts_are_those_of_generate(
     found = ask(engine, asked)
     assert {key: response.text for key, response in found.items()} == generated(engine, asked)
     assert len({response.text for response in found.values()}) > 5
+
+
+def step_by_step(engine: HFEngine, request: Request, most: int) -> tuple[str, str]:
+    """Text and outcome, with the whole prompt read for each token, and nothing of ours."""
+    ids = engine._tokenizer(
+        engine.rendered(request.messages), return_tensors="pt", add_special_tokens=False
+    )["input_ids"]
+    new: list[int] = []
+    while len(new) < most:
+        with torch.inference_mode():
+            token = int(engine._net(ids).logits[0, -1].argmax())
+        text = str(engine._tokenizer.decode(new, skip_special_tokens=True))
+        if token in engine._end_tokens():
+            return text, "whole"
+        new.append(token)
+        ids = torch.cat([ids, torch.tensor([[token]])], dim=1)
+        text = str(engine._tokenizer.decode(new, skip_special_tokens=True))
+        ends = [at for stop in engine._decoding.stop if (at := text.find(stop)) >= 0]
+        if ends:
+            return text[: min(ends)], "whole"
+    return text, "cut off"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_texts_are_those_of_one_token_at_a_time(weights: Path, seed: int) -> None:
+    """Random lengths of prompts, shared parts, empty messages, stop strings and batches."""
+    random = Random(seed)
+    letters = "abcdefghijklmnop \n"
+    stop = tuple("".join(random.choices(letters, k=random.choice([1, 2]))) for _ in range(seed % 3))
+    most = random.choice([1, 2, 12])
+    engine = HFEngine(weights, Decoding(max_tokens=most, stop=stop), batch_size=17)
+    ends_often(engine)
+    engine._budget = random.choice([1, 10**6, engine._budget])
+    heads = ["", *("".join(random.choices("xyz ", k=k)) for k in (1, 30, 250))]
+    asked = []
+    for number in range(24):
+        user = random.choice(heads)[:100] + "q" * random.randrange(40)
+        messages = [{"role": "system", "content": head} for head in [random.choice(heads)]]
+        messages = [*messages[: random.choice([0, 1, 1])], {"role": "user", "content": user}]
+        asked.append(Request(bytes([number] * 16), 0, number, 0, messages))  # type: ignore[arg-type]
+    found = {key: (each.text, each.outcome) for key, each in ask(engine, asked).items()}
+    assert found == {each.key: step_by_step(engine, each, most) for each in asked}
 
 
 def test_a_setting_of_rows_is_that_of_generate(weights: Path) -> None:

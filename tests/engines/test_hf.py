@@ -114,6 +114,17 @@ def test_a_stop_string_ends_the_answer(weights: Path) -> None:
     assert printable not in response.text, "endpoints leave the stop string out, and so do we"
 
 
+def test_a_stop_string_that_begins_in_the_prompt_ends_nothing(weights: Path) -> None:
+    """The prompt ends with a blank: a blank alone, or one and the first letter, is no stop yet."""
+    whole = ask(HFEngine(weights, Decoding(max_tokens=24)), 4)
+    for number, said in whole.items():
+        text = said.text or ""
+        for stop in (" ", " " + text[0], text[3:5]):
+            found = ask(HFEngine(weights, Decoding(max_tokens=24, stop=(stop,))), 4)[number]
+            assert found.text == text.partition(stop)[0]
+            assert found.outcome == ("whole" if stop in text else "cut off")
+
+
 def test_a_template_that_rejects(weights: Path) -> None:
     engine = HFEngine(weights, Decoding())
     engine._tokenizer.chat_template = REJECTING

@@ -99,13 +99,14 @@ def read_logprobs(logprobs: Any) -> FirstTokens | None:
     given: Iterable[Any] = ()
     if isinstance(content, list) and content and isinstance(content[0], dict):
         top = content[0].get("top_logprobs")
-        given = [(e.get("token"), e.get("logprob")) for e in top or () if isinstance(e, dict)]
+        listed = top if isinstance(top, list) else ()
+        given = [(e.get("token"), e.get("logprob")) for e in listed if isinstance(e, dict)]
     elif isinstance(old, list) and old and isinstance(old[0], dict):
         given = old[0].items()
-    found = {}
+    found: dict[tuple[str, float], None] = {}  # two tokens may read alike: both count
     for token, logprob in given:
         is_number = isinstance(logprob, int | float) and not isinstance(logprob, bool)
         if not isinstance(token, str) or not is_number or not logprob <= _ROUNDING:
             continue
-        found[token] = float(logprob)
-    return tuple(found.items())[:1000] or None
+        found[token, float(logprob)] = None
+    return tuple(found)[:1000] or None

@@ -402,12 +402,20 @@ class HFEngine:
             left.remove(row)
             settle(self._response(batch[row], tokens, time.monotonic() - started, most))
 
-        options = self._generation(most) | {"stopping_criteria": self._criteria}
+        width = padded.ids.shape[1]
+
+        def stops(ids: Any, scores: Any) -> Any:
+            """Stop strings, in what is new: one may begin in the prompt, as a line break does."""
+            return self._criteria(ids[:, width:], scores)
+
+        options = self._generation(most)
+        criteria: list[Any] = [stops] if self._stop_strings else []
+        options["stopping_criteria"] = criteria
         if self._by_row:
             draws = Draws([self._seed(prompt.request) for prompt in batch])
             options["custom_generate"] = Decoder(padded, draws, ended, self._stop.is_set).decode
         else:
-            options["stopping_criteria"] = [*self._criteria, self._stopped]
+            criteria.append(self._stopped)
             options["tokenizer"] = self._tokenizer
             if (seed := self._seed(batch[0].request)) is not None:
                 self._torch.manual_seed(sum(seed) % 2**63)
@@ -418,7 +426,7 @@ class HFEngine:
             except ValueError as error:  # of its arguments
                 raise RequestRejected(f"{self.model}: {first_line(error)}") from None
         for row in sorted(left) if not self._stop.is_set() else ():
-            ended(row, output[row, ids.shape[1] :].tolist())
+            ended(row, output[row, width:].tolist())
 
     def _choose(self, batch: Sequence[_Prompt], settle: _Put) -> None:
         """Answer by the options' shares of the first token; nothing is written."""
@@ -534,12 +542,11 @@ class HFEngine:
         return options | self._extra
 
     @cached_property
-    def _criteria(self) -> list[Any]:
+    def _criteria(self) -> Any:
         """What ends a row beside its last token and its length."""
         from transformers import StopStringCriteria
 
-        stops = list(self._stop_strings)
-        return [StopStringCriteria(self._tokenizer, stops)] if stops else []
+        return StopStringCriteria(self._tokenizer, list(self._stop_strings))
 
     @property
     def _stop_strings(self) -> tuple[str, ...]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import orjson
 from cyclopts import Parameter
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     JsonValue,
     PlainSerializer,
     PlainValidator,
+    StringConstraints,
     TypeAdapter,
     WithJsonSchema,
     field_validator,
@@ -52,6 +54,10 @@ else:
     ]
 
 
+_Verbatim = Annotated[str, StringConstraints(strip_whitespace=False)]
+"""Text whose blanks and line breaks at the ends count."""
+
+
 def _none_for_default(given: Any) -> Any:
     return None if given == "default" else given
 
@@ -88,7 +94,11 @@ class Decoding(Entry):
     answer from the seed and its cell. Default: none for local weights; an endpoint gets one
     drawn from the cell where answers are sampled or repeated, so that no cache repeats them."""
 
-    stop: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = ()
+    stop: Annotated[
+        tuple[_Verbatim, ...],
+        AfterValidator(lambda given: tuple(filter(None, given))),  # nothing ends no answer
+        Parameter(negative="", show_default=False),
+    ] = ()
     """String that ends an answer; may be repeated. Default: none."""
 
     dtype: Annotated[
