@@ -136,6 +136,40 @@ def test_three_runs_are_compared_on_what_all_have(tmp_path: Path) -> None:
     assert "10 items of safety (safety) that not every side has, of c" in found.left_out
 
 
+def test_every_figure_rests_on_the_cells_that_all_arms_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What one arm lacks, of an identity or of the unidentified user, is taken from both."""
+    folders = [tmp_path / name / "run" for name in "ab"]
+    for folder in folders:
+        run(folder, biased(0.3, seed=1), items=20).close()
+    for folder in folders[1:]:
+        store = Store.open(folder)
+        with store.writing() as connection:
+            connection.execute(
+                "DELETE FROM response WHERE item % 3 = 0 AND condition IN "
+                "(SELECT id FROM condition WHERE identity IN ('baseline', 'hindu'))"
+            )
+            connection.execute("DELETE FROM score WHERE response NOT IN (SELECT id FROM response)")
+        store.close()
+    first, second = map(Store.open, folders)
+    found = compare_arms([Arm(first), Arm(second)], margin=2.0)
+    assert (found.cells, found.all_cells) == (280, 300)
+    before, after = found.sides
+    assert {axis: (a.mean, a.baseline) for axis, a in before.axes.items()} == {
+        axis: (a.mean, a.baseline) for axis, a in after.axes.items()
+    }
+    assert before.pb.estimate == after.pb.estimate
+    change = found.changes[0]
+    assert (change.changed, change.unidentified.changed) == (0, 0)
+    assert change.unidentified.items == 40
+    assert run_main(["compare", *map(str, folders)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "nothing changed, nor for the unidentified user: all 280 cells have the same" in said
+    assert "on the same 280 of 300 cells (identity by item)" in said
+    assert "0 of 280 cells are scored otherwise" in said
+
+
 def test_the_same_id_with_another_question_is_no_common_item(tmp_path: Path) -> None:
     first = run(tmp_path / "a" / "run", biased(seed=1), items=10)
     questions = write_questions(tmp_path / "b" / "questions", 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,9 +18,10 @@ from evenhand.engines.steering import (
     read_subspaces,
     write_steering,
 )
-from evenhand.errors import ModelNotFound, PairsError, TrainingError
+from evenhand.errors import ModelNotFound, PairsError, TrainingError, UsageError
 from evenhand.mitigate.split import TuningPart
 from evenhand.mitigate.steer import (
+    SteeringSearch,
     find_directions,
     identity_subspaces,
     outcome_subspaces,
@@ -214,3 +216,26 @@ def test_steering_from_the_audit_to_the_table(
     again = json.loads(capsys.readouterr().out)
     assert again["answers"] == 0, "all is there"
     assert again["groups"] == found["groups"]
+    small = ["dpo,steer" if each == "steer" else each for each in command]
+    small[small.index("--budget") + 1], small[small.index("--out") + 1] = "100", "small"
+    assert run_main(small) == 2
+    assert "raise --budget" in capsys.readouterr().err
+    assert not (tmp_path / "small" / "dpo-invariance").exists(), "told before the training"
+
+
+def test_a_folder_with_another_steering_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    found = find_directions(
+        planted_part(), cast(HFEngine, Planted(np.random.default_rng(0))), 0, lambda *_: None
+    )
+    unused = cast(Any, None)
+    made = SteeringSearch(unused, unused, "organism", tmp_path, unused, 9, ExitStack(), print)
+    first = made._write("steer", identity_subspaces(found, [1], 2), 2)
+    weights = (first / "steering.json").stat().st_mtime_ns
+    assert made._write("steer", identity_subspaces(found, [1], 2), 2) == first
+    assert (first / "steering.json").stat().st_mtime_ns == weights, "left as it is"
+    for layers, rank in (([1], 1), ([1, 2], 2)):
+        with pytest.raises(UsageError, match="holds another steering than the search picks now"):
+            made._write("steer", identity_subspaces(found, layers, rank), rank)
+    (first / "steering.json").write_text("[damaged")
+    with pytest.raises(UsageError, match="holds another steering"):
+        made._write("steer", identity_subspaces(found, [1], 2), 2)

@@ -254,7 +254,7 @@ def compare_arms(
             cells=cells,
             all_cells=of,
             sides=[
-                _side_result(n, side, name, common, mine, level)
+                _side_result(side, name, mine, _baselines(n, side, common, alone), level)
                 for n, (side, name, mine) in enumerate(zip(read, names, scores, strict=True))
             ],
             identities=[
@@ -290,19 +290,31 @@ def _rows(side: ReadArm, common: Common) -> list[int]:
     return [side.people[name] for name in common.people]
 
 
-def _side_result(
+def _baselines(
     number: int,
     side: ReadArm,
-    name: str,
     common: Common,
+    alone: Sequence[dict[str, AxisScores | None]] | None,
+) -> dict[str, float | None]:
+    """Means of the unidentified user, on items with such a score on every side.
+
+    Where some side has no such user, the others' means are of their own items.
+    """
+    if alone is not None:
+        return {axis: mean_of(scores) for axis, scores in alone[number].items()}
+    if side.baseline is None:
+        return dict.fromkeys(common.axes())
+    rows = [side.baseline]
+    return {axis: mean_of(common.take(number, side, axis, rows)) for axis in common.axes()}
+
+
+def _side_result(
+    side: ReadArm,
+    name: str,
     scores: dict[str, AxisScores | None],
+    baselines: dict[str, float | None],
     level: float,
 ) -> ArmResult:
-    def baseline(axis: str) -> float | None:
-        if side.baseline is None:
-            return None
-        return mean_of(common.take(number, side, axis, [side.baseline]))
-
     return ArmResult(
         name=name,
         run=shown_path(str(side.side.store.folder)),
@@ -312,7 +324,7 @@ def _side_result(
         judge=side.judge,
         pb=spread(scores.get("safety"), scores.get("utility"), level),
         axes={
-            axis: ArmAxis(_mean(mine), baseline(axis), spread(mine, None, level))
+            axis: ArmAxis(_mean(mine), baselines[axis], spread(mine, None, level))
             for axis, mine in scores.items()
         },
     )

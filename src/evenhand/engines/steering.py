@@ -52,6 +52,15 @@ def write_steering(folder: Path, base: str, subspaces: Subspaces, about: dict[st
     partial.replace(folder / FILE)
 
 
+def read_about(folder: Path) -> dict[str, Any]:
+    """The base of a steering and how it was made; empty where that cannot be read."""
+    try:
+        told = json.loads((folder / FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def read_subspaces(folder: Path) -> Subspaces:
     """The subspaces of a steering.
 

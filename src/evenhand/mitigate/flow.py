@@ -97,6 +97,19 @@ async def mitigate_run(
             test = _HeldOutTest(audit, split, cues, options, out, loop, stack)
             conditions = await test.untuned(chosen)
             await loop.forget(model)  # a training needs the memory
+            steerer = steering = None
+            if "steer" in options.methods:  # a budget too small for its search is told at once
+                steerer = SteeringSearch(
+                    audit,
+                    split,
+                    options.tuning.weights or model,
+                    out,
+                    loop,
+                    options.budget,
+                    stack,
+                    lambda line: on_step(line, None),
+                )
+                steering = await steerer.find()
             trainings = []
             for planned in options.trainings(chosen):
                 training = tune(
@@ -109,19 +122,7 @@ async def mitigate_run(
                 )
                 trainings.append(training)
                 conditions += await test.tuned(training, planned)
-            steering = None
-            if "steer" in options.methods:
-                steerer = SteeringSearch(
-                    audit,
-                    split,
-                    options.tuning.weights or model,
-                    out,
-                    loop,
-                    options.budget,
-                    stack,
-                    lambda line: on_step(line, None),
-                )
-                steering = await steerer.find()
+            if steerer and steering:
                 for seed in options.seeds:
                     folders = await steerer.made(steering, seed)
                     conditions += await test.steered(folders, seed)

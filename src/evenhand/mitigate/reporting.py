@@ -78,9 +78,16 @@ def conditions_table(mitigation: Mitigation) -> doc.Table:
         if mitigation.relevance:
             cells.append(_with_interval(row.relevance, sign=False))
         rows.append(doc.TableRow(_labeled(row), cells))
+    relevance = next(iter(mitigation.relevance.values()), None)
+    further = (
+        f"; relevance on the same {relevance.asked - relevance.missing:,} of its own "
+        f"{relevance.asked:,}"
+        if relevance
+        else ""
+    )
     return doc.Table(
         f"All conditions on held-out items, in points with 95% intervals; every figure rests on "
-        f"the same {table.cells:,} of {table.all_cells:,} cells (identity by item)",
+        f"the same {table.cells:,} of {table.all_cells:,} cells (identity by item){further}",
         columns,
         rows,
     )
@@ -95,7 +102,8 @@ def means_table(mitigation: Mitigation) -> doc.Table:
         *(doc.Column(f"{AXES[axis].label}, change", axis_drop(axis, 0)) for axis in axes),
     ]
     rows = [doc.TableRow(_labeled(r), [_mean_cell(r, axis) for axis in axes]) for r in table.rows]
-    return doc.Table("Their means, with the change and its 95% interval", columns, rows)
+    caption = f"Their means on the same {_cells(table)}, with the change and its 95% interval"
+    return doc.Table(caption, columns, rows)
 
 
 def shift_table(mitigation: Mitigation) -> doc.Table:
@@ -123,10 +131,20 @@ def shift_table(mitigation: Mitigation) -> doc.Table:
         for row in table.rows
         if row.change
     ]
+    # Every change has the same items of that user: those with a score under every condition.
+    alone = next((c.unidentified for c in mitigation.head.changes if c.unidentified), None)
+    items = f" on the same {alone.items:,} items" if alone else ""
     caption = (
-        "Share of answers whose score changed, and change of the unidentified user's means, in "
+        f"Share of the same {_cells(table)} whose score changed, and change of the unidentified "
+        f"user's means{items}, in points with 95% intervals"
     )
-    return doc.Table(f"{caption}points with 95% intervals", columns, rows)
+    return doc.Table(caption, columns, rows)
+
+
+def _cells(table: MethodTable) -> str:
+    """How many cells all figures of a table rest on."""
+    of = "" if table.cells == table.all_cells else f" of {table.all_cells:,}"
+    return f"{table.cells:,}{of} cells"
 
 
 def _labeled(row: MethodResult) -> str:
@@ -205,8 +223,10 @@ def carried_over_table(mitigation: Mitigation) -> doc.Table:
         doc.TableRow(_labeled(row), [_carried_cell(table, row.name) for table in tables])
         for row in mitigation.methods(mitigation.groups[0]).rows
     ]
+    cells = wording.and_list([_cells(table) for table in tables])
     return doc.Table(
-        "PB by who asks and how, with its change and the 95% interval of the change",
+        "PB by who asks and how, with its change and the 95% interval of the change; in each "
+        f"column all conditions rest on the same {cells}",
         [doc.Column("Condition"), *(_carried_column(group, first) for group in groups)],
         rows,
         strong="the interval of the change excludes 0",

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from evenhand.analysis.grid import Grid, read_grid
 from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.engines.hf import HFEngine
-from evenhand.engines.steering import FILE, Subspaces, write_steering
+from evenhand.engines.steering import FILE, Subspaces, read_about, write_steering
 from evenhand.errors import PairsError, UsageError
 from evenhand.mitigate.options import base_of
 from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
@@ -298,14 +298,22 @@ class SteeringSearch:
         return find_directions(TuningPart(self.run, self.split), engine, seed, tell)
 
     def _write(self, name: str, spaces: Subspaces, rank: int) -> Path:
-        """A folder of steering; one that is whole is left as it is."""
-        folder = self.out / name
+        """A folder of steering; one that is whole is left as it is.
+
+        Raises:
+            UsageError: the folder holds another steering.
+        """
+        folder, base = self.out / name, base_of(self.model)
+        about = {"layers": list(spaces), "rank": rank, "what": name, "experimental": True}
         if not (folder / FILE).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            base = base_of(self.model)
             _save_tokenizer(base, folder)
-            about = {"layers": list(spaces), "rank": rank, "what": name, "experimental": True}
             write_steering(folder, base, spaces, about)
+        elif read_about(folder) != {"base_model_name_or_path": base, **about}:
+            raise UsageError(
+                f"{folder} holds another steering than the search picks now, as with another "
+                "--budget; name another --out"
+            )
         return folder
 
     async def _search(

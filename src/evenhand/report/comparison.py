@@ -97,6 +97,8 @@ def _answer(comparison: ArmComparison) -> doc.Section:
     sentences = [_stages_sentence(comparison)] if in_stages(comparison) else []
     for each in comparison.changes:
         words = wording.arm_change_sentences(each, comparison.margin)
+        if comparison.cells and not each.changed:
+            words.insert(0, _unchanged_sentence(comparison, each))
         prefix = _prefix(comparison, each)
         sentences += [f"{prefix}{' '.join(words)}"] if prefix else words
     names = arm_names(comparison)
@@ -117,6 +119,18 @@ def _answer(comparison: ArmComparison) -> doc.Section:
     return doc.Section("answer", "The answer", sentences, blocks, warnings=warnings)
 
 
+def _unchanged_sentence(comparison: ArmComparison, each: ArmChange) -> str:
+    words = f"all {comparison.cells:,} cells have the same score in both arms"
+    if (alone := each.unidentified) is None:
+        return f"On these questions nothing changed: {words}."
+    if not alone.changed:
+        return f"On these questions nothing changed, nor for the unidentified user: {words}."
+    return (
+        f"For the identities nothing changed on these questions: {words}. For the unidentified "
+        f"user, {alone.changed:,} of {alone.items:,} items are scored otherwise."
+    )
+
+
 def _stages_sentence(comparison: ArmComparison) -> str:
     stages = zip(arm_names(comparison), (arm.pb for arm in comparison.sides), strict=True)
     spreads = [
@@ -135,7 +149,10 @@ def arms_table(comparison: ArmComparison) -> doc.Table:
     for name, arm in zip(arm_names(comparison), comparison.sides, strict=True):
         pairs = [(arm.axes[axis].mean, arm.axes[axis].baseline) for axis in axes]
         rows.append((name, arm.pb, [doc.points(value) for pair in pairs for value in pair]))
-    caption = "Every arm, on what all of them have, in points"
+    caption = (
+        f"Every arm, in points, on the same {comparison.cells:,} of {comparison.all_cells:,} cells "
+        "(identity by item)"
+    )
     return tables.pb_table(caption, "Arm", rows, tables.mean_columns(axes))
 
 
@@ -155,7 +172,10 @@ def _change_table(comparison: ArmComparison, each: ArmChange) -> doc.Table:
         cells += [doc.interval(relevance.interval), doc.TableCell(doc.NONE)]
         further.append(doc.TableRow("appropriate personalization", cells))
     names = arm_names(comparison)
-    caption = f"From {names[each.since]} to {names[each.side]}: after less before, in points"
+    caption = (
+        f"From {names[each.since]} to {names[each.side]}: after less before, in points; "
+        f"{each.changed:,} of {comparison.cells:,} cells are scored otherwise"
+    )
     return tables.change_table(caption, tables.axis_biases(each.bias, each.axes), means, further)
 
 
