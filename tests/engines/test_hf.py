@@ -16,7 +16,7 @@ from clock import seconds_for
 from evenhand.engines import hf, make_engine
 from evenhand.engines.engine import Response
 from evenhand.engines.hf import HFEngine
-from evenhand.errors import ModelNotFound, RequestRejected, UsageError
+from evenhand.errors import EngineError, ModelNotFound, RequestRejected, UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
@@ -279,6 +279,32 @@ def another_tokenizer(folder: Path) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     tokenizer.add_special_tokens({"additional_special_tokens": ["assistant"]})
     tokenizer.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("how", [{}, {"temperature": 1.0, "seed": 1}, {"extra": {"num_beams": 2}}])
+def test_no_number_at_a_later_token_ends_the_run_too(
+    weights: Path, how: dict[str, Any], wrong: float
+) -> None:
+    """Of NaN always the first word would be chosen, and it would be stored as an answer."""
+    engine = HFEngine(weights, Decoding(max_tokens=12, **how))
+    said = ask(engine, 1)[0].text or ""
+    prompt = engine.rendered(requests(1)[0].messages) or ""
+    letter = next(c for c in said[1:-1] if c.isascii() and c not in prompt + said[0])
+    token = engine._tokenizer.convert_tokens_to_ids(letter)
+    with torch.no_grad():
+        engine._net.get_input_embeddings().weight[token] = wrong  # read as soon as it is written
+    with pytest.raises(EngineError, match=r"it computes NaN or infinity .* --dtype float32"):
+        ask(engine, 1)
+
+
+def test_infinite_scores_are_no_answer(weights: Path) -> None:
+    engine = HFEngine(weights, Decoding(max_tokens=4))
+    with torch.no_grad():
+        engine._net.lm_head.bias = torch.nn.Parameter(torch.zeros(259))
+        engine._net.lm_head.bias[70] = float("inf")
+    with pytest.raises(EngineError, match="it computes NaN or infinity"):
+        ask(engine, 2)
 
 
 @pytest.mark.parametrize(

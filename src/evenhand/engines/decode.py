@@ -244,7 +244,7 @@ class Decoder:
         for step in count():
             scores = logits_processor(ids, scores)
             sampling = generation_config.do_sample
-            token = self._sample(scores, step, present) if sampling else scores.argmax(dim=-1)
+            token = self._sample(scores, step, present) if sampling else _likeliest(scores)
             ids = torch.cat([ids, token[:, None]], dim=1)
             ends = stopping_criteria(ids, scores).cpu().numpy() & writing
             if self._stopped():
@@ -272,8 +272,16 @@ class Decoder:
     def _sample(self, scores: Any, step: int, rows: NDArray[np.int64]) -> Any:
         """A token for each row, drawn by its own random number."""
         up_to = torch.softmax(scores, dim=-1).cumsum(dim=-1)
+        check_numbers(up_to[:, -1])  # NaN where any score is
         drawn = torch.as_tensor(self._draws.at(step, rows), dtype=up_to.dtype).to(scores.device)
         return torch.searchsorted(up_to, drawn[:, None] * up_to[:, -1:], right=True)[:, 0]
+
+
+def _likeliest(scores: Any) -> Any:
+    """The token with the highest score of each row."""
+    found = scores.max(dim=-1)
+    check_numbers(found.values)  # NaN where any score is
+    return found.indices
 
 
 def first_scores(net: Any, rows: PaddedPrompts, takes: Container[str]) -> Any:
@@ -294,36 +302,33 @@ def first_scores(net: Any, rows: PaddedPrompts, takes: Container[str]) -> Any:
         )
         return output.logits[:, -1].float()
 
-    return _read(forward, cache, rows, ids, mask, (mask.cumsum(-1) - 1).clamp(min=0))
+    scores = _read(forward, cache, rows, ids, mask, (mask.cumsum(-1) - 1).clamp(min=0))
+    check_numbers(scores.amax(dim=-1))  # NaN where any score is
+    return scores
 
 
 def _read(
     forward: Callable[..., Any], cache: Any, rows: PaddedPrompts, ids: Any, mask: Any, places: Any
 ) -> Any:
-    """Read the prompts, the shared part of each group once; scores of the first new token.
-
-    Raises:
-        FloatingPointError: as `_numbers`.
-    """
+    """Read the prompts, the shared part of each group once; scores of the first new token."""
     at = rows.shared
     if not at:
-        return _numbers(forward(ids, mask, places))
+        return forward(ids, mask, places)
     _, first = np.unique(rows.groups, return_index=True)
     of_groups = torch.as_tensor(first, device=ids.device)
     forward(*(each if each is None else each[of_groups, :at] for each in (ids, mask, places)))
     cache.reorder_cache(torch.as_tensor(rows.groups, device=ids.device))
-    return _numbers(forward(ids[:, at:], mask, None if places is None else places[:, at:]))
+    return forward(ids[:, at:], mask, None if places is None else places[:, at:])
 
 
-def _numbers(scores: Any) -> Any:
-    """The scores, unless some are none: of them the first token would be chosen, always.
+def check_numbers(scores: Any) -> None:
+    """Check that scores are finite: of others always the same token would be chosen.
 
     Raises:
-        FloatingPointError: one is not a number.
+        FloatingPointError: one is not.
     """
-    if scores.isnan().any():
+    if not scores.isfinite().all():
         raise FloatingPointError(
-            "it computes NaN in the place of scores; its weights are damaged, or need "
+            "it computes NaN or infinity in the place of scores; its weights are damaged, or need "
             "--dtype float32"
         )
-    return scores

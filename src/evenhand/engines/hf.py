@@ -417,6 +417,7 @@ class HFEngine:
         else:
             criteria.append(self._stopped)
             options["tokenizer"] = self._tokenizer
+            options["logits_processor"] = [_checked]
             if (seed := self._seed(batch[0].request)) is not None:
                 self._torch.manual_seed(sum(seed) % 2**63)
         ids, mask = padded.tensors(self._torch, self._net.device)
@@ -581,6 +582,14 @@ class HFEngine:
         listed = ends if isinstance(ends, list) else [ends]
         padding = [] if self._by_row else [self._tokenizer.pad_token_id]  # after rows that ended
         return {token for token in (*listed, *padding) if token is not None}
+
+
+def _checked(_ids: Any, scores: Any) -> Any:
+    """Scores as they are, if they are finite."""
+    from evenhand.engines.decode import check_numbers
+
+    check_numbers(scores.amax(dim=-1))
+    return scores
 
 
 class Organism(HFEngine):
