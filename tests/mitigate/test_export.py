@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -346,6 +347,12 @@ def test_the_command_exports_the_model_of_a_run_and_checks_a_server(
         (["{run}", "--check", "http://127.0.0.1:9/v1", "--extra", "penalty"], "KEY=JSON"),
         (["{run}", "--check", "http://127.0.0.1:9/v1"], "is it up, and --check right?"),
         (["hf/./nowhere", "--out", "{new}"], "cannot load ./nowhere"),
+        (["organism", "--out", "{full}/file/below"], "file is a file; name another --out"),
+        (["organism", "--out", "/proc/new"], "/proc"),
+        (["hf/{lacking}", "--out", "{new}"], "has no adapter_model.safetensors"),
+        (["hf/{pickled}", "--out", "{new}"], "a pickle, which may run code"),
+        (["hf/{homeless}", "--out", "{new}"], "its base model /gone/base is not there"),
+        (["{lacking}", "--out", "{new}"], "holds a model rather than a run; name it as hf/"),
     ],
 )
 def test_mistakes_are_told_in_one_line(
@@ -357,7 +364,13 @@ def test_mistakes_are_told_in_one_line(
 ) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    given = [a.format(run=run, new=tmp_path / "new", full=tmp_path / "full") for a in arguments]
+    for name, base in (("lacking", MODEL), ("pickled", MODEL), ("homeless", "/gone/base")):
+        shutil.copytree(MODEL, tmp_path / name, ignore=lambda *_: ["model.safetensors"])
+        told = {"base_model_name_or_path": str(base), "peft_type": "LORA"}
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps(told))
+    (tmp_path / "pickled" / "adapter_model.bin").touch()
+    places = {name: tmp_path / name for name in ("new", "full", "lacking", "pickled", "homeless")}
+    given = [a.format(run=run, **places) for a in arguments]
     assert run_main(["export", *given]) == 2
     error = capsys.readouterr().err
     assert message in error

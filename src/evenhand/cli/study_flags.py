@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from evenhand.engines import engine_names, engine_type
+from evenhand.engines import adapter, engine_names, engine_type, steering
+from evenhand.errors import UsageError
 from evenhand.run.options import RunOptions
 from evenhand.store.database import FILE
 from evenhand.study.study import (
@@ -38,12 +39,22 @@ def run_folder(target: str) -> Path | None:
 
     Of a folder and a model of the same name, such as `organism`, the folder counts only if it
     holds a run.
+
+    Raises:
+        UsageError: it is the folder of a model.
     """
     folder = Path(target)
     if (folder / FILE).is_file():
         return folder
     names_model = target.partition("/")[0] in engine_names() or is_study_file(target)
-    return None if names_model or not ("/" in target or folder.is_dir()) else folder
+    if names_model or not ("/" in target or folder.is_dir()):
+        return None
+    if any((folder / name).is_file() for name in _OF_MODELS):
+        raise UsageError(f"{target} holds a model rather than a run; name it as hf/{target}")
+    return folder
+
+
+_OF_MODELS = ("config.json", adapter.FILE, steering.FILE)
 
 
 def study_from(target: str, flags: StudySelection, judges: tuple[str, ...] = ()) -> Study:

@@ -12,6 +12,7 @@ from evenhand.engines import steering
 from evenhand.errors import MissingExtra, ModelNotFound
 
 FILE = "adapter_config.json"
+_WEIGHTS = "adapter_model"
 _LOOKED_AT = 2**20
 """Bytes of each file that tell new weights from old: all of them would take minutes to read."""
 
@@ -79,6 +80,11 @@ def with_adapter(net: Any, path: str, torch: Any) -> Any:
     """
     if steering.is_steering(path):
         return steering.steer(net, path, torch)
+    files = {file.name for file in Path(path).glob(f"{_WEIGHTS}.*")}
+    if f"{_WEIGHTS}.safetensors" not in files:
+        pickled = "its weights are a pickle, which may run code; convert them to safetensors"
+        lacking = f"it has no {_WEIGHTS}.safetensors; copy or download it again"
+        raise ModelNotFound(f"cannot load the adapter {path}: {pickled if files else lacking}")
     try:
         from peft import PeftModel
     except ImportError:

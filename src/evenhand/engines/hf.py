@@ -622,6 +622,8 @@ def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) ->
         raise ModelNotFound(f"cannot load {path}: there is no such folder")
     tuned = adapter.is_adapter(path)
     weights = adapter.base_model(path) if tuned else path
+    if tuned and weights.startswith(("/", ".", "~")) and not Path(weights).is_dir():
+        raise ModelNotFound(f"cannot load {path}: its base model {weights} is not there")
     spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(

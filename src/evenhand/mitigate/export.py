@@ -9,6 +9,7 @@ vLLM also takes the folder of a LoRA adapter as it is.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ import numpy as np
 from evenhand.engines.engine import Engine, Response
 from evenhand.engines.hf import load_weights
 from evenhand.engines.steering import is_steering
-from evenhand.errors import MissingExtra, NotFinished, UsageError
+from evenhand.errors import MissingExtra, NotFinished, StoreError, UsageError
 from evenhand.files import write_file
 from evenhand.mitigate.gguf_file import starts_with_bos, write_gguf
 from evenhand.mitigate.options import base_of
@@ -60,12 +61,37 @@ def export(model: str, out: Path, form: ExportForm) -> Exported:
             no such form.
         ModelNotFound: it cannot be loaded.
         MissingExtra: a package is not installed.
+        StoreError: the folder cannot be written.
     """
     path = base_of(model)
+    _check_folder(out)
+    tokenizer, net = _load(path)
+    from safetensors import SafetensorError
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return _write(tokenizer, net, out, form)
+    except (OSError, SafetensorError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or one_line(str(error))
+        raise StoreError(f"cannot write to {out}: {reason}") from None
+
+
+def _check_folder(out: Path) -> None:
+    """Whether it can be written, before a model is loaded, which may take minutes.
+
+    Raises:
+        UsageError: it cannot, or holds files.
+    """
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"{out} holds other files; name a new folder with --out")
-    tokenizer, net = _load(path)
-    out.mkdir(parents=True, exist_ok=True)
+    parent = next(each for each in (out, *out.absolute().parents) if each.exists())
+    if not parent.is_dir():
+        raise UsageError(f"{out} cannot be made, since {parent} is a file; name another --out")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{out}: no permission to write to {parent}; name another --out")
+
+
+def _write(tokenizer: Any, net: Any, out: Path, form: ExportForm) -> Exported:
     if form == "merged":
         net.save_pretrained(out)
         tokenizer.save_pretrained(out)
