@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from evenhand import JudgeOptions
 from evenhand.benchmarks.item import Item
 from evenhand.engines.hf import HFEngine
 from evenhand.engines.mock import MockEngine
-from evenhand.errors import ModelNotFound, UnknownName, UsageError
+from evenhand.errors import EngineError, ModelNotFound, UnknownName, UsageError
 from evenhand.judges import make_judge
 from evenhand.judges.classifier import Guard
 from evenhand.judges.judge import NO_OPINION
@@ -179,6 +180,45 @@ def test_what_is_no_classifier(actions: Path, tmp_path: Path) -> None:
     transformers.AutoTokenizer.from_pretrained(actions).save_pretrained(bare)
     with pytest.raises(ModelNotFound, match="no sequence classifier"):
         make_judge(f"classifier:{bare}")
+
+
+def nan(net: Any, _tokenizer: Any) -> None:
+    net.classifier.bias.data[0] = float("nan")
+
+
+def one_layer_more(net: Any, _tokenizer: Any) -> None:
+    net.config.num_hidden_layers = 2
+
+
+def one_label(net: Any, _tokenizer: Any) -> None:
+    net.classifier = torch.nn.Linear(32, 1)
+    net.config.problem_type, net.config.num_labels = None, 1
+
+
+def more_words(_net: Any, tokenizer: Any) -> None:
+    tokenizer.add_tokens(["please"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (nan, "it computes NaN or infinity in the place of shares"),
+        (one_layer_more, r"its weights lack bert.encoder.layer.1.\S+ and 15 others"),
+        (one_label, "is no classifier of two labels or more"),
+        (more_words, "the tokenizer has tokens beyond the 9 that the weights know"),
+    ],
+)
+def test_a_damaged_classifier_gives_no_verdicts(
+    actions: Path, damage: Callable[[Any, Any], None], told: str, tmp_path: Path
+) -> None:
+    net = transformers.BertForSequenceClassification.from_pretrained(actions)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(actions)
+    damage(net, tokenizer)
+    folder = tmp_path / "longformer-action-ro"
+    net.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(EngineError, match=told):
+        judge_all(make_judge(f"classifier:{folder}"), [Answer("sorry, please", SAFETY)])
 
 
 def test_a_run_judged_by_a_classifier(actions: Path, tmp_path: Path) -> None:

@@ -112,8 +112,19 @@ class ClassifierEngine:
             truncation=True,
             max_length=self._longest,
         ).to(self._net.device)
+        vocabulary = self._net.get_input_embeddings().weight.shape[0]
+        if int(inputs["input_ids"].max()) >= vocabulary:
+            raise EngineError(
+                f"{self.model}: the tokenizer has tokens beyond the {vocabulary:,} that the "
+                "weights know; give the folder the tokenizer that belongs to its weights"
+            )
         with self._torch.inference_mode():
             shares = self._net(**inputs).logits.float().softmax(dim=-1).max(dim=-1)
+        if not shares.values.isfinite().all():
+            raise EngineError(
+                f"{self.model}: it computes NaN or infinity in the place of shares; its weights "
+                "are damaged"
+            )
         found = zip(
             requests,
             shares.values.tolist(),
@@ -145,6 +156,13 @@ def _load(transformers: Any, torch: Any, model: str) -> tuple[Any, Any]:
         raise ModelNotFound(f"cannot load {model}: {first_line(error)}") from None
     if any("score" in key or "classifier" in key for key in report["missing_keys"]):
         raise ModelNotFound(f"{model} is no sequence classifier: it has no weights for one")
+    if missing := sorted(report["missing_keys"]):  # they hold random numbers
+        raise ModelNotFound(
+            f"cannot load {model}: its weights lack {missing[0]} and {len(missing) - 1:,} others "
+            "that its config.json asks for; copy or download both again"
+        )
+    if net.config.num_labels < 2:
+        raise ModelNotFound(f"{model} is no classifier of two labels or more: it has one")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if net.config.pad_token_id is None:
