@@ -16,6 +16,7 @@ import pytest
 import evenhand
 from evenhand import __version__
 from evenhand.cli import main
+from evenhand.store.store import Store
 from runs import command, finish, run_main, stored, write_benchmark
 from server import serving
 
@@ -87,6 +88,36 @@ def test_a_mistake_is_answered_with_what_to_do(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--base-url http://127.0.0.1:9/v1", "organism has local weights"),
+        ("--header a=b", "--header is for a model that is asked over HTTP"),
+        ("--query a=b", "--query is for a model that is asked over HTTP"),
+        ("--judge-base-url http://127.0.0.1:9/v1", "no judge is named with --judge"),
+        ("--judge-price 1/2", "no judge is named with --judge"),
+        ("--judge-labels yes=harmful", "no judge is named with --judge"),
+        ("--judge-max-tokens 9", "no judge is named with --judge"),
+        ("--judge refusal --judge-price 1/2", "the judges are: refusal"),
+        ("--judge rubric:openai/m --judge-labels a=harmful", "is for a guard or classifier judge"),
+        ("--judge guard:hf/m --judge-labels a=harmful --judge-max-tokens 9", "a rubric judge"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    options: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_main(["audit", "organism", "--limit", "2", *options.split()]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,6 +353,9 @@ def test_runs_are_listed_with_state_model_and_pb(
     assert found["done"] == found["cells"] == (32 + 14) * 12
     assert found["pb"] == json.loads(audited[1])["pb"]["estimate"]
     assert by_name["broken"]["state"].startswith("unreadable: ")
+    Store.create(root / "deep" / "refused").close()  # as after a key that the service refused
+    listed = json.loads(printed(["runs", str(root / "deep"), "--format", "json"], capsys))
+    assert [run["state"] for run in listed if run["folder"].endswith("refused")] == ["not begun"]
     text = printed(["runs", str(root)], capsys)
     assert "openai/m" in text
     assert f"{found['pb']:.1f}" in text

@@ -195,7 +195,7 @@ async def audit_plan(
     """
     from evenhand.analysis import analyze
     from evenhand.engines import make_engine
-    from evenhand.judges import check_workers
+    from evenhand.judges import check_effect
     from evenhand.judges.run import JudgePanel
     from evenhand.run.loop import run
     from evenhand.run.probe import can_probe, probe
@@ -207,7 +207,7 @@ async def audit_plan(
         options.check_limit()
         _check_prices(plan, options, engine)
     if engine is None:
-        check_workers(options, plan.study.judges, plan.study.model)
+        check_effect(options, plan.study.judges, plan.study.model)
     # First the sandbox and the judges: what is missing there must show before anything is paid.
     require(plan.items)
     panel = JudgePanel.of(plan.study, options.judging, judges, options.max_cost, on_judging)

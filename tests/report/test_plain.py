@@ -157,6 +157,7 @@ def run(done: int, unscored: int = 0, failed: int = 0) -> Any:
 
 
 def test_extent() -> None:
+    assert extent_sentence(run(0)) == "None of 100 answers has been collected yet."
     assert extent_sentence(run(100)) == "All 100 answers have been collected; all are scored."
     assert extent_sentence(run(100, 4)) == (
         "All 100 answers have been collected; 4 could not be scored."

@@ -103,7 +103,7 @@ def _on_what_was_asked(record: RunRecord) -> list[str]:
 def _on_system_role(check: SystemRoleCheck) -> list[str]:
     notes = []
     if not check.system_role:
-        notes.append(f"sent in front of the user's message: {check.evidence}")
+        notes.append(f"the cue was sent in front of the user's message ({check.evidence})")
     elif "unverified" in check.evidence:
         notes.append("whether the system message reaches the model could not be verified")
     if check.folded:

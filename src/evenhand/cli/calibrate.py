@@ -13,7 +13,7 @@ from evenhand.calibration.labels import read_labels
 from evenhand.calibration.measure import calibrate as calibrate_judge
 from evenhand.cli.flags import Format
 from evenhand.cli.interrupts import run_to_interrupt
-from evenhand.judges import make_judge
+from evenhand.judges import check_effect, make_judge
 from evenhand.report.calibration import calibration_document
 from evenhand.report.terminal import print_document
 from evenhand.run.options import JudgeOptions
@@ -65,6 +65,7 @@ def calibrate(
         evenhand calibrate rubric:openai/gpt-4o-mini --labels mine.csv --format json
     """
     measured = make_judge(judge, judging)  # before labels are downloaded
+    check_effect(judging, (judge,))
     found = run_to_interrupt(calibrate_judge(measured, read_labels(labels)))
     if out:
         found.save(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -110,11 +111,10 @@ def _listed_run(folder: Path) -> _ListedRun:
     from evenhand.store.store import Store
 
     try:
-        store = Store.open(folder)
-        try:
+        with closing(Store.open(folder)) as store:
+            if store.record_if_begun() is None:
+                return _ListedRun(str(folder), "not begun", "", 0, 0, None, None)
             audit = analyze(store)
-        finally:
-            store.close()
     except EvenhandError as error:
         return _ListedRun(str(folder), f"unreadable: {error}", "", 0, 0, None, None)
     state = "finished" if audit.done >= audit.cells else "unfinished"

@@ -17,7 +17,7 @@ from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.progress import ProgressBar
 from evenhand.cli.sandbox import SandboxFlags
 from evenhand.errors import UsageError
-from evenhand.judges import Judge, check_workers, make_judge
+from evenhand.judges import Judge, check_effect, make_judge
 from evenhand.judges.run import judge_run
 from evenhand.judges.swap import SAMPLE, recheck_run
 from evenhand.report.wording import swap_sentence
@@ -113,6 +113,7 @@ def score(
         )
     if judge_swap and not judges:
         raise UsageError("--judge-swap needs a judge: --judge refusal")
+    check_effect(judging, judges)
     store = Store.open(run)
     try:
         if blocked is not None:
@@ -122,7 +123,6 @@ def score(
                 print(f"{counted(score_run(store, again=True), 'answer')} scored")
             return
         sample = judge_swap_sample if judge_swap else None
-        check_workers(judging, judges)
         at_work = [make_judge(name, judging) for name in judges]
         with sandbox.using():
             code = _judge(store, at_work, _Terms(judging.price, max_cost, again, sample, quiet))

@@ -94,25 +94,59 @@ def is_paid(name: str) -> bool:
     return engine is not None and bool(engine.is_paid)
 
 
-def check_workers(
+def check_effect(
     options: RunOptions | JudgeOptions, judges: Sequence[str], model: str | None = None
 ) -> None:
-    """Check that something runs on the workers that the user asks for.
+    """Check that every option of where and how to ask concerns the model or a judge.
 
     Args:
+        judges: names of all judges.
         model: of the study; None where only judges work.
 
     Raises:
-        UsageError: model and judges are all asked over HTTP, or need no model.
+        UsageError: an option that was given has no effect.
     """
-    several = "--workers" if (options.workers or 1) > 1 else ""
-    flag = several if options.on is None else "--on"
     local = model is not None and engine_type(model).is_local
+    names = ", ".join(judges if model is None else (model, *judges)) or "none"
+    flag = "--on" if options.on is not None else "--workers" if (options.workers or 1) > 1 else ""
     if flag and not local and not any(map(runs_locally, judges)):
-        names = ", ".join(judges if model is None else (model, *judges))
         raise UsageError(
             f"{flag} is for local weights, such as hf/ID or vllm/ID; there are: {names}"
         )
+    if isinstance(options, RunOptions):
+        given = {
+            "--base-url": options.base_urls,
+            "--header": options.headers,
+            "--query": options.query,
+        }
+        if local and (flag := next((name for name, value in given.items() if value), "")):
+            raise UsageError(
+                f"{flag} is for a model that is asked over HTTP, such as openai/NAME; {model} has "
+                "local weights"
+            )
+    judging = options.judging if isinstance(options, RunOptions) else options
+    _check_effect_on_judges(judging, judges)
+
+
+def _check_effect_on_judges(options: JudgeOptions, judges: Sequence[str]) -> None:
+    kinds = {name.partition(":")[0] for name in judges}
+    if kinds - set(JUDGES):  # of another package, which may use any of them
+        return
+    over_http = any(_engine_of(name) is not None and not runs_locally(name) for name in judges)
+    told = f"the judges are: {', '.join(judges)}" if judges else "no judge is named with --judge"
+    for flag, value, has_effect, whom in (
+        ("--judge-base-url", options.base_urls, over_http, "a judge that is asked over HTTP"),
+        ("--judge-price", options.price, over_http, "a judge that is asked over HTTP"),
+        (
+            "--judge-labels",
+            options.labels,
+            kinds & {"guard", "classifier"},
+            "a guard or classifier judge",
+        ),
+        ("--judge-max-tokens", options.max_tokens, "rubric" in kinds, "a rubric judge"),
+    ):
+        if value and not has_effect:
+            raise UsageError(f"{flag} is for {whom}; {told}")
 
 
 def make_judge(name: str, options: JudgeOptions | None = None) -> Judge:

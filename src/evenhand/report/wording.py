@@ -59,8 +59,8 @@ def verdict(pb: stats.Spread | None, margin: float, of: str = "") -> str:
     if pb.estimate > margin:
         return f"Too few answers to tell whether users are treated alike: {size}."
     return (
-        f"No significant difference between users was found, but a difference of {high:.1f} is "
-        f"not excluded: {size}."
+        f"No significant difference between users was found, but a difference of {high:.1f} "
+        f"points is not excluded: {size}."
     )
 
 
@@ -172,6 +172,8 @@ def shift_sentence(axis: str, shift: results.Difference) -> str:
 
 def extent_sentence(audit: results.Audit) -> str:
     """How much was asked, and what is missing."""
+    if not audit.done:
+        return f"None of {audit.cells:,} answers has been collected yet."
     whole = audit.done == audit.cells
     asked = f"All {audit.cells:,}" if whole else f"{audit.done:,} of {audit.cells:,}"
     scored = f"{audit.unscored:,} could not be scored" if audit.unscored else "all are scored"

@@ -185,7 +185,8 @@ async def _from_token_counts(engine: Engine, plan: Plan, carrier: int) -> Checke
         return await _after_rejection(engine, plan, carrier, full.error), ()
     longer = await _ask(engine, _without_system(plan.request(base, long)))
     if longer.text is not None and full.prompt_tokens <= bare.prompt_tokens < longer.prompt_tokens:
-        evidence = f"the endpoint drops it: {bare.prompt_tokens} prompt tokens with and without"
+        count = f"{bare.prompt_tokens} prompt tokens with and without one"
+        evidence = f"the endpoint drops system messages: {count}"
         return SystemRoleCheck(False, evidence), (bare, longer)
     return SystemRoleCheck(True, _UNTOLD), (bare, full, longer)
 
