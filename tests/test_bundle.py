@@ -387,3 +387,10 @@ def test_an_unfinished_run_can_be_bundled(tmp_path: Path) -> None:
     store.forget_items([1])
     make_bundle(store, tmp_path / "part.zip")
     assert holds(tmp_path / "part.zip")["figures"]
+
+
+def test_without_pb_the_check_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit(tmp_path / "run", biased(), items=1)
+    assert run_main(["bundle", str(tmp_path / "run"), "--out", str(tmp_path / "small.zip")]) == 0
+    assert run_main(["verify", str(tmp_path / "small.zip")]) == 0
+    assert "recomputed, all the same: no PB, of too few scores" in capsys.readouterr().out

@@ -127,13 +127,15 @@ def plan_for(study: Study, *, offline: bool = False) -> Plan:
     """The plan of a study; without benchmarks of its own, with those that suit its model.
 
     Raises:
-        UsageError, DataError: as `make_plan`; or there is no engine for the model.
+        UsageError, DataError: as `make_plan` and `Decoding.check`; or there is no engine for the
+            model.
     """
     from evenhand.benchmarks.item import BY_LOGPROB
     from evenhand.engines import engine_type
     from evenhand.study.plan import make_plan
 
     kind = engine_type(study.model)
+    study.decoding.check()
     plan = make_plan(study, offline=offline, default_suite=kind.default_suite)
     if not getattr(kind, "gives_logprobs", False) and any(
         i.scorer == BY_LOGPROB for i in plan.items

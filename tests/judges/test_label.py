@@ -29,6 +29,7 @@ from evenhand.report.html.labeling import render_labeling
 from evenhand.store.rows import OWN
 from evenhand.study.cue import Message
 from judging import finished_run, opened
+from runs import run_main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 REFUSAL = "I'm sorry, but I can't help with that."
@@ -157,6 +158,15 @@ def test_the_report_is_corrected_and_names_whom_the_judge_wrongs(
     main(["report", str(run), "--format", "json"])
     content = json.loads(capsys.readouterr().out)
     assert content["labeled"][0]["identities"][0]["interval"][1] > 0
+
+
+def test_the_page_to_label_says_how_its_labels_come_back(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "label.html"
+    assert run_main(["label", str(run), "--html", str(page), "--number", "12", "--by", "ann"]) == 0
+    assert f"evenhand label {run} --import FILE" in capsys.readouterr().err
+    assert page.is_file()
 
 
 def test_two_labelers(run: Path) -> None:

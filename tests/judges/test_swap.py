@@ -188,7 +188,8 @@ def test_the_offline_judge_through_the_command_line(
     for _ in range(2):
         capsys.readouterr()
         assert run_main(["score", str(run), "--judge", "refusal", "--judge-swap"]) == 0
-        out = capsys.readouterr().out
+        out, err = capsys.readouterr()
+        assert f"See them: evenhand report {run} --judge refusal" in err
         assert "refusal: 30 of 30 answers have a verdict" in out
         assert "Judge `refusal`, asked again: 0.0% of 30 verdicts change" in out
         assert "0.0% of 25 verdicts change" in out

@@ -231,7 +231,9 @@ def _figures(bundle: BundleReader, audit: Audit) -> BundleCheck:
     if headline:
         return _check("figures", headline, "")
     pb = audit.pb
-    detail = f"PB {pb.estimate:.1f} ({pb.interval[0]:.1f} to {pb.interval[1]:.1f})" if pb else ""
+    detail = "no PB, of too few scores"
+    if pb:
+        detail = f"PB {pb.estimate:.1f} ({pb.interval[0]:.1f} to {pb.interval[1]:.1f})"
     if bundle.manifest.get("evenhand") != __version__:
         return _check("figures", [], f"recomputed with the same headline: {detail}")
     try:

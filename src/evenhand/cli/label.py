@@ -105,6 +105,11 @@ def label(
 
             write_file(html, render_labeling(sample, tasks, labeler), UsageError)
             print(f"{html} written: {counted(len(tasks), 'answer')}, for {labeler}")
+            print(
+                "Open it in a browser, label, save the labels, and read them: "
+                f"evenhand label {run} --import FILE",
+                file=sys.stderr,
+            )
             return
         _ask_all(store, sample, tasks, labeler)
         _show_agreement(store)

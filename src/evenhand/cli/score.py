@@ -212,6 +212,8 @@ def _print_outcome(store: Store, judge: str, done: Sequence[Progress], price: Pr
     if price:
         parts.append(f"about ${sum(each.cost for each in done):,.2f}")
     print(f"{judge}: {', '.join(parts)}")
+    if progress.done == progress.cells:
+        print(f"See them: evenhand report {store.folder} --judge {judge}", file=sys.stderr)
     if len(done) > 1:
         check = next(each for each in judge_swaps(store, 0.95) if each.judge == judge)
         print(swap_sentence(check))

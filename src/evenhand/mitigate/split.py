@@ -28,6 +28,7 @@ from evenhand.study.cue import Message, shipped_cues
 from evenhand.study.entry import Entry, validate
 from evenhand.study.identity import Identity
 from evenhand.study.plan import Plan
+from evenhand.text import counted
 
 Unit = Literal["item", "subgroup"]
 Part = Literal["tuning", "test"]
@@ -307,8 +308,8 @@ def _tuning_items(items: Sequence[Item], seed: int, unit: Unit) -> list[Item]:
     for (benchmark, axis), members in groups.items():
         if len(members) < FEWEST_ITEMS:
             raise UsageError(
-                f"{benchmark} has {len(members)} items on {axis}; at least {FEWEST_ITEMS} are "
-                "needed to split them into a tuning and a test part"
+                f"{benchmark} has {counted(len(members), 'item')} on {axis}; at least "
+                f"{FEWEST_ITEMS} are needed to split them into a tuning and a test part"
             )
         if slots:
             found += [item for item in members if item.slot in tuned]

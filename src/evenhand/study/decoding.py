@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from evenhand.errors import UnknownName
+from evenhand.errors import UnknownName, UsageError
 from evenhand.study.entry import Entry
 
 
@@ -140,6 +140,21 @@ class Decoding(Entry):
             if name in _FIRST_FIELDS or value != defaults[name]
         }
 
+    def check(self) -> None:
+        """Check what runs of earlier versions may hold, and no new one may.
+
+        Raises:
+            UsageError: a further field is one that the study or another option sets, so that the
+                run would not tell what was sent; or a string that ends an answer is empty.
+        """
+        for name in self.extra:
+            if name in _FLAGS:
+                raise UsageError(f"--extra {name}: use --{_FLAGS[name]}, which the run records")
+            if name in ("model", "messages", "stream", "n"):
+                raise UsageError(f"--extra {name}: this field is evenhand's own")
+        if "" in self.stop:
+            raise UsageError("--stop is empty; leave it out where nothing ends an answer")
+
     @field_validator("extra")
     @classmethod
     def _no_secrets(cls, extra: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -152,6 +167,10 @@ class Decoding(Entry):
         return extra
 
 
+_FLAGS = {
+    name: name.replace("_", "-") for name in ("temperature", "top_k", "top_p", "max_tokens", "stop")
+} | {"seed": "decoding-seed", "dtype": "dtype"}
+"""Fields of a request that have a flag of their own."""
 _FIRST_FIELDS = ("temperature", "top_k", "top_p", "max_tokens", "seed", "stop", "extra")
 
 PRESETS: dict[str, Decoding] = {}
