@@ -15,7 +15,7 @@ import evenhand
 from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.audit import parse_arm
 from evenhand.cli import main
-from evenhand.errors import UnknownName, UsageError
+from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.stats import Spread
 from evenhand.store.record import InterimAnalysis, Session
 from evenhand.store.store import Store
@@ -295,6 +295,16 @@ def test_a_run_cut_short_is_compared_on_what_it_has(tmp_path: Path) -> None:
     assert found.changes[0].bias is not None
     assert any("without any score, of b" in line for line in found.left_out)
     assert "b: 75 of 150 cells have no score" in found.caveats
+
+
+def test_a_run_without_any_answer_is_named(tmp_path: Path) -> None:
+    first = run(tmp_path / "a", biased(seed=1), items=10)
+    second = run(tmp_path / "b", biased(seed=2), items=10)
+    with second.writing() as connection:
+        connection.execute("DELETE FROM response")
+        connection.execute("DELETE FROM score")
+    with pytest.raises(RunFolderError, match=r"no item in common \(10 items .* of b"):
+        compare_arms([Arm(first), Arm(second)], margin=2.0)
 
 
 def test_samples_may_differ_in_number(tmp_path: Path) -> None:

@@ -216,7 +216,8 @@ def find_common(
     items = _common_items(sides, names, people, left_out)
     if not people or not items:
         what = "item" if people else "identity"
-        raise RunFolderError(f"{' and '.join(names)} have no {what} in common")
+        why = f" ({some_of(left_out, 3)})" if left_out else ""
+        raise RunFolderError(f"{' and '.join(names)} have no {what} in common{why}")
     return Common(people, items, left_out)
 
 

@@ -252,6 +252,7 @@ class SteeringSearch:
         found = await self._directions(0)
         if len(found.center) < 2:
             raise UsageError(f"{self.model} has one block only, and cannot be steered")
+        outcome_subspaces(found, range(1, len(found.center)))  # a control; told before the search
         width = found.center.shape[1]
         most = min(width, len(found.identities) - 1)
         ranks = [rank for rank in RANKS if rank <= most] or [most]
