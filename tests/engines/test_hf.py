@@ -379,7 +379,6 @@ class Helpers:
         self.items: list[int] = []
         self.closed = False
 
-    @property
     def is_ready(self) -> bool:
         self.asked += 1
         return self.asked > 1
@@ -407,6 +406,35 @@ def test_workers_take_over_once_they_are_ready(
     assert [item for item, response in found.items() if response.text == "there"] == helpers.items
     asyncio.run(engine.close())
     assert helpers.closed
+
+
+class Helpless(Helpers):
+    """Workers that cannot load the model."""
+
+    def is_ready(self) -> bool:
+        raise EngineError("killed by SIGKILL")
+
+
+def cannot_start(_: int) -> Helpers:
+    raise EngineError("cannot start a worker: Resource temporarily unavailable")
+
+
+@pytest.mark.parametrize("start", [lambda _: Helpless(), cannot_start])
+def test_without_other_processes_all_is_done_in_this_one(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, start: Any
+) -> None:
+    """Nobody asked for them: that they cannot be had must not end the run."""
+    monkeypatch.setattr(hf, "_WINDOW", 4)
+    monkeypatch.setattr(hf, "_SPREAD_AFTER", 0.0)
+    monkeypatch.setattr(hf, "cores", lambda: 2)
+    engine = HFEngine(weights, Decoding(max_tokens=4), spread=start)
+    usual = ask(HFEngine(weights, Decoding(max_tokens=4)))
+    found = ask(engine)
+    assert {n: r.text for n, r in found.items()} == {n: r.text for n, r in usual.items()}
+    assert [note.split(" (")[0] for note in engine.notes] == [
+        "all was answered in one process, since no other could load the model"
+    ]
+    asyncio.run(engine.close())
 
 
 @pytest.mark.parametrize("special", ["no padding", "no end", "padding beyond the weights"])

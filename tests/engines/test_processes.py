@@ -19,7 +19,7 @@ from clock import seconds_for
 from evenhand.engines import EngineOptions, processes
 from evenhand.engines.processes import Processes, WorkerDied
 from evenhand.engines.workers import WorkersEngine
-from evenhand.errors import RunFolderError, UsageError
+from evenhand.errors import EngineError, RunFolderError, UsageError
 from evenhand.store.store import Store
 from evenhand.study.decoding import Decoding
 from process_worker import Worker
@@ -213,7 +213,29 @@ def test_workers_that_have_not_loaded_the_model_have_no_notes() -> None:
     """A run may end before the workers that it had started are ready."""
     engine = WorkersEngine("organism", Decoding(), EngineOptions(workers=1), wait=False)
     try:
-        assert not engine.is_ready
+        assert not engine.is_ready()
         assert not engine.notes
     finally:
         asyncio.run(engine.close())
+
+
+def test_workers_that_die_while_they_load_are_none() -> None:
+    engine = WorkersEngine("organism", Decoding(), EngineOptions(workers=2), wait=False)
+    try:
+        for slot in engine._slots:
+            os.kill(slot.actor._popen.pid, signal.SIGKILL)
+        loading = [slot.loading for slot in engine._slots]
+        assert len(engine._place.wait(loading, 2, seconds_for(10))) == 2
+        with pytest.raises(EngineError, match=r"killed by SIGKILL, as when memory runs out"):
+            engine.is_ready()
+    finally:
+        asyncio.run(engine.close())
+
+
+def test_a_system_that_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(EngineError, match="cannot start a worker: Resource temporarily unavail"):
+        WorkersEngine("organism", Decoding(), EngineOptions(workers=2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from evenhand.errors import (
     AuthenticationError,
     EngineError,
     MissingExtra,
+    ModelNotFound,
     UnknownName,
     Unreachable,
     UsageError,
@@ -251,6 +252,97 @@ def test_a_worker_that_dies_while_it_loads_is_started_again(
     assert len(here.actors) == deaths + 1
     assert len(ask(engine, 20)) == 20
     assert f"workers that died and were started again: {deaths}" in engine.notes
+
+
+class Later(Here):
+    """A cluster on which only the first worker is there when the run begins."""
+
+    def wait(self, references: list[Any], _number: int, timeout: float | None) -> list[Any]:
+        return references[:1] if timeout is None else []
+
+
+def joining_late(
+    monkeypatch: pytest.MonkeyPatch, makes: Callable[[int], Model]
+) -> tuple[seam.WorkersEngine, Later]:
+    """Two workers, of which the second loads its model when the first is at work.
+
+    Args:
+        makes: the model that the n-th worker loads.
+    """
+    here = Later(2)
+    numbers = count()
+    monkeypatch.setattr(seam, "Cluster", lambda _: here)
+    monkeypatch.setattr(seam, "make_engine", lambda *_: makes(next(numbers)))
+    return seam.WorkersEngine("organism", Decoding(), EngineOptions(on="local")), here
+
+
+def test_a_worker_that_joins_late_takes_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, here = joining_late(monkeypatch, lambda _: Model(peaceful))
+    assert len(ask(engine, 2000)) == 2000
+    assert all(sum(actor.sent) > 200 for actor in here.actors)
+
+
+def other_weights(n: int) -> Model:
+    model = Model(peaceful)
+    model.address = "elsewhere" if n else "here"
+    return model
+
+
+def without_folder(n: int) -> Model:
+    if n:
+        raise ModelNotFound("cannot load m: there is no such folder")
+    return Model(peaceful)
+
+
+@pytest.mark.parametrize(
+    ("makes", "told"),
+    [
+        (other_weights, "one worker has weights elsewhere, but another has weights here; make"),
+        (without_folder, "cannot load m: there is no such folder"),
+    ],
+)
+def test_a_worker_that_joins_late_and_differs_ends_the_run_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, makes: Callable[[int], Model], told: str
+) -> None:
+    engine, here = joining_late(monkeypatch, makes)
+    with pytest.raises(EngineError, match=told):
+        ask(engine, 2000)
+    assert len(here.actors) == 2, "nothing is started again"
+    assert all(not actor.sent for actor in here.actors[1:]), "it is asked nothing"
+
+
+@pytest.mark.parametrize("deaths", [1, 3, 4, 99])
+def test_a_worker_that_dies_while_it_joins_late_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, deaths: int
+) -> None:
+    def makes(n: int) -> Model:
+        if 1 <= n <= deaths:
+            raise Death("its node was taken away")
+        return Model(peaceful)
+
+    engine, here = joining_late(monkeypatch, makes)
+    found = ask(engine, 3000)
+    assert len(found) == 3000
+    assert all(response.settled and not response.failures for response in found.values())
+    assert len(here.actors) == 2 + min(deaths, 3)
+    assert f"workers that died and were started again: {min(deaths, 3)}" in engine.notes
+    assert ("workers given up: 1" in engine.notes) == (deaths > 3)
+
+
+def test_the_only_worker_that_is_there_dies_before_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, here = joining_late(monkeypatch, lambda _: Model(peaceful))
+
+    class Gone:
+        class exchange:  # noqa: N801
+            @staticmethod
+            async def remote(_: Any) -> None:
+                raise Death("its node was taken away")
+
+    engine._slots[0].actor = Gone()
+    assert len(ask(engine, 1000)) == 1000
+    assert len(here.actors) == 3
 
 
 def test_nothing_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,14 @@ from evenhand.engines.first_token import bare, option_names, text_of
 from evenhand.engines.memory import NetworkSize, free_memory
 from evenhand.engines.processes import can_start_processes, cores
 from evenhand.engines.workers import WorkersEngine
-from evenhand.errors import EngineError, MissingExtra, ModelNotFound, RequestRejected, UsageError
+from evenhand.errors import (
+    EngineError,
+    EvenhandError,
+    MissingExtra,
+    ModelNotFound,
+    RequestRejected,
+    UsageError,
+)
 from evenhand.organism import SHIPPED
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
@@ -43,6 +50,7 @@ _OF_PROCESS = 700 * 2**20
 _MOST_WORKERS = 16
 _WINDOW = 1024
 """Requests, at least, that are put into batches together; their order is free within a window."""
+_ALONE = "all was answered in one process, since no other could load the model"
 NEXT_TURNS = ("\n\nUser:", "\n\nSystem:", "\n\nAssistant:")
 """What ends the answer of a base model: it would go on with turns of its own invention."""
 _KEPT = (
@@ -163,6 +171,7 @@ class HFEngine:
         self._budget = free_memory(torch, self._net.device) // copies
         self._spread = spread if self._is_small else None
         self._workers: WorkersEngine | None = None
+        self._notes: list[str] = []
         if chat_template is not None:
             self._tokenizer.chat_template = chat_template
         self.ignored = _neutralize(transformers, self._net)
@@ -172,8 +181,8 @@ class HFEngine:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the workers note, where there are some."""
-        return () if self._workers is None else self._workers.notes
+        """What the workers note, where there are some; or why there are none."""
+        return self._notes if self._workers is None else self._workers.notes
 
     @property
     def has_template(self) -> bool:
@@ -233,7 +242,7 @@ class HFEngine:
         for window in divided:
             if self._workers is None and time.monotonic() - began > _SPREAD_AFTER:
                 self._start_workers()
-            if self._workers is not None and self._workers.is_ready:
+            if self._workers is not None and await self._may_hand_over(self._workers):
                 left = chain(window, chain.from_iterable(divided))
                 await self._workers.answer(left, settle)
                 break
@@ -253,7 +262,20 @@ class HFEngine:
         memory = free_memory(self._torch, self._net.device) // (self._size.bytes + _OF_PROCESS)
         workers = min(cores(), memory, _MOST_WORKERS)
         if workers > 1:
-            self._workers = spread(workers)
+            try:
+                self._workers = spread(workers)
+            except EvenhandError as error:
+                self._notes.append(f"{_ALONE} ({error})")
+
+    async def _may_hand_over(self, workers: WorkersEngine) -> bool:
+        """Whether a worker has loaded the model; without any, all is done in this process."""
+        try:
+            return workers.is_ready()
+        except EvenhandError as error:
+            self._notes.append(f"{_ALONE} ({error})")
+            self._workers = None
+            await workers.close()
+            return False
 
     async def _until_stopped(
         self, work: Callable[[_Put], None], settle: Callable[[Response], None]
@@ -649,7 +671,10 @@ def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) ->
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not spread:
-        net = net.to(device(torch))
+        try:
+            net = net.to(device(torch))
+        except torch.cuda.OutOfMemoryError as error:
+            raise ModelNotFound(f"cannot load {path}: {one_line(first_line(error))}") from None
     return tokenizer, net.eval()
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from evenhand.errors import UsageError
+from evenhand.errors import EngineError, UsageError
 from evenhand.text import one_line
 
 _END = 10.0
@@ -60,8 +60,15 @@ class Processes:
         return threads_of_each(workers)
 
     def start(self, worker: type, _gpus: float) -> _WorkerProcess:
-        """A worker of this class in a new process."""
-        return _WorkerProcess(worker)
+        """A worker of this class in a new process.
+
+        Raises:
+            EngineError: the system starts none.
+        """
+        try:
+            return _WorkerProcess(worker)
+        except OSError as error:
+            raise EngineError(f"cannot start a worker: {error.strerror or error}") from None
 
     def wait(self, references: Sequence[Any], number: int, timeout: float | None) -> list[Any]:
         """The first of them that are there."""

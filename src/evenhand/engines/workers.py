@@ -403,10 +403,24 @@ class WorkersEngine:
             self._release()
             raise
 
-    @property
     def is_ready(self) -> bool:
-        """Whether a worker has loaded the model, or failed to."""
-        return bool(self._place.wait([slot.loading for slot in self._slots], 1, 0))
+        """Whether a worker has loaded the model.
+
+        Raises:
+            EvenhandError: none of them could.
+        """
+        faults: list[Exception] = []
+        failing: tuple[type[Exception], ...] = (EvenhandError, *self._place.death)
+        for slot in self._slots:
+            if self._place.wait([slot.loading], 1, 0):
+                try:
+                    _raise_fault(self._place.get(slot.loading))
+                    return True
+                except failing as error:
+                    faults.append(error)
+        if len(faults) == len(self._slots):
+            raise EngineError(reason_of(faults[0]))
+        return False
 
     @property
     def notes(self) -> Sequence[str]:
