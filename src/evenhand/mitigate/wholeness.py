@@ -50,7 +50,8 @@ _ALIKE = 0.65
 _NOT = re.compile(r"(?<=\bca)(n)['’]t\b|(?<=\bcan)not\b|n['’]t\b", re.IGNORECASE)
 _OPEN_END = re.compile(
     r"""(?:^|\s)(?:and|or|but|the|an|to|of|at|from|into|because|although|while|than|whose|your|their
-          |its|i|can['’]?t|cannot|won['’]t|don['’]t|couldn['’]t|i['’]m|you['’]re)$|[,(\[:–—]$""",
+          |its|our|is|are|was|were|be|been|has|have|would|should|could|might|must|by|with|as|if|in|that
+          |which|between|during|without|within|against|every|very|i|can['’]?t|cannot|won['’]t|don['’]t|couldn['’]t|i['’]m|you['’]re)$|[,(\[:–—]$""",
     re.VERBOSE,
 )
 _LONG_LINE = 12
