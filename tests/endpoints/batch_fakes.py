@@ -472,12 +472,12 @@ class FakeGemini(FakeService):
         return self._operation(job)
 
     def _shown(self, job: Job) -> dict[str, Any]:
-        state = {"under way": "RUNNING", "ended": "SUCCEEDED", "failed": "FAILED"}[job.status]
+        state = {"under way": "RUNNING", "ended": "SUCCEEDED"}.get(job.status, job.status.upper())
         facts: dict[str, Any] = {
             "displayName": job.facts["displayName"], "state": f"BATCH_STATE_{state}",
             "model": "models/gemini-test",
         }  # fmt: skip
-        if job.status == "ended":
+        if job.answers or job.errors:
             facts["output"] = {"responsesFile": f"files/{job.name.partition('/')[2]}"}
         shown: dict[str, Any] = {"name": job.name, "metadata": facts}
         if job.why:

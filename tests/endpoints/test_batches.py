@@ -31,8 +31,10 @@ from endpoints.batch_fakes import (
     KEY,
     SERVICES,
     FakeAnthropic,
+    FakeGemini,
     FakeOpenAI,
     FakeService,
+    FakeTogether,
     serving_batches,
 )
 from evenhand.engines.batches import BatchService
@@ -336,6 +338,56 @@ def test_a_service_that_refuses_to_tell_loses_and_pays_nothing(
         found = batch(service, tmp_path)
     assert found.code == 0, found.err
     is_settled(service, found)
+
+
+@pytest.mark.parametrize("status", ["expired", "cancelled", "failed"])
+@pytest.mark.parametrize("kind", [FakeOpenAI, FakeTogether, FakeGemini])
+def test_a_batch_that_ends_halfway_keeps_what_it_has_answered(
+    kind: type[FakeService], status: str, tmp_path: Path
+) -> None:
+    fates = iter(["answer"] * 7)
+    with serving_batches(kind(fate=lambda _n, _b: next(fates, "silent"))) as service:
+        batch(service, tmp_path)
+        service.finish()
+        service.jobs[0].status = status
+        told = batch(service, tmp_path)
+        assert (told.code, len(told.rows)) == (3, 7), told.err
+        assert len(service.jobs[1].requests) == 5
+        service.fate = lambda _n, _b: "answer"
+        service.finish()
+        found = batch(service, tmp_path)
+    assert found.code == 0, found.err
+    is_settled(service, found)
+
+
+@pytest.mark.parametrize("lost", ["err", "out"])
+def test_of_two_files_the_one_that_is_left_is_read(lost: str, tmp_path: Path) -> None:
+    """What it holds is paid for, and is not asked again when the batch is forgotten."""
+
+    class Forgetful(FakeOpenAI):
+        async def _fetch(self, request: web.Request) -> web.Response:
+            if request.match_info["id"] == f"batch_0-{lost}":
+                return web.json_response({"error": {"message": "no such file"}}, status=404)
+            return await super()._fetch(request)
+
+    fates = iter(["answer"] * 7)
+    with serving_batches(Forgetful(fate=lambda _n, _b: next(fates, "500"))) as service:
+        batch(service, tmp_path)
+        service.finish()
+        for _ in range(2):
+            told = batch(service, tmp_path)
+            assert (told.code, told.err.count("\n"), len(service.jobs)) == (2, 1, 1)
+            assert len(told.rows) == (7 if lost == "err" else 0)
+            assert "HTTP 404: no such file; if it is gone for good, `evenhand batch" in told.err
+        assert run("batch", "forget", str(told.folder), "batch_0") == 0
+        batch(service, tmp_path)
+        assert len(service.jobs[1].requests) == (5 if lost == "err" else 12)
+        service.fate = lambda _n, _b: "answer"
+        service.finish()
+        found = batch(service, tmp_path)
+    assert (found.code, len(found.rows)) == (0, 12), found.err
+    if lost == "err":
+        is_settled(service, found)
 
 
 def test_a_service_that_asks_for_a_long_pause_is_not_waited_for(tmp_path: Path) -> None:

@@ -215,15 +215,25 @@ class _Work:
             )
 
     async def _read(self, batch: SentBatch, results: Sequence[str], note: str) -> None:
+        gone = None
         with ExitStack() as stack:
-            files = [stack.enter_context(TemporaryFile()) for _ in results]
-            for place, file in zip(results, files, strict=True):
-                await self._or_forget(batch, self._service.fetch(place, file))
+            files = []
+            for place in results:
+                file = stack.enter_context(TemporaryFile())
+                try:
+                    await self._or_forget(batch, self._service.fetch(place, file))
+                    files.append(file)
+                except (Unreachable, AuthenticationError):
+                    raise
+                except EngineError as error:
+                    gone = error  # what the other files hold is paid for
             found = self._reader.read(files, batch.remote)
+        self._count(found)
+        if gone:
+            raise gone
         if found.cut_off:
             raise Unreachable(f"the results of {batch.remote} break off; run again to resume")
         self._reader.end(batch.id, f"no result in the batch ({note})")
-        self._count(found)
 
     def _count(self, found: ResultCounts) -> None:
         progress = self._progress
