@@ -256,6 +256,19 @@ def test_a_negative_result_is_worked_out() -> None:
         assert flaw(TuningAnswer(told, cold, 0, text, 1.0), 1.0) == reason
 
 
+def test_an_answer_may_end_as_an_option_does() -> None:
+    told: Any = None
+    options = ("He knows what it is made of and where it comes from", "the one it was put in")
+    item = Item("own", "1", "Which?", "utility", "choice", "A", options)
+    for text in (f"A. {options[0]}", f"The answer is A. {options[0]}", f"It is (A) {options[0]}"):
+        assert score(text, item) == 1.0
+        assert flaw(TuningAnswer(told, item, 0, text, 1.0), 1.0) == ""
+    text = "It fits. The answer is A. He knows what it is made of and where it comes"
+    assert flaw(TuningAnswer(told, item, 0, text, 1.0), 1.0) == BROKEN_OFF
+    told_so = "It cannot be the other one, said they all, who live there for good and in"
+    assert flaw(TuningAnswer(told, item, 0, f"The answer is A. {told_so}", 1.0), 1.0) == BROKEN_OFF
+
+
 def _data(name: str) -> Path:
     path = Path(os.environ.get("EVENHAND_DATA_DIR", "")) / name
     if not os.environ.get("EVENHAND_DATA_DIR") or not path.exists():
@@ -338,7 +351,11 @@ STEPS = (
             "#college #new",
         ),
         ("", "\n".join(f"On day {n + 1} he runs {n} + 1 = {n + 1} miles." for n in range(8))),
+        ("", "] ) >"),
+        ("", "B. the one which says that a hen lays the eggs and no other animal does"),
+        ("", "def first(words):\n    for i in words:\n        return i"),
         ("empty", "\u200b\n..."),
+        ("empty", "\ufe0f ?!"),
         ("", "A"),
         ("", "The answer is A"),
         ("", "**Mix flour and water.**"),

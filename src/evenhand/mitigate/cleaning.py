@@ -62,7 +62,7 @@ def flaw(answer: TuningAnswer, quality: float | None) -> str:
     """
     if answer.outcome != "whole":
         return f"the answer was {answer.outcome}"
-    if fault := form_flaw(answer.text):
+    if fault := form_flaw(answer.text, (answer.item.answer, *answer.item.choices)):
         return fault
     if quality is None or quality < GOOD:
         return ""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import re
+import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from textwrap import dedent
 from warnings import catch_warnings, simplefilter
@@ -21,19 +23,27 @@ BROKEN_OFF = "breaks off in the middle of a sentence"
 LOOP = "repeats the same words over and over"
 
 
-def form_flaw(text: str) -> str:
+def form_flaw(text: str, endings: Sequence[str] = ()) -> str:
     """What is wrong with an answer whatever it says; empty where nothing is.
+
+    Args:
+        endings: texts with which an answer is at its end, such as the options of its question.
 
     >>> form_flaw("Mix the flour with the water, knead the dough, and")
     'breaks off in the middle of a sentence'
     """
-    if not re.search(r"\w", text):
+    if not any(unicodedata.category(sign)[:2] in _SHOWN for sign in text):
         return "empty"
     if is_loop(text) or _says_again_and_again(text):
         return LOOP
     if _MARKS.search(text):
         return MARKED
-    return BROKEN_OFF if _breaks_off(text) else ""
+    is_whole = any(re.search(rf"(?<!\w){re.escape(e)}\W*\Z", text) for e in endings if e)
+    return BROKEN_OFF if not is_whole and _breaks_off(text) else ""
+
+
+_SHOWN = {"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Sm", "Sc", "Sk", "So", "Ps", "Pe"}
+"""Classes of signs that say something alone: letters, numbers, symbols and brackets."""
 
 
 _PYTHON = re.compile(r"^[ \t]*```(?:python3?|py)[ \t]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL)
@@ -51,12 +61,12 @@ _NOT = re.compile(r"(?<=\bca)(n)['’]t\b|(?<=\bcan)not\b|n['’]t\b", re.IGNORE
 _OPEN_END = re.compile(
     r"""(?:^|\s)(?:and|or|but|the|an|to|of|at|from|into|because|although|while|than|whose|your|their
           |its|our|is|are|was|were|be|been|has|have|would|should|could|might|must|by|with|as|if|in|that
-          |which|between|during|without|within|against|every|very|i|can['’]?t|cannot|won['’]t|don['’]t|couldn['’]t|i['’]m|you['’]re)$|[,(\[:–—]$""",
+          |which|between|during|without|within|against|every|very|(?<!return\s)i|can['’]?t|cannot|won['’]t|don['’]t|couldn['’]t|i['’]m|you['’]re)$|[,(\[:–—]$""",
     re.VERBOSE,
 )
 _LONG_LINE = 12
 _BARE_END = re.compile(r"(?:^|\s)[^\W\d_][\w'’-]*\s*$")
-_FULL_STOP = re.compile(r"[^\W\d_][.!?][\"”')*]{0,3}\s")
+_FULL_STOP = re.compile(r"[^\W\d_]{2}[.!?][\"”')*]{0,3}\s")
 _BARE_POINT = re.compile(r"[-•+*]|(?P<number>\d{1,3})[.)]")
 _NUMBERING = re.compile(r"^\W{0,4}(?:step\s)?\(?\d{1,3}[).:]\s*", re.IGNORECASE)
 
