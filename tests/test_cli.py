@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 import evenhand
 from evenhand import __version__
@@ -54,6 +55,7 @@ def test_the_help_of_every_command_ends_in_its_own_examples(
     words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = printed([*words.split(), "--help"], capsys)
+    assert text == printed(["-h", *words.split()], capsys)
     assert f"evenhand {words} " in text.partition("Examples:")[2]
     assert "Start here" not in text
 
@@ -74,6 +76,13 @@ def test_the_help_of_a_group_says_where_its_examples_are(
         (["verify", "."], "evenhand bundle . --out FILE.zip"),
         (["calibrate", "nosuch", "--labels", "xstest"], 'unknown judge "nosuch"'),
         (["report", "a", "--format", "nosuch"], "there are: text, html, json"),
+        (["report", "a"], "no run in a; start one: evenhand audit MODEL --out DIR"),
+        (["report", "runs"], "no run in runs, but in runs/0, runs/1, runs/2 and 2 more"),
+        (["reprot"], 'Unknown command "reprot". Did you mean "report"? See evenhand --help'),
+        (["score", "runs/0"], "runs/0: the run has no answers yet"),
+        (["score", "runs/0", "--judge", "refusal"], "runs/0: the run has no answers yet"),
+        (["audit", "openai/m", "-b", "demo_safety", "--batch-size", "4"], "is for local weights"),
+        (["batch", "send"], "Available commands: write, read, forget."),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_do(
@@ -84,6 +93,8 @@ def test_a_mistake_is_answered_with_what_to_do(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for n in range(5):
+        Store.create(Path(f"runs/{n}")).close()
     assert run_main(arguments) == 2
     error = capsys.readouterr().err
     assert said in error
@@ -118,6 +129,24 @@ def test_an_option_without_effect_is_refused(
     assert said in error
     assert error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("further", "said"), [([], "is for local weights"), (["--weights", "organism"], "a web page")]
+)
+def test_options_of_weights_that_mitigate_tunes_are_not_of_the_audited_endpoint(
+    further: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    method = ["--method", "dpo", *further] if further else []
+    asked = ["mitigate", "openai/m", "-b", "demo_safety", "--limit", "4", "--batch-size", "4"]
+    with serving(reply=lambda _body, _request: web.Response(text="<html></html>")) as server:
+        assert run_main([*asked, *method, "--base-url", server.url]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,6 +105,9 @@ def _message(error: Exception) -> str:
     if isinstance(error, cyclopts.UnusedCliTokensError):
         unused = error.unused_tokens or [""]
         return f'unexpected argument "{unused[0]}"; quote what holds spaces, or see --help'
+    if isinstance(error, cyclopts.UnknownCommandError) and str(error).endswith("..."):
+        told, _, _ = str(error).partition(" Available commands")  # which are cut off
+        return f"{told} See evenhand --help"
     argument = getattr(error, "argument", None)
     if not isinstance(error, cyclopts.ValidationError) or argument is None:
         return str(error)
@@ -181,8 +184,8 @@ def _drop_output() -> None:
 def _show_examples(words: list[str]) -> None:
     """Put the examples of a verb's docstring into its help, where the words begin with a verb."""
     verb = app
-    for word in words:
-        if word.startswith("-") or word not in verb:
+    for word in (word for word in words if not word.startswith("-")):
+        if word not in verb:
             break
         verb = verb[word]
     if verb is app:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -77,10 +78,13 @@ def mitigate(
         raise UsageError("--batch belongs to an audit; a mitigation goes on from answer to answer")
     options = asking.with_judges_alike()
     options.check_limit()
+    auditing = options
+    if mitigation.tuning.weights:  # which the options of local weights are for
+        auditing = replace(options, on=None, workers=None, gpus_per_worker=None, batch_size=None)
     with Steps(options.price, Console(stderr=True), quiet=quiet) as steps:
         kept: Path | str = out or "the run's folder"
         try:
-            audit = _audit(run, study, judges, options, steps)
+            audit = _audit(run, study, judges, auditing, steps)
             kept = folder = out or audit / "mitigation"
             found = run_to_interrupt(
                 mitigate_run(audit, folder, mitigation, options, on_step=steps.show)

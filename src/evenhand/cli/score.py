@@ -116,6 +116,7 @@ def score(
     check_effect(judging, judges)
     store = Store.open(run)
     try:
+        store.record()  # without one there is nothing to score
         if blocked is not None:
             store.update_record(blocked=blocked)
         if not judges:

@@ -108,7 +108,12 @@ def check_effect(
     """
     local = model is not None and engine_type(model).is_local
     names = ", ".join(judges if model is None else (model, *judges)) or "none"
-    flag = "--on" if options.on is not None else "--workers" if (options.workers or 1) > 1 else ""
+    of_weights = {
+        "--on": options.on is not None,
+        "--workers": (options.workers or 1) > 1,
+        "--batch-size": options.batch_size is not None,
+    }
+    flag = next((name for name, is_given in of_weights.items() if is_given), "")
     if flag and not local and not any(map(runs_locally, judges)):
         raise UsageError(
             f"{flag} is for local weights, such as hf/ID or vllm/ID; there are: {names}"

@@ -83,6 +83,7 @@ from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
 from evenhand.study.plan import Request
 from evenhand.study.realization import fill, gaps_of
+from evenhand.text import some_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -301,6 +302,9 @@ class Store:
             StoreError: the store is damaged.
         """
         if not has_tables(folder):
+            inside = sorted(str(path.parent) for path in folder.glob(f"*/{FILE}"))
+            if inside:
+                raise RunFolderError(f"no run in {folder}, but in {some_of(inside, 3)}")
             raise RunFolderError(f"no run in {folder}; start one: evenhand audit MODEL --out DIR")
         if check(folder) != VERSION:
             migrate(folder)
