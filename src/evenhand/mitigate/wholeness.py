@@ -16,6 +16,7 @@ from textwrap import dedent
 from warnings import catch_warnings, simplefilter
 
 from evenhand.scorers.final import is_loop, sentences
+from evenhand.text import split_thought
 
 INVALID_CODE = "contains Python code that cannot be parsed"
 MARKED = "contains marks of a chat template"
@@ -36,7 +37,7 @@ def form_flaw(text: str, endings: Sequence[str] = ()) -> str:
         return "empty"
     if is_loop(text) or _says_again_and_again(text):
         return LOOP
-    if _MARKS.search(text):
+    if _MARKS.search(text) or split_thought(text)[1] != text:
         return MARKED
     is_whole = any(re.search(rf"(?<!\w){re.escape(e)}\W*\Z", text) for e in endings if e)
     return BROKEN_OFF if not is_whole and _breaks_off(text) else ""
@@ -51,7 +52,7 @@ _LONGEST_CODE = 20_000
 
 _MARKS = re.compile(
     r"""<[|｜][\w▁ ]{2,30}[|｜]>|\[/?INST\]|<(?:start|end)_of_turn>|<</?SYS>>|<(?:bos|eos|pad|unk)>
-      |</?(?:think(?:ing)?|tool_call)>|(?m:^)\#{2,4}\s(?:Instruction|Response|Human|User|Assistant)\s?:
+      |</?tool_call>|(?m:^)\#{2,4}\s(?:Instruction|Response|Human|User|Assistant)\s?:
       |\A\s*<s>|</s>\s*\Z|\A\s*(?:assistant|model)\s*\n""",
     re.VERBOSE,
 )
