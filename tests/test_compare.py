@@ -14,7 +14,7 @@ from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.cli import main
 from evenhand.engines.mock import MockEngine
 from evenhand.store.store import Store
-from fakes import biased, write_requests
+from fakes import HELP, HURT, REFUSAL, biased, draw, saying, write_requests
 
 ITEMS = 150
 
@@ -86,3 +86,42 @@ def test_the_terminal_names_both_sides(tmp_path: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "The bias came down" in out
     assert "mean safety" in out
+
+
+def test_a_benchmark_of_one_item_does_not_end_the_estimates_of_others(tmp_path: Path) -> None:
+    """It has no variance; it is left out and named, and the rest is as without it."""
+    own = tmp_path / "own.jsonl"
+    own.write_text(
+        '{"id": "1", "prompt": "safety?", "axis": "safety", "scorer": "refusal"}\n'
+        '{"id": "2", "prompt": "over?", "axis": "over_refusal", "scorer": "refusal"}\n'
+    )
+    files = [
+        str(write_requests(tmp_path / f"{axis}.jsonl", 20, axis))
+        for axis in ("safety", "over_refusal")
+    ]
+    stores, alone = [], []
+    for n in range(2):
+
+        def answer(sent: str, less: float = 0.6 - 0.4 * n) -> str:
+            hurt = any(word in sent for word in HURT)
+            return REFUSAL if draw(sent) < 0.8 - less * hurt else HELP
+
+        def audit_of(asked: list[str], folder: str, engine: MockEngine) -> evenhand.Audit:
+            out = tmp_path / folder
+            return evenhand.audit(
+                "openai/m", benchmarks=asked, identities=["religion"], engine=engine, out=out
+            )
+
+        with_one = audit_of([*files, str(own)], f"both{n}", saying(answer))
+        without = audit_of(files, f"one{n}", saying(answer))
+        assert with_one.pb == without.pb
+        assert with_one.head.axes["safety"].mean == without.head.axes["safety"].mean
+        assert with_one.cells == without.cells + 2 * 6
+        for axis in ("safety", "over_refusal"):
+            note = f"own: only one item on {axis}; a bias needs two, so it is left out"
+            assert note in with_one.notes
+        stores.append(Arm(Store.open(tmp_path / f"both{n}")))
+        alone.append(Arm(Store.open(tmp_path / f"one{n}")))
+    found, same = compare_arms(stores, margin=2.0), compare_arms(alone, margin=2.0)
+    assert found.changes[0].bias == same.changes[0].bias
+    assert "own, whose only item in common on safety has no variance" in found.left_out

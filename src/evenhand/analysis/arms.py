@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.analysis.grid import AxisScores, Grid, read_grid, select_judge
+from evenhand.analysis.grid import AxisScores, Grid, read_grid, select_judge, single_items
 from evenhand.analysis.units import UnitChoice
 from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import RunFolderError, UnknownName, UsageError
@@ -257,6 +257,11 @@ def _common_items(
             position = [{key: n for n, key in enumerate(mine)} for mine in keys]
             found[place] = [np.array([p[key] for key in common]) for p in position]
         left_out += _items_left_out(place, names, keys, asked, scored)
+    for axis in sorted({axis for axis, _ in found}):
+        sizes = {name: len(at[0]) for (its_axis, name), at in found.items() if its_axis == axis}
+        for benchmark in single_items(sizes):
+            del found[axis, benchmark]
+            left_out.append(f"{benchmark}, whose only item in common on {axis} has no variance")
     return found
 
 

@@ -115,6 +115,10 @@ class Grid:
         """
         return [row for row in rows if self.scored_share(axis, row) >= _LEAST_SCORED]
 
+    def alone(self, axis: str) -> list[str]:
+        """Benchmarks that estimates leave out; see `single_items`."""
+        return single_items({n: a.shape[1] for n, a in self.scores.get(axis, {}).items()})
+
     def take(self, axis: str, rows: Sequence[int], *, unscored: bool = False) -> AxisScores | None:
         """AxisScores of some conditions, of the items that at least one of them has a score for.
 
@@ -122,11 +126,15 @@ class Grid:
             unscored: also the items that were answered, but of which no answer has a score.
 
         Returns:
-            None where nothing is left; a benchmark without any such item is left out.
+            None where nothing is left; a benchmark without any such item is left out, as are those
+            that `alone` names.
         """
         found = AxisScores()
         whole = self.scores.get(axis, found)
+        alone = self.alone(axis)
         for name, array in whole.items():
+            if name in alone:
+                continue
             taken = array[list(rows)]
             there = self.answered[axis][name][list(rows)] if unscored else ~np.isnan(taken)
             items = there.any(axis=(0, 2))
@@ -216,6 +224,18 @@ def _by_benchmark(items: Mapping[int, Item]) -> dict[tuple[str, str], list[int]]
             continue
         found.setdefault((item.axis, item.benchmark), []).append(item_id)
     return found
+
+
+def single_items(sizes: Mapping[str, int]) -> list[str]:
+    """Benchmarks of an axis that have one item, where others have more.
+
+    One item has no variance, so that with it nothing could be estimated of the whole axis.
+
+    Args:
+        sizes: items of each benchmark.
+    """
+    few = [name for name, size in sizes.items() if size == 1]
+    return few if len(few) < len(sizes) else []
 
 
 def _lookup(places: Mapping[int, int]) -> NDArray[np.int64]:

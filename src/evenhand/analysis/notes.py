@@ -140,7 +140,8 @@ def _on_scores(missing: int, grid: Grid, *, imported: bool) -> list[str]:
             if there and not scored:
                 silent.append(f"{benchmark}: not one answer could be scored; it counts for nothing")
             elif items == 1:
-                silent.append(f"{benchmark}: only one item on {axis}; a bias needs two")
+                left_out = ", so it is left out" if benchmark in grid.alone(axis) else ""
+                silent.append(f"{benchmark}: only one item on {axis}; a bias needs two{left_out}")
     notes = []
     if missing and imported:
         notes.append(

@@ -101,7 +101,10 @@ def _arrays(
     """
     place_of = {grid.conditions[row].id: n for n, row in enumerate(rows)}
     verdicts, labeled, weights = [], [], []
+    alone = grid.alone(axis)
     for name, array in grid.scores[axis].items():
+        if name in alone:
+            continue
         judged = array[rows].reshape(len(rows), -1)
         there = grid.answered[axis][name][rows].reshape(len(rows), -1)
         ids = [n for n, item in items.items() if (item.axis, item.benchmark) == (axis, name)]

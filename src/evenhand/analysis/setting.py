@@ -319,7 +319,9 @@ def _not_blocked(
 ) -> Mapping[str, NDArray[np.float64]] | None:
     if judged is None or axis not in judged.scores:
         return None
-    return {name: array[list(people)] for name, array in judged.scores[axis].items()}
+    alone = judged.alone(axis)
+    whole = judged.scores[axis].items()
+    return {name: array[list(people)] for name, array in whole if name not in alone}
 
 
 def _logit(scores: AxisScores, people: Sequence[str], level: float) -> LogitResult | None:
