@@ -39,6 +39,14 @@ def test_more_items_and_samples_find_smaller_biases(tmp_path: Path) -> None:
     assert "rough prior" in few.basis
 
 
+def test_a_benchmark_of_one_item_is_left_out_as_in_the_report(tmp_path: Path) -> None:
+    many, one = (write_requests(tmp_path / f"{n}.jsonl", n) for n in (100, 1))
+    alone = plan_power(plan_of(many))
+    beside = make_plan(Study(model="openai/any", benchmarks=(str(many), str(one))))
+    assert plan_power(beside) == alone
+    assert plan_power(plan_of(one)) is None
+
+
 def test_a_pilot_tells_the_noise(tmp_path: Path) -> None:
     """Independent answers, 80 % refusals: the noise floor is sqrt(K-1/K * 0.16 / n) * 100."""
     questions = write_requests(tmp_path / "questions.jsonl", 300)

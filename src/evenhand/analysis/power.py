@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from evenhand.analysis.grid import read_grid
+from evenhand.analysis.grid import read_grid, single_items
 from evenhand.errors import RunFolderError, UsageError
 from evenhand.stats import (
     PlannedBenchmark,
@@ -68,6 +68,17 @@ class Power:
     basis: str
 
 
+def _sizes(plan: Plan) -> dict[tuple[str, str], int]:
+    """Items by axis and benchmark, without those that a report leaves out."""
+    sizes = Counter[tuple[str, str]](
+        (i.axis, i.benchmark) for i in plan.items if i.axis in BASE_RATES
+    )
+    for axis in BASE_RATES:
+        for name in single_items({name: n for (of, name), n in sizes.items() if of == axis}):
+            del sizes[axis, name]
+    return sizes
+
+
 @rows_are_identities()
 def plan_power(
     plan: Plan, *, pilot: Store | None = None, precision: float | None = None
@@ -82,7 +93,7 @@ def plan_power(
         UsageError: the pilot has none of the plan's benchmarks, or shows no noise.
     """
     identities = len({c.identity.id for c in plan.conditions if c.identity.kind == "identity"})
-    sizes = Counter((i.axis, i.benchmark) for i in plan.items if i.axis in BASE_RATES)
+    sizes = _sizes(plan)
     if identities < 2 or not sizes or min(sizes.values()) < 2:
         return None
     noise = _Noise(pilot)

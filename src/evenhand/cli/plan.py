@@ -93,7 +93,7 @@ def show_plan(plan: Plan, options: RunOptions, pilot: Store | None, format: Form
 
 def _power_text(power: Power | None) -> str:
     if power is None:
-        return "power       not known: PB needs two identities and two items of each benchmark"
+        return "power       not known: PB needs two identities and two items of a benchmark"
     lines = [
         f"detects a PB of {power.detectable:.1f} points or more in 80% of runs{_range_text(power)}",
         f"a model without bias has a plug-in PB of about {power.noise_floor:.1f}",
