@@ -96,6 +96,8 @@ def test_the_gap_of_more_groups_is_to_their_mean(
     assert watch(log, "--user", "g", "--score", "ok", "--max-gap", "60") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Largest gap in ok (a +20.0 to the mean of the groups): 20.0 points" in said
+    assert watch(log, "--user", "g", "--score", "ok", "--max-gap", "22") == 5
+    assert "times as many answers would settle it" in " ".join(capsys.readouterr().out.split())
 
 
 def test_scores_and_strata_of_its_own_as_json(

@@ -13,24 +13,28 @@ _MOST_ITEMS = 1000.0
 """Factors of items above this are not worth a figure: the truth lies at the margin."""
 
 
-def check_sentence(check: GateCheck, level: float) -> str:
-    """One check in a sentence."""
+def check_sentence(check: GateCheck, level: float, what: str = "items") -> str:
+    """One check in a sentence.
+
+    Args:
+        what: more of which would settle it.
+    """
     low, high = check.interval
     who = f" ({check.detail})" if check.detail else ""
     text = (
         f"{check.name}{who}: {check.estimate:.1f} points, {level:.0%} interval {low:.1f} to "
         f"{high:.1f}, margin {check.margin:g}: {check.decision}"
     )
-    return f"{text}; {_need(check)}" if check.decision == "inconclusive" else text
+    return f"{text}; {_need(check, what)}" if check.decision == "inconclusive" else text
 
 
-def _need(check: GateCheck) -> str:
+def _need(check: GateCheck, what: str = "items") -> str:
     if check.needs_labels:
         return "it rests on grades by a judge that no labels bear out; label some: evenhand label"
     if check.needed is None or check.needed > _MOST_ITEMS:
-        return "the true value may lie at the margin, and no amount of items would settle it"
+        return f"the true value may lie at the margin, and no amount of {what} would settle it"
     return (
-        f"about {float(f'{check.needed:.2g}'):g} times as many items would settle it in most runs"
+        f"about {float(f'{check.needed:.2g}'):g} times as many {what} would settle it in most runs"
     )
 
 

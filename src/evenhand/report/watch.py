@@ -39,7 +39,7 @@ def watch_document(found: Watched) -> doc.Document:
 def _headline(found: Watched) -> str:
     groups = found.groups
     if found.gate is not None:
-        sentence = check_sentence(found.gate.checks[0], groups.level)
+        sentence = check_sentence(found.gate.checks[0], groups.level, "answers")
         return f"{sentence[:1].upper()}{sentence[1:]}."
     apart = [
         f"{one_line(name)} {doc.signed(groups.differences[g], 1)}"
