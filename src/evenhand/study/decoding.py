@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import orjson
 from cyclopts import Parameter
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     JsonValue,
@@ -94,11 +93,7 @@ class Decoding(Entry):
     answer from the seed and its cell. Default: none for local weights; an endpoint gets one
     drawn from the cell where answers are sampled or repeated, so that no cache repeats them."""
 
-    stop: Annotated[
-        tuple[_Verbatim, ...],
-        AfterValidator(lambda given: tuple(filter(None, given))),  # nothing ends no answer
-        Parameter(negative="", show_default=False),
-    ] = ()
+    stop: Annotated[tuple[_Verbatim, ...], Parameter(negative="", show_default=False)] = ()
     """String that ends an answer; may be repeated. Default: none."""
 
     dtype: Annotated[
