@@ -107,7 +107,7 @@ def test_another_wording_of_an_identity_is_refused(benchmark: Path, tmp_path: Pa
         ({"model": "openai/other"}, "holds a run of openai/test, not of openai/other"),
         ({"decoding": {"temperature": 0.7}}, "other decoding parameters"),
         ({"decoding": {"seed": 1}}, "other decoding parameters"),
-        ({"decoding": {"extra": {"n": 1}}}, "other decoding parameters"),
+        ({"decoding": {"extra": {"min_p": 0.1}}}, "other decoding parameters"),
     ],
 )
 def test_another_study_is_refused(
