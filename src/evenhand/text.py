@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 import warnings
@@ -21,6 +22,16 @@ def counted(number: int, one: str, several: str = "") -> str:
         several: the plural, where it is not `one` and an s.
     """
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def dollars(amount: float) -> str:
+    """An amount of money, with the digits that a small one needs.
+
+    >>> dollars(1234.5), dollars(0.00042), dollars(0)
+    ('$1,234.50', '$0.00042', '$0.00')
+    """
+    digits = 2 if amount >= 0.1 or amount <= 0 else 1 - math.floor(math.log10(amount))
+    return f"${amount:,.{digits}f}"
 
 
 def some_of(names: Sequence[str], most: int) -> str:

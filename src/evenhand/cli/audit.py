@@ -25,7 +25,7 @@ from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
 from evenhand.study.plan import plan_notes
 from evenhand.study.study import StudyOptions
-from evenhand.text import counted, one_line
+from evenhand.text import counted, dollars, one_line
 
 
 def audit(
@@ -103,7 +103,7 @@ def audit(
     everything = [*asked, *bar.judging.values()]
     if options.price or options.judging.price:
         cost = sum(progress.cost for progress in everything)
-        print(f"Cost of this command: about ${cost:,.2f}", file=sys.stderr)
+        print(f"Cost of this command: about {dollars(cost)}", file=sys.stderr)
     reasons = [progress.stopped for progress in everything if progress.stopped]
     if result.done < result.cells:
         reasons.append(

@@ -25,6 +25,7 @@ from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
 from evenhand.store.store import Store
 from evenhand.study.study import JUDGE_NAMES, StudySelection
+from evenhand.text import dollars
 
 _AUDIT = Group("Audit, where RUN is a model", sort_key=5)
 
@@ -139,5 +140,5 @@ def _print(found: Mitigation, page: Path, format: Format) -> None:
         return
     print_document(mitigation_document(found), Console())
     if found.cost is not None:
-        print(f"Cost of this command: about ${found.cost:,.2f}", file=sys.stderr)
+        print(f"Cost of this command: about {dollars(found.cost)}", file=sys.stderr)
     print(f"Report: {page}", file=sys.stderr)

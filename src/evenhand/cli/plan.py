@@ -33,7 +33,7 @@ from evenhand.store.store import Store
 from evenhand.study.identity import in_place_of_ours
 from evenhand.study.plan import Plan, plan_notes
 from evenhand.study.study import StudyOptions
-from evenhand.text import one_line
+from evenhand.text import dollars, one_line
 
 
 def plan(
@@ -182,7 +182,7 @@ def _print_plan(plan: Plan, options: RunOptions, console: Console) -> None:
     if options.price:
         half = "  (in batches, at half the price)" if options.batch else ""
         table.add_row("price", f"{options.price} a million tokens; --price sets another")
-        table.add_row("cost", f"at most ${facts['most_cost']:,.2f}{half}")
+        table.add_row("cost", f"at most {dollars(facts['most_cost'])}{half}")
     for judge in facts["judges"]:
         table.add_row("judge", _judge_text(judge))
     console.print(table)
@@ -196,7 +196,7 @@ def _judge_text(judge: dict[str, Any]) -> str:
     if judge["prompt_tokens"] is not None:
         text += f", {judge['prompt_tokens']:,} tokens in, {judge['completion_tokens']:,} out"
     if judge["cost"] is not None:
-        text += f", ${judge['cost']:,.2f}"
+        text += f", {dollars(judge['cost'])}"
     elif is_paid(judge["judge"]):
         text += " (for the cost, give --judge-price)"
     return text

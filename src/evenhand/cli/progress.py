@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from evenhand.run.recorder import Price, Progress
-from evenhand.text import one_line
+from evenhand.text import dollars, one_line
 
 _LINE_EVERY = 20.0
 """Seconds between two lines where there is no terminal: a log shows that the run is alive."""
@@ -112,7 +112,7 @@ def note_on(progress: Progress, rate: float, price: Price | None) -> str:
         parts.append(f"{_duration((progress.cells - progress.done) / rate)} left")
     parts.append(f"{_short(progress.prompt_tokens + progress.completion_tokens)} tokens")
     if price:
-        parts.append(f"${progress.cost:.2f}{_whole_cost(progress)}")
+        parts.append(f"{dollars(progress.cost)}{_whole_cost(progress)}")
     if progress.failures:
         parts.append(f"{progress.failures:,} retries")
     return "  ".join(parts)
@@ -123,7 +123,7 @@ def _whole_cost(progress: Progress) -> str:
     left = progress.cells - progress.done
     if not progress.sent or left <= 0:
         return ""
-    return f" of about ${progress.cost * (progress.sent + left) / progress.sent:.2f}"
+    return f" of about {dollars(progress.cost * (progress.sent + left) / progress.sent)}"
 
 
 def _duration(seconds: float) -> str:

@@ -36,7 +36,7 @@ from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.store.verdicts import unscored_reasons
 from evenhand.study.study import JUDGE_NAMES
-from evenhand.text import counted, one_line
+from evenhand.text import counted, dollars, one_line
 
 
 def score(
@@ -211,7 +211,7 @@ def _print_outcome(store: Store, judge: str, done: Sequence[Progress], price: Pr
     if failures := sum(each.failures for each in done):
         parts.append(f"{failures:,} failed attempts")
     if price:
-        parts.append(f"about ${sum(each.cost for each in done):,.2f}")
+        parts.append(f"about {dollars(sum(each.cost for each in done))}")
     print(f"{judge}: {', '.join(parts)}")
     if progress.done == progress.cells:
         print(f"See them: evenhand report {store.folder} --judge {judge}", file=sys.stderr)

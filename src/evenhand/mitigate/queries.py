@@ -30,6 +30,7 @@ from evenhand.study.cue import (
 )
 from evenhand.study.plan import Plan
 from evenhand.study.study import Study
+from evenhand.text import dollars
 
 
 class QueryLoop:
@@ -84,7 +85,7 @@ class QueryLoop:
                 sum(tally.completion_tokens for tally in tallies),
             )
             each = cost / max(1, sum(tally.responses for tally in tallies))
-            message += f", about ${answers * each:,.2f}"
+            message += f", about {dollars(answers * each)}"
         self._on_progress(message, None)
 
     async def ask(self, title: str, plan: Plan, store: Store) -> None:

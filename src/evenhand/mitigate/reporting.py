@@ -21,7 +21,7 @@ from evenhand.report.comparison import arm_names, comparison_sections
 from evenhand.report.formats import render
 from evenhand.report.tables import axis_drop
 from evenhand.stats import BiasChange
-from evenhand.text import one_line
+from evenhand.text import dollars, one_line
 
 FORMAT = "evenhand mitigation 1"
 _MOST_TRIALS = 6
@@ -38,7 +38,7 @@ def mitigation_document(mitigation: Mitigation) -> doc.Document:
         shift_table(mitigation),
         *_on_the_page(answer.blocks),
     ]
-    sentences = [*answer.sentences, *method_sentences(mitigation)]
+    sentences = [*method_sentences(mitigation), *answer.sentences]
     carried = [_carried_over(mitigation)] if mitigation.groups[1:] else []
     return doc.Document(
         title=f"evenhand mitigate: {model}",
@@ -262,7 +262,7 @@ def _what_was_done(mitigation: Mitigation) -> doc.Section:
     blocks: list[doc.Block] = []
     if search:
         candidates, rounds = len(search.rounds[0].trials), len(search.rounds)
-        cost = "" if search.cost is None else f", ${search.cost:,.2f}"
+        cost = "" if search.cost is None else f", {dollars(search.cost)}"
         sentences.append(
             f"Search among {candidates} defenses in {rounds} rounds, at most {search.planned:,} "
             f"answers ({search.answers:,} sent now{cost}): {search.chosen}."

@@ -27,7 +27,7 @@ from evenhand.report.method import (
 )
 from evenhand.report.where import cues_section, where_section
 from evenhand.stats import Regions
-from evenhand.text import counted, one_line
+from evenhand.text import counted, dollars, one_line
 
 _MOST_SHOWN = 8
 _USUAL = ("system-1", "none")
@@ -171,7 +171,7 @@ def _facts(audit: Audit, details: AuditDetails | None) -> Iterator[tuple[str, st
     sessions = details.record.sessions if details else ()
     costs = [session.cost for session in sessions if session.cost is not None]
     if costs:
-        yield "Cost", f"about ${sum(costs):,.2f}"
+        yield "Cost", f"about {dollars(sum(costs))}"
     if sessions:
         first, last = sessions[0].began, sessions[-1].ended or "not ended"
         yield "Asked", f"{_date(first)} to {_date(last)}"
