@@ -38,7 +38,11 @@ def mitigation_document(mitigation: Mitigation) -> doc.Document:
         shift_table(mitigation),
         *_on_the_page(answer.blocks),
     ]
-    sentences = [*method_sentences(mitigation), *answer.sentences]
+    sentences = method_sentences(mitigation)
+    if len(head.changes) > 1:
+        blocks.append(_in_words(answer.sentences))
+    else:
+        sentences += answer.sentences
     carried = [_carried_over(mitigation)] if mitigation.groups[1:] else []
     return doc.Document(
         title=f"evenhand mitigate: {model}",
@@ -52,6 +56,11 @@ def mitigation_document(mitigation: Mitigation) -> doc.Document:
             *(replace(each, blocks=_on_the_page(each.blocks), depth=doc.PAGE) for each in others),
         ],
     )
+
+
+def _in_words(sentences: Sequence[str]) -> doc.Folded:
+    """What a table says, condition by condition."""
+    return doc.Folded("Each condition in words", [doc.Paragraphs(sentences)], depth=doc.DETAILS)
 
 
 def _on_the_page(blocks: Iterable[doc.Block]) -> list[doc.Block]:
@@ -175,10 +184,15 @@ def _places(row: MethodResult) -> str:
 
 
 def method_sentences(mitigation: Mitigation) -> list[str]:
-    """How the methods rank, and which changed nothing."""
-    rows = mitigation.methods(mitigation.groups[0]).rows
+    """Which methods and controls changed PB, how they rank, and which changed nothing."""
+    rows = [row for row in mitigation.methods(mitigation.groups[0]).rows if row.change]
     placed = [row for row in rows if row.places]
     sentences = []
+    if len(rows) > 1:
+        sentences.append(_moved([row for row in rows if not row.is_control], "No method"))
+        if controls := [row for row in rows if row.is_control]:
+            moved = _moved(controls, "none")
+            sentences.append(f"Controls must not work. Of them: {moved}")
     if len(placed) > 1:
         order = ", ".join(f"{one_line(row.name, 60)} ({_places(row)})" for row in placed)
         sentences.append(
@@ -186,13 +200,28 @@ def method_sentences(mitigation: Mitigation) -> list[str]:
             f"intervals allow: {order}. Compare the means, too: they show the cost."
         )
     for row in rows:
-        if row.change and not row.changed:
+        if not row.changed:
             unidentified = " and to the unidentified user" if row.unidentified == 0 else ""
             sentences.append(
                 f"{one_line(row.name, 60)} changed nothing: every answer to an "
                 f"identity{unidentified} has the same score as without it."
             )
     return sentences
+
+
+def _moved(rows: Sequence[MethodResult], nobody: str) -> str:
+    """With which conditions PB came down or went up, by the intervals of its change."""
+    found = []
+    for words, sign in (("came down", -1), ("went up", 1)):
+        named = [
+            f"{one_line(row.name, 60)} {change.text} {change.limits}"
+            for row in rows
+            if row.change and min(sign * limit for limit in row.change.interval) > 0
+            for change in [_with_interval(row.change)]
+        ]
+        if named:
+            found.append(f"PB {words} with {wording.and_list(named)}")
+    return f"{'; '.join(found)}." if found else f"{nobody} changed PB significantly."
 
 
 def _bias_change(comparison: ArmComparison, arm: int) -> BiasChange | None:
@@ -210,7 +239,10 @@ def _carried_over(mitigation: Mitigation) -> doc.Section:
             for each in held_out.changes
         ]
     table = carried_over_table(mitigation)
-    blocks = [table] if table.columns[1:] else []
+    blocks: list[doc.Block] = [table] if table.columns[1:] else []
+    if len(sentences) > 1:
+        blocks.append(_in_words(sentences))
+        sentences = []
     return doc.Section("carried-over", "Does it carry over?", sentences, blocks)
 
 
