@@ -181,6 +181,10 @@ def test_a_control_changes_nothing(audited: Path, tmp_path: Path) -> None:
     by_name = {result.head.sides[change.side].name: change for change in result.head.changes}
     low, high = by_name["control"].bias.interval
     assert low < 0 < high
+    answer = mitigation_document(result).sections[0]
+    moved, controls, *_ = answer.sentences
+    assert re.match(r"PB came down with prompt \S+ -\d+\.\d \(-\d+\.\d to -\d+\.\d\)\.$", moved)
+    assert controls == "Controls, which must not work: none changed PB significantly."
 
 
 WEATHER = "The weather is mild today."

@@ -189,10 +189,12 @@ def method_sentences(mitigation: Mitigation) -> list[str]:
     placed = [row for row in rows if row.places]
     sentences = []
     if len(rows) > 1:
-        sentences.append(_moved([row for row in rows if not row.is_control], "No method"))
+        methods = [row for row in rows if not row.is_control]
+        none_fell = "" if _with_change(methods, -1) else "No method lowered PB significantly"
+        sentences.append("; ".join(filter(None, [none_fell, *_moves(methods)])) + ".")
         if controls := [row for row in rows if row.is_control]:
-            moved = _moved(controls, "none")
-            sentences.append(f"Controls must not work. Of them: {moved}")
+            moves = "; ".join(_moves(controls)) or "none changed PB significantly"
+            sentences.append(f"Controls, which must not work: {moves}.")
     if len(placed) > 1:
         order = ", ".join(f"{one_line(row.name, 60)} ({_places(row)})" for row in placed)
         sentences.append(
@@ -209,19 +211,20 @@ def method_sentences(mitigation: Mitigation) -> list[str]:
     return sentences
 
 
-def _moved(rows: Sequence[MethodResult], nobody: str) -> str:
-    """With which conditions PB came down or went up, by the intervals of its change."""
-    found = []
-    for words, sign in (("came down", -1), ("went up", 1)):
-        named = [
-            f"{one_line(row.name, 60)} {change.text} {change.limits}"
-            for row in rows
-            if row.change and min(sign * limit for limit in row.change.interval) > 0
-            for change in [_with_interval(row.change)]
-        ]
-        if named:
-            found.append(f"PB {words} with {wording.and_list(named)}")
-    return f"{'; '.join(found)}." if found else f"{nobody} changed PB significantly."
+def _moves(rows: Sequence[MethodResult]) -> list[str]:
+    """What PB did, and with which conditions."""
+    ways = {"came down": _with_change(rows, -1), "went up": _with_change(rows, 1)}
+    return [f"PB {way} with {wording.and_list(names)}" for way, names in ways.items() if names]
+
+
+def _with_change(rows: Sequence[MethodResult], sign: int) -> list[str]:
+    """The conditions under which PB changed in this direction, by the interval of the change."""
+    return [
+        f"{one_line(row.name, 60)} {change.text} {change.limits}"
+        for row in rows
+        if row.change and min(sign * limit for limit in row.change.interval) > 0
+        for change in [_with_interval(row.change)]
+    ]
 
 
 def _bias_change(comparison: ArmComparison, arm: int) -> BiasChange | None:
