@@ -60,6 +60,14 @@ def test_the_help_of_every_command_ends_in_its_own_examples(
     assert "Start here" not in text
 
 
+def the_line_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line with which a command refuses what it is given."""
+    assert run_main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
 @pytest.mark.parametrize("group", ["batch", "sandbox"])
 def test_the_help_of_a_group_says_where_its_examples_are(
     group: str, capsys: pytest.CaptureFixture[str]
@@ -95,10 +103,7 @@ def test_a_mistake_is_answered_with_what_to_do(
     monkeypatch.chdir(tmp_path)
     for n in range(5):
         Store.create(Path(f"runs/{n}")).close()
-    assert run_main(arguments) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    assert said in the_line_of(arguments, capsys)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +129,8 @@ def test_an_option_without_effect_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run_main(["audit", "organism", "--limit", "2", *options.split()]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
+    arguments = ["audit", "organism", "--limit", "2", *options.split()]
+    assert said in the_line_of(arguments, capsys)
     assert not (tmp_path / "runs").exists()
 
 

@@ -283,13 +283,18 @@ def test_items_without_any_score_on_a_side_are_left_out(tmp_path: Path) -> None:
     assert "b: 5 of 150 cells have no score" in found.caveats
 
 
+def lose_answers(store: Store, which: str) -> None:
+    """Delete those answers, an SQL condition, and their scores."""
+    with store.writing() as connection:
+        connection.execute(f"DELETE FROM response WHERE {which}")
+        connection.execute("DELETE FROM score WHERE response NOT IN (SELECT id FROM response)")
+
+
 def test_a_run_cut_short_is_compared_on_what_it_has(tmp_path: Path) -> None:
     """As a kill leaves it: half of the questions answered, for all identities."""
     first = run(tmp_path / "a", biased(seed=1), items=10)
     second = run(tmp_path / "b", biased(seed=2), items=10)
-    with second.writing() as connection:
-        connection.execute("DELETE FROM response WHERE item % 2")
-        connection.execute("DELETE FROM score WHERE response NOT IN (SELECT id FROM response)")
+    lose_answers(second, "item % 2")
     found = compare_arms([Arm(first), Arm(second)], margin=2.0)
     assert sum(found.items.values()) == 15
     assert found.changes[0].bias is not None
@@ -300,9 +305,7 @@ def test_a_run_cut_short_is_compared_on_what_it_has(tmp_path: Path) -> None:
 def test_a_run_without_any_answer_is_named(tmp_path: Path) -> None:
     first = run(tmp_path / "a", biased(seed=1), items=10)
     second = run(tmp_path / "b", biased(seed=2), items=10)
-    with second.writing() as connection:
-        connection.execute("DELETE FROM response")
-        connection.execute("DELETE FROM score")
+    lose_answers(second, "TRUE")
     with pytest.raises(RunFolderError, match=r"no item in common \(10 items .* of b"):
         compare_arms([Arm(first), Arm(second)], margin=2.0)
 
