@@ -289,15 +289,17 @@ class TuningOptions:
 
 
 _TRAINED: tuple[MitigationMethod, ...] = (*LOSSES, "hybrid")
+_ON_WEIGHTS: tuple[MitigationMethod, ...] = (*_TRAINED, "steer")
 _ON_PAIRS: tuple[MitigationMethod, ...] = ("dpo", "orpo", "hybrid")
+_WITH_DEFENSE: tuple[MitigationMethod, ...] = ("prompt", "hybrid")
 _USED_BY: dict[str, tuple[str, tuple[MitigationMethod, ...]]] = {
     "--recipe": ("recipes", _ON_PAIRS),
     "--data": ("data", _ON_PAIRS),
     "--target": ("targets", ("consistency",)),
     "--set": ("settings", _TRAINED),
     "--gpus": ("devices", _TRAINED),
-    "--weights": ("weights", (*_TRAINED, "steer")),
-    "--seeds": ("seeds", (*_TRAINED, "steer")),
+    "--weights": ("weights", _ON_WEIGHTS),
+    "--seeds": ("seeds", _ON_WEIGHTS),
 }
 """Flag of a training -> its field, and the methods that go by it."""
 
@@ -385,13 +387,13 @@ class MitigationOptions:
             raise UsageError(
                 "--data is for the recipes as-is, vanilla, random and all; name one with --recipe"
             )
-        if (self.defenses or self.defenses_file) and not {"prompt", "hybrid"} & {*self.methods}:
+        if (self.defenses or self.defenses_file) and not {*_WITH_DEFENSE} & {*self.methods}:
             raise UsageError("a defense is for the methods prompt and hybrid; name one of them")
 
     @property
     def needs_weights(self) -> bool:
         """Whether a model is to be trained or steered."""
-        return bool({*LOSSES, "hybrid", "steer"} & set(self.methods))
+        return bool({*_ON_WEIGHTS} & {*self.methods})
 
     @property
     def seeds(self) -> range:
@@ -424,7 +426,7 @@ class MitigationOptions:
             UnknownName: there is no such defense.
             UsageError: a named one has no sentence.
         """
-        if not {"prompt", "hybrid"} & set(self.methods):
+        if not {*_WITH_DEFENSE} & {*self.methods}:
             return []
         own = read_defenses(self.defenses_file) if self.defenses_file else []
         if self.defenses:

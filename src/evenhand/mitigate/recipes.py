@@ -112,7 +112,7 @@ def make_pairs(
 def _clean_data(data: Sequence[PreferencePair], left_out: Counter[str]) -> list[PreferencePair]:
     """Those of whole and different answers whose preference no other pair reverses."""
     pairs = _of_different_answers(data, left_out)
-    preferences = {_all_of(pair): pair for pair in pairs}
+    preferences = set(map(_all_of, pairs))
     usable = []
     for pair in pairs:
         faults = {"chosen": form_flaw(pair.chosen), "rejected": form_flaw(pair.rejected)}
