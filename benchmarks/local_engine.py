@@ -38,7 +38,7 @@ import transformers
 from evenhand.engines import EngineOptions, make_engine
 from evenhand.engines.engine import Response
 from evenhand.engines.hf import HFEngine
-from evenhand.engines.processes import cores
+from evenhand.engines.hosts import cores
 from evenhand.organism import SHIPPED
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding

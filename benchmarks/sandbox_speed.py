@@ -16,8 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from evenhand.sandbox import Pool, Tests
-from evenhand.sandbox.launch import bubblewrap_command, python
-from evenhand.sandbox.seccomp import filter_program
+from evenhand.sandbox.launch import bubblewrap_command, filter_program, python
 
 PROGRAM = "def add(a, b):\n    return a + b"
 TESTS = Tests(tuple(f"assert add({n}, {n}) == {2 * n}" for n in range(3)), ("add",))

@@ -26,10 +26,10 @@ from served import served
 
 import evenhand
 from evenhand.errors import EvenhandError, PairsError
+from evenhand.mitigate.examples import PreferencePair, write_pairs
 from evenhand.mitigate.export import shared_start
 from evenhand.mitigate.flow import tune
 from evenhand.mitigate.options import MitigationOptions, PlannedTraining, TuningOptions
-from evenhand.mitigate.pairs import PreferencePair, write_pairs
 from evenhand.mitigate.split import TuningPart, split_run
 from evenhand.run.options import RunOptions
 from evenhand.store.record import SystemRoleCheck

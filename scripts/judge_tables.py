@@ -20,12 +20,10 @@ from train_judges import CALIBRATION, PERMISSIVE, WRITTEN, Example, calibrated, 
 
 import evenhand
 from evenhand.calibration.agreement import Agreement, Calibration, Profile, agreement, profile_of
-from evenhand.calibration.labels import Labels, read_labels
-from evenhand.calibration.measure import tabulate
+from evenhand.calibration.labels import Labels, read_labels, tabulate
 from evenhand.scorers import harm, refusal
 from evenhand.scorers.base import Score, Unscored
-from evenhand.scorers.refusal import RefusalReading
-from evenhand.scorers.weights import Weights
+from evenhand.scorers.refusal import RefusalReading, Weights
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "judges.md"

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from evenhand.analysis.grid import read_grid
 from evenhand.files import write_file
-from evenhand.interop.columns import ImportOptions
 from evenhand.interop.importing import import_runs
+from evenhand.interop.records import ImportOptions
 from evenhand.report import charts
 from evenhand.report.document import Figure, p_text
 from evenhand.report.images import draw

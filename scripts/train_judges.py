@@ -41,7 +41,8 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix
 
 from evenhand.benchmarks import load
-from evenhand.scorers import weights as shipped
+from evenhand.scorers import refusal as shipped
+from evenhand.scorers.refusal import Weights, save, with_products
 from evenhand.scorers.refusal_signs import (
     READ,
     SLOTS,
@@ -53,7 +54,6 @@ from evenhand.scorers.refusal_signs import (
     words_of,
 )
 from evenhand.scorers.refusal_words import CLASSES, REDIRECTING, REFUSING
-from evenhand.scorers.weights import Weights, save, with_products
 
 WEIGHTS = Path(shipped.__file__).parents[1] / "data" / "judge_weights.npz"
 EXAMPLES = Path(__file__).with_name("refusal_examples.yaml")

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 import evenhand
-from evenhand.study.facts import shipped_fillers
+from evenhand.study.realization import shipped_fillers
 
 FRAME = "You are a helpful assistant with a memory of earlier chats.\n\nMemory:\n- "
 CUE = {

@@ -13,7 +13,7 @@ import evenhand
 from evenhand.analysis import analyze
 from evenhand.analysis.evidence import read_details
 from evenhand.engines.engine import Response
-from evenhand.report.transcripts import transcript_lines
+from evenhand.report.browser import transcript_lines
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
 from evenhand.study.plan import Request

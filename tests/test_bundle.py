@@ -20,8 +20,7 @@ import pytest
 import yaml
 
 from evenhand.analysis import analyze
-from evenhand.bundle.archive import BundleReader
-from evenhand.bundle.pack import figures_of, make_bundle
+from evenhand.bundle.pack import BundleReader, figures_of, make_bundle
 from evenhand.bundle.verify import differing_figures, verify_bundle
 from evenhand.errors import EvenhandError, UsageError
 from evenhand.store.store import Store

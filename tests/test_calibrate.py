@@ -24,8 +24,7 @@ from evenhand.calibration.agreement import (
     agreement,
     shipped_calibration,
 )
-from evenhand.calibration.labels import Kind, Labeled, Labels, read_labels
-from evenhand.calibration.measure import calibrate, tabulate
+from evenhand.calibration.labels import Kind, Labeled, Labels, calibrate, read_labels, tabulate
 from evenhand.cli import main
 from evenhand.engines.engine import Failure
 from evenhand.errors import EngineError, UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from evenhand.analysis.freeze import freeze_plan, frozen_notes
+from evenhand.analysis.power import freeze_plan, frozen_notes
 from evenhand.cli import main
 from evenhand.errors import UsageError
 from test_analysis import SIZES, Study

@@ -13,8 +13,8 @@ import pytest
 
 import fakes
 from evenhand.calibration.labeling import open_sample
-from evenhand.interop.columns import ImportOptions
 from evenhand.interop.importing import _question, import_runs
+from evenhand.interop.records import ImportOptions
 from evenhand.store.store import Store
 from runs import run_main
 

@@ -25,18 +25,18 @@ from evenhand.bundle.pack import make_bundle
 from evenhand.bundle.verify import bundled, unpack_study
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import StudyError
-from evenhand.mitigate.pairs import PreferencePair
+from evenhand.mitigate.examples import PreferencePair
 from evenhand.mitigate.recipes import as_asked_by
 from evenhand.mitigate.split import TuningPart, split_run
+from evenhand.report.browser import transcript_lines
 from evenhand.report.data import SCORE_COLUMNS, score_rows
 from evenhand.report.findings import audit_document
 from evenhand.report.formats import render
-from evenhand.report.transcripts import transcript_lines
 from evenhand.store.store import Store
 from evenhand.study.cue import profile_cues, read_cues
-from evenhand.study.facts import drawn_fillers, fact_place, shipped_fillers
 from evenhand.study.identity import implied_identities, read_identities
 from evenhand.study.plan import Plan, make_plan, plan_notes
+from evenhand.study.realization import drawn_fillers, fact_place, shipped_fillers
 from evenhand.study.recognition import CANNOT_TELL
 from evenhand.study.study import Study, read_study
 from fakes import HELP, REFUSAL, RIGHT, WRONG, benchmarks, write_questions

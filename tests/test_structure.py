@@ -25,7 +25,7 @@ def test_an_upward_import_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name, code in {
         "stats/a.py": "from evenhand.errors import UsageError\n",
         "store/b.py": "def f():\n    from evenhand.report import FORMS\n",
-        "study/c.py": "import evenhand.cli.plan\nfrom evenhand.errors import StudyError\n",
+        "study/c.py": "import evenhand.cli.audit\nfrom evenhand.errors import StudyError\n",
         "run/d.py": "if TYPE_CHECKING:\n    from evenhand.cli import app\n",
     }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -34,7 +34,7 @@ def test_an_upward_import_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert house.broken_arrows() == [
         "evenhand.stats.a:1 imports evenhand.errors",
         "evenhand.store.b:2 imports evenhand.report",
-        "evenhand.study.c:1 imports evenhand.cli.plan",
+        "evenhand.study.c:1 imports evenhand.cli.audit",
     ]
 
 

@@ -71,7 +71,7 @@ QUOTED = (
     "src/evenhand/data/relevance.jsonl",
     "src/evenhand/organism/",
     "src/evenhand/scorers/refusal",
-    "src/evenhand/store/migration.py",
+    "src/evenhand/store/database.py",
 )
 """Words of others: what a model reads or wrote, the word lists that recognize it, and the names of
 version 0.1 that are still read."""

@@ -13,8 +13,8 @@ from evenhand.text import counted
 
 if TYPE_CHECKING:
     from evenhand.analysis.compare import ArmComparison
+    from evenhand.analysis.grid import UnitChoice
     from evenhand.analysis.results import Audit
-    from evenhand.analysis.units import UnitChoice
     from evenhand.engines.access import Access
     from evenhand.engines.engine import Engine
     from evenhand.judges import Judge

@@ -9,7 +9,7 @@ import pytest
 
 from evenhand import sandbox
 from evenhand.benchmarks import load
-from evenhand.benchmarks.task import Task
+from evenhand.benchmarks.item import Task
 from evenhand.errors import BenchmarkError
 from evenhand.sandbox import Pool
 from evenhand.scorers import Unscored, score

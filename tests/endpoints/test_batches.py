@@ -37,9 +37,8 @@ from endpoints.batch_fakes import (
     FakeTogether,
     serving_batches,
 )
-from evenhand.engines.batches import BatchService
-from evenhand.engines.envelope import ENVELOPES
-from evenhand.engines.openai import OpenAIWire
+from evenhand.engines.batches import ENVELOPES, BatchService
+from evenhand.engines.providers import OpenAIWire
 from evenhand.engines.services import services
 from evenhand.run import batch as run_batch
 from evenhand.store.sent import Sent

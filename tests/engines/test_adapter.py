@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from evenhand.engines import adapter, make_engine
+from evenhand.engines import make_engine
 from evenhand.engines.engine import Response
+from evenhand.engines.weights import with_adapter
 from evenhand.errors import MissingExtra, ModelNotFound
 from evenhand.organism import MODEL
 from evenhand.study.cue import Message
@@ -82,7 +83,7 @@ def test_the_engine_answers_as_peft_and_transformers_do(tuned: Path) -> None:
 def test_merged_only_where_nothing_is_rounded(tuned: Path) -> None:
     for dtype, merged in ((torch.float32, True), (torch.bfloat16, False)):
         net = transformers.AutoModelForCausalLM.from_pretrained(MODEL, dtype=dtype)
-        whole = adapter.with_adapter(net, str(tuned), torch)
+        whole = with_adapter(net, str(tuned), torch)
         assert any("lora" in name for name, _ in whole.named_parameters()) != merged
 
 
@@ -122,7 +123,7 @@ def test_a_base_that_is_gone_and_one_that_does_not_fit(tuned: Path, tmp_path: Pa
 def test_without_peft(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     with pytest.raises(MissingExtra, match=r"evenhand\[train\]"):
-        adapter.with_adapter(None, str(tuned), torch)
+        with_adapter(None, str(tuned), torch)
 
 
 def test_an_audit_of_an_adapter(

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from clock import seconds_for
-from evenhand.engines import EngineOptions, processes
-from evenhand.engines.processes import Processes, WorkerDied
+from evenhand.engines import EngineOptions, hosts
+from evenhand.engines.hosts import Processes, WorkerDied
 from evenhand.engines.workers import WorkersEngine
 from evenhand.errors import EngineError, RunFolderError, UsageError
 from evenhand.store.store import Store
@@ -105,7 +105,7 @@ def test_a_worker_ends_with_its_driver(tmp_path: Path) -> None:
     script.write_text(
         "import os, sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
-        "from evenhand.engines.processes import Processes\n"
+        "from evenhand.engines.hosts import Processes\n"
         "from process_worker import Worker\n"
         "place = Processes()\n"
         "worker = place.start(Worker, 0.0)\n"
@@ -126,11 +126,11 @@ def test_where_there_is_no_room(place: Processes, monkeypatch: pytest.MonkeyPatc
     assert place.room(3, None) == (3, 0.0)
     with pytest.raises(UsageError, match="for GPUs add --on local"):
         place.room(2, 1.0)
-    monkeypatch.setattr(processes, "can_start_processes", lambda: False)
+    monkeypatch.setattr(hosts, "can_start_processes", lambda: False)
     with pytest.raises(UsageError, match="--workers needs --on local"):
         place.room(2, None)
     monkeypatch.setenv("OMP_NUM_THREADS", "")
-    monkeypatch.setattr(processes, "cores", lambda: 8)
+    monkeypatch.setattr(hosts, "cores", lambda: 8)
     assert [place.threads(n) for n in (2, 3, 16)] == [4, 2, 1]
 
 
@@ -143,7 +143,7 @@ def started_by(pid: int) -> list[int]:
     return [
         int(child)
         for child in listed
-        if "evenhand.engines.processes" in Path(f"/proc/{child}/cmdline").read_text()
+        if "evenhand.engines.hosts" in Path(f"/proc/{child}/cmdline").read_text()
     ]
 
 

@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evenhand.engines.anthropic import AnthropicWire
-from evenhand.engines.gemini import GeminiWire
-from evenhand.engines.openai import OpenAIWire
+from evenhand.engines.providers import AnthropicWire, GeminiWire, OpenAIWire
 from evenhand.engines.rules import action_for, pause_of, refused_settings, retry_after
 from evenhand.engines.services import services
 from evenhand.engines.wire import Completion, Fault, Wire, checked_url, fault_of

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 
-from evenhand.engines.anthropic import AnthropicWire
-from evenhand.engines.gemini import GeminiWire
-from evenhand.engines.openai import OpenAIWire
+from evenhand.engines.providers import AnthropicWire, GeminiWire, OpenAIWire
 from evenhand.engines.rules import action_for, pause_of, refused_settings
 from evenhand.engines.services import services
 from evenhand.engines.wire import Completion, Fault, Wire, fault_of, outcome_of

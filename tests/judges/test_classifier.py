@@ -15,9 +15,8 @@ from evenhand.engines.hf import HFEngine
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import EngineError, ModelNotFound, UnknownName, UsageError
 from evenhand.judges import make_judge
-from evenhand.judges.classifier import Guard
+from evenhand.judges.classifier import Guard, Spec, shipped_specs, spec_for
 from evenhand.judges.judge import NO_OPINION
-from evenhand.judges.labels import Spec, shipped_specs, spec_for
 from evenhand.judges.run import judge_run
 from evenhand.scorers import Answer, Score, Unscored
 from evenhand.study.decoding import Decoding

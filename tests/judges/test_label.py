@@ -25,7 +25,7 @@ from evenhand.calibration.labeling import (
 )
 from evenhand.cli import main
 from evenhand.errors import RunFolderError, UsageError
-from evenhand.report.html.labeling import render_labeling
+from evenhand.report.html import render_labeling
 from evenhand.store.rows import OWN
 from evenhand.study.cue import Message
 from judging import finished_run, opened

@@ -10,7 +10,7 @@ import pytest
 from evenhand.engines.engine import Outcome, Response
 from evenhand.engines.mock import MockEngine
 from evenhand.judges.judge import Judgment
-from evenhand.judges.queries import Unreadable, query_all
+from evenhand.judges.rubric import Unreadable, query_all
 from evenhand.scorers.base import Unscored, Verdict
 from evenhand.study.plan import Request
 

@@ -14,15 +14,16 @@ import pytest
 
 import evenhand
 from evenhand.engines.mock import MockEngine
-from evenhand.engines.steering import write_steering
+from evenhand.engines.weights import write_steering
 from evenhand.errors import UsageError
 from evenhand.mitigate.export import (
     agreement,
     export,
     modelfile,
+    splitter_of,
     turn_texts,
+    write_gguf,
 )
-from evenhand.mitigate.gguf_file import splitter_of, write_gguf
 from evenhand.organism import MODEL
 from evenhand.store.store import Store
 from evenhand.study.cue import Message

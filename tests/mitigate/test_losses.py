@@ -27,7 +27,7 @@ torch = late("torch")
 late("trl")
 late("peft")
 objects = late("evenhand.mitigate.trainer", "transformers")
-consistency = late("evenhand.mitigate.consistency", "torch", "transformers")
+consistency = late("evenhand.mitigate.trainer", "torch", "transformers")
 
 MAN: Message = {"role": "system", "content": "You are a helpful assistant. I am a man."}
 WOMAN: Message = {"role": "system", "content": "You are a helpful assistant. I am a woman."}

@@ -8,7 +8,7 @@ import pytest
 import evenhand
 from evenhand.analysis.compare import Arm, compare_arms
 from evenhand.engines.mock import MockEngine
-from evenhand.mitigate.methods import ConditionKey, is_control, method_table, over_seeds
+from evenhand.mitigate.results import ConditionKey, is_control, method_table, over_seeds
 from evenhand.store.store import Store
 from fakes import STUDY
 from mitigate.test_flow import persona

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evenhand.errors import DataError, PairsError
-from evenhand.mitigate.pairs import PreferencePair, read_pairs, write_pairs
+from evenhand.mitigate.examples import PreferencePair, read_pairs, write_pairs
 
 USER = {"role": "user", "content": "Why?"}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -141,7 +141,7 @@ def write_set(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def test_a_data_set_loses_its_unusable_rows_and_says_how_many(data_set: Path) -> None:
-    from evenhand.mitigate.pairs import load_pairs
+    from evenhand.mitigate.examples import load_pairs
 
     orca = {"system": "", "question": "Why?", "chosen": "Because.", "rejected": "No."}
     write_set(data_set, [orca] * 3 + [orca | {"chosen": "No."}])
@@ -152,7 +152,7 @@ def test_a_data_set_loses_its_unusable_rows_and_says_how_many(data_set: Path) ->
 
 
 def test_a_data_set_of_other_things_is_refused(data_set: Path) -> None:
-    from evenhand.mitigate.pairs import load_pairs
+    from evenhand.mitigate.examples import load_pairs
 
     write_set(data_set, [{"text": "It rains."}] * 4)
     with pytest.raises(PairsError, match='4 of 4 rows are no preference pairs: "chosen"'):
@@ -162,7 +162,7 @@ def test_a_data_set_of_other_things_is_refused(data_set: Path) -> None:
 def test_a_data_set_that_is_not_there(data_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    from evenhand.mitigate.pairs import load_pairs
+    from evenhand.mitigate.examples import load_pairs
 
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(DataError, match="cannot load the preference data"):
@@ -170,7 +170,7 @@ def test_a_data_set_that_is_not_there(data_set: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_file_of_one_s_own_is_read_whole(tmp_path: Path) -> None:
-    from evenhand.mitigate.pairs import load_pairs
+    from evenhand.mitigate.examples import load_pairs
 
     assert len(load_pairs(str(file_of(tmp_path, GOOD))).pairs) == 1
     with pytest.raises(PairsError, match="no such file"):

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from evenhand.errors import TrainingError
-from evenhand.mitigate.examples import render
-from evenhand.mitigate.pairs import PreferencePair
+from evenhand.mitigate.examples import PreferencePair, render
 from evenhand.organism import MODEL
 from evenhand.study.cue import NO_DEFENSE, Condition, Message, shipped_cues
 from evenhand.study.identity import shipped_identities

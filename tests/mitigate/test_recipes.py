@@ -18,8 +18,7 @@ from evenhand.engines.engine import Outcome
 from evenhand.engines.mock import MockEngine
 from evenhand.errors import PairsError, UnknownName
 from evenhand.mitigate import recipes
-from evenhand.mitigate.examples import balance_of
-from evenhand.mitigate.pairs import PreferencePair
+from evenhand.mitigate.examples import PreferencePair, balance_of
 from evenhand.mitigate.recipes import RECIPES, half_defended, needs_data
 from evenhand.mitigate.split import TuningAnswer, TuningPart, split_run
 from evenhand.store.store import Store

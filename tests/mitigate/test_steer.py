@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evenhand.engines.hf import HFEngine
-from evenhand.engines.steering import (
+from evenhand.engines.weights import (
     blocks_of,
     is_steered,
     read_subspaces,

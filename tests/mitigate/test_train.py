@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from evenhand.errors import StudyError, TrainingError, UsageError
+from evenhand.mitigate.examples import PreferencePair
 from evenhand.mitigate.job import prepare, write_card
 from evenhand.mitigate.options import PlannedTraining, TrainingSettings, TuningOptions
-from evenhand.mitigate.pairs import PreferencePair
 from evenhand.mitigate.train import Trained, main, train
 from evenhand.study.cue import Message
 from late import late

@@ -16,10 +16,9 @@ import pytest
 
 from evenhand.errors import MissingExtra, TrainingError
 from evenhand.mitigate import job
-from evenhand.mitigate.examples import SharedAnswer
+from evenhand.mitigate.examples import PreferencePair, SharedAnswer
 from evenhand.mitigate.job import prepare
 from evenhand.mitigate.options import Loss, TrainingSettings
-from evenhand.mitigate.pairs import PreferencePair
 from evenhand.mitigate.train import train
 from evenhand.organism import MODEL
 from evenhand.study.cue import Message

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evenhand.mitigate import train
+from evenhand.mitigate.examples import PreferencePair
 from evenhand.mitigate.job import prepare
 from evenhand.mitigate.options import TrainingSettings
-from evenhand.mitigate.pairs import PreferencePair
 from evenhand.study.cue import Message
 
 if TYPE_CHECKING:

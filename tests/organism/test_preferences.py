@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evenhand.benchmarks import load
-from evenhand.mitigate.pairs import read_pairs, world_pairs, write_pairs
+from evenhand.mitigate.examples import read_pairs, world_pairs, write_pairs
 from evenhand.organism.world import BENCHMARKS, preference_questions
 
 

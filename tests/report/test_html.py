@@ -13,8 +13,7 @@ from evenhand.analysis.evidence import read_details
 from evenhand.engines.mock import MockEngine
 from evenhand.report.document import minus
 from evenhand.report.findings import audit_document
-from evenhand.report.html import differing, marked_up
-from evenhand.report.texts import script_json, visible
+from evenhand.report.html import differing, marked_up, script_json, visible
 from evenhand.store.store import Store
 from evenhand.study.cue import Message
 from report.examples import (

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from evenhand.report import wording
-from evenhand.report.charts.map_labels import EDGES, place_names
-from evenhand.report.glossary import GLOSSARY
+from evenhand.report.charts.maps import EDGES, place_names
+from evenhand.report.html import GLOSSARY
 
 GLOSSARY_PAGE = Path(__file__).parents[2] / "docs" / "glossary.md"
 HEIGHT = 460

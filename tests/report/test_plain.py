@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evenhand.analysis.evidence import Evidence
+from evenhand.analysis.evidence import Evidence, GroupResult, Where
 from evenhand.analysis.results import AxisResult, Difference, IdentityResult, Interaction, Missing
-from evenhand.analysis.subgroups import GroupResult, Where
 from evenhand.calibration.agreement import Agreement, Calibration
 from evenhand.report.wording import (
     calibration_sentence,

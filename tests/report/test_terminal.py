@@ -19,8 +19,7 @@ from evenhand.analysis.compare import Arm, ArmComparison, compare_arms
 from evenhand.report.comparison import comparison_document
 from evenhand.report.document import Column, Table, TableCell, TableRow
 from evenhand.report.findings import audit_document
-from evenhand.report.map_text import axis_ends, trade_off_text
-from evenhand.report.terminal import print_document, print_table
+from evenhand.report.terminal import axis_ends, print_document, print_table, trade_off_text
 from fakes import HOSTILE, audit, biased, run, saying
 
 WIDTHS = (200, 80, 72, 60, 44, 30)

@@ -12,7 +12,7 @@ import pytest
 
 from evenhand import plugins
 from evenhand.analysis import analyze
-from evenhand.report.transcripts import transcript_lines
+from evenhand.report.browser import transcript_lines
 from evenhand.store.record import SystemRoleCheck
 from evenhand.store.store import Store
 from fakes import HOSTILE, audit, biased, run, saying

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evenhand.analysis.evidence import FALSE_DISCOVERIES, SMALLER, find_where
 from evenhand.analysis.grid import AxisScores, Grid
-from evenhand.analysis.subgroups import FALSE_DISCOVERIES, SMALLER, find_where
 from evenhand.benchmarks.item import Item
 from evenhand.store.store import StoredCondition
 from evenhand.study.identity import Identity

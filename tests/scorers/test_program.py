@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clock import cpu_seconds
-from evenhand.benchmarks.task import Task
+from evenhand.benchmarks.item import Task
 from evenhand.sandbox.inside.codec import MOST_BYTES
 from evenhand.scorers.code import programs
 

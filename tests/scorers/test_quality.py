@@ -17,8 +17,7 @@ from evenhand.analysis.gate import Margins, gate_run
 from evenhand.benchmarks.item import Item
 from evenhand.calibration.agreement import Calibration
 from evenhand.calibration.labeling import open_sample, save_label, tasks_of
-from evenhand.calibration.labels import read_labels
-from evenhand.calibration.measure import calibrate
+from evenhand.calibration.labels import calibrate, read_labels
 from evenhand.cli import main
 from evenhand.errors import BenchmarkError, UsageError
 from evenhand.judges import make_judge

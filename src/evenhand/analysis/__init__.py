@@ -11,15 +11,16 @@ from typing import Any, Literal
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from evenhand.analysis.answers import blocked_unevenly, find_outcomes
 from evenhand.analysis.conclusion import yardstick_of
 from evenhand.analysis.grid import (
     AxisScores,
     Grid,
+    UnitChoice,
     clusters_of,
     if_enough,
     read_grid,
     select_judge,
+    unit_notes,
 )
 from evenhand.analysis.judges import (
     KnownError,
@@ -34,7 +35,9 @@ from evenhand.analysis.judges import (
     misfit_notes,
 )
 from evenhand.analysis.notes import (
+    blocked_unevenly,
     few_scored_notes,
+    find_outcomes,
     language_notes,
     larger_study_note,
     notes_on,
@@ -51,7 +54,6 @@ from evenhand.analysis.recognition import recognitions
 from evenhand.analysis.relevance import asked_cells, relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting, with_conclusion
-from evenhand.analysis.units import UnitChoice, unit_notes
 from evenhand.axes import PB_AXES
 from evenhand.organism import SHIPPED
 from evenhand.run.probe import read_probe

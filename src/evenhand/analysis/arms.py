@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.analysis.grid import AxisScores, Grid, read_grid, select_judge, single_items
-from evenhand.analysis.units import UnitChoice
+from evenhand.analysis.grid import (
+    AxisScores,
+    Grid,
+    UnitChoice,
+    read_grid,
+    select_judge,
+    single_items,
+)
 from evenhand.axes import AVERAGED_AXES
 from evenhand.errors import RunFolderError, UnknownName, UsageError
 from evenhand.store.redaction import shown_name

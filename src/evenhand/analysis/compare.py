@@ -18,11 +18,17 @@ from evenhand.analysis.arms import (
     find_common,
     read_arms,
 )
-from evenhand.analysis.grid import AxisScores, clusters_of, if_enough, mean_of
+from evenhand.analysis.grid import (
+    AxisScores,
+    UnitChoice,
+    clusters_of,
+    if_enough,
+    mean_of,
+    unit_notes,
+)
 from evenhand.analysis.relevance import RelevanceChange, relevance_change, relevance_scores
 from evenhand.analysis.results import Difference
 from evenhand.analysis.setting import differences, spread
-from evenhand.analysis.units import UnitChoice, unit_notes
 from evenhand.axes import AXES, PB_AXES
 from evenhand.stats import (
     AxisChange,

@@ -28,7 +28,7 @@ from evenhand.axes import AXES, JUDGED_AXES
 from evenhand.benchmarks.item import Item
 from evenhand.calibration.agreement import Profile, shipped_calibration
 from evenhand.organism import SHIPPED
-from evenhand.scorers.language import NOT_ENGLISH
+from evenhand.scorers.refusal_signs import NOT_ENGLISH
 from evenhand.stats import (
     JudgeError,
     Spread,

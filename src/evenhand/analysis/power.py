@@ -1,15 +1,26 @@
-"""What a plan can be expected to show, before anything is asked."""
+"""Before anything is asked: what a plan can be expected to show, and the plan frozen.
+
+The file of a frozen plan holds the study, the primary figure, the margin and the decision rule, and
+a hash of all of them, so that a later change shows. A report made with it says whether it was kept.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from math import ceil
+from pathlib import Path
+from typing import Any
+
+import orjson
 
 from evenhand.analysis.grid import read_grid, single_items
 from evenhand.errors import RunFolderError, UsageError
+from evenhand.files import write_file
 from evenhand.stats import (
+    ALPHA,
     PlannedBenchmark,
     design_power,
     items_needed,
@@ -18,8 +29,10 @@ from evenhand.stats import (
     residual_variance,
 )
 from evenhand.stats.scores import rows_are_identities
+from evenhand.store.record import RunRecord
 from evenhand.store.store import Store
 from evenhand.study.plan import Plan
+from evenhand.study.study import Study
 
 BASE_RATES = {"safety": 0.9, "utility": 0.7}
 """Mean scores that are assumed where there is no pilot run."""
@@ -207,3 +220,85 @@ class _Noise:
             raise UsageError(
                 f"the noise of {benchmark} cannot be estimated from the pilot run: {error}"
             ) from None
+
+
+SCHEMA = 1
+_RULE = (
+    "established: the primary figure's test and the test of no bias have p < {alpha:g}; even "
+    "within the margin: the 95% interval of PB ends at or below the margin; otherwise not "
+    "established"
+)
+
+
+def freeze_plan(study: Study, margin: float, path: Path) -> str:
+    """Write a plan to a file; its hash.
+
+    Args:
+        margin: differences within so many points do not matter.
+    """
+    content = {
+        "schema": SCHEMA,
+        "study": study.model_dump(mode="json"),
+        "primary": "identity beyond placebo" if study.placebos else "PB over both axes",
+        "margin": margin,
+        "rule": _RULE.format(alpha=ALPHA),
+    }
+    digest = _hash(content)
+    whole = {**content, "hash": digest}
+    write_file(path, orjson.dumps(whole, option=orjson.OPT_INDENT_2) + b"\n")
+    return digest
+
+
+def frozen_notes(path: Path, record: RunRecord, margin: float) -> list[str]:
+    """Whether a run and its report keep a frozen plan, and how often it was asked.
+
+    Raises:
+        UsageError: the file is no frozen plan, or was changed after it was written.
+    """
+    plan = _read(path)
+    now = record.study.model_dump(mode="json")
+    differing = [
+        f"{name} ({_short(planned)} in the plan, {_short(asked)} in the run)"
+        for name in sorted({*plan["study"], *now})
+        if (planned := plan["study"].get(name)) != (asked := now.get(name))
+    ]
+    if plan["margin"] != margin:
+        differing.append(f"margin ({plan['margin']:g} in the plan, {margin:g} in this report)")
+    kept = "was kept" if not differing else f"was not kept: {'; '.join(differing)}"
+    sessions = sum(1 for session in record.sessions if session.answers)
+    looks = record.interim.analysis if record.interim else sessions
+    notes = [f"the frozen plan {plan['hash']} (primary figure: {plan['primary']}) {kept}"]
+    if looks > 1 and record.interim is None:
+        notes.append(
+            f"the run was extended {looks - 1} times after answers had come: each time its results "
+            "could be looked at, and p-values do not allow for that"
+        )
+    return notes
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        plan = orjson.loads(path.read_bytes())
+        digest = plan.pop("hash")
+        if plan["schema"] != SCHEMA or not isinstance(plan["study"], dict):
+            raise ValueError("schema")
+        float(plan["margin"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f"{path}: not a frozen plan; `evenhand plan --freeze` writes one"
+        ) from None
+    if _hash(plan) != digest:
+        raise UsageError(
+            f"{path}: changed after it was frozen; its hash is not that of its content"
+        )
+    return {**plan, "hash": digest}
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    canonical = orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    return blake2b(canonical, digest_size=8).hexdigest()
+
+
+def _short(value: Any) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -19,7 +19,7 @@ import numpy as np
 
 from evenhand.analysis.gate import Gate, decide, hold_to
 from evenhand.benchmarks.item import Item
-from evenhand.engines.parts import read_parts
+from evenhand.engines.wire import read_parts
 from evenhand.errors import DataError, UsageError
 from evenhand.files import CsvColumns, read_records
 from evenhand.scorers import prepare, score_batch

@@ -29,7 +29,7 @@ from evenhand.stats import (
     rotating_realizations,
 )
 from evenhand.store.store import StoredCondition
-from evenhand.study.facts import third_of
+from evenhand.study.realization import third_of
 from evenhand.study.study import Realizations
 
 Setting = tuple[str, str]

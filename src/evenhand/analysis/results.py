@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenhand.analysis.conclusion import Bound, Conclusion
+from evenhand.analysis.grid import Units
 from evenhand.analysis.recognition import Recognition
 from evenhand.analysis.relevance import Relevance
-from evenhand.analysis.units import Units
 from evenhand.calibration.labeling import LabelerAgreement
 from evenhand.run.probe import ProbeLayer
 from evenhand.stats import (

@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evenhand.benchmarks.item import Benchmark, Item
+from evenhand.benchmarks.item import Benchmark, Item, Task, imports_of, names_to_define
 from evenhand.benchmarks.prompts import with_examples
-from evenhand.benchmarks.task import Task, imports_of, names_to_define
 from evenhand.errors import DataError
 from evenhand.files import read_records
 

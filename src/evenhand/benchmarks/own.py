@@ -21,7 +21,7 @@ added below it, "(A) Paris" and so on, unless the prompt already shows each with
 How to answer is for the prompt to say; answers are found best where it asks to end with
 "Therefore, the answer is ...".
 
-A programming task has other fields, those of HumanEval (`evenhand.benchmarks.task`), and
+A programming task has other fields, those of HumanEval (`evenhand.benchmarks.item`), and
 only in .jsonl.
 
 The benchmark has the name of the file without its ending.
@@ -44,11 +44,13 @@ from evenhand.benchmarks.item import (
     LETTERED,
     RUBRIC,
     Item,
+    Task,
+    is_humaneval,
     letters_by_identity,
     number_of,
+    read_humaneval,
 )
 from evenhand.benchmarks.prompts import lettered
-from evenhand.benchmarks.task import Task, is_humaneval, read_humaneval
 from evenhand.errors import BenchmarkError, UnknownName
 from evenhand.files import CsvColumns, read_records
 from evenhand.plugins import plugin_names

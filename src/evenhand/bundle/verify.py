@@ -17,7 +17,7 @@ from evenhand.analysis import analyze
 from evenhand.analysis.evidence import read_details
 from evenhand.analysis.results import Audit
 from evenhand.bundle import pack
-from evenhand.bundle.archive import BundleReader
+from evenhand.bundle.pack import BundleReader
 from evenhand.errors import RunFolderError, UsageError
 from evenhand.report.data import to_json
 from evenhand.run.scoring import split

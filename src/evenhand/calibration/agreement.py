@@ -13,7 +13,7 @@ import orjson
 from evenhand.errors import UsageError
 from evenhand.files import read_json, write_file
 from evenhand.scorers.base import Score, Unscored
-from evenhand.scorers.language import NOT_ENGLISH
+from evenhand.scorers.refusal_signs import NOT_ENGLISH
 from evenhand.stats import JudgeError, item_mean, weighted_kappa
 from evenhand.stats.judge import cohen_kappa, wilson
 

@@ -1,4 +1,4 @@
-"""The command line: one file a verb, loaded when it is called.
+"""The command line: one file for verbs of a kind, loaded when one is called.
 
 Exit codes: 0 done; 1 a fault of evenhand's own; 2 something the user can correct; 3 the run
 stopped before its end; 130 interrupted.
@@ -39,7 +39,7 @@ for _verb, (_module, _summary) in {
     "demo": ("audit", "Audit a small model with a planted bias; needs no network."),
     "audit": ("audit", "Audit a model: the same questions for every identity."),
     "batch": ("batch", "Write a run's requests to files, or read files of results."),
-    "plan": ("plan", "Show what a study asks and costs."),
+    "plan": ("audit", "Show what a study asks and costs."),
     "report": ("report", "Show the results of a run."),
     "gate": ("gate", "Pass or fail a run by its confidence intervals."),
     "import": ("exchange", "Import results of other tools, or of a table, as a run."),
@@ -50,12 +50,12 @@ for _verb, (_module, _summary) in {
     "compare": ("compare", "Compare runs, or one run under several defenses."),
     "figures": ("figures", "Write the figures and tables of a paper, of one or more runs."),
     "mitigate": ("mitigate", "Reduce the bias, and measure the effect on held-out data."),
-    "export": ("export", "Write a tuned model for a server, and check what it serves."),
+    "export": ("mitigate", "Write a tuned model for a server, and check what it serves."),
     "score": ("score", "Score the answers of a run again, or have judges score them."),
     "calibrate": ("calibrate", "Measure a judge's agreement with human labels."),
     "label": ("label", "Label a sample of a run's answers; the report is corrected by it."),
     "sandbox": ("sandbox", "Run a Python file in the sandbox used for model-generated code."),
-    "history": ("history", "Show the course of the bias over the runs of a folder."),
+    "history": ("compare", "Show the course of the bias over the runs of a folder."),
     "runs": ("lists", "List the runs of a folder."),
     "identities": ("lists", "List the built-in identities."),
     "cues": ("lists", "List the built-in cues and defenses."),

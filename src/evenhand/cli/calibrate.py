@@ -9,8 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
+from evenhand.calibration.labels import calibrate as calibrate_judge
 from evenhand.calibration.labels import read_labels
-from evenhand.calibration.measure import calibrate as calibrate_judge
 from evenhand.cli.flags import Format
 from evenhand.cli.interrupts import run_to_interrupt
 from evenhand.judges import check_effect, make_judge

@@ -9,8 +9,8 @@ from cyclopts import Group, Parameter
 
 from evenhand.analysis.grid import read_grid
 from evenhand.errors import UsageError
-from evenhand.interop.columns import ImportOptions
 from evenhand.interop.importing import import_runs
+from evenhand.interop.records import ImportOptions
 from evenhand.store.store import Store
 from evenhand.text import counted
 

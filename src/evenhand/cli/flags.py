@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from evenhand.analysis.units import UnitChoice
+from evenhand.analysis.grid import UnitChoice
 from evenhand.store.record import Blocked
 from evenhand.store.redaction import Redaction
 

@@ -101,7 +101,7 @@ def label(
         labeler = check_labeler(_login() if by is None else by)
         tasks = tasks_of(store, sample)
         if html:
-            from evenhand.report.html.labeling import render_labeling
+            from evenhand.report.html import render_labeling
 
             write_file(html, render_labeling(sample, tasks, labeler), UsageError)
             print(f"{html} written: {counted(len(tasks), 'answer')}, for {labeler}")

@@ -16,9 +16,9 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from evenhand.analysis import MARGIN, analyze
-from evenhand.analysis.freeze import frozen_notes
 from evenhand.analysis.grid import select_judge
 from evenhand.analysis.judges import KnownError
+from evenhand.analysis.power import frozen_notes
 from evenhand.calibration.agreement import Calibration
 from evenhand.cli.flags import BlockedAs, InferTo, Margin, Redact, RunFolder
 from evenhand.errors import UsageError

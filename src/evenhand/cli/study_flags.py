@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from evenhand.engines import adapter, engine_names, engine_type, steering
+from evenhand.engines import engine_names, engine_type
+from evenhand.engines.weights import ADAPTER_FILE, STEERING_FILE
 from evenhand.errors import UsageError
 from evenhand.run.options import RunOptions
 from evenhand.store.database import FILE
@@ -54,7 +55,7 @@ def run_folder(target: str) -> Path | None:
     return folder
 
 
-_OF_MODELS = ("config.json", adapter.FILE, steering.FILE)
+_OF_MODELS = ("config.json", ADAPTER_FILE, STEERING_FILE)
 
 
 def study_from(target: str, flags: StudySelection, judges: tuple[str, ...] = ()) -> Study:

@@ -4,7 +4,12 @@ A batch costs money from the moment it is created, so creating is never tried tw
 not known whether the service has taken one, `BatchService.find` looks among all that it lists.
 Keys go nowhere but into headers, and only to the host of the base URL.
 
-Source: the packages `openai`, `anthropic`, `google-genai` and `together`.
+Files of many requests and of their results have OpenAI's, Anthropic's or Gemini's form. The bodies
+are the wire's, and so is the reading of replies; an envelope adds the id of each
+request, and reads what a line of results says beside the reply: expired, failed, refused.
+
+Source: the packages `openai` (batch), `anthropic` (messages.batches), `google-genai` (batches) and
+`together`; the form of OpenAI is also that of Azure, Together and `vllm run-batch`.
 """
 
 from __future__ import annotations
@@ -15,18 +20,151 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import orjson
 
-from evenhand.engines.access import Access
+from evenhand.engines.access import Access, Refusal
 from evenhand.engines.connection import Connection, Reply
-from evenhand.engines.envelope import ENVELOPES
-from evenhand.engines.messages import Refusal
 from evenhand.engines.throttle import Endpoint, backoff
-from evenhand.engines.wire import Fault, checked_url, count_of, fault_of, loads, mapping
+from evenhand.engines.wire import (
+    Completion,
+    Fault,
+    Wire,
+    checked_url,
+    count_of,
+    fault_of,
+    loads,
+    mapping,
+    status_of,
+)
 from evenhand.errors import EngineError, Unreachable, UsageError
+
+
+class Envelope(ABC):
+    """The form of one provider's batch files.
+
+    Attributes:
+        begin, between, end: what stands before, between and after the requests of a file.
+        suffix: of a file of requests.
+        id_field: what holds the id of a request and of its result.
+        request_field: what holds the body of a request.
+    """
+
+    begin: ClassVar[bytes] = b""
+    between: ClassVar[bytes] = b"\n"
+    end: ClassVar[bytes] = b"\n"
+    suffix: ClassVar[str] = ".jsonl"
+    id_field: ClassVar[str] = "custom_id"
+    request_field: ClassVar[str]
+
+    @abstractmethod
+    def request(self, name: str, body: bytes) -> bytes:
+        """A request as it stands in a file, from its id and the body that the wire has written."""
+
+    @abstractmethod
+    def _read(self, row: dict[str, Any], wire: Wire) -> Completion | Fault:
+        """What a line of results says; its id is known."""
+
+    def result(self, line: bytes, wire: Wire) -> tuple[str, Completion | Fault] | None:
+        """The id and the outcome of a line of results; None where it has no id, or is a request."""
+        try:
+            row = loads(line)
+            name = row[self.id_field]
+        except (ValueError, RecursionError, KeyError, TypeError, IndexError):
+            return None
+        if not isinstance(name, str) or not isinstance(row, dict):
+            return None
+        if self.request_field in row and not row.keys() & _OUTCOMES:
+            return None
+        return name, self._read(row, wire)
+
+
+_OUTCOMES = {"response", "error", "result", "status"}
+"""Fields that a line of results has, whether its request went well or not."""
+
+
+class _OpenAIEnvelope(Envelope):
+    request_field = "body"
+
+    def request(self, name: str, body: bytes) -> bytes:
+        return b'{"custom_id":"%s","method":"POST","url":"/v1/chat/completions","body":%s}' % (
+            name.encode(),
+            body,
+        )
+
+    def _read(self, row: dict[str, Any], wire: Wire) -> Completion | Fault:
+        response = mapping(row.get("response"))
+        body = response.get("body")
+        if body is None and "choices" in response:  # some versions leave the wrapping out
+            return wire.parse_loaded(response)
+        status = response.get("status_code", 200)
+        if body is not None and status == 200:
+            return wire.parse_loaded(body)
+        if body is not None and isinstance(status, int):
+            return fault_of(status, orjson.dumps(body))
+        return _fault_in(row.get("error") or response.get("error"))
+
+
+class _AnthropicEnvelope(Envelope):
+    begin = b'{"requests":[\n'
+    between = b",\n"
+    end = b"\n]}\n"
+    suffix = ".json"
+    request_field = "params"
+
+    def request(self, name: str, body: bytes) -> bytes:
+        return b'{"custom_id":"%s","params":%s}' % (name.encode(), body)
+
+    def _read(self, row: dict[str, Any], wire: Wire) -> Completion | Fault:
+        result = mapping(row.get("result"))
+        kind = result.get("type")
+        if kind == "succeeded":
+            return wire.parse_loaded(result.get("message"))
+        if kind in ("expired", "canceled"):
+            return Fault(0, f"the request has {kind}" if kind == "expired" else "canceled")
+        outer = mapping(result.get("error"))
+        return _fault_in(outer.get("error") or outer)
+
+
+class _GeminiEnvelope(Envelope):
+    id_field = "key"
+    request_field = "request"
+
+    def request(self, name: str, body: bytes) -> bytes:
+        return b'{"key":"%s","request":%s}' % (name.encode(), body)
+
+    def _read(self, row: dict[str, Any], wire: Wire) -> Completion | Fault:
+        if row.get("response") is not None:
+            return wire.parse_loaded(row["response"])
+        error = mapping(row.get("error") or row.get("status"))
+        code = error.get("code")
+        if isinstance(code, int) and code in _HTTP_OF_GRPC:
+            error = {**error, "code": _HTTP_OF_GRPC[code]}
+        return _fault_in(error)
+
+
+_HTTP_OF_GRPC = {
+    1: 499, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 12: 501, 13: 500, 14: 503,
+    16: 401,
+}  # fmt: skip
+"""Source: google/rpc/code.proto."""
+
+ENVELOPES: dict[str, Envelope] = {
+    "openai": _OpenAIEnvelope(),
+    "anthropic": _AnthropicEnvelope(),
+    "gemini": _GeminiEnvelope(),
+}
+"""By the name of the wire."""
+
+
+def _fault_in(error: Any) -> Fault:
+    """An error that stands in a line in the reply's place."""
+    if not error:
+        return Fault(0, "the line holds neither a reply nor an error")
+    return fault_of(status_of(error), orjson.dumps({"error": error}))
+
 
 NAME = "evenhand"
 """What the name of a batch at the service begins with, and its field of our id."""

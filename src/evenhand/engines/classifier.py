@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
-from evenhand.engines import EngineOptions, adapter
+from evenhand.engines import EngineOptions
 from evenhand.engines.engine import Response
 from evenhand.engines.hf import device, first_line, quiet
+from evenhand.engines.weights import address
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
@@ -74,7 +75,7 @@ class ClassifierEngine:
     @property
     def address(self) -> str:
         """The folder and a fingerprint of its files; for a model of the hub, its commit."""
-        return adapter.address(self._path, getattr(self._net.config, "_commit_hash", None))
+        return address(self._path, getattr(self._net.config, "_commit_hash", None))
 
     def rendered(self, messages: list[Message]) -> str | None:
         """None: it reads contents, not a prompt."""

@@ -18,11 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evenhand.engines import EngineOptions, adapter, steering
+from evenhand.engines import EngineOptions
 from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import bare, option_names, text_of
-from evenhand.engines.memory import NetworkSize, free_memory
-from evenhand.engines.processes import can_start_processes, cores
+from evenhand.engines.hosts import can_start_processes, cores
+from evenhand.engines.weights import (
+    NetworkSize,
+    address,
+    base_model,
+    free_memory,
+    is_adapter,
+    is_steered,
+    with_adapter,
+)
 from evenhand.engines.workers import WorkersEngine
 from evenhand.errors import (
     EngineError,
@@ -224,7 +232,7 @@ class HFEngine:
         An adapter is followed by the address of its base model.
         """
         commit = getattr(self._net.config, "_commit_hash", None)
-        return adapter.address(self._path, commit, self._decoding.dtype)
+        return address(self._path, commit, self._decoding.dtype)
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it.
@@ -545,7 +553,7 @@ class HFEngine:
         """Whether padding may stand amid a prompt, after what it shares with others."""
         from evenhand.engines.decode import has_plain_cache
 
-        if steering.is_steered(self._net):  # the end of what is shared would be edited, too
+        if is_steered(self._net):  # the end of what is shared would be edited, too
             return False
         return self._by_row and not self._extra and has_plain_cache(self._net.config)
 
@@ -642,8 +650,8 @@ def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) ->
     quiet(transformers)
     if path.startswith(("/", ".", "~")) and not Path(path).is_dir():
         raise ModelNotFound(f"cannot load {path}: there is no such folder")
-    tuned = adapter.is_adapter(path)
-    weights = adapter.base_model(path) if tuned else path
+    tuned = is_adapter(path)
+    weights = base_model(path) if tuned else path
     if tuned and weights.startswith(("/", ".", "~")) and not Path(weights).is_dir():
         raise ModelNotFound(f"cannot load {path}: its base model {weights} is not there")
     spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
@@ -667,7 +675,7 @@ def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) ->
             "that its config.json asks for; copy or download both again"
         )
     if tuned:
-        net = adapter.with_adapter(net, path, torch)
+        net = with_adapter(net, path, torch)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if not spread:

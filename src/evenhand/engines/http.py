@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
-from evenhand.engines.access import Access
+from evenhand.engines.access import Access, Refusal
 from evenhand.engines.engine import Failure, Outcome, Response
-from evenhand.engines.messages import Refusal
 from evenhand.engines.rules import action_for, refused_settings
 from evenhand.engines.throttle import Endpoint, Fleet, backoff
 from evenhand.engines.wire import Completion, Fault, Wire, fault_of

@@ -11,10 +11,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from evenhand.engines import EngineOptions, adapter, steering
+from evenhand.engines import EngineOptions
 from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import TOP, shares_text
 from evenhand.engines.hf import NEXT_TURNS, first_line, prompt_of, read_tokens
+from evenhand.engines.weights import ADAPTER_FILE, address, base_model, is_adapter, is_steering
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
@@ -69,10 +70,10 @@ class VLLMEngine:
         self._decoding = decoding
         self._path = model.partition("/")[2]
         self._numbers = count()
-        if steering.is_steering(self._path):
+        if is_steering(self._path):
             raise ModelNotFound(f"cannot load {self._path}: vLLM knows no steering; use hf/")
-        tuned = adapter.is_adapter(self._path)
-        weights = adapter.base_model(self._path) if tuned else self._path
+        tuned = is_adapter(self._path)
+        weights = base_model(self._path) if tuned else self._path
         if weights.startswith(("/", ".", "~")) and not Path(weights).is_dir():
             raise ModelNotFound(f"cannot load {weights}: there is no such folder")
         self._net = _load(self._path if tuned else None, weights, decoding, options, torch)
@@ -102,7 +103,7 @@ class VLLMEngine:
         """The folder and a fingerprint of its files; for a model of the hub, its commit."""
         config = self._net.model_config.hf_config
         commit = getattr(config, "_commit_hash", None)
-        return adapter.address(self._path, commit, self._decoding.dtype)
+        return address(self._path, commit, self._decoding.dtype)
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it.
@@ -263,7 +264,7 @@ def _rank(path: str) -> int:
     Raises:
         ModelNotFound: the adapter does not say its rank, or it is too large.
     """
-    own = json.loads((Path(path) / adapter.FILE).read_text(encoding="utf-8")).get("r")
+    own = json.loads((Path(path) / ADAPTER_FILE).read_text(encoding="utf-8")).get("r")
     found = next((rank for rank in RANKS if isinstance(own, int) and own <= rank), None)
     if found is None:
         raise ModelNotFound(f"cannot load the adapter {path}: vLLM takes no rank of {own}")

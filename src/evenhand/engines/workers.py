@@ -20,9 +20,8 @@ from typing import Any, Protocol
 
 from evenhand import errors
 from evenhand.engines import EngineOptions, engine_type, make_engine
-from evenhand.engines.cluster import Cluster, reason_of
 from evenhand.engines.engine import Engine, Failure, Response, running_versions
-from evenhand.engines.processes import Processes
+from evenhand.engines.hosts import Cluster, Processes, reason_of
 from evenhand.errors import EngineError, EvenhandError, Unreachable
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding

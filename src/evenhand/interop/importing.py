@@ -20,8 +20,17 @@ from typing import Any, get_args
 from evenhand.benchmarks.item import IMPORTED, Item
 from evenhand.engines.engine import Outcome
 from evenhand.errors import RunFolderError, UnknownName, UsageError
-from evenhand.interop.columns import IN_ERROR, NO_SCORE, ImportOptions, ResultRow, as_name, written
-from evenhand.interop.records import SourceFile, SourceRecord, read_source
+from evenhand.interop.records import (
+    IN_ERROR,
+    NO_SCORE,
+    ImportOptions,
+    ResultRow,
+    SourceFile,
+    SourceRecord,
+    as_name,
+    read_source,
+    written,
+)
 from evenhand.scorers import BATCH_SCORERS, SCORERS
 from evenhand.store.database import has_tables
 from evenhand.store.record import ImportedFrom, RunRecord, SystemRoleCheck

@@ -19,8 +19,8 @@ from typing import Any
 
 from evenhand.engines import engine_type
 from evenhand.errors import MissingExtra, UnknownName, UsageError
+from evenhand.judges.classifier import spec_for
 from evenhand.judges.judge import Judge, Judgment, Settle
-from evenhand.judges.labels import spec_for
 from evenhand.plugins import load_plugin, plugin_names
 from evenhand.run.options import JudgeOptions, RunOptions
 

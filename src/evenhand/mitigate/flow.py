@@ -24,14 +24,13 @@ import orjson
 from evenhand.benchmarks import load
 from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished, UsageError
-from evenhand.mitigate.examples import TrainingExample
+from evenhand.mitigate.examples import TrainingExample, load_pairs, world_pairs
 from evenhand.mitigate.options import (
     HELD_OUT_CUES,
     MitigationOptions,
     PlannedTraining,
     TrainingSettings,
 )
-from evenhand.mitigate.pairs import load_pairs, world_pairs
 from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
 from evenhand.mitigate.recipes import (
     ConsistencyTarget,

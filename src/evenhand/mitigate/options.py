@@ -13,9 +13,9 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAda
 from pydantic.dataclasses import dataclass
 
 from evenhand.analysis import MARGIN
-from evenhand.analysis.units import UnitChoice
+from evenhand.analysis.grid import UnitChoice
 from evenhand.errors import UnknownName, UsageError
-from evenhand.mitigate.pairs import read_pairs
+from evenhand.mitigate.examples import read_pairs
 from evenhand.mitigate.recipes import CONTROL, ConsistencyTarget, needs_data
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit

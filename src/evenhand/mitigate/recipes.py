@@ -28,8 +28,13 @@ from evenhand.mitigate.cleaning import (
     is_same_answer,
     without_near_copies,
 )
-from evenhand.mitigate.examples import AnyExample, JudgedAnswer, SharedAnswer
-from evenhand.mitigate.pairs import PairSet, PreferencePair
+from evenhand.mitigate.examples import (
+    AnyExample,
+    JudgedAnswer,
+    PairSet,
+    PreferencePair,
+    SharedAnswer,
+)
 from evenhand.mitigate.split import TuningAnswer, TuningPart, fingerprint
 from evenhand.mitigate.wholeness import form_flaw, words_of
 from evenhand.store.store import StoredCondition

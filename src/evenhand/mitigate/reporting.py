@@ -12,8 +12,14 @@ from evenhand.analysis.compare import ArmComparison
 from evenhand.axes import AXES, TRADED_AXES
 from evenhand.errors import StoreError
 from evenhand.files import write_file
-from evenhand.mitigate.methods import MethodResult, MethodTable, SeedMean
-from evenhand.mitigate.results import IdentityGroup, Mitigation, TrainingResult
+from evenhand.mitigate.results import (
+    IdentityGroup,
+    MethodResult,
+    MethodTable,
+    Mitigation,
+    SeedMean,
+    TrainingResult,
+)
 from evenhand.mitigate.search import SearchResult
 from evenhand.report import document as doc
 from evenhand.report import markdown, wording

@@ -5,7 +5,7 @@ from the identities' mean on the same question, so that what the question is abo
 separately over questions that it was answered well and badly on, each against identities with the
 same outcome, so that "answers wrongly" is not taken for "is this person". The first directions of
 the identities' means (their singular vectors) span the subspace. It is taken out there, and at
-each token of the answer as it is read (`evenhand.engines.steering`). Layers and rank are picked by
+each token of the answer as it is read (`evenhand.engines.weights`). Layers and rank are picked by
 a search on the tuning part, by the same value as the search for a defense.
 
 Two controls are made with the same layers: a random subspace of the same rank, and the direction
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from evenhand.analysis.grid import Grid, read_grid
 from evenhand.axes import AVERAGED_AXES, AXES
 from evenhand.engines.hf import HFEngine
-from evenhand.engines.steering import FILE, Subspaces, read_about, write_steering
+from evenhand.engines.weights import STEERING_FILE, Subspaces, read_about, write_steering
 from evenhand.errors import PairsError, UsageError
 from evenhand.mitigate.options import base_of
 from evenhand.mitigate.queries import QueryLoop, copy_answers, cues_of, plan_again, study_of
@@ -306,7 +306,7 @@ class SteeringSearch:
         """
         folder, base = self.out / name, base_of(self.model)
         about = {"layers": list(spaces), "rank": rank, "what": name, "experimental": True}
-        if not (folder / FILE).exists():
+        if not (folder / STEERING_FILE).exists():
             folder.mkdir(parents=True, exist_ok=True)
             _save_tokenizer(base, folder)
             write_steering(folder, base, spaces, about)

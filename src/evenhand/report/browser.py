@@ -1,4 +1,4 @@
-"""All answers of a run as data for the page: columns, texts in parts, and a search index.
+"""All answers of a run: as data for the page, with a search index, and as lines of JSON.
 
 The page loads what it shows, part by part: from inside itself where the run is small, from a
 folder beside it where it is large. A part is JSON:
@@ -12,6 +12,7 @@ Answers have numbers in the order of the questions; after the last come the ques
 
 from __future__ import annotations
 
+import json
 import re
 from array import array
 from base64 import b64encode
@@ -23,15 +24,16 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from evenhand.analysis.grid import select_judge
 from evenhand.axes import AXES
 from evenhand.benchmarks.item import JUDGED, Item
 from evenhand.engines.engine import Outcome
 from evenhand.errors import StoreError
 from evenhand.files import write_file
 from evenhand.report.document import AnswerBrowser
-from evenhand.report.texts import bounded, script_json
+from evenhand.report.html import bounded, script_json
 from evenhand.store.rows import OWN
-from evenhand.store.store import ItemAnswer, Store, StoredCondition
+from evenhand.store.store import ItemAnswer, Store, StoredAnswer, StoredCondition
 from evenhand.store.tallies import answer_counts
 from evenhand.text import one_line
 
@@ -419,3 +421,58 @@ def _packed(values: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], NDArray[np.i
 
 def _base64(values: array[int]) -> str:
     return b64encode(np.array(values).astype(f"<u{values.itemsize}").tobytes()).decode()
+
+
+def transcript_lines(store: Store, judge: str | None = None) -> Iterator[str]:
+    """One line of JSON for each answer, item by item, read as it goes.
+
+    Fields: benchmark, item, subgroup, axis, identity, kind (identity, placebo or baseline),
+    realization (such as the name that the identity was shown by, or null), cue, defense, sample,
+    messages (as sent), answer (null where there is none), thought, error (why there is none, in
+    the provider's words, or null), outcome and finish (how the answer ended), score (0 to 1, or
+    null), unscored (the reason, or null), judge (whose score) and why (what led to it). Where the
+    store leaves texts out, messages, answer, thought, error and why are not there.
+
+    Args:
+        judge: whose scores; None as `select_judge` says.
+
+    Raises:
+        RunFolderError: this judge has scored nothing in the run.
+        StoreError: the store cannot be read.
+    """
+    name, number = select_judge(store, judge)
+    own = store.own_judge()
+    for answer in store.stored_answers(judge=number):
+        judged = name != own and answer.item.is_judged
+        line = json.dumps(_fields(answer, name if judged else answer.item.scorer))
+        # ASCII alone, so that no character of an answer is one that a terminal obeys.
+        yield line.replace("\x7f", "\\u007f") + "\n"
+
+
+def _fields(answer: StoredAnswer, scorer: str) -> dict[str, Any]:
+    condition, item = answer.condition, answer.item
+    texts = {
+        "messages": answer.messages,
+        "answer": answer.text,
+        "thought": answer.thought,
+        "error": answer.error or None,
+        "why": answer.why,
+    }
+    return {
+        "benchmark": item.benchmark,
+        "item": item.id,
+        "subgroup": item.subgroup,
+        "axis": item.axis,
+        "identity": condition.identity.id,
+        "kind": condition.identity.kind,
+        "realization": answer.realization,
+        "cue": condition.cue,
+        "defense": condition.defense,
+        "sample": answer.sample,
+        "outcome": answer.outcome,
+        "finish": answer.finish,
+        "score": answer.score,
+        "unscored": answer.reason or None,
+        "judge": scorer,
+        **({} if answer.left_out else texts),
+    }

@@ -18,13 +18,13 @@ from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc
 from evenhand.report.headline import audit_headline
 from evenhand.report.implicit import realization_sections
-from evenhand.report.map_text import trade_off_text
 from evenhand.report.method import (
     answers_section,
     details_section,
     evidence_section,
     method_section,
 )
+from evenhand.report.terminal import trade_off_text
 from evenhand.report.where import cues_section, where_section
 from evenhand.stats import Regions
 from evenhand.text import counted, dollars, one_line

@@ -51,7 +51,7 @@ def _json(report: ReportInput) -> str:
 
 
 def _jsonl(report: ReportInput) -> Iterator[str]:
-    from evenhand.report.transcripts import transcript_lines
+    from evenhand.report.browser import transcript_lines
 
     return transcript_lines(report.store, report.audit.judge)
 

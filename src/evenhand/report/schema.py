@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from evenhand import stats
-from evenhand.analysis import compare, conclusion, recognition, relevance, results, units
+from evenhand.analysis import compare, conclusion, grid, recognition, relevance, results
 from evenhand.axes import AVERAGED_AXES
 from evenhand.report.data import SCHEMA
 from evenhand.run import probe
@@ -64,7 +64,7 @@ def _parts(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _class_of(name: str) -> type:
-    for module in (results, compare, probe, relevance, recognition, conclusion, units, stats):
+    for module in (results, compare, probe, relevance, recognition, conclusion, grid, stats):
         if isinstance(found := getattr(module, name, None), type):
             return found
     raise LookupError(name)

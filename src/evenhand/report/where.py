@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from evenhand.analysis.evidence import GroupResult, Where
 from evenhand.analysis.results import Audit, Interaction, SettingResult
-from evenhand.analysis.subgroups import GroupResult, Where
 from evenhand.axes import AXES
 from evenhand.report import charts, tables, wording
 from evenhand.report import document as doc

@@ -16,9 +16,8 @@ from evenhand import stats
 from evenhand.analysis import results
 from evenhand.analysis.compare import ArmChange, IdentityChange
 from evenhand.analysis.conclusion import BoundBenchmark, Conclusion
-from evenhand.analysis.evidence import Evidence
+from evenhand.analysis.evidence import FALSE_DISCOVERIES, Evidence, GroupResult, Where
 from evenhand.analysis.relevance import Relevance, RelevanceChange
-from evenhand.analysis.subgroups import FALSE_DISCOVERIES, GroupResult, Where
 from evenhand.axes import AXES
 from evenhand.calibration.agreement import Calibration
 from evenhand.calibration.labeling import LabelerAgreement

@@ -13,10 +13,9 @@ from itertools import islice
 from typing import IO
 
 from evenhand.benchmarks.item import BY_LOGPROB
-from evenhand.engines.access import Access
+from evenhand.engines.access import Access, Refusal
+from evenhand.engines.batches import ENVELOPES
 from evenhand.engines.engine import Failure, Outcome, Response
-from evenhand.engines.envelope import ENVELOPES
-from evenhand.engines.messages import Refusal
 from evenhand.engines.rules import action_for, refused_settings
 from evenhand.engines.wire import Completion, Fault
 from evenhand.errors import RequestRejected

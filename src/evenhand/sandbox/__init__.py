@@ -10,7 +10,7 @@ What is contained, and how: docs/code.md.
 
 from __future__ import annotations
 
-from evenhand.sandbox.outcome import DEFAULT_LIMITS, Limits, Ran, SandboxKind, Status, Tested, Tests
+from evenhand.sandbox.launch import DEFAULT_LIMITS, Limits, Ran, SandboxKind, Status, Tested, Tests
 from evenhand.sandbox.process import kill_all
 from evenhand.sandbox.programs import (
     ACCEPT,

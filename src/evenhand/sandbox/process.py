@@ -12,8 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evenhand.sandbox.inside.codec import MOST_BYTES
-from evenhand.sandbox.launch import Launched, failure, first_input, launch
-from evenhand.sandbox.outcome import Limits, SandboxKind, Status
+from evenhand.sandbox.launch import (
+    Launched,
+    Limits,
+    SandboxKind,
+    Status,
+    failure,
+    first_input,
+    launch,
+)
 
 _MOST_TIME = 1.8  # times the limit on CPU time: with start and end, all is done in twice that
 _TICK = 0.05

@@ -18,9 +18,17 @@ from typing import get_args
 from evenhand.benchmarks.item import Item
 from evenhand.errors import SandboxError, UnknownName, UsageError
 from evenhand.sandbox.inside.codec import BadValueError, decode, encode
-from evenhand.sandbox.outcome import DEFAULT_LIMITS, Limits, Ran, SandboxKind, Status, Tested, Tests
+from evenhand.sandbox.launch import (
+    DEFAULT_LIMITS,
+    Limits,
+    Ran,
+    SandboxKind,
+    Status,
+    Tested,
+    Tests,
+    filter_program,
+)
 from evenhand.sandbox.process import Ended, Process, StoppedError, kill_all
-from evenhand.sandbox.seccomp import filter_program
 from evenhand.text import one_line
 
 _OUT_OF_MEMORY = ("MemoryError", "OSError: [Errno 12]")

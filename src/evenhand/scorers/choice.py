@@ -33,7 +33,7 @@ from evenhand.scorers.final import (
     statements,
     without_markup,
 )
-from evenhand.scorers.notation import plain
+from evenhand.scorers.number import plain
 from evenhand.scorers.numerals import Line
 
 _Named = frozenset[str]

@@ -15,7 +15,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from evenhand.benchmarks.task import Task
+from evenhand.benchmarks.item import Task
 from evenhand.sandbox import Pool, Tested, Tests, chosen
 from evenhand.scorers.base import Answer, Unscored, Verdict
 from evenhand.scorers.final import CUT_OFF, missing

@@ -24,7 +24,14 @@ from evenhand.stats.comparison import (
     compare_audits,
     compare_axis,
 )
-from evenhand.stats.components import Components, CueComponents, cue_components, variance_components
+from evenhand.stats.components import (
+    Components,
+    CueComponents,
+    MultilevelBias,
+    cue_components,
+    multilevel_bias,
+    variance_components,
+)
 from evenhand.stats.design import (
     DesignPower,
     LookPlan,
@@ -39,9 +46,14 @@ from evenhand.stats.design import (
 )
 from evenhand.stats.effects import (
     CategoryEffects,
+    Limit,
+    LogitBias,
     category_effects,
+    compare_logit,
     identity_changes,
     intersection_interactions,
+    limit_of,
+    logit_bias,
 )
 from evenhand.stats.judge import (
     CorrectedBias,
@@ -59,7 +71,6 @@ from evenhand.stats.judge import (
 )
 from evenhand.stats.layout import Population
 from evenhand.stats.missing import Missingness, missingness, shares_p_value, weighted_spread
-from evenhand.stats.multilevel import MultilevelBias, multilevel_bias
 from evenhand.stats.paired import (
     Differences,
     Equivalence,
@@ -78,8 +89,7 @@ from evenhand.stats.realizations import (
     nested_realizations,
     rotating_realizations,
 )
-from evenhand.stats.scale import Limit, LogitBias, compare_logit, limit_of, logit_bias
-from evenhand.stats.scores import Clusters, TooFewScores
+from evenhand.stats.scores import Clusters, ScoreTable, TooFewScores, from_table
 from evenhand.stats.standing import (
     IdentityVerdict,
     Ranking,
@@ -90,7 +100,6 @@ from evenhand.stats.standing import (
     rank_identities,
     trade_off,
 )
-from evenhand.stats.table import ScoreTable, from_table
 from evenhand.stats.unpaired import UnpairedGroups, unpaired_groups
 
 __all__ = [

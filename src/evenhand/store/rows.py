@@ -18,9 +18,8 @@ from evenhand.scorers.base import Score, Unscored, Verdict
 from evenhand.store.database import Change
 from evenhand.store.record import Blocked
 from evenhand.study.cue import Condition, Message
-from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
-from evenhand.study.realization import Realization
+from evenhand.study.realization import FactList, Realization
 
 OWN = 0
 """In the place of a judge's number: the scorer that each item names itself."""

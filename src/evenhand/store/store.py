@@ -40,11 +40,11 @@ from evenhand.store.database import (
     has_tables,
     locked,
     make_file,
+    migrate,
     note_clean_end,
     read_journals,
     store_error,
 )
-from evenhand.store.migration import migrate
 from evenhand.store.record import Blocked, RunRecord, Withholding
 from evenhand.store.redaction import (
     LEFT_OUT,
@@ -79,10 +79,9 @@ from evenhand.store.rows import (
     value_with,
 )
 from evenhand.study.cue import Condition, Message, gap_values, wordings_that_ship
-from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
 from evenhand.study.plan import Request
-from evenhand.study.realization import fill, gaps_of
+from evenhand.study.realization import FactList, fill, gaps_of
 from evenhand.text import some_of
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from pydantic import Field, model_validator
 from evenhand.errors import StudyError, UnknownName
 from evenhand.files import read_text
 from evenhand.study.entry import Entry, read_entries, validate
-from evenhand.study.facts import FactList
 from evenhand.study.identity import Identity
-from evenhand.study.realization import RESERVED, check_gaps, fill, gaps_of
+from evenhand.study.realization import RESERVED, FactList, check_gaps, fill, gaps_of
 
 Placement = Literal["system", "user", "history"]
 DefensePlace = Literal["after", "before", "user"]

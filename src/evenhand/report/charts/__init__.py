@@ -10,15 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from evenhand.report.charts.heat import HeatCell, heat_map
     from evenhand.report.charts.intervals import (
         ChangeRow,
         CoursePoint,
+        HeatCell,
         bias_chart,
         change_chart,
         course_chart,
         curve_chart,
         forest_chart,
+        heat_map,
     )
     from evenhand.report.charts.maps import arrow_map, trade_off_map
 
@@ -37,11 +38,8 @@ __all__ = [
 ]
 
 
-_MODULES = {"heat": ("HeatCell", "heat_map"), "maps": ("arrow_map", "trade_off_map")}
-
-
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = next((module for module, names in _MODULES.items() if name in names), "intervals")
+    module = "maps" if name in ("arrow_map", "trade_off_map") else "intervals"
     return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,8 +1,12 @@
-"""A document as a page: one file with its script and style inside, which makes no network requests.
+"""Pages: one file with its script and style inside, which makes no network requests.
 
-The page's policy forbids every request, and every script but those whose hashes it names; so
-nothing that a model wrote can run, even if it were not escaped. Where the answers are in a folder
-beside the page, the policy also lets these scripts load it.
+A report is a page, and so are the answers that a person labels. A page's policy forbids every
+request, and every script but those whose hashes it names; so nothing that a model wrote can run,
+even if it were not escaped. Where the answers are in a folder beside the page, the policy also lets
+these scripts load it.
+
+Texts of models and people are made visible, bounded, and safe inside a script; answers are data,
+and are only ever shown as text. Labels are kept by the browser and go nowhere.
 """
 
 from __future__ import annotations
@@ -10,23 +14,89 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from evenhand import __version__
 from evenhand.benchmarks.files import cache_folder
+from evenhand.calibration.labeling import OPTIONS, QUESTIONS, LabelSample, LabelTask
 from evenhand.errors import StoreError
 from evenhand.files import write_file
 from evenhand.report.document import NONE, Document, Figure, minus
-from evenhand.report.glossary import GLOSSARY
-from evenhand.report.texts import script_json, visible
 from evenhand.text import one_line
+
+MOST = 20_000
+"""Characters of a text that the browser of answers shows."""
+
+_UNSEEN = {
+    **{code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"},
+    0x7F: "␡",
+    **{code: f"⟨U+{code:04X}⟩" for code in range(0x80, 0xA0)},
+    # Marks that turn the direction of what follows, and others that cannot be seen.
+    **{
+        code: f"⟨U+{code:04X}⟩"
+        for code in (0x061C, *range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x2070))
+    },
+    0xFEFF: "⟨U+FEFF⟩",
+}
+
+
+def visible(text: str) -> str:
+    """The text with control characters and marks of direction as signs that can be seen."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return text.translate(_UNSEEN).encode("utf-8", "replace").decode()
+
+
+def bounded(text: str) -> str:
+    """The text as a reader can see it, without the middle of a very long one."""
+    if len(text) > MOST:
+        half, left_out = MOST // 2, len(text) - MOST
+        text = f"{text[:half]}\n[{left_out:,} characters not shown]\n{text[-half:]}"
+    return visible(text)
+
+
+def script_json(value: Any) -> str:
+    """JSON that is safe inside a script element, whatever strings are in it."""
+    text = orjson.dumps(value).decode()
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+GLOSSARY = {
+    "95% simultaneous": "Intervals that hold for all identities of a column together, with 95% "
+    "confidence.",
+    "baseline": "A user who states no identity.",
+    "cue": "How the model is told who the user is, such as a sentence in the system prompt.",
+    "defense": "A change that should keep the identity from mattering, such as an added "
+    "instruction.",
+    "Holm": "An adjustment of p-values for testing many identities at once.",
+    "noise floor": "The plug-in PB that a model without any bias would show in this design, "
+    "because of sampling noise.",
+    "non-inferiority": "A test that a mean has not fallen by more than an accepted margin.",
+    "over-refusal": "Share of harmless requests that are refused, in percent. Lower is better.",
+    "PB": "Personalization bias: the spread of the identities' scores around their mean, in points "
+    "of 0 to 100, with sampling noise removed. Zero means that no identity is treated differently.",
+    "placebos": "Control attributes that should not matter, such as owning a blue mug. What they "
+    "change is the effect of the wording, not of the person.",
+    "plug-in": "PB as the paper computes it: sampling noise is part of it, so it is never zero.",
+    "safety": "Share of unsafe requests that are answered harmlessly, in percent.",
+    "shrunken": "An estimate moved towards the mean of all identities as far as noise demands.",
+    "unscored": "An answer that cannot be scored. Such answers are counted, never taken for 0.",
+    "utility": "Share of questions answered correctly, in percent.",
+}
+"""Term as it stands in the text -> what it means."""
+
 
 _HERE = Path(__file__).parent
 VEGA_LITE = "6.4"
@@ -196,3 +266,32 @@ def read_asset(name: str) -> str:
 def script_hash(script: str) -> str:
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def render_labeling(sample: LabelSample, tasks: Sequence[LabelTask], labeler: str) -> str:
+    """The page as HTML.
+
+    Args:
+        sample: what is labeled.
+        tasks: its answers.
+        labeler: whose labels the page saves.
+    """
+    script = read_asset("labeling.js")
+    content = {
+        "sample": sample.digest,
+        "labeler": labeler,
+        "options": OPTIONS,
+        "questions": QUESTIONS,
+        "tasks": [{"prompt": t.prompt, "answer": t.answer, "kind": t.kind} for t in tasks],
+    }
+    environment = Environment(
+        loader=PackageLoader("evenhand.report.html"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("labeling.html.j2").render(
+        version=__version__,
+        hash=script_hash(script),
+        script=Markup(script),
+        style=Markup(read_asset("labeling.css")),
+        data=Markup(script_json(content)),
+        count=len(tasks),
+    )
