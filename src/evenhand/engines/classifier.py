@@ -16,7 +16,7 @@ import orjson
 from evenhand.engines import EngineOptions
 from evenhand.engines.engine import Response
 from evenhand.engines.hf import device, first_line, quiet
-from evenhand.engines.weights import address
+from evenhand.engines.weights import address_of
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
@@ -75,7 +75,7 @@ class ClassifierEngine:
     @property
     def address(self) -> str:
         """The folder and a fingerprint of its files; for a model of the hub, its commit."""
-        return address(self._path, getattr(self._net.config, "_commit_hash", None))
+        return address_of(self._path, getattr(self._net.config, "_commit_hash", None))
 
     def rendered(self, messages: list[Message]) -> str | None:
         """None: it reads contents, not a prompt."""

@@ -24,7 +24,7 @@ from evenhand.engines.first_token import bare, option_names, text_of
 from evenhand.engines.hosts import can_start_processes, cores
 from evenhand.engines.weights import (
     NetworkSize,
-    address,
+    address_of,
     base_model,
     free_memory,
     is_adapter,
@@ -232,7 +232,7 @@ class HFEngine:
         An adapter is followed by the address of its base model.
         """
         commit = getattr(self._net.config, "_commit_hash", None)
-        return address(self._path, commit, self._decoding.dtype)
+        return address_of(self._path, commit, self._decoding.dtype)
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it.

@@ -15,7 +15,7 @@ from evenhand.engines import EngineOptions
 from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import TOP, shares_text
 from evenhand.engines.hf import NEXT_TURNS, first_line, prompt_of, read_tokens
-from evenhand.engines.weights import ADAPTER_FILE, address, base_model, is_adapter, is_steering
+from evenhand.engines.weights import ADAPTER_FILE, address_of, base_model, is_adapter, is_steering
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
@@ -103,7 +103,7 @@ class VLLMEngine:
         """The folder and a fingerprint of its files; for a model of the hub, its commit."""
         config = self._net.model_config.hf_config
         commit = getattr(config, "_commit_hash", None)
-        return address(self._path, commit, self._decoding.dtype)
+        return address_of(self._path, commit, self._decoding.dtype)
 
     def rendered(self, messages: list[Message]) -> str | None:
         """The prompt as the model reads it.

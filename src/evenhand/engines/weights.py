@@ -167,18 +167,18 @@ def _description(path: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def address(path: str, commit: str | None, dtype: str | None = None) -> str:
+def address_of(path: str, commit: str | None, dtype: str | None = None) -> str:
     """A folder with a fingerprint of its files; an id of the hub with its commit.
 
     An adapter is followed by its base model, and the whole by the number format if it is another
     than that of the files.
     """
     if dtype is not None:
-        return f"{address(path, commit)} in {dtype}"
+        return f"{address_of(path, commit)} in {dtype}"
     if not Path(path).is_dir():
         return f"{path}@{commit}"
     own = f"{path}#{_fingerprint(Path(path))}"
-    return f"{own} on {address(base_model(path), commit)}" if is_adapter(path) else own
+    return f"{own} on {address_of(base_model(path), commit)}" if is_adapter(path) else own
 
 
 def _fingerprint(folder: Path) -> str:
