@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 _LONGEST = 1 << 20
+_PYTHON = {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}
 _PRELOADED = ("audit", "report", "mitigate", "score", "plan", "gate")
 
 
@@ -82,6 +83,11 @@ class ForkedCommand:
         self.stdout.close()
         self.stderr.close()
         return out, err
+
+
+def imports_alike(env: Mapping[str, str]) -> bool:
+    """Whether an interpreter with these variables finds the modules that this one finds."""
+    return {name: value for name, value in env.items() if name.startswith("PYTHON")} == _PYTHON
 
 
 @cache

@@ -17,7 +17,7 @@ from evenhand.cli import main
 from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.study.plan import Plan, make_plan
 from evenhand.study.study import Study
-from forking import ForkedCommand
+from forking import ForkedCommand, imports_alike
 from server import key_of
 
 FAST_RETRIES = """
@@ -90,7 +90,7 @@ def command(
     """`evenhand ARGUMENTS` in a process of its own; retries come quickly."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "EVENHAND_"))}
     whole = kept | dict(env or {})
-    if preexec_fn is None:
+    if preexec_fn is None and imports_alike(whole):
         return ForkedCommand(arguments, whole, umask)
     return subprocess.Popen(
         [sys.executable, "-c", FAST_RETRIES, *arguments],

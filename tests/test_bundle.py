@@ -21,7 +21,7 @@ import yaml
 
 from evenhand.analysis import analyze
 from evenhand.bundle.pack import BundleReader, figures_of, make_bundle
-from evenhand.bundle.verify import differing_figures, verify_bundle
+from evenhand.bundle.verify import BundleCheck, differing_figures, verify_bundle
 from evenhand.errors import EvenhandError, UsageError
 from evenhand.store.store import Store
 from fakes import audit, biased, run, saying
@@ -302,12 +302,24 @@ ANSWERS = "run/answers-00001.jsonl"
     ],
 )
 def test_what_was_changed_is_found(
-    folder: Path, tmp_path: Path, change: Callable[[dict[str, str]], None], fails: str
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[dict[str, str]], None],
+    fails: str,
 ) -> None:
     fix = fails != "hashes"
     path = changed(folder / "run.zip", tmp_path / "changed.zip", change, fix=fix)
-    assert holds(path)[fails] is False
+    found: list[dict[str, bool | None]] = []
+
+    def verified(path: Path) -> list[BundleCheck]:
+        checks = verify_bundle(path)
+        found.append({check.name: check.holds for check in checks})
+        return checks
+
+    monkeypatch.setattr("evenhand.cli.bundle.verify_bundle", verified)
     assert run_main(["verify", str(path)]) == 4
+    assert [checks[fails] for checks in found] == [False]
 
 
 def entry(name: str, mode: int = 0, size: int = 10) -> bytes:
