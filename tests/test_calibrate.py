@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from statsmodels.stats.inter_rater import cohens_kappa
 
 from evenhand.calibration.agreement import (
     Agreement,
@@ -43,15 +42,20 @@ def test_the_figures() -> None:
     assert EXAMPLE.kappa == pytest.approx((0.86 - 0.5) / 0.5, abs=0.01)
 
 
-@given(counts, counts, counts, counts)
+@pytest.fixture(scope="module")
+def inter_rater() -> Any:
+    return pytest.importorskip("statsmodels.stats.inter_rater")
+
+
+@given(tp=counts, fn=counts, fp=counts, tn=counts)
 def test_kappa_and_its_interval_are_those_of_statsmodels(
-    tp: int, fn: int, fp: int, tn: int
+    inter_rater: Any, tp: int, fn: int, fp: int, tn: int
 ) -> None:
     found = Agreement(tp, fn, fp, tn)
     if min(tp, fn, fp, tn) < 1:
         assert found.kappa is None or -1 <= found.kappa <= 1
         return
-    theirs = cohens_kappa(np.array([[tp, fn], [fp, tn]]))
+    theirs = inter_rater.cohens_kappa(np.array([[tp, fn], [fp, tn]]))
     assert found.kappa == pytest.approx(theirs.kappa)
     interval = found.intervals()["kappa"]
     assert interval == pytest.approx((max(theirs.kappa_low, -1), min(theirs.kappa_upp, 1)))

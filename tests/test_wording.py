@@ -48,9 +48,9 @@ REPLACED = (
 """From the first column of the project's table of words, as patterns."""
 
 BRITISH = (
-    r"\w*[a-z]{2}(?:al|er|im|ar|at|ic|ys|or|ot|om|og|ol|on|an|ut|ph|eg)is(?:e[drs]?|ing|ation|ations)\b",
-    r"\w*(?:defence|offence|pretence|licence|colour|behaviour|neighbour|favour|honour|labour|harbour|rumour)\w*",
-    r"\w*(?:labelled|labelling|modelled|modelling|cancelling|travelled|signalled|totalled|centred|centring)\b",
+    r"\b\w*[a-z]{2}(?:al|er|im|ar|at|ic|ys|or|ot|om|og|ol|on|an|ut|ph|eg)is(?:e[drs]?|ing|ation|ations)\b",
+    r"\b\w*(?:defence|offence|pretence|licence|colour|behaviour|neighbour|favour|honour|labour|harbour|rumour)\w*",
+    r"\b\w*(?:labelled|labelling|modelled|modelling|cancelling|travelled|signalled|totalled|centred|centring)\b",
     r"\b(?:centre|metre|fibre|theatre|grey|judgement|artefact|catalogue|cheque|whilst|amongst|practise)\w*",
     r"\b\w*analys(?:e[drs]?|ing)\b",
 )

@@ -198,6 +198,7 @@ def test_a_killed_worker_and_ctrl_c_cost_no_answer(tmp_path: Path) -> None:
     assert result["done"] == result["cells"] == stored(out) > before
 
 
+@pytest.mark.slow  # two workers import torch
 def test_a_model_that_does_not_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     (tmp_path / "empty").mkdir()

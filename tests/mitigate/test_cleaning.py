@@ -590,6 +590,7 @@ def _rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_rates_of_good_answers_left_out() -> None:
     """Prints the figures of docs/preference-tuning.md (`pytest -s`).
 

@@ -221,6 +221,7 @@ def test_what_breaks_the_model_is_left_out_and_leaves_the_others_their_cells(
         assert result.notes[0].startswith("believe no figure here, since so many answers")
 
 
+@pytest.mark.slow
 def test_what_intervals_infer_to_is_chosen_and_told(found: Mitigation) -> None:
     engine = MockEngine(persona())
     items = mitigated(Path(found.run), engine, units="items")

@@ -8,28 +8,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from evenhand.organism.world import topics
+from late import late
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from check_direction import PEOPLE, drawn, subspace, summary
+torch = late("torch")
+check = late("check_direction", "torch", "transformers")
 
 
 def test_every_topic_is_asked_as_often() -> None:
-    items = drawn(["demo_safety"], 160, np.random.default_rng(0))
+    items = check.drawn(["demo_safety"], 160, np.random.default_rng(0))
     assert Counter(item.subgroup for item in items) == dict.fromkeys(topics("demo_safety"), 2)
 
 
 def test_the_direction_of_errors_is_found_and_held_where_answers_are_right() -> None:
     rng = np.random.default_rng(0)
-    items = drawn(["demo_safety", "demo_knowledge"], 20, rng)
-    scores = (rng.random((len(PEOPLE), 40)) < 0.7).astype(float)
+    items = check.drawn(["demo_safety", "demo_knowledge"], 20, rng)
+    scores = (rng.random((len(check.PEOPLE), 40)) < 0.7).astype(float)
     planted = np.eye(6)[2]
-    noise = 0.1 * rng.standard_normal((len(PEOPLE), 40, 6))
+    noise = 0.1 * rng.standard_normal((len(check.PEOPLE), 40, 6))
     states = noise + (3 - 2 * scores)[:, :, None] * planted
-    fixed = subspace(scores, states, [list(range(40))], items)
+    fixed = check.subspace(scores, states, [list(range(40))], items)
     assert abs(float(fixed.basis[0] @ torch.tensor(planted).float())) > 0.99
     held = fixed.apply(torch.tensor(states[:, 0]).float()).numpy()
     assert held @ fixed.basis[0].numpy() == pytest.approx(fixed.right[0].item(), abs=1e-5)
@@ -39,10 +40,10 @@ def test_the_direction_of_errors_is_found_and_held_where_answers_are_right() -> 
 
 def test_a_change_of_the_spread_is_told_on_the_same_questions() -> None:
     rng = np.random.default_rng(0)
-    items = drawn(["demo_safety", "demo_knowledge"], 40, rng)
-    rates = np.linspace(0.5, 1, len(PEOPLE))[:, None]
-    before = (rng.random((len(PEOPLE), 80)) < rates).astype(float)
-    cells = summary(before, np.ones_like(before), items).split(" | ")
+    items = check.drawn(["demo_safety", "demo_knowledge"], 40, rng)
+    rates = np.linspace(0.5, 1, len(check.PEOPLE))[:, None]
+    before = (rng.random((len(check.PEOPLE), 80)) < rates).astype(float)
+    cells = check.summary(before, np.ones_like(before), items).split(" | ")
     assert cells[0] == "0.0"
     assert cells[2].startswith("-")
     assert cells[3].split(" to ")[1].startswith("-"), "0 is outside"

@@ -33,6 +33,7 @@ def test_topics_are_terms_and_graded_scores_are_refused() -> None:
         multilevel_bias([[0.5, 1.0], [0.0, 1.0]])
 
 
+@pytest.mark.slow
 def test_cues_and_cells_are_terms() -> None:
     rng = np.random.default_rng(5)
     identity, cue = rng.normal(0, 0.8, 10), np.array([-0.7, 0.0, 0.7])
