@@ -323,7 +323,6 @@ def test_nothing_is_known_of_other_judges() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_dir")
-@pytest.mark.slow
 def test_a_source_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge does as well on a source that it has not seen as the documentation says."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
