@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from evenhand.cli import main
 from evenhand.store.record import RunRecord, SystemRoleCheck
 from evenhand.study.plan import Plan, make_plan
 from evenhand.study.study import Study
-from forking import ForkedCommand, imports_alike
 from server import key_of
 
 FAST_RETRIES = """
@@ -80,26 +79,16 @@ def stored(folder: Path) -> list[tuple[bytes, str | None, str, int]]:
             connection.close()
 
 
-def command(
-    arguments: Sequence[str],
-    *,
-    env: Mapping[str, str] | None = None,
-    umask: int = -1,
-    preexec_fn: Callable[[], object] | None = None,
-) -> subprocess.Popen[str] | ForkedCommand:
+def command(arguments: Sequence[str], **options: Any) -> subprocess.Popen[str]:
     """`evenhand ARGUMENTS` in a process of its own; retries come quickly."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "EVENHAND_"))}
-    whole = kept | dict(env or {})
-    if preexec_fn is None and imports_alike(whole):
-        return ForkedCommand(arguments, whole, umask)
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "EVENHAND_"))}
     return subprocess.Popen(
         [sys.executable, "-c", FAST_RETRIES, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=whole,
-        umask=umask,
-        preexec_fn=preexec_fn,
+        env=env | options.pop("env", {}),
+        **options,
     )
 
 
@@ -112,10 +101,7 @@ def run_main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def finish(
-    process: subprocess.Popen[str] | ForkedCommand, timeout: float = 240
-) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, str, str]:
     """Exit code, standard output and standard error."""
     out, err = process.communicate(timeout=timeout)
-    assert process.returncode is not None
     return process.returncode, out, err
