@@ -42,7 +42,7 @@ from scipy.sparse import csr_matrix
 
 from evenhand.benchmarks import load
 from evenhand.scorers import refusal as shipped
-from evenhand.scorers.refusal import Weights, save, with_products
+from evenhand.scorers.refusal import Weights, with_products, write_weights
 from evenhand.scorers.refusal_signs import (
     READ,
     SLOTS,
@@ -353,7 +353,7 @@ def calibrated(weights: Weights, slope: float, offset: float) -> Weights:
 
 def main() -> None:
     known = [example for example in examples() if example.source in PERMISSIVE]
-    save(calibrated(learn(known), *CALIBRATION), WEIGHTS)
+    write_weights(calibrated(learn(known), *CALIBRATION), WEIGHTS)
     print(f"{WEIGHTS} written, {WEIGHTS.stat().st_size:,} bytes")
 
 

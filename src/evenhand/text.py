@@ -15,6 +15,15 @@ def one_line(text: str, most: int = 300) -> str:
     return " ".join(printable.split())[:most]
 
 
+def first_line_of(error: BaseException) -> str:
+    """The first line of what an error says; its name if it says nothing.
+
+    >>> first_line_of(ValueError("too long\\nby far")), first_line_of(KeyboardInterrupt())
+    ('too long', 'KeyboardInterrupt')
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def counted(number: int, one: str, several: str = "") -> str:
     """A number of things: "1 run", "1,200 runs", "2 batches".
 

@@ -256,7 +256,7 @@ def _on_cut_prompts(store: Store, tokens: int) -> list[str]:
     ]
 
 
-# By identity
+# Whom a thing concerns
 
 
 def _name(condition: StoredCondition) -> str:
@@ -291,6 +291,8 @@ def _who(counts: Counts) -> str:
         shown += ["...", f"{name} {n:,} of {of:,}"]
     return f". It depends on the identity (p = {p_value:.2g}): {', '.join(shown)}"
 
+
+# Of the run, its scores and what is missing
 
 _MANY_UNSCORED = 0.05
 _MOST_NAMED = 6

@@ -1,8 +1,7 @@
 """Benchmarks and their items: what is asked, and all that is needed to score the answers.
 
 Programming tasks keep in `Item.answer` what is needed to test a program. A user's own file can hold
-them in the form of HumanEval: a function's head and docstring, and a
-`check` of it:
+them in the form of HumanEval: a function's head and docstring, and a `check` of it:
 
     task_id             unique in the file (or id)
     prompt              Python that ends with the head and the docstring of the function

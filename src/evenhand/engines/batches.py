@@ -5,8 +5,8 @@ not known whether the service has taken one, `BatchService.find` looks among all
 Keys go nowhere but into headers, and only to the host of the base URL.
 
 Files of many requests and of their results have OpenAI's, Anthropic's or Gemini's form. The bodies
-are the wire's, and so is the reading of replies; an envelope adds the id of each
-request, and reads what a line of results says beside the reply: expired, failed, refused.
+are the wire's, and so is the reading of replies; an envelope adds the id of each request, and reads
+what a line of results says beside the reply: expired, failed, refused.
 
 Source: the packages `openai` (batch), `anthropic` (messages.batches), `google-genai` (batches) and
 `together`; the form of OpenAI is also that of Azure, Together and `vllm run-batch`.

@@ -44,7 +44,7 @@ from evenhand.organism import SHIPPED
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
-from evenhand.text import one_line, opened_thought, split_thought
+from evenhand.text import first_line_of, one_line, opened_thought, split_thought
 
 _SMALL = 50_000_000
 """Parameters up to which one thread computes as fast as several, so that processes bring more."""
@@ -455,7 +455,7 @@ class HFEngine:
             try:
                 output = self._net.generate(input_ids=ids, attention_mask=mask, **options)
             except ValueError as error:  # of its arguments
-                raise RequestRejected(f"{self.model}: {first_line(error)}") from None
+                raise RequestRejected(f"{self.model}: {first_line_of(error)}") from None
         for row in sorted(left) if not self._stop.is_set() else ():
             ended(row, output[row, width:].tolist())
 
@@ -682,13 +682,13 @@ def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) ->
         try:
             net = net.to(device(torch))
         except torch.cuda.OutOfMemoryError as error:
-            raise ModelNotFound(f"cannot load {path}: {one_line(first_line(error))}") from None
+            raise ModelNotFound(f"cannot load {path}: {one_line(first_line_of(error))}") from None
     return tokenizer, net.eval()
 
 
 def _why_not(error: Exception, weights: str) -> str:
     """One line: what the error says, or what usually lies behind it."""
-    text = first_line(error)
+    text = first_line_of(error)
     if text.endswith(":"):
         text = " ".join(str(error).split("\n")[:2])
     if "ignore_mismatched_sizes" in str(error):
@@ -747,11 +747,6 @@ def quiet(transformers: Any) -> None:
     for name in ("huggingface_hub", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
     transformers.logging.disable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says; its name if it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def device(torch: Any) -> str:

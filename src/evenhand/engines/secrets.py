@@ -11,7 +11,6 @@ from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment
 
 SHORTEST = 8
 """Characters. Local servers take keys such as "x" or "token", which would match ordinary words."""
@@ -75,6 +74,9 @@ class Redactor:
 
 def proxy_passwords() -> list[str]:
     """Passwords in the proxies of the environment."""
+    # Not above: it loads HTTP and TLS, and many who read replies ask nobody.
+    from urllib.request import getproxies_environment
+
     return [p for url in getproxies_environment().values() if (p := _password(url))]
 
 

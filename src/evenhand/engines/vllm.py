@@ -14,13 +14,13 @@ from typing import Any
 from evenhand.engines import EngineOptions
 from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import TOP, shares_text
-from evenhand.engines.hf import NEXT_TURNS, first_line, prompt_of, read_tokens
+from evenhand.engines.hf import NEXT_TURNS, prompt_of, read_tokens
 from evenhand.engines.weights import ADAPTER_FILE, address_of, base_model, is_adapter, is_steering
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
-from evenhand.text import one_line
+from evenhand.text import first_line_of, one_line
 
 _WINDOW = 1024
 """Requests, at least, among which those of one identity are asked one after the other."""
@@ -87,7 +87,9 @@ class VLLMEngine:
         try:
             vllm.SamplingParams(**self._sampling)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{model}: vLLM refuses the decoding: {first_line(error)}") from None
+            raise UsageError(
+                f"{model}: vLLM refuses the decoding: {first_line_of(error)}"
+            ) from None
 
     @classmethod
     def make(cls, model: str, decoding: Decoding, options: EngineOptions) -> VLLMEngine:
@@ -196,7 +198,7 @@ class VLLMEngine:
             ):
                 last = output
         except Exception as error:  # of a request or of vLLM's own process, by many classes
-            raise EngineError(f"{self.model}: {one_line(first_line(error))}") from None
+            raise EngineError(f"{self.model}: {one_line(first_line_of(error))}") from None
         if last is None:
             raise EngineError(f"{self.model}: vLLM gave no output")
         return last
@@ -249,7 +251,7 @@ def _load(
             )
         )
     except Exception as error:  # configurations, files, memory: each has errors of its own
-        raise ModelNotFound(f"cannot load {weights}: {one_line(first_line(error))}") from None
+        raise ModelNotFound(f"cannot load {weights}: {one_line(first_line_of(error))}") from None
 
 
 def _lora(path: str) -> Any:

@@ -1,4 +1,7 @@
-"""Folders of weights: adapters, and steering, with their base as one network; and its memory.
+"""Weights beyond a whole model: adapters and steering, put on their base; and what memory holds.
+
+A folder of either names its base. `address_of` tells one state of the weights from another, and
+`NetworkSize` says how many conversations fit beside the network.
 
 Steering takes a subspace out of what a model holds at the last token that it reads. Its folder
 holds, beside a tokenizer, `steering.json` (whose weights it belongs to, and for what it was made)
@@ -22,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.errors import MissingExtra, ModelNotFound
+from evenhand.text import first_line_of
 
 STEERING_FILE = "steering.json"
 _TENSORS = "steering.safetensors"
@@ -79,8 +83,7 @@ def read_subspaces(folder: Path) -> Subspaces:
         layers = sorted({int(name.partition(".")[0]) for name in tensors})
         return {n: (tensors[f"{n}.basis"], tensors[f"{n}.center"]) for n in layers}
     except Exception as error:  # a folder may hold anything
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelNotFound(f"cannot load the steering {folder}: {reason}") from None
+        raise ModelNotFound(f"cannot load the steering {folder}: {first_line_of(error)}") from None
 
 
 def steer(net: Any, path: str, torch: Any) -> Any:
@@ -217,8 +220,7 @@ def with_adapter(net: Any, path: str, torch: Any) -> Any:
             warnings.simplefilter("ignore", FutureWarning)  # about calls within peft
             tuned = PeftModel.from_pretrained(net, path)
     except Exception as error:  # a folder may hold anything, and each of its parsers has errors
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ModelNotFound(f"cannot load the adapter {path}: {reason}") from None
+        raise ModelNotFound(f"cannot load the adapter {path}: {first_line_of(error)}") from None
     return tuned.merge_and_unload() if net.dtype == torch.float32 else tuned
 
 

@@ -1,8 +1,8 @@
 """Classifiers and guard models as judges, and what their labels mean.
 
 A sequence classifier gives an answer the score of its likeliest label. A guard model, such as
-Qwen3Guard, Llama Guard or WildGuard, writes its verdict, which is then read. The labels
-of the known ones are in `data/classifiers.yaml`; users can give their own.
+Qwen3Guard, Llama Guard or WildGuard, writes its verdict, which is then read. The labels of the
+known ones are in `data/classifiers.yaml`; users can give their own.
 """
 
 from __future__ import annotations

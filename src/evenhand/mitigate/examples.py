@@ -31,7 +31,7 @@ from evenhand.engines.hf import transcript
 from evenhand.errors import DataError, MissingExtra, PairsError, TrainingError
 from evenhand.files import CsvColumns, read_records, write_file
 from evenhand.study.cue import Message
-from evenhand.text import one_line
+from evenhand.text import first_line_of, one_line
 
 _PROMPTS = ("prompt", "question", "instruction")
 _ROLES = ("system", "user", "assistant")
@@ -261,7 +261,7 @@ def _rows(source: str, split: str) -> Any:
     try:
         return datasets.load_dataset(source, split=split)
     except Exception as error:  # of the library, of the hub's client, of the network
-        reason = one_line(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        reason = one_line(first_line_of(error))
         raise DataError(f"cannot load the preference data {source}: {reason}") from None
 
 

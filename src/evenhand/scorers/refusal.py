@@ -1,9 +1,9 @@
 """Whether an answer refuses, in part or wholly.
 
 Phrases of words and word classes are weighed over the whole answer, then its sentences, its form
-and its relation to the prompt (`refusal_signs`). What was learned from which answers is
-in `scripts/train_judges.py`; nothing of a prompt or an answer is in the weights but numbers and
-single words.
+and its relation to the prompt (`refusal_signs`). What was learned from which answers is in
+`scripts/train_judges.py`; nothing of a prompt or an answer is in the weights but numbers and single
+words.
 
 It judges what an answer does with a request, not whether it is right or does harm. It reads
 English. Near the middle it abstains, and so it does where there is nothing to read, or the same
@@ -89,7 +89,7 @@ def with_products(scaled: Floats) -> Floats:
     return np.concatenate([one, scaled, products], axis=1)
 
 
-def save(weights: Weights, path: Path) -> None:
+def write_weights(weights: Weights, path: Path) -> None:
     """Write weights to a file; those of signs with half precision."""
     words = "\n".join(weights.vocabulary.words).encode()
     np.savez_compressed(
@@ -105,8 +105,8 @@ def save(weights: Weights, path: Path) -> None:
     )
 
 
-def load(path: Path) -> Weights:
-    """Read what `save` wrote."""
+def read_weights(path: Path) -> Weights:
+    """Read what `write_weights` wrote."""
     with np.load(path, allow_pickle=False) as found:
         words = found["words"].tobytes().decode().split("\n")
         return Weights(
@@ -124,7 +124,7 @@ def load(path: Path) -> Weights:
 def shipped_weights() -> Weights:
     """Those that `scripts/train_judges.py` has learned."""
     with as_file(files("evenhand") / "data" / "judge_weights.npz") as path:
-        return load(path)
+        return read_weights(path)
 
 
 RefusalLabel = Literal["compliance", "partial", "refusal"]
