@@ -23,6 +23,8 @@ from evenhand.store.record import RunRecord
 from evenhand.store.redaction import Redaction, leaves_out, shown_item
 from evenhand.store.store import Store, StoredCondition
 
+# Where: by benchmark and subgroup
+
 FALSE_DISCOVERIES = ALPHA
 """Expected share of differences by chance among those that are shown as beyond noise."""
 FEWEST_ITEMS = 5
@@ -160,6 +162,8 @@ def _discoveries(p_values: NDArray[np.float64]) -> NDArray[np.bool_]:
         return np.zeros(0, dtype=bool)
     return np.asarray(benjamini_hochberg(p_values) <= FALSE_DISCOVERIES)
 
+
+# Evidence: pairs of answers
 
 MOST_PAIRS = 200
 SEED = 0
@@ -370,6 +374,9 @@ def _read(
 def _text_first(found: tuple[str, str] | None, score: float) -> tuple[str, float, str]:
     text, why = found or ("", "")
     return text, score, why
+
+
+# All that a report shows beyond the figures
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,8 @@ class _Noise:
             ) from None
 
 
+# The frozen plan
+
 SCHEMA = 1
 _RULE = (
     "established: the primary figure's test and the test of no bias have p < {alpha:g}; even "

@@ -50,6 +50,8 @@ from evenhand.study.identity import identity_entries, is_half
 from evenhand.study.study import stated_fields
 from evenhand.text import one_line
 
+# The file
+
 MANIFEST = "manifest.json"
 FORMAT = 1
 _NAME = re.compile(r"(?:\w[\w.+-]*/){0,4}\w[\w.+-]*", re.ASCII)
@@ -248,6 +250,8 @@ class BundleReader:
     def _fault(self, what: str) -> UsageError:
         return UsageError(f"{self.path}: not a sound bundle: {one_line(what)}")
 
+
+# A run into it
 
 ANSWERS_PER_PAGE = 5_000
 STUDY = "study/study.yaml"

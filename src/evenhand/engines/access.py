@@ -34,6 +34,8 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
 from evenhand.text import one_line
 
+# What is said of an endpoint
+
 _MOST_OF_A_MESSAGE = 65_536
 _OF_THE_KEY = re.compile(
     r"\b(?:invalid|incorrect|expired|missing|wrong|unknown|no).{0,20}(?:api.?key|access.?token|credential)"
@@ -206,6 +208,8 @@ def _phrase(status: int) -> str:
     except ValueError:
         return "no reason given"
 
+
+# The way to a model
 
 _WIRES = {
     "openai": "evenhand.engines.providers:OpenAIWire",

@@ -41,6 +41,8 @@ from evenhand.engines.wire import (
 )
 from evenhand.errors import EngineError, Unreachable, UsageError
 
+# Files of requests and of results
+
 
 class Envelope(ABC):
     """The form of one provider's batch files.
@@ -165,6 +167,8 @@ def _fault_in(error: Any) -> Fault:
         return Fault(0, "the line holds neither a reply nor an error")
     return fault_of(status_of(error), orjson.dumps({"error": error}))
 
+
+# The services
 
 NAME = "evenhand"
 """What the name of a batch at the service begins with, and its field of our id."""

@@ -29,6 +29,8 @@ from evenhand import __version__
 from evenhand.errors import EngineError, EvenhandError, MissingExtra, Unreachable, UsageError
 from evenhand.text import one_line
 
+# Ray
+
 _PROBE = 5.0
 """Seconds to find out that nobody listens at an address; Ray itself takes two minutes."""
 
@@ -237,6 +239,8 @@ def reason_of(error: BaseException) -> str:
         )
     return one_line(" ".join(lines) if len(text) < 400 else lines[0], 300) if lines else "no reason"
 
+
+# Processes of this machine
 
 _END = 10.0
 """Seconds for a process to be gone after it was killed, or to be waited for after its last word."""

@@ -44,6 +44,8 @@ from evenhand.engines.wire import (
 from evenhand.study.cue import Message
 from evenhand.study.plan import Request
 
+# OpenAI
+
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 """Where most give the thought; others have names like it."""
 _IS_THOUGHT = re.compile(r"think|thought|reasoning", re.IGNORECASE)
@@ -164,6 +166,8 @@ def _reasoning(message: dict[str, Any]) -> str:
     return ""
 
 
+# Anthropic
+
 VERSION = "2026-10-21"
 VERSION_WITH_SAMPLING = "2023-06-01"
 _SAMPLING = ("temperature", "top_p", "top_k")
@@ -229,6 +233,8 @@ class AnthropicWire(Wire):
             completion_tokens=usage.get("output_tokens"),
         )
 
+
+# Gemini
 
 _NAMES = {"temperature": "temperature", "top_p": "topP", "top_k": "topK"}
 

@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 from evenhand.errors import MissingExtra, ModelNotFound
 from evenhand.text import first_line_of
 
+# Steering
+
 STEERING_FILE = "steering.json"
 _TENSORS = "steering.safetensors"
 _STEERED = "_evenhand_is_steered"
@@ -137,6 +139,8 @@ def _hook(basis: Any, center: Any) -> Any:
     return edit
 
 
+# Adapters
+
 ADAPTER_FILE = "adapter_config.json"
 _WEIGHTS = "adapter_model"
 _LOOKED_AT = 2**20
@@ -223,6 +227,8 @@ def with_adapter(net: Any, path: str, torch: Any) -> Any:
         raise ModelNotFound(f"cannot load the adapter {path}: {first_line_of(error)}") from None
     return tuned.merge_and_unload() if net.dtype == torch.float32 else tuned
 
+
+# Memory
 
 _OF_GPU = 0.8
 """Share of the free memory of a GPU that a batch may take; an estimate that fails halves it."""

@@ -4,7 +4,7 @@ A `Wire` writes the body of a request and reads the body of a reply; connections
 limits are `http.py`'s. What all providers' replies have in common is here: one table from any
 finish reason to an outcome, and one reader of errors.
 
-So is the content of a reply, however it is nested: text, thoughts and refusals apart.
+The content of a reply is read here, too, however it is nested: text, thoughts and refusals apart.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
 from evenhand.text import one_line, split_thought
+
+# The content of a reply
 
 _TEXT = ("text", "value", "parts", "content")
 _THOUGHT = ("text", "thinking", "reasoning", "think", "thought", "summary", "content", "parts")
@@ -90,6 +92,8 @@ def read_parts(content: Any) -> tuple[str, str, str]:
 def _is_true(value: Any) -> bool:
     return value is True or (isinstance(value, str) and value.lower() == "true")
 
+
+# The wire
 
 _MOST_TOKENS = 2**31
 """More than any conversation has; a larger count is a mistake of the endpoint."""

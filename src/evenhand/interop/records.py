@@ -32,6 +32,8 @@ from evenhand.study.cue import Message
 from evenhand.study.study import split_names
 from evenhand.text import one_line
 
+# Columns
+
 _MOST_OF_A_NAME = 200
 _LETTERS = {"C": 1.0, "I": 0.0, "P": 0.5, "TRUE": 1.0, "FALSE": 0.0}
 """What Inspect's scorers say, and truth values of a CSV file."""
@@ -251,6 +253,8 @@ class ResultRow:
 def _short(value: Any) -> str:
     return f'"{one_line(str(value), 40)}"' if isinstance(value, str) else one_line(str(value), 40)
 
+
+# Files
 
 MOST_BYTES = 2**31
 """Largest file, unpacked, that is read."""

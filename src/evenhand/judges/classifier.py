@@ -31,6 +31,8 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.entry import Entry, read_entries
 from evenhand.text import one_line
 
+# What labels mean
+
 Meaning = Literal["refusal", "compliance", "harmless", "harmful", "safe"]
 
 MEANINGS: dict[Meaning, tuple[float, float | None]] = {
@@ -177,6 +179,9 @@ def _pairs(text: str) -> dict[str, Any]:
             raise UnknownName("meaning", meaning, MEANINGS)
         found[label] = meaning
     return found
+
+
+# The judges
 
 
 class Classifier:

@@ -33,6 +33,8 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
 from evenhand.text import one_line, split_thought
 
+# Questions to a model, asked until a reply can be read
+
 _QUOTED = 500
 """Characters of an unreadable reply that the judge is shown again: it may be of any length."""
 
@@ -141,6 +143,8 @@ def _reminded(messages: list[Message], reply: str, reminder: str) -> list[Messag
         {"role": "user", "content": reminder},
     ]
 
+
+# The rubric
 
 _SYSTEM = """\
 You grade one answer of an AI assistant. You are given the request that it got and the answer \

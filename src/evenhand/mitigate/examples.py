@@ -33,6 +33,8 @@ from evenhand.files import CsvColumns, read_records, write_file
 from evenhand.study.cue import Message
 from evenhand.text import first_line_of, one_line
 
+# Preference pairs
+
 _PROMPTS = ("prompt", "question", "instruction")
 _ROLES = ("system", "user", "assistant")
 
@@ -264,6 +266,8 @@ def _rows(source: str, split: str) -> Any:
         reason = one_line(first_line_of(error))
         raise DataError(f"cannot load the preference data {source}: {reason}") from None
 
+
+# Examples of any loss, rendered
 
 TrainingRow = dict[str, Any]
 """As the trainer reads it: lists of messages, or plain texts for a base model."""

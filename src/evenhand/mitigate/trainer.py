@@ -38,6 +38,8 @@ from evenhand.mitigate.job import has_gpu, in_four_bits
 from evenhand.mitigate.options import Loss, TrainingSettings
 from evenhand.text import one_line
 
+# The consistency loss
+
 Encoded = dict[str, list[int]]
 _SIDES = {"student": "prompt", "teacher": "teacher"}
 """Names of a batch's sides, and the columns of a row that hold their prompts."""
@@ -169,6 +171,8 @@ class Collator:
             f"{side}_answer": column(0, lambda p, a: [0] * len(p) + [1] * len(a)).bool(),
         }
 
+
+# Objects of the libraries
 
 _SUREST = -1e-6
 """Mean log-probability of a token above which ORPO takes a model to be as certain as can be."""

@@ -17,6 +17,8 @@ from evenhand.analysis.results import IdentityResult, SettingResult
 from evenhand.report import document as doc
 from evenhand.text import one_line
 
+# The map
+
 BASELINE, MEAN, PLACEBO, SEVERAL = "@", "x", ".", "#"
 _STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
 _HEIGHT = 14
@@ -124,6 +126,8 @@ def axis_ends(values: Sequence[float]) -> tuple[float, float]:
     high = min(100.0, float(int(max(values)) + 1))
     return max(0.0, min(float(int(min(values))), high - 2)), max(high, 2.0)
 
+
+# The document
 
 _MOST = 2000
 """Characters of a sentence; what others name in it is cut before."""

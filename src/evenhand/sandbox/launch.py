@@ -41,6 +41,8 @@ import orjson
 from evenhand.errors import SandboxError
 from evenhand.text import one_line
 
+# What may be used, and how a program ended
+
 SandboxKind = Literal["bwrap", "docker", "podman", "none"]
 """What contains the program: bubblewrap, a container, or nothing at all."""
 
@@ -123,6 +125,8 @@ class Tests:
     before: str = ""
     setup: str = ""
 
+
+# The filter of system calls
 
 _PROCESSES = {"fork": (57, None), "vfork": (58, None)}
 """Calls that make a process whatever their arguments are: name -> number on (x86_64, aarch64)."""
@@ -215,6 +219,8 @@ def filter_program(processes: bool = False) -> bytes:
     steps.append((_RETURN, 0, 0, _ALLOW))
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
+
+# The start of a process
 
 _INSIDE = Path(__file__).parent / "inside"
 _BOOT = """

@@ -36,6 +36,8 @@ from evenhand.scorers.final import (
 from evenhand.scorers.numerals import MAGNITUDES, Line, Quantity
 
 # Signs of the same meaning; superscripts, vulgar fractions and digits are added below.
+# One sign for each meaning
+
 _SIGNS = {
     **dict.fromkeys("−–‑‒﹣", "-"),
     **dict.fromkeys("×·⋅∙∗", "*"),
@@ -133,6 +135,8 @@ def _as_quotient(found: re.Match[str]) -> str:
         return f"{top.strip()}/{bottom.strip()}"
     return f"({top})/({bottom})"
 
+
+# The number that an answer states
 
 NumberOrUnscored = float | Unscored
 """The number that a text states, or why it states none."""

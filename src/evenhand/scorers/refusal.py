@@ -40,6 +40,8 @@ from evenhand.scorers.refusal_signs import (
     sentence_sums,
 )
 
+# The weights
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -126,6 +128,8 @@ def shipped_weights() -> Weights:
     with as_file(files("evenhand") / "data" / "judge_weights.npz") as path:
         return read_weights(path)
 
+
+# The judge
 
 RefusalLabel = Literal["compliance", "partial", "refusal"]
 

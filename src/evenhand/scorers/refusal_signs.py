@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 
 from evenhand.scorers.refusal_words import CLASSES, GROUPS, REDIRECTING, REFUSING
 
+# The language of an answer
+
 _ENGLISH_WORDS = (
     "the and you that for with this are be not your have if but from they would there their which "
     "because what when how who why should could about these those other more some than then them "
@@ -125,6 +127,8 @@ def _identifier() -> _Identifier:
 
     return cast("_Identifier", py3langid)
 
+
+# Its signs
 
 READ = 1500
 _MOST_WORDS = 260

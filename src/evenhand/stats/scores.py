@@ -219,6 +219,9 @@ def average_samples(scores: Floats) -> Cells:
     return Cells(mean[kept], observed[kept].astype(np.float64))
 
 
+# From a table
+
+
 @dataclass(frozen=True)
 class ScoreTable:
     """Arrays read from a table, ready for the functions of evenhand.stats.

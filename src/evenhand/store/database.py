@@ -320,6 +320,8 @@ def store_error(folder: Path, error: sqlite3.Error) -> StoreError:
     return StoreError(f"{folder / FILE}: {text}; {advice}")
 
 
+# Runs of older versions
+
 _OUTCOMES = """
 UPDATE response SET outcome = CASE
     WHEN text IS NULL OR error != '' THEN 'rejected'

@@ -179,6 +179,8 @@ def read_realizations(
     return tuple(rows)
 
 
+# What an assistant remembers
+
 MOST_FILLERS = 50
 Third = Literal["first", "middle", "last"]
 

@@ -373,6 +373,9 @@ def curve_chart(steps: Sequence[float], values: Sequence[float], title: str) -> 
     return themed(encoded.properties(width="container", height=200))
 
 
+# Heat maps
+
+
 @dataclass(frozen=True)
 class HeatCell:
     """One cell of a heat map.

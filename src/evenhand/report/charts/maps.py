@@ -23,6 +23,8 @@ from evenhand.report.charts.style import ACCENT, BETTER, INK, MUTED, WORSE, data
 from evenhand.stats import Regions
 from evenhand.text import one_line
 
+# Where names stand
+
 EDGES = (180, 250, 320, 400, 500, 620, 760, 900, 1050, 1250)
 """Widths of the plot in pixels at which one range ends and the next begins."""
 _LETTER, _LINE = 6.8, 15.0
@@ -153,6 +155,8 @@ def _line_end(dx: float, dy: float, half: float) -> tuple[int, int]:
 
 _CORNERS = 40
 _LABELED = 6
+# The maps
+
 _HEIGHT = 460
 _RANGE = " + ".join(f"(width >= {edge} ? 1 : 0)" for edge in EDGES[1:-1])
 """The range of widths that the plot's is in, as `place_names` counts them."""
