@@ -90,7 +90,7 @@ async def recheck_run(
 
     Args:
         sample: the most answers to repeat, and the most to exchange identities in.
-        price, max_cost, on_progress: as `judging.judge_run`.
+        price, max_cost, on_progress: as `judge_run`.
 
     Raises:
         RunFolderError: the judge has scored nothing in this run.

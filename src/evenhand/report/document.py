@@ -1,6 +1,6 @@
 """What a report is made of: sections of sentences, tables and figures, built once for all formats.
 
-`audit.py`, `comparison.py`, `mitigation.py` and `calibration.py` build documents of typed results;
+`findings.py`, `comparison.py`, `calibration.py` and others build documents of typed results;
 `terminal.py`, `html/`, `markdown.py` and `latex.py` render them and know nothing of findings.
 
 A document holds text as it came, from models and files too: every renderer makes it inert for its
