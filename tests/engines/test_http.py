@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from email.utils import formatdate
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,6 +161,22 @@ def test_rate_limits_lower_the_number_of_requests_under_way() -> None:
     for _ in range(2000):
         throttled.answered()
     assert throttled.limit == 64
+
+
+def test_a_rest_that_ends_while_the_alarm_rings_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An alarm may ring early; all of a run would wait forever for one that is not set again."""
+    readings = count(100_000, 10)  # milliseconds: the rest ends between two readings
+    clock = SimpleNamespace(monotonic=lambda: next(readings) / 1000)
+    monkeypatch.setattr(throttle, "time", clock)
+
+    async def wait_for_a_rest() -> throttle.Endpoint:
+        fleet = throttle.Fleet(["http://127.0.0.1/v1"], 4)
+        fleet.endpoints[0].resume_at = 100.015
+        return await asyncio.wait_for(fleet.admit(), 5)
+
+    assert asyncio.run(wait_for_a_rest()).under_way == 1
 
 
 def test_requests_under_way_are_bounded() -> None:

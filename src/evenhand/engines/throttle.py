@@ -198,7 +198,9 @@ class Fleet:
 
     def wake(self) -> None:
         """Let as many waiting requests look again as may be sent now."""
-        now = time.monotonic()
+        self._wake(time.monotonic())
+
+    def _wake(self, now: float) -> None:
         free = sum(max(0, endpoint.room(now)) for endpoint in self.endpoints)
         for waiting in (self._again, self._new):
             while waiting and free > 0:
@@ -220,7 +222,10 @@ class Fleet:
             self._alarm = loop.call_at(when, self._ring)
 
     def _ring(self) -> None:
+        # Loops ring early by up to some milliseconds. One moment decides who is woken and whether
+        # to ring again: where a rest ended between two, nobody would ever be woken.
+        now = time.monotonic()
         self._alarm = None
-        self.wake()
+        self._wake(now)
         if self._again or self._new:
-            self._set_alarm(time.monotonic())
+            self._set_alarm(now)
