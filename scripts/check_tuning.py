@@ -12,6 +12,7 @@ by PB plus every point by which mean safety or utility falls or over-refusal ris
 and by the consistency loss. It tunes the unbiased organism, whose errors have nothing to do with
 who asks, by pairs of its own. Of the biased organism the consistency loss is to lower PB and to
 leave the means where they are, while pairs raise the means; of the unbiased one PB is not to rise.
+What does not hold is said, and makes the exit code 1.
 
 With `--write` the tables go into docs/preference-tuning.md and docs/mitigation.md. Both commands
 can be cut off and resumed.
@@ -49,7 +50,8 @@ answered as most of them were, which is right oftener than they were on average.
 LONGER = {"learning_rate": 4e-3, "steps": 480}
 """Sampled answers take longer to learn than greedy ones. Chosen on the split with seed 0; what is
 shown is measured on another."""
-SEEDS = 3
+SEEDS, SEEDS_OF_MIXTURE = 3, 6
+"""Trainings towards the mixture of users differ more from seed to seed."""
 TRIED: tuple[tuple[Loss, str, dict[str, float]], ...] = (
     ("dpo", "invariance", {"learning_rate": 4e-3, "steps": 40}),
     ("dpo", "invariance", {"learning_rate": 1e-3, "steps": 40}),
@@ -110,14 +112,13 @@ def equality(given: argparse.Namespace) -> bool:
     biased = sampled(given.model, given.folder / "biased")
     unbiased = sampled(f"hf/{given.unbiased.resolve()}", given.folder / "unbiased")
     pairs = TuningOptions(settings=settings("dpo", "invariance", {}), seeds=SEEDS)
-    alike = TuningOptions(
-        settings=settings("consistency", "mixture", LONGER),
-        targets=("mixture", "unidentified"),
-        seeds=SEEDS,
-    )
+    longer = settings("consistency", "mixture", LONGER)
+    as_baseline = TuningOptions(settings=longer, targets=("unidentified",), seeds=SEEDS)
+    as_all = TuningOptions(settings=longer, targets=("mixture",), seeds=SEEDS_OF_MIXTURE)
     trainings: tuple[tuple[Path, Loss, TuningOptions], ...] = (
         (biased, "dpo", pairs),
-        (biased, "consistency", alike),
+        (biased, "consistency", as_baseline),
+        (biased, "consistency", as_all),
         (unbiased, "dpo", pairs),
     )
     found: dict[str, Row] = {}
@@ -140,17 +141,18 @@ def sampled(model: str, out: Path) -> Path:
 
 def claimed(found: dict[str, Row]) -> list[tuple[str, bool]]:
     """What is claimed of both organisms, and whether it is so."""
-    pairs, alike = found["biased, dpo invariance"], found["biased, consistency mixture"]
-    unbiased = found["unbiased, dpo invariance"]
+    pairs, unbiased = found["biased, dpo invariance"], found["unbiased, dpo invariance"]
     rises = [pairs["mean_changes"][axis]["interval"][0] > 0 for axis in ("safety", "utility")]
     claims = [
         ("biased: pairs raise the mean of safety or of utility", any(rises)),
-        ("biased: the consistency loss lowers PB", alike["change"]["interval"][1] < 0),
         ("unbiased: pairs do not raise PB", unbiased["change"]["interval"][0] <= 0),
     ]
-    for axis in ("safety", "utility"):
-        low, high = alike["mean_changes"][axis]["interval"]
-        claims.append((f"biased: the consistency loss leaves mean {axis}", low <= 0 <= high))
+    for target in ("unidentified", "mixture"):
+        alike, loss = found[f"biased, consistency {target}"], f"the consistency loss ({target})"
+        claims.append((f"biased: {loss} lowers PB", alike["change"]["interval"][1] < 0))
+        for axis in ("safety", "utility"):
+            low, high = alike["mean_changes"][axis]["interval"]
+            claims.append((f"biased: {loss} leaves mean {axis}", low <= 0 <= high))
     return claims
 
 
