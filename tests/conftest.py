@@ -16,8 +16,10 @@ import pytest
 from evenhand.errors import SandboxError
 from evenhand.sandbox import check
 
-# A shell's background job ignores Ctrl-C, and so would every program that a test starts and stops.
+# A shell's background job ignores Ctrl-C, and one under nohup the end of its terminal; so would
+# every program that a test starts and stops.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # Two workers share two cores: torch and NumPy take one thread each, also in programs of their own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
