@@ -203,7 +203,6 @@ def quantization_config(training: TrainingSettings) -> Any:
     """A `transformers.BitsAndBytesConfig` for QLoRA (NF4, double quantization); None without."""
     if not in_four_bits(training):
         return None
-    import torch
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
@@ -253,7 +252,6 @@ def trainer_config(loss: Loss, training: TrainingSettings, checkpoints: Path) ->
 
 def _arguments(training: TrainingSettings, checkpoints: Path) -> dict[str, Any]:
     """What every trainer is told."""
-    import torch
 
     gpu = has_gpu()
     checkpointing = training.gradient_checkpointing
@@ -375,7 +373,6 @@ def _orpo_trainer() -> Any:
 def _consistency_trainer(
     base: str, training: TrainingSettings, tokenizer: Any, shared: dict[str, Any]
 ) -> Any:
-    import torch
     from transformers import AutoModelForCausalLM, set_seed
 
     def load() -> Any:
