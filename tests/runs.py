@@ -21,7 +21,7 @@ from server import key_of
 
 FAST_RETRIES = """
 import evenhand.engines.throttle as throttle
-throttle._BACKOFF_FIRST = 0.02
+throttle._BACKOFF_FIRST = 0.002
 from evenhand.cli import main
 main()
 """

@@ -15,8 +15,11 @@ from runs import run_main, write_benchmark
 from server import Faults, serving
 
 
-def test_log_and_verbose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_and_verbose(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Failed attempts and no key; a second command appends."""
+    monkeypatch.setattr("evenhand.engines.throttle._BACKOFF_FIRST", 0.002)
     benchmark, log = write_benchmark(tmp_path / "own.jsonl", 4), tmp_path / "run.log"
     with serving(faults=Faults(broken=0.5)) as server:
         command = ["audit", "openai/m", "-b", str(benchmark), "--base-url", server.url, "-i"]

@@ -115,7 +115,7 @@ def _run(arguments: list[str], env: dict[str, str]) -> tuple[int, str, str]:
     try:
         with (
             patch.dict(os.environ, clean | env, clear=True),
-            patch.object(throttle, "_BACKOFF_FIRST", 0.02),
+            patch.object(throttle, "_BACKOFF_FIRST", 0.002),
             redirect_stdout(out),
             redirect_stderr(err),
         ):
