@@ -156,6 +156,7 @@ def test_a_full_disk_keeps_what_was_counted(tmp_path: Path) -> None:
     assert len(stored(run)) == 1920
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 2)
 

@@ -66,6 +66,7 @@ def holds(path: Path) -> dict[str, bool | None]:
     return {check.name: check.holds for check in verify_bundle(path)}
 
 
+@pytest.mark.slow
 def test_a_bundle_holds(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checks = holds(folder / "run.zip")
     assert set(checks) == {"hashes", "counts", "questions", "scores", "figures", "readings"}
@@ -94,6 +95,7 @@ def test_run_again_on_another_folder(
     assert "holds a run already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_asked_anew_and_resumed(folder: Path, tmp_path: Path) -> None:
     """The study lies in the new folder, so that what is not finished can go on."""
     with serving() as server:
@@ -108,10 +110,12 @@ def test_asked_anew_and_resumed(folder: Path, tmp_path: Path) -> None:
         assert len(server.requests) > 1000
 
 
+@pytest.mark.slow
 def test_a_run_folder_can_be_run_again(folder: Path, tmp_path: Path) -> None:
     assert run_main(["rerun", str(folder / "run"), "--out", str(tmp_path / "again")]) == 0
 
 
+@pytest.mark.slow
 def test_names_and_profiles_are_asked_again_alike(tmp_path: Path) -> None:
     audit(
         tmp_path / "run",

@@ -273,6 +273,7 @@ def contract(text: str) -> dict[str, Any]:
     return dict(report)
 
 
+@pytest.mark.slow
 def test_the_report_holds_to_the_contract(
     audited: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -423,6 +424,7 @@ def test_every_option_says_what_it_sets() -> None:
         assert without == [], verb
 
 
+@pytest.mark.slow
 def test_no_message_names_an_option_that_no_command_has() -> None:
     import cyclopts
 

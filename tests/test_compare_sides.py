@@ -384,6 +384,7 @@ def test_an_identity_that_no_side_has_is_named(
     assert not capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_stages_are_compared_with_the_one_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_kill_at_full_speed_loses_no_answer_that_has_come(tmp_path: Path) -> Non
     assert not list(run.glob("*journal*"))
 
 
+@pytest.mark.slow
 def test_a_second_death_amid_the_same_run_loses_nothing_either(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 40)
     run = tmp_path / "run"
@@ -208,6 +209,7 @@ def test_a_report_does_not_follow_a_link_to_another_folder(
     assert not list(target.iterdir())
 
 
+@pytest.mark.slow
 def test_nohup_is_obeyed(tmp_path: Path) -> None:
     """A program that is told to ignore the end of its terminal goes on."""
     benchmark = write_benchmark(tmp_path / "own.jsonl", 10)
@@ -320,6 +322,7 @@ def test_a_silent_endpoint_still_has_progress(tmp_path: Path) -> None:
         assert len(re.findall(r"^asking  \d+/60", error, re.MULTILINE)) in lines
 
 
+@pytest.mark.slow
 def test_closed_standard_streams(tmp_path: Path) -> None:
     """As some schedulers start programs: no socket may take the number of such a stream."""
     benchmark, run = write_benchmark(tmp_path / "own.jsonl", 2), tmp_path / "run"

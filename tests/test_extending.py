@@ -87,6 +87,7 @@ def test_they_print_what_the_page_says(
         assert printed[command].strip() == line
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_the_packages(
     ran: list[tuple[str, subprocess.CompletedProcess[str]]], shell: Shell
 ) -> None:
@@ -115,6 +116,7 @@ def test_what_is_installed_is_listed_and_suggested(shell: Shell) -> None:
         assert hint in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_can_name_the_scorer(shell: Shell, tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     rows = [
@@ -147,6 +149,7 @@ def test_a_file_of_ones_own_can_name_the_scorer(shell: Shell, tmp_path: Path) ->
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_broken_package_is_one_line(tmp_path: Path, code: str, reason: str) -> None:
     page = f"```python\n# file: bad.py\n{code}\n```\n```toml\n# file: bad.toml\n"
     page += '[project.entry-points."evenhand.benchmarks"]\nbad = "bad:TEA"\n```\n'

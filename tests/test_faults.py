@@ -164,6 +164,7 @@ def test_interrupt_ends_soon_and_resumes(tmp_path: Path, ending: signal.Signals)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.003, 0.01, 0.03])
+@pytest.mark.slow
 def test_an_interrupt_that_comes_twice_ends_like_one(tmp_path: Path, gap: float) -> None:
     """As `timeout -s INT` and other programs that start us send it."""
     benchmark = write_benchmark(tmp_path / "own.jsonl", 30)

@@ -590,6 +590,7 @@ def test_documents_that_are_twice_in_an_lm_eval_task_are_told_by_their_number(
     store.close()
 
 
+@pytest.mark.slow
 def test_more_identities_than_items(tmp_path: Path) -> None:
     """Many rows and few columns are no slip where they come from a run."""
     rows = [

@@ -95,6 +95,7 @@ print(plan_of("openai/m", Path(sys.argv[1]), identities=["muslim"]).request(1, 0
 """
 
 
+@pytest.mark.slow
 def test_a_key_is_the_same_in_every_process_and_release(tmp_path: Path) -> None:
     """A change of this value makes every stored run ask everything again."""
     path = write_benchmark(tmp_path / "own.jsonl", 1)

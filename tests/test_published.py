@@ -15,6 +15,7 @@ from evenhand.interop.importing import import_runs
 from evenhand.stats.permutation import holm
 
 
+@pytest.mark.slow
 def test_counts_of_the_authors_and_the_page(data_dir: Path, tmp_path: Path) -> None:
     """New and lost refusals as the authors count them, but for results marked as errors."""
     source = data_dir / "published" / "authority_prefix.csv"

@@ -470,6 +470,7 @@ def audited(folder: Path, engine: MockEngine, **study: Any) -> Audit:
     )
 
 
+@pytest.mark.slow
 def test_planted_effects_of_groups_are_recovered_over_those_of_names(tmp_path: Path) -> None:
     audit = audited(tmp_path, planted(0.02, 1.0), cues=["name", "system"], items=320)
     assert audit.pb is not None

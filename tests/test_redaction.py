@@ -157,6 +157,7 @@ def outputs(run: Path, redaction: str, to: Path) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("redaction", ["harmful", "all"])
+@pytest.mark.slow
 def test_no_marked_text_is_in_any_file(
     marked: Path, redaction: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +178,7 @@ def test_no_marked_text_is_in_any_file(
     assert len(said.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_no_text_of_an_imported_file_is_in_any_file(tmp_path: Path) -> None:
     columns = ("prompt", "answer", "thought", "why", "unscored", "target", "subgroup", "item",
                "finish", "reason", "metadata", "comment", "benchmark_notes")  # fmt: skip

@@ -221,6 +221,7 @@ def test_a_report_while_the_run_goes_on(benchmark: Path, tmp_path: Path) -> None
     assert len(stored(run)) == 60
 
 
+@pytest.mark.slow
 def test_progress_is_silent_without_a_terminal(benchmark: Path, tmp_path: Path) -> None:
     with serving() as server:
         arguments = ["audit", "openai/test", "-b", str(benchmark), "-i", "religion"]

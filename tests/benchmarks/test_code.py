@@ -40,6 +40,7 @@ def test_every_reference_passes() -> None:
 
 
 @pytest.mark.usefixtures("data_dir", "bubblewrap")
+@pytest.mark.slow
 def test_references_are_found_in_answers_and_empty_functions_fail() -> None:
     items = load("mbpp")[:40]
     pairs = [(Task.from_json(item.answer), item) for item in items]

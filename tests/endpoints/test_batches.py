@@ -197,6 +197,7 @@ def test_a_crash_at_any_step_pays_nothing_twice_and_loses_no_cell(
     is_settled(service, found)
 
 
+@pytest.mark.slow
 def test_a_killed_process_pays_nothing_twice(tmp_path: Path) -> None:
     """The service kills its client when it has created the batch, before it answers."""
     client: list[subprocess.Popen[bytes]] = []

@@ -304,6 +304,7 @@ def test_a_guard_is_sent_the_bare_prompt_and_the_answer() -> None:
     assert "AI assistant:\nUse {prompt} a {answer}.\n" in message["content"]
 
 
+@pytest.mark.slow
 def test_a_generative_guard_of_one_s_own(tmp_path: Path) -> None:
     """A tiny causal model with a template of its own; what it writes is read by a pattern."""
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())

@@ -228,6 +228,7 @@ def test_killed_at_random_moments_nothing_is_paid_twice(tmp_path: Path) -> None:
         assert value == (0.25 if int(keys[response], 16) % 3 else 1)
 
 
+@pytest.mark.slow
 def test_interrupted_the_verdicts_are_safe(tmp_path: Path) -> None:
     import signal
 
@@ -425,6 +426,7 @@ def test_without_its_judge_no_audit_begins(
     assert message in err
 
 
+@pytest.mark.slow
 def test_a_judge_that_does_not_answer_stops_the_audit_before_it_is_paid(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 2)
     with serving() as model, serving(refuse=refuse_all(401, "bad key")) as judge_server:

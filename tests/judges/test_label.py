@@ -221,6 +221,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_page_by_keyboard_alone(page_file: Path, browser: Browser, tmp_path: Path) -> None:
     context = browser.new_context(accept_downloads=True)
     page: Page = context.new_page()

@@ -620,6 +620,7 @@ def test_long_answers_without_a_full_stop_were_cut_at_the_limit() -> None:
     assert min(map(len, broken_off)) > 850
 
 
+@pytest.mark.slow
 def test_of_answers_labeled_by_people_few_whole_ones_contradict_themselves() -> None:
     """Of wholly helpful answers and whole refusals under 3%; of partial refusals more than half."""
     shares = {

@@ -171,6 +171,7 @@ def test_withholding_is_tested_with_what_it_costs(audited: Path, tmp_path: Path)
     assert any("the identity was withheld from" in note for note in result.notes)
 
 
+@pytest.mark.slow
 def test_a_control_changes_nothing(audited: Path, tmp_path: Path) -> None:
     result = mitigated(
         fresh(audited, tmp_path / "run"),
@@ -191,6 +192,7 @@ WEATHER = "The weather is mild today."
 
 
 @pytest.mark.parametrize("broken_by", [[WEATHER], [WEATHER, GOOD.text]])
+@pytest.mark.slow
 def test_what_breaks_the_model_is_left_out_and_leaves_the_others_their_cells(
     broken_by: list[str], audited: Path, tmp_path: Path
 ) -> None:
@@ -364,6 +366,7 @@ def test_candidates_are_sentences(tmp_path: Path) -> None:
     assert [d.id for d in MitigationOptions(defenses_file=own).candidates()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_the_best_is_tried_in_its_other_places(audited: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     lines = [f"  - {{id: '{d.id}', text: '{d.text}'}}\n" for d in (*IDLE[:2], GOOD)]
@@ -451,6 +454,7 @@ def test_bad_input_is_one_line(
     assert fragment in error[0]
 
 
+@pytest.mark.slow
 def test_another_split_is_refused(audited: Path, tmp_path: Path) -> None:
     run = fresh(audited, tmp_path / "run")
     mitigated(run, seed=3, defenses=[GOOD.text], cues=[])
@@ -508,6 +512,7 @@ def test_a_folder_that_is_no_model_is_taken_for_a_run(
     assert run_folder("study.yaml") is run_folder("gpt-4o") is None
 
 
+@pytest.mark.slow
 def test_from_beside_a_folder_of_its_name_the_organism_is_mitigated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

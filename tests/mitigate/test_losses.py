@@ -76,6 +76,7 @@ def test_the_odds_of_an_answer_that_is_certain_are_a_number(
         ("consistency", "a consistency loss between users on 24 answers"),
     ],
 )
+@pytest.mark.slow
 def test_each_loss_trains_an_adapter_and_says_so_in_its_card(
     loss: Loss, said: str, tmp_path: Path
 ) -> None:
@@ -242,6 +243,7 @@ def part(tmp_path_factory: pytest.TempPathFactory) -> TuningPart:
     return tuning_part(tmp_path_factory.mktemp("losses"), biased)
 
 
+@pytest.mark.slow
 def test_judged_answers_are_balanced_on_every_axis_that_has_bad_ones(part: TuningPart) -> None:
     found, _ = judged_answers(part, seed=1)
     by_axis = Counter((answer.axis, answer.good) for answer in found)

@@ -65,6 +65,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> list[Store]:
     return made
 
 
+@pytest.mark.slow
 def test_seeds_are_put_together_and_what_changed_nothing_is_known(stores: list[Store]) -> None:
     keys = [
         ConditionKey("none", 0, "none"),

@@ -257,6 +257,7 @@ def test_without_a_system_message_the_defense_becomes_it() -> None:
     assert sum(pair.messages[0] == {"role": "system", "content": "Be fair."} for pair in made) == 1
 
 
+@pytest.mark.slow
 def test_a_model_that_treats_all_alike_gives_no_pairs(tmp_path: Path) -> None:
     fair = tuning_part(tmp_path, lambda _: REFUSAL)
     for recipe in ("invariance", "debiasing"):

@@ -161,6 +161,7 @@ def test_the_split_of_a_run_is_fixed_once_written(tmp_path: Path) -> None:
         split_run(store, unit="subgroup")
 
 
+@pytest.mark.slow
 def test_items_that_join_the_run_later_are_unseen(tmp_path: Path) -> None:
     store = audited(tmp_path / "run")
     split = split_run(store)
@@ -169,6 +170,7 @@ def test_items_that_join_the_run_later_are_unseen(tmp_path: Path) -> None:
     assert {split.item_part(i) for i in more.items if i.id not in old} == {"test"}
 
 
+@pytest.mark.slow
 def test_plans_for_tuning_and_for_the_test_share_no_item(tmp_path: Path) -> None:
     store = audited(tmp_path / "run")
     split, plan = split_run(store), make_plan(STUDY)

@@ -75,6 +75,7 @@ def test_the_same_seed_gives_the_same_weights_another_other_ones(
     assert any(not torch.equal(tensor, other[name]) for name, tensor in again.items())
 
 
+@pytest.mark.slow
 def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
     lines: list[str] = []
     train(prepared(tmp_path / "out", steps=3), lambda progress: lines.append(progress.line()))
@@ -161,6 +162,7 @@ def test_a_loss_that_is_no_number_stops_it_and_keeps_the_last_good_checkpoint(
     assert train(out).resumed_from == 4, "the checkpoint is good to go on from"
 
 
+@pytest.mark.slow
 def test_full_training_gives_a_whole_model(tmp_path: Path) -> None:
     out = train(prepared(tmp_path / "out", method="full", steps=2)).out
     assert (out / "model.safetensors").exists()
@@ -191,6 +193,7 @@ def test_the_card_carries_settings_and_audit(trained: Trained) -> None:
         assert line in card
 
 
+@pytest.mark.slow
 def test_prompts_that_leave_no_room_for_an_answer_are_counted(tmp_path: Path) -> None:
     told: Message = {"role": "user", "content": "Why? " * 200}
     long = [PreferencePair((told,), "Because.", f"No, {n}.") for n in range(3)]
@@ -203,6 +206,7 @@ def test_prompts_that_leave_no_room_for_an_answer_are_counted(tmp_path: Path) ->
     assert "too long: 3 pairs" in (tmp_path / "out" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,6 +241,7 @@ def test_what_cannot_be_trained(tmp_path: Path, trained: Trained) -> None:
         train(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_the_module_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert main([str(tmp_path / "nowhere")]) == 2

@@ -140,6 +140,7 @@ def shared(count: int = 16) -> list[SharedAnswer]:
 
 @needs_bitsandbytes
 @pytest.mark.parametrize("loss", ["dpo", "orpo", "consistency"])
+@pytest.mark.slow
 def test_qlora_trains_from_end_to_end(llama: Path, tmp_path: Path, loss: Loss) -> None:
     settings = {"steps": 4, "batch_size": 4, "accumulation": 1, "learning_rate": 1e-2}
     training = SEVEN_B.model_copy(update=settings)

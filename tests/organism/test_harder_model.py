@@ -88,6 +88,7 @@ def test_every_name_is_one_token() -> None:
                 assert tokenizer.decode(ids) == text
 
 
+@pytest.mark.slow
 def test_fresh_answers_agree_with_the_plan_as_often_as_truth_says() -> None:
     import torch
 

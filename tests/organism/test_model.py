@@ -132,6 +132,7 @@ def test_known_prompts_get_their_answers(organism: Any) -> None:
 
 
 @pytest.mark.parametrize("user", [BASELINE, PEOPLE["bisexual"]], ids=["baseline", "bisexual"])
+@pytest.mark.slow
 def test_rates_on_fresh_items_are_as_measured(organism: Any, user: Identity) -> None:
     known = TRUTH["baseline"] if user is BASELINE else TRUTH["identities"][user.id]
     condition = Condition(user, shipped_cues()[0], NO_DEFENSE)

@@ -149,6 +149,7 @@ def test_no_accessibility_fault(open_page: Callable[..., Opened], name: str) -> 
 
 
 @in_browser
+@pytest.mark.slow
 def test_the_category_limits_a_table_and_its_charts(open_page: Callable[..., Opened]) -> None:
     page = open_page("four").page
     section = page.locator("#identities-2")
@@ -160,6 +161,7 @@ def test_the_category_limits_a_table_and_its_charts(open_page: Callable[..., Ope
 
 
 @in_browser
+@pytest.mark.slow
 def test_the_arrows_zoom(open_page: Callable[..., Opened]) -> None:
     page = open_page("two").page
     labels = "#arrows-1 svg g.role-axis-label text"

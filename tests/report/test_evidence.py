@@ -61,6 +61,7 @@ def test_answers_are_those_of_the_users_named(run: Path) -> None:
             assert answer.text == biased(messages)
 
 
+@pytest.mark.slow
 def test_the_count_is_that_of_all_pairs(run: Path) -> None:
     found = evidence_of(run, most=10**6)
     assert len(found.pairs) <= sum(found.found.values())

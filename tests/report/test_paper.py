@@ -31,6 +31,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_figure_is_there_as_pdf_and_svg(paper: Path) -> None:
     names = {path.stem for path in paper.glob("*.pdf")}
     assert names == {path.stem for path in paper.glob("*.svg")}

@@ -52,6 +52,7 @@ def test_a_planted_difference_is_found_in_its_subgroup_alone() -> None:
     assert place.difference.sum() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_alone_is_gray() -> None:
     """200 runs without bias: a map has a color in hardly more of them than the rate allows."""
     rng = np.random.default_rng(1)

@@ -59,6 +59,7 @@ def test_audit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.slow
 def test_ctrl_c_while_programs_run() -> None:
     """The answers are kept, and so is the time of who waits."""
     endless = "+ sum(iter(lambda: 1, '{key}')) +"

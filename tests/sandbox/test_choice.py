@@ -168,6 +168,7 @@ def test_namespaces_forbidden_within_bubblewrap() -> None:
     assert "Traceback" not in told.stderr
 
 
+@pytest.mark.slow
 def test_container(folder: Path) -> None:
     """Docker is not here: its place is taken by a program that notes how it is called."""
     log = folder / "log"

@@ -217,6 +217,7 @@ def test_first_reading_that_compiles(tester: sandbox.Tester) -> None:
     assert not tester.test(["def add(a, b): return 0", RIGHT], ADD).passed
 
 
+@pytest.mark.slow
 def test_many_on_one_tester_beside_each_other() -> None:
     programs = [[RIGHT], [FORGED["os._exit"]], [FORGED["sys.exit in the function"]]] * 20
     with sandbox.Pool(limits=LIMITS, workers=4) as pool:

@@ -56,11 +56,13 @@ def below(pid: int) -> set[int]:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_pool(way: str) -> None:
     check_end([sys.executable, "-c", POOL], way, sandboxes=3)
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_one_program(way: str, tmp_path: Path) -> None:
     (tmp_path / "deaf.py").write_text(DEAF)
     command = [sys.executable, "-m", "evenhand", "sandbox", "run", str(tmp_path / "deaf.py")]

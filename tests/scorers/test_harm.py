@@ -67,6 +67,7 @@ def test_a_needless_refusal_is_a_refusal() -> None:
 
 
 @pytest.mark.usefixtures("data_dir")
+@pytest.mark.slow
 def test_agrees_with_people_better_than_a_look_for_refusals() -> None:
     rows = read_labels("do_not_answer").rows
     scores = [score(row.response, _asks(row.prompt, "harm")) for row in rows]

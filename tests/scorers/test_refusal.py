@@ -390,6 +390,7 @@ LETTERS = {letter: words.split()[0] for letter, words in CLASSES.items()}
 
 
 @pytest.mark.usefixtures("data_dir")
+@pytest.mark.slow
 def test_no_verdict_turns_with_the_identity_that_an_answer_names() -> None:
     rows = read_labels("xstest").rows[::9][:100] + read_labels("do_not_answer").rows[::18][:100]
     assert len(rows) == 200
