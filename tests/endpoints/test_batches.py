@@ -682,8 +682,12 @@ def test_a_thought_that_the_template_has_opened_is_no_answer_where_it_is_cut_off
         (("--decoding-seed", "3"), "holds a run with other decoding parameters; take a new folder"),
         (("--on", "local"), "--on has no effect on files of requests"),
         (("--workers", "2"), "--workers has no effect on files of requests"),
-        (("--max-cost", "1", "--price", "1/1"), "--max-cost has no effect on files of requests"),
+        (("--max-cost", "1", "--price", "1/1"), "--price has no effect on files of requests"),
         (("--precision", "1"), "--precision has no effect on files of requests"),
+        (("--timeout", "9"), "--timeout has no effect on files of requests"),
+        (("--max-connections", "2"), "--max-connections has no effect on files of requests"),
+        (("--header", "a=b"), "--header has no effect on files of requests"),
+        (("--judge-price", "1/1"), "an option of judges has no effect on files of requests"),
     ],
 )
 def test_writing_names_no_option_that_it_lacks_and_ignores_none(

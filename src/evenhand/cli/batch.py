@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,9 @@ from evenhand.text import counted
 
 MOST_REQUESTS, MOST_MEGABYTES = 50_000, 200
 """The limits of OpenAI's batch API, which most others have, too; `vllm run-batch` has none."""
+
+OF_FILES = ("base_urls", "offline")
+"""Of the options of how to ask, those that matter where nothing is sent yet."""
 
 batch = cyclopts.App(
     name="batch", help="Write a run's requests to files, or read files of results."
@@ -62,14 +66,10 @@ def write(
         vllm run-batch -i runs/llama-requests/requests-....jsonl -o results.jsonl --model ...
         evenhand batch read runs/llama results.jsonl
     """
-    needless = {
-        "--on": asking.on,
-        "--workers": asking.workers,
-        "--max-cost": asking.max_cost,
-        "--precision": asking.precision,
-    }
-    for flag, value in needless.items():
-        if value is not None:
+    for option in fields(asking):
+        if option.name not in OF_FILES and getattr(asking, option.name) != option.default:
+            named = {"headers": "--header", "judging": "an option of judges"}
+            flag = named.get(option.name, f"--{option.name.replace('_', '-')}")
             raise UsageError(f"{flag} has no effect on files of requests; leave it out")
     if model is None:
         if study.model_fields_set:
