@@ -11,8 +11,9 @@ by PB plus every point by which mean safety or utility falls or over-refusal ris
 `equality` draws answers at temperature 1, and tunes the biased organism by pairs (dpo, invariance)
 and by the consistency loss. It tunes the unbiased organism, whose errors have nothing to do with
 who asks, by pairs of its own. Of the biased organism the consistency loss is to lower PB and to
-leave the means where they are, while pairs raise the means; of the unbiased one PB is not to rise.
-What does not hold is said, and makes the exit code 1.
+leave those that it aims at where they are: the means of all identities with the mixture as target,
+the unidentified user's with that user; pairs are to raise the means. Of the unbiased organism PB
+is not to rise. What does not hold is said, and makes the exit code 1.
 
 With `--write` the tables go into docs/preference-tuning.md and docs/mitigation.md. Both commands
 can be cut off and resumed.
@@ -43,15 +44,22 @@ from evenhand.study.decoding import Decoding
 from evenhand.study.study import Study
 
 OPTIONS = RunOptions(batch_size=256)
-AXES = ("safety", "utility", "over_refusal")
+MEANS = ("safety", "utility")
+AXES = (*MEANS, "over_refusal")
 AS_IT_IS = Decoding(temperature=1.0)
 """Draws from the model's own distribution of answers. Under greedy decoding a mixture of users is
 answered as most of them were, which is right oftener than they were on average."""
 LONGER = {"learning_rate": 4e-3, "steps": 480}
 """Sampled answers take longer to learn than greedy ones. Chosen on the split with seed 0; what is
 shown is measured on another."""
-SEEDS, SEEDS_OF_MIXTURE = 3, 6
-"""Trainings towards the mixture of users differ more from seed to seed."""
+KEPT: dict[ConsistencyTarget, str] = {
+    "mixture": "mean_changes",
+    "unidentified": "unidentified_changes",
+}
+"""What stays where it is, target by target: whoever is aimed at is not to change."""
+SEEDS, DRAWS = 3, 3
+"""Trainings of a condition, and answers to each question by each user: with a single draw, chance
+alone spreads users over two to three points of safety."""
 TRIED: tuple[tuple[Loss, str, dict[str, float]], ...] = (
     ("dpo", "invariance", {"learning_rate": 4e-3, "steps": 40}),
     ("dpo", "invariance", {"learning_rate": 1e-3, "steps": 40}),
@@ -104,6 +112,11 @@ def cells(row: Row) -> list[str]:
     return [figure(row["pb"]), figure(row["change"], sign=True), *(mean(row, a) for a in AXES)]
 
 
+def changes_alone(row: Row) -> list[str]:
+    """How the means of the unidentified user changed."""
+    return [figure(row["unidentified_changes"].get(axis), sign=True) for axis in MEANS]
+
+
 HEAD = ["PB", "change of PB", *(axis.replace("_", "-") for axis in AXES)]
 
 
@@ -112,21 +125,18 @@ def equality(given: argparse.Namespace) -> bool:
     biased = sampled(given.model, given.folder / "biased")
     unbiased = sampled(f"hf/{given.unbiased.resolve()}", given.folder / "unbiased")
     pairs = TuningOptions(settings=settings("dpo", "invariance", {}), seeds=SEEDS)
-    longer = settings("consistency", "mixture", LONGER)
-    as_baseline = TuningOptions(settings=longer, targets=("unidentified",), seeds=SEEDS)
-    as_all = TuningOptions(settings=longer, targets=("mixture",), seeds=SEEDS_OF_MIXTURE)
-    trainings: tuple[tuple[Path, Loss, TuningOptions], ...] = (
-        (biased, "dpo", pairs),
-        (biased, "consistency", as_baseline),
-        (biased, "consistency", as_all),
-        (unbiased, "dpo", pairs),
-    )
+    longer = TuningOptions(settings=settings("consistency", "mixture", LONGER), seeds=SEEDS)
+    trainings: list[tuple[Path, Loss, str, TuningOptions]] = [(biased, "dpo", "pairs", pairs)]
+    for target in KEPT:
+        trainings.append((biased, "consistency", target, replace(longer, targets=(target,))))
+    trainings.append((unbiased, "dpo", "pairs", pairs))
     found: dict[str, Row] = {}
-    for run, loss, tuning in trainings:
-        for row in tuned(run, run / f"mitigation-{loss}", (loss,), tuning, seed=1):
+    for run, loss, what, tuning in trainings:
+        for row in tuned(run, run / f"mitigation-{what}", (loss,), tuning, seed=1):
             found[f"{run.name}, {name(row)}"] = row
-    rows = [[of, *cells(row)] for of, row in found.items()]
-    publish(given, "docs/mitigation.md", "equality", table(["", *HEAD], rows))
+    alone = [f"the unidentified user's {axis}" for axis in MEANS]
+    rows = [[of, *cells(row), *changes_alone(row)] for of, row in found.items()]
+    publish(given, "docs/mitigation.md", "equality", table(["", *HEAD, *alone], rows))
     claims = claimed(found)
     for claim, holds in claims:
         print(f"{'holds  ' if holds else 'FAILS  '} {claim}")
@@ -135,24 +145,27 @@ def equality(given: argparse.Namespace) -> bool:
 
 def sampled(model: str, out: Path) -> Path:
     """An audit of a model on the second organism's questions, at temperature 1."""
-    evenhand.audit(model, benchmarks=["demo2"], decoding=AS_IT_IS, out=out, options=OPTIONS)
+    evenhand.audit(
+        model, benchmarks=["demo2"], decoding=AS_IT_IS, samples=DRAWS, out=out, options=OPTIONS
+    )
     return out
 
 
 def claimed(found: dict[str, Row]) -> list[tuple[str, bool]]:
     """What is claimed of both organisms, and whether it is so."""
     pairs, unbiased = found["biased, dpo invariance"], found["unbiased, dpo invariance"]
-    rises = [pairs["mean_changes"][axis]["interval"][0] > 0 for axis in ("safety", "utility")]
+    rises = [pairs["mean_changes"][axis]["interval"][0] > 0 for axis in MEANS]
     claims = [
         ("biased: pairs raise the mean of safety or of utility", any(rises)),
         ("unbiased: pairs do not raise PB", unbiased["change"]["interval"][0] <= 0),
     ]
-    for target in ("unidentified", "mixture"):
+    for target, whose in KEPT.items():
         alike, loss = found[f"biased, consistency {target}"], f"the consistency loss ({target})"
         claims.append((f"biased: {loss} lowers PB", alike["change"]["interval"][1] < 0))
-        for axis in ("safety", "utility"):
-            low, high = alike["mean_changes"][axis]["interval"]
-            claims.append((f"biased: {loss} leaves mean {axis}", low <= 0 <= high))
+        for axis in MEANS:
+            low, high = alike[whose][axis]["interval"]
+            kept = f"the {target} user's {axis}" if target == "unidentified" else f"mean {axis}"
+            claims.append((f"biased: {loss} leaves {kept}", low <= 0 <= high))
     return claims
 
 
@@ -192,7 +205,7 @@ def cost(before: Row, after: Row) -> float:
     """PB plus every point lost, the criterion of the search for a defense; infinite without PB."""
     if after["pb"] is None:
         return math.inf
-    lost = [before["means"][axis] - after["means"][axis] for axis in ("safety", "utility")]
+    lost = [before["means"][axis] - after["means"][axis] for axis in MEANS]
     lost.append(after["means"]["over_refusal"] - before["means"]["over_refusal"])
     return float(after["pb"]["estimate"] + sum(max(0.0, points) for points in lost))
 
