@@ -28,7 +28,7 @@ import evenhand
 from evenhand.errors import EvenhandError, PairsError
 from evenhand.mitigate.examples import PreferencePair, write_pairs
 from evenhand.mitigate.export import shared_start
-from evenhand.mitigate.flow import tune
+from evenhand.mitigate.flow import prepared
 from evenhand.mitigate.options import MitigationOptions, PlannedTraining, TuningOptions
 from evenhand.mitigate.split import TuningPart, split_run
 from evenhand.run.options import RunOptions
@@ -87,7 +87,8 @@ def tuned(run: Path, out: Path, model: str) -> tuple[str, float]:
     part = TuningPart(store, split_run(store))
     try:
         options = MitigationOptions(methods=("dpo",), tuning=TuningOptions(settings=_STEPS))
-        result = tune(PlannedTraining("dpo", "dpo", "invariance"), part, model, out, options, print)
+        planned = PlannedTraining("dpo", "dpo", "invariance")
+        result = prepared(planned, part, model, out, options, print).train(print)
         what = f"{result.pairs} pairs from the audit, left out {sum(result.left_out.values())}"
     except PairsError as reason:
         data = out / "pairs.jsonl"
@@ -104,7 +105,8 @@ def tuned(run: Path, out: Path, model: str) -> tuple[str, float]:
         )
         tuning = TuningOptions(recipes=("as-is",), data=str(data), settings=_STEPS)
         options = MitigationOptions(methods=("dpo",), tuning=tuning)
-        result = tune(PlannedTraining("dpo", "dpo", "as-is"), part, model, out, options, print)
+        planned = PlannedTraining("dpo", "dpo", "as-is")
+        result = prepared(planned, part, model, out, options, print).train(print)
         what = f"{result.pairs} pairs of sums ({reason})"
     finally:
         store.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,20 @@ from evenhand.cli.study_flags import run_folder
 from evenhand.engines import ENGINES
 from evenhand.engines.engine import Response
 from evenhand.engines.mock import MockEngine
-from evenhand.errors import NotFinished, PairsError, UnknownName, Unreachable, UsageError
+from evenhand.errors import (
+    NotFinished,
+    PairsError,
+    RunFolderError,
+    UnknownName,
+    Unreachable,
+    UsageError,
+)
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import MitigationOptions, TuningOptions
 from evenhand.mitigate.reporting import (
     card_tables,
     mitigation_document,
+    no_longer_reported,
     to_json,
     write_results,
 )
@@ -423,18 +432,21 @@ COMPLAINTS = [
     (["RUN", "--test-cue", "sistem"], 'unknown cue "sistem"'),
     (["RUN", "--defenses-file", "none.yaml"], "none.yaml"),
     (["RUN", "--margin", "0"], "--margin"),
-    (["RUN", "--set", "steps=2"], "--set is for the methods dpo"),
+    (["RUN", "--set", "steps=2"], "--set is for one of the methods dpo"),
     (
         ["RUN", "-m", "prompt,withhold", "--data", "pairs.jsonl"],
-        "--data is for the methods dpo, orpo, hybrid, of which none is named",
+        "--data is for one of the methods dpo, orpo, hybrid; named is ",
     ),
     (["RUN", "-m", "dpo", "--data", "pairs.jsonl"], "--data is for the recipes as-is"),
-    (["RUN", "-m", "kto", "--recipe", "debiasing"], "--recipe is for the methods dpo"),
-    (["RUN", "-m", "dpo", "--target", "mixture"], "--target is for the methods consistency"),
-    (["RUN", "--seeds", "3"], "--seeds is for the methods dpo"),
-    (["RUN", "-m", "steer", "--gpus", "2"], "--gpus is for the methods dpo"),
+    (["RUN", "-m", "kto", "--recipe", "debiasing"], "--recipe is for one of the methods dpo"),
+    (
+        ["RUN", "-m", "dpo", "--target", "mixture"],
+        "--target is for the method consistency",
+    ),
+    (["RUN", "--seeds", "3"], "--seeds is for one of the methods dpo"),
+    (["RUN", "-m", "steer", "--gpus", "2"], "--gpus is for one of the methods dpo"),
     (["RUN", "-m", "steer", "-d", "ignore"], "a defense is for the methods prompt and hybrid"),
-    (["RUN", "--weights", "hf/x"], "--weights is for the methods dpo"),
+    (["RUN", "--weights", "hf/x"], "--weights is for one of the methods dpo"),
 ]
 
 
@@ -460,6 +472,83 @@ def test_another_split_is_refused(audited: Path, tmp_path: Path) -> None:
     mitigated(run, seed=3, defenses=[GOOD.text], cues=[])
     with pytest.raises(UsageError, match="was split with seed 3"):
         mitigated(run, seed=4)
+
+
+def test_the_folder_of_another_mitigation_is_left_alone(audited: Path, tmp_path: Path) -> None:
+    """Two audits' answers to one question were averaged as if one model had given both."""
+    run, other = fresh(audited, tmp_path / "run"), fresh(audited, tmp_path / "other")
+    mitigated(run, defenses=[GOOD.text], cues=[])
+    folder = run / "mitigation"
+    before = {path: path.read_bytes() for path in folder.rglob("*.db")}
+
+    def again(audit: Path) -> None:
+        options = MitigationOptions(defenses=(GOOD.text,), seed=7, cues=())
+        asyncio.run(mitigate_run(audit, folder, options, RunOptions(), engine=MockEngine(str)))
+
+    with pytest.raises(UsageError, match=r"holds the mitigation of another audit of openai/"):
+        again(other)
+    (folder / "audit.json").unlink()  # as an earlier version left it
+    renamed(other, "openai/another")
+    with pytest.raises(RunFolderError, match=r"holds a run of openai/\S+, not of openai/another"):
+        again(other)
+    assert {path: path.read_bytes() for path in folder.rglob("*.db")} == before
+
+
+def renamed(run: Path, model: str) -> None:
+    """Make a run that of another model."""
+    store = Store.open(run)
+    study = store.record().study
+    store.update_record(study=study.model_copy(update={"model": model}))
+    store.close()
+
+
+def test_an_audit_that_is_not_finished_is_said_to_be(audited: Path, tmp_path: Path) -> None:
+    run = fresh(audited, tmp_path / "run")
+    with sqlite3.connect(run / "run.db") as connection:
+        asked = connection.execute("SELECT count(*) FROM response").fetchone()[0]
+        connection.execute("DELETE FROM response WHERE item % 7 = 0")
+        left = connection.execute("SELECT count(*) FROM response").fetchone()[0]
+    connection.close()
+    told = f"the audit has {left:,} of {asked:,} answers; finish it first to tune on all of them"
+    assert told in mitigated(run, defenses=[GOOD.text], cues=[]).notes
+    assert not any(
+        "finish it" in note
+        for note in mitigated(
+            fresh(audited, tmp_path / "whole"), defenses=[GOOD.text], cues=[]
+        ).notes
+    )
+
+
+def test_what_cannot_be_trained_is_told_before_the_test_is_asked(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    run, engine = tmp_path / "run", MockEngine(lambda _: REFUSAL)
+    evenhand.audit(STUDY, engine=MockEngine(lambda _: REFUSAL), out=run)
+    tuning = TuningOptions(weights="organism")
+    with pytest.raises(PairsError, match="found no pairs"):
+        mitigated(run, engine, methods=["dpo"], tuning=tuning)
+    assert engine.asked == 0
+
+
+def test_what_is_named_twice_is_done_once() -> None:
+    tuning = TuningOptions(
+        recipes=("invariance", "invariance"), targets=("mixture", "mixture"), seeds=2
+    )
+    options = MitigationOptions(methods=("dpo", "dpo", "consistency"), tuning=tuning)
+    names = [(each.name, each.seed) for each in options.trainings(None)]
+    assert names == [
+        (name, seed) for seed in (0, 1) for name in ("dpo invariance", "consistency mixture")
+    ]
+
+
+def test_methods_that_the_report_no_longer_has_are_named(audited: Path, tmp_path: Path) -> None:
+    run = fresh(audited, tmp_path / "run")
+    options: dict[str, Any] = {"defenses": [GOOD.text], "cues": []}
+    both = mitigated(run, methods=["prompt", "withhold"], **options)
+    folder = run / "mitigation"
+    assert no_longer_reported(both, folder) == []
+    write_results(both, folder)
+    assert no_longer_reported(both, folder) == []
+    assert no_longer_reported(mitigated(run, **options), folder) == ["withhold"]
 
 
 def test_the_flags_are_the_options() -> None:

@@ -24,7 +24,12 @@ from evenhand.mitigate.export import Exported, ExportForm, ServedAgreement, agre
 from evenhand.mitigate.export import export as export_model
 from evenhand.mitigate.flow import mitigate_run
 from evenhand.mitigate.options import MitigationOptions
-from evenhand.mitigate.reporting import mitigation_document, to_json, write_results
+from evenhand.mitigate.reporting import (
+    mitigation_document,
+    no_longer_reported,
+    to_json,
+    write_results,
+)
 from evenhand.mitigate.results import Mitigation
 from evenhand.report.terminal import print_document
 from evenhand.run.options import RunOptions
@@ -107,7 +112,13 @@ def mitigate(
             steps.close()
             print(f"Not finished: {reason}. Run the same command to resume.", file=sys.stderr)
             sys.exit(3)
+        gone = no_longer_reported(found, folder)
         page = write_results(found, folder)
+    if gone:
+        print(
+            f"The report no longer holds {', '.join(gone)}: name all methods in one command.",
+            file=sys.stderr,
+        )
     _print(found, page, format)
 
 

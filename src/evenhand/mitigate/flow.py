@@ -1,5 +1,6 @@
 """From an audit to a better model and the evidence: split, search, train, audit again, compare.
 
+    OUT/audit.json        which audit it is of
     OUT/search/           answers of the search for a defense, on the tuning part
     OUT/METHOD-RECIPE/    the tuned model or adapter, with its card; -seed1, -seed2 for more seeds
     OUT/test/             the model on the test part, without and with the defense
@@ -21,10 +22,13 @@ from typing import cast
 
 import orjson
 
+from evenhand.analysis.relevance import asked_cells
 from evenhand.benchmarks import load
 from evenhand.engines.engine import Engine
-from evenhand.errors import NotFinished, UsageError
+from evenhand.errors import NotFinished, RunFolderError, UsageError
+from evenhand.files import read_json, write_file
 from evenhand.mitigate.examples import TrainingExample, load_pairs, world_pairs
+from evenhand.mitigate.job import TrainingJob
 from evenhand.mitigate.options import (
     HELD_OUT_CUES,
     MitigationOptions,
@@ -42,13 +46,14 @@ from evenhand.mitigate.recipes import (
 )
 from evenhand.mitigate.results import Mitigation, TestedCondition, TrainingResult, evaluate
 from evenhand.mitigate.search import SearchResult, in_other_places, search
-from evenhand.mitigate.split import Split, TuningPart, plan_for_test, split_run
+from evenhand.mitigate.split import Split, TuningPart, fingerprint, plan_for_test, split_run
 from evenhand.mitigate.steer import SteeringFolders, SteeringSearch
 from evenhand.organism import SHIPPED
 from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Progress
 from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
+from evenhand.store.tallies import condition_tallies
 from evenhand.study.cue import NO_DEFENSE, Cue, Defense, select_defenses
 from evenhand.study.plan import Plan
 
@@ -88,16 +93,24 @@ async def mitigate_run(
             options.tuning.check(model)
         _check_identities(audit)
         split = split_run(audit, seed=options.seed, unit=options.unit)
+        _claim(out, model, split)
+        unfinished = _unfinished(audit)
+        for line in unfinished:
+            on_step(line, None)
         cues = _cues(audit, split, options)
         loop = QueryLoop(run_options, on_step, engine)
         try:
             searched = await _search(audit, split, candidates, options, out, loop, stack)
             chosen = _chosen(candidates, searched)
-            test = _HeldOutTest(audit, split, cues, options, out, loop, stack)
-            conditions = await test.untuned(chosen)
-            await loop.forget(model)  # a training needs the memory
+            part = TuningPart(audit, split)
+            # What cannot be trained or steered is told before the test part is asked.
+            trainings = [
+                prepared(each, part, model, out, options, lambda line: on_step(line, None))
+                for each in options.trainings(chosen)
+            ]
             steerer = steering = None
-            if "steer" in options.methods:  # a budget too small for its search is told at once
+            if "steer" in options.methods:
+                await loop.forget(model)  # the search for a steering needs the memory
                 steerer = SteeringSearch(
                     audit,
                     split,
@@ -109,18 +122,13 @@ async def mitigate_run(
                     lambda line: on_step(line, None),
                 )
                 steering = await steerer.find()
-            trainings = []
-            for planned in options.trainings(chosen):
-                training = tune(
-                    planned,
-                    TuningPart(audit, split),
-                    model,
-                    out,
-                    options,
-                    lambda line: on_step(line, None),
-                )
-                trainings.append(training)
-                conditions += await test.tuned(training, planned)
+            test = _HeldOutTest(audit, split, cues, options, out, loop, stack)
+            conditions = await test.untuned(chosen)
+            await loop.forget(model)
+            trained = []
+            for each in trainings:
+                trained.append(each.train(lambda line: on_step(line, None)))
+                conditions += await test.tuned(trained[-1], each.planned)
             if steerer and steering:
                 for seed in options.seeds:
                     folders = await steerer.made(steering, seed)
@@ -145,7 +153,7 @@ async def mitigate_run(
             margin=options.margin,
             search=searched,
             defense=chosen.id if chosen else "",
-            trainings=trainings,
+            trainings=trained,
             steering=steering,
             conditions=tested.conditions,
             answers=loop.answers,
@@ -153,7 +161,7 @@ async def mitigate_run(
             parts=tested.parts,
             relevance=tested.relevance,
             groups=tested.groups,
-            notes=tested.notes,
+            notes=[*unfinished, *tested.notes],
             requests=tested.requests,
         )
 
@@ -174,6 +182,39 @@ def _cues(audit: Store, split: Split, options: MitigationOptions) -> list[Cue]:
     own = dict.fromkeys(condition.cue for condition in audit.conditions())
     more = HELD_OUT_CUES if options.cues is None else options.cues
     return cues_of(study_of(audit), dict.fromkeys([*split.cues, *own, *more]))
+
+
+def _claim(out: Path, model: str, split: Split) -> None:
+    """Make a folder that of a mitigation of this audit.
+
+    Raises:
+        UsageError: it is that of another one, whose figures this one would replace.
+    """
+    path = out / "audit.json"
+    mine = {"model": model, "split": fingerprint(split.model_dump_json())}
+    found = read_json(path, RunFolderError) if path.exists() else mine
+    if found != mine:
+        of = found.get("model") if isinstance(found, dict) else None
+        raise UsageError(
+            f"{out} holds the mitigation of another audit{f' of {of}' if of else ''}; name another "
+            "folder with --out"
+        )
+    if not path.exists():
+        write_file(path, orjson.dumps(mine, option=orjson.OPT_INDENT_2))
+
+
+def _unfinished(audit: Store) -> list[str]:
+    """A line that says so where answers of the audit are missing."""
+    record = audit.record()
+    if record.imported or record.interim:  # which have as many as they were to have
+        return []
+    of_all = sum(item.scorer != "relevance" for item in audit.items().values())
+    each = len(audit.conditions()) * of_all + asked_cells(audit)
+    cells = record.study.samples * each
+    done = sum(tally.responses for tally in condition_tallies(audit).values())
+    if done >= cells:
+        return []
+    return [f"the audit has {done:,} of {cells:,} answers; finish it first to tune on all of them"]
 
 
 async def _search(
@@ -199,34 +240,79 @@ def _chosen(candidates: Sequence[Defense], searched: SearchResult | None) -> Def
     return next(defense for defense in tried if defense.id == searched.chosen)
 
 
-def tune(
+@dataclass(frozen=True)
+class PreparedTraining:
+    """A training whose data are on disk.
+
+    Attributes:
+        planned: what it is.
+        job: what stands in its folder.
+        folder: of the tuned model.
+        devices: GPUs to train on.
+    """
+
+    planned: PlannedTraining
+    job: TrainingJob
+    folder: Path
+    devices: int
+
+    def train(self, on_line: Callable[[str], None]) -> TrainingResult:
+        """Train a model, or finish a training that was cut off.
+
+        Args:
+            on_line: called with the state of the training, one line.
+
+        Raises:
+            TrainingError: the training was stopped; the same call resumes it.
+            NotFinished: the training must be run on several devices.
+        """
+        from evenhand.mitigate.job import TrainingFiles
+        from evenhand.mitigate.train import launch_command, train
+
+        planned, files, title = self.planned, TrainingFiles(self.folder), _title(self.planned)
+        if self.devices > 1 and not files.finished():
+            command = launch_command(self.folder, self.devices)
+            raise NotFinished(f"{title}: now run the training: {command}")
+        trained = train(self.folder, lambda progress: on_line(f"{title}: {progress.line()}"))
+        return TrainingResult(
+            name=planned.name,
+            seed=planned.seed,
+            recipe=planned.recipe,
+            model=f"hf/{self.folder}",
+            pairs=self.job.pairs,
+            left_out=self.job.left_out,
+            steps=self.job.training.steps,
+            seconds=float(orjson.loads(files.curves.read_bytes())["seconds"]),
+            resumed_from=trained.resumed_from,
+            example=self.job.example,
+        )
+
+
+def prepared(
     planned: PlannedTraining,
     part: TuningPart,
     model: str,
     out: Path,
     options: MitigationOptions,
     on_line: Callable[[str], None],
-) -> TrainingResult:
-    """Train a model, or finish a training that was cut off.
+) -> PreparedTraining:
+    """Write down what a training learns from.
 
     Args:
         part: the tuning part of the audit.
         out: folder of the mitigation; the model goes to a folder in it.
-        on_line: called with the state of the training, one line.
+        on_line: called with what is being done.
 
     Raises:
         PairsError: nothing is found to train on, or the data are invalid.
-        TrainingError: the training was stopped; the same call resumes it.
-        NotFinished: the training must be run on several devices.
+        TrainingError: the folder holds another training, or the model is not there.
     """
-    from evenhand.mitigate.job import TrainingFiles, prepare
-    from evenhand.mitigate.train import launch_command, train
+    from evenhand.mitigate.job import prepare
 
     tuning = options.tuning
     settings = tuning.settings_for(planned, model)
     folder = out / planned.folder
-    name = f"{planned.name}{f', seed {planned.seed}' if planned.seed else ''}"
-    on_line(f"data for {name}")
+    on_line(f"data for {_title(planned)}")
     examples, left_out = _examples(planned, part, options, settings)
     if planned.defense:
         examples = half_defended(examples, planned.defense, planned.seed)
@@ -240,23 +326,11 @@ def tune(
         defense=planned.defense.text if planned.defense else "",
         left_out=left_out,
     )
-    files = TrainingFiles(folder)
-    if tuning.devices > 1 and not files.finished():
-        command = launch_command(folder, tuning.devices)
-        raise NotFinished(f"{name}: now run the training: {command}")
-    trained = train(folder, lambda progress: on_line(f"{name}: {progress.line()}"))
-    return TrainingResult(
-        name=planned.name,
-        seed=planned.seed,
-        recipe=planned.recipe,
-        model=f"hf/{folder}",
-        pairs=job.pairs,
-        left_out=job.left_out,
-        steps=settings.steps,
-        seconds=float(orjson.loads(files.curves.read_bytes())["seconds"]),
-        resumed_from=trained.resumed_from,
-        example=job.example,
-    )
+    return PreparedTraining(planned, job, folder, tuning.devices)
+
+
+def _title(planned: PlannedTraining) -> str:
+    return f"{planned.name}{f', seed {planned.seed}' if planned.seed else ''}"
 
 
 def _examples(
@@ -316,7 +390,7 @@ class _HeldOutTest:
         """A tuned model; with the defense where it was tuned with it."""
         tested = await self._ask(
             f"test-{planned.folder}",
-            f"test, {training.name}",
+            f"test, {_title(planned)}",
             {training.name: planned.defense or NO_DEFENSE},
             training.model,
         )

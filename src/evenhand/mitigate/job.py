@@ -259,8 +259,12 @@ def _write(files: TrainingFiles, job: TrainingJob, rows: str) -> None:
     if files.job.exists():
         found = read_job(files.out)
         informative = {"version": job.version, "left_out": job.left_out, "balance": job.balance}
-        if found.model_copy(update=informative) != job:
-            raise TrainingError(f"{files.out} holds another training; take a new folder")
+        found = found.model_copy(update=informative)
+        if found != job:
+            raise TrainingError(
+                f"{files.out} holds a training with {_other(found, job)}; name another folder with "
+                "--out"
+            )
         return
     if files.out.is_file() or (files.out.exists() and any(files.out.iterdir())):
         raise TrainingError(f"{files.out} holds other files; take a new folder")
@@ -271,6 +275,17 @@ def _write(files: TrainingFiles, job: TrainingJob, rows: str) -> None:
         write_whole(files.job, job.model_dump(mode="json"))
     except OSError as error:
         raise TrainingError(f"cannot write to {files.folder}: {error.strerror}") from None
+
+
+def _other(found: TrainingJob, job: TrainingJob) -> str:
+    """In what a training differs: "other settings (learning_rate)", say."""
+    if found.model != job.model:
+        return f"another model ({found.model})"
+    settings = [n for n, value in found.training if value != getattr(job.training, n)]
+    if settings:
+        return f"other settings ({', '.join(settings)})"
+    # The audit has grown, or answers are judged or left out in another way.
+    return "other examples"
 
 
 _WHAT_LOSSES_ARE = {

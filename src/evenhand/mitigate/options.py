@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from evenhand.analysis import MARGIN
 from evenhand.analysis.grid import UnitChoice
 from evenhand.errors import UnknownName, UsageError
-from evenhand.mitigate.examples import read_pairs
+from evenhand.mitigate.examples import load_pairs
 from evenhand.mitigate.recipes import CONTROL, ConsistencyTarget, needs_data
 from evenhand.mitigate.search import BUDGET
 from evenhand.mitigate.split import Unit
@@ -264,8 +264,8 @@ class TuningOptions:
             if needs_data(recipe):
                 if self.data is None and (self.weights or model) not in SHIPPED:
                     raise UsageError(f'the recipe "{recipe}" needs preference data: --data')
-                if self.data and self.data.endswith(".jsonl"):
-                    read_pairs(Path(self.data))
+                if self.data:
+                    load_pairs(self.data)
         for loss in LOSSES:
             self.settings_for(PlannedTraining("dpo", loss, self.recipes[0]), model)
         try:
@@ -379,10 +379,9 @@ class MitigationOptions:
         usual, asked = TuningOptions(), self.tuning
         for flag, (name, methods) in _USED_BY.items():
             if getattr(asked, name) != getattr(usual, name) and not {*methods} & {*self.methods}:
-                raise UsageError(
-                    f"{flag} is for the methods {', '.join(methods)}, of which none is named; the "
-                    f"method is {', '.join(self.methods)}"
-                )
+                known = "the method" if len(methods) == 1 else "one of the methods"
+                named = ", ".join(self.methods)
+                raise UsageError(f"{flag} is for {known} {', '.join(methods)}; named is {named}")
         if asked.data and not any(map(needs_data, asked.recipes)):
             raise UsageError(
                 "--data is for the recipes as-is, vanilla, random and all; name one with --recipe"
@@ -406,14 +405,15 @@ class MitigationOptions:
         Args:
             defense: the sentence that half of the pairs carry, for the hybrid.
         """
-        recipes = self.tuning.recipes
+        recipes = tuple(dict.fromkeys(self.tuning.recipes))
+        targets = tuple(dict.fromkeys(self.tuning.targets))
         planned: list[PlannedTraining] = []
         for seed in self.seeds:
             for loss in LOSSES:
                 if loss in self.methods:
                     takes: Sequence[str] = ("",)
                     if loss != "kto":
-                        takes = self.tuning.targets if loss == "consistency" else recipes
+                        takes = targets if loss == "consistency" else recipes
                     planned += [PlannedTraining(loss, loss, r, None, seed) for r in takes]
             if "hybrid" in self.methods:
                 planned.append(PlannedTraining("hybrid", "dpo", recipes[0], defense, seed))

@@ -13,7 +13,7 @@ from evenhand.engines import make_engine
 from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished
 from evenhand.judges.run import JudgePanel
-from evenhand.run.loop import run
+from evenhand.run.loop import record_of_same_study, run
 from evenhand.run.options import RunOptions
 from evenhand.run.recorder import Progress
 from evenhand.sandbox import require
@@ -197,10 +197,13 @@ def copy_answers(source: Store, target: Store, plan: Plan) -> int:
 
     Returns:
         How many cells of the plan were copied.
+
+    Raises:
+        RunFolderError: `target` holds answers of another model, or with other decoding parameters.
     """
     record = source.record()
     placed = plan.with_system_role(record.system_role.system_role)
-    begun = target.record_if_begun() or RunRecord(
+    begun = record_of_same_study(placed, target) or RunRecord(
         study=placed.study, system_role=record.system_role, blocked=record.blocked
     )
     new = begun.model_copy(update={"study": placed.study})

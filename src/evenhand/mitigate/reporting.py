@@ -11,7 +11,7 @@ import orjson
 from evenhand.analysis.compare import ArmComparison
 from evenhand.axes import AXES, TRADED_AXES
 from evenhand.errors import StoreError
-from evenhand.files import write_file
+from evenhand.files import read_json, write_file
 from evenhand.mitigate.results import (
     IdentityGroup,
     MethodResult,
@@ -410,6 +410,16 @@ def to_json(mitigation: Mitigation) -> str:
         for g in mitigation.groups
     ]
     return orjson.dumps({"format": FORMAT, **fields}, option=options).decode()
+
+
+def no_longer_reported(mitigation: Mitigation, out: Path) -> list[str]:
+    """Conditions of the report in a folder that this mitigation does not have."""
+    path = out / "summary.json"
+    if not path.exists():
+        return []
+    now = {condition.name for condition in mitigation.conditions}
+    before = read_json(path, StoreError)["conditions"]
+    return list(dict.fromkeys(c["name"] for c in before if c["name"] not in now))
 
 
 def write_results(mitigation: Mitigation, out: Path) -> Path:
