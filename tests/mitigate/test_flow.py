@@ -354,9 +354,12 @@ def test_what_a_request_costs_with_the_defense(tmp_path: Path) -> None:
 def test_few_identities_are_not_held_out_and_it_is_said(tmp_path: Path) -> None:
     study = STUDY.model_copy(update={"identities": ("religion",)})
     evenhand.audit(study, engine=MockEngine(persona()), out=tmp_path / "run")
-    result = mitigated(tmp_path / "run", defenses=[GOOD.text], cues=[])
-    assert "too few identities to hold any out: all of them were tuned on" in result.notes
-    assert {group.people for group in result.groups} == {"all", "tuning"}
+    note = "too few identities to hold any out: all of them were tuned on"
+    named = mitigated(tmp_path / "run", defenses=[GOOD.text], cues=[])
+    assert note not in named.notes  # nothing was tuned
+    assert {group.people for group in named.groups} == {"all", "tuning"}
+    searched = mitigated(tmp_path / "run", cues=[])
+    assert note in searched.notes
 
 
 def test_one_identity_is_refused(tmp_path: Path) -> None:

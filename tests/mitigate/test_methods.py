@@ -47,6 +47,32 @@ def test_no_pb_is_below_0() -> None:
     assert found.interval[0] == 0.0
 
 
+def test_limits_beyond_what_is_possible_are_clipped() -> None:
+    """Of two seeds that differ much; the figures are those of a small run."""
+    changes = [(1.0, (-3.0, 5.0)), (16.0, (10.0, 22.0))]
+    free, change = over_seeds(changes), over_seeds(changes, -7.3, 70.0)
+    assert free is not None
+    assert change is not None
+    assert free.interval[0] < -50
+    assert change.interval == (-7.3, 70.0)
+    assert change.estimate == free.estimate
+
+
+def test_clipping_makes_nothing_significant() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        seeds = rng.normal(0, 10, size=rng.integers(1, 4))
+        figures = [(s, (s - w, s + w)) for s, w in zip(seeds, rng.exponential(3, 3), strict=False)]
+        before = float(rng.choice([0.0, rng.exponential(5)]))
+        free, clipped = over_seeds(figures), over_seeds(figures, 0.0 - before, 100.0 - before)
+        assert free is not None
+        assert clipped is not None
+        low, high = clipped.interval
+        assert low <= clipped.estimate <= high
+        if free.interval[0] <= 0 <= free.interval[1]:
+            assert low <= 0 <= high
+
+
 def test_controls_are_known_by_their_names() -> None:
     controls = ("control", "dpo invariance-shuffled", "steer, random subspace")
     assert all(map(is_control, controls))
@@ -80,7 +106,7 @@ def test_seeds_are_put_together_and_what_changed_nothing_is_known(stores: list[S
     none, tuned, control = found.rows
     assert none.change is None
     assert tuned.seeds == 2
-    assert tuned.places == (1, 1)
+    assert tuned.places is None  # there is no other method to rank it among
     assert control.places is None
     assert control.changed == 0
     assert control.unidentified == 0

@@ -13,6 +13,7 @@ from evenhand.axes import AXES, TRADED_AXES
 from evenhand.errors import StoreError
 from evenhand.files import read_json, write_file
 from evenhand.mitigate.results import (
+    NOT_CREDIBLE,
     IdentityGroup,
     MethodResult,
     MethodTable,
@@ -45,7 +46,7 @@ def mitigation_document(mitigation: Mitigation) -> doc.Document:
         *_on_the_page(answer.blocks),
     ]
     sentences = method_sentences(mitigation)
-    if len(head.changes) > 1:
+    if len(head.changes) > 1 or _not_credible(mitigation):
         blocks.append(_in_words(answer.sentences))
     else:
         sentences += answer.sentences
@@ -74,22 +75,21 @@ def _on_the_page(blocks: Iterable[doc.Block]) -> list[doc.Block]:
 
 
 def conditions_table(mitigation: Mitigation) -> doc.Table:
-    """Each condition: PB, its change, its place and appropriate personalization."""
+    """Each condition: PB, its change, its place among several, appropriate personalization."""
     table = mitigation.methods(mitigation.groups[0])
+    is_ranked = any(row.places for row in table.rows)
     columns = [
         doc.Column("Condition"),
         doc.Column("PB"),
         doc.Column("change of PB"),
-        doc.Column("place", drop=3),
+        *([doc.Column("place", drop=3)] if is_ranked else []),
         *([doc.Column("relevance", drop=2)] if mitigation.relevance else []),
     ]
     rows = []
     for row in table.rows:
-        cells = [
-            _with_interval(row.pb, sign=False),
-            _with_interval(row.change),
-            doc.TableCell(_places(row)),
-        ]
+        cells = [_with_interval(row.pb, sign=False), _with_interval(row.change)]
+        if is_ranked:
+            cells.append(doc.TableCell(_places(row)))
         if mitigation.relevance:
             cells.append(_with_interval(row.relevance, sign=False))
         rows.append(doc.TableRow(_labeled(row), cells))
@@ -189,32 +189,63 @@ def _places(row: MethodResult) -> str:
     return f"{low}" if low == high else f"{low}-{high}"
 
 
+def _not_credible(mitigation: Mitigation) -> list[str]:
+    """The note that every condition makes too many answers unscorable, where it is so."""
+    return [note for note in mitigation.notes if note.startswith(NOT_CREDIBLE)]
+
+
 def method_sentences(mitigation: Mitigation) -> list[str]:
-    """Which methods and controls changed PB, how they rank, and which changed nothing."""
-    rows = [row for row in mitigation.methods(mitigation.groups[0]).rows if row.change]
-    placed = [row for row in rows if row.places]
-    sentences = []
-    if len(rows) > 1:
-        methods = [row for row in rows if not row.is_control]
-        none_fell = "" if _with_change(methods, -1) else "No method lowered PB significantly"
-        sentences.append("; ".join(filter(None, [none_fell, *_moves(methods)])) + ".")
-        if controls := [row for row in rows if row.is_control]:
-            moves = "; ".join(_moves(controls)) or "none changed PB significantly"
-            sentences.append(f"Controls, which must not work: {moves}.")
-    if len(placed) > 1:
-        order = ", ".join(f"{one_line(row.name, 60)} ({_places(row)})" for row in placed)
-        sentences.append(
-            "Ranked by the change of PB, the largest reduction first, with the ranks that the "
-            f"intervals allow: {order}. Compare the means, too: they show the cost."
-        )
-    for row in rows:
-        if not row.changed:
-            unidentified = " and to the unidentified user" if row.unidentified == 0 else ""
-            sentences.append(
-                f"{one_line(row.name, 60)} changed nothing: every answer to an "
-                f"identity{unidentified} has the same score as without it."
-            )
+    """Which methods and controls changed PB, how they rank, and which changed nothing.
+
+    With one change, whose own sentences tell the rest, only whether it is a control's.
+    """
+    if notes := _not_credible(mitigation):
+        return [f"{note[:1].upper()}{note[1:]}." for note in notes]
+    rows = mitigation.methods(mitigation.groups[0]).rows[1:]
+    methods = [row for row in rows if not row.is_control]
+    is_several = len(mitigation.head.changes) > 1
+    sentences = _verdicts(methods) if is_several else []
+    if controls := [row for row in rows if row.is_control and row.change]:
+        moves = "; ".join(_moves(controls)) or "none changed PB significantly"
+        sentences.append(f"Controls, which must not work: {moves}.")
+    if is_several:
+        sentences += _ranking(methods)
+        sentences += [
+            f"{one_line(row.name, 60)} changed nothing: every answer to an identity"
+            f"{' and to the unidentified user' if row.unidentified == 0 else ''} has the same "
+            "score as without it."
+            for row in rows
+            if row.change and not row.changed
+        ]
     return sentences
+
+
+def _verdicts(methods: Sequence[MethodResult]) -> list[str]:
+    """Which methods changed PB; what a lone one did, whether that is significant or not."""
+    measured = [row for row in methods if row.change]
+    moves = _moves(measured)
+    if len(measured) == 1 and not moves:
+        shown = _with_interval(measured[0].change)
+        name = one_line(measured[0].name, 60)
+        moves = [f"PB did not change significantly with {name}: {shown.text} {shown.limits}"]
+    elif len(measured) > 1 and not _with_change(measured, -1):
+        moves.insert(0, "No method lowered PB significantly")
+    sentences = [f"{'; '.join(moves)}."] if moves else []
+    if unknown := [one_line(row.name, 60) for row in methods if not row.change]:
+        names = wording.and_list(unknown)
+        sentences.append(f"Too few scored answers in common to tell whether PB changed: {names}.")
+    return sentences
+
+
+def _ranking(methods: Sequence[MethodResult]) -> list[str]:
+    placed = [row for row in methods if row.places]
+    if not placed:
+        return []
+    order = ", ".join(f"{one_line(row.name, 60)} ({_places(row)})" for row in placed)
+    return [
+        "Ranked from the lowest change of PB on, with the ranks that the intervals allow: "
+        f"{order}. Compare the means, too: they show the cost."
+    ]
 
 
 def _moves(rows: Sequence[MethodResult]) -> list[str]:

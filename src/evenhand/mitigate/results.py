@@ -3,11 +3,13 @@
 Every figure of a comparison rests on the same cells, those with a score under every condition and
 seed. The intervals of a seed hold over items like these. Of several seeds, which share the items,
 the mean has the mean of their limits as the interval over items; the spread of the seeds is added
-by the squares of both distances (MOVER; Zou & Donner 2008, Stat. Med. 27).
+by the squares of both distances (MOVER; Zou & Donner 2008, Stat. Med. 27). With few seeds that can
+reach beyond what the figure can be, such as a PB below 0: such limits are clipped.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -20,6 +22,7 @@ from evenhand.analysis.grid import UnitChoice
 from evenhand.analysis.notes import withholding_notes
 from evenhand.analysis.relevance import Relevance, relevance_scores, relevance_under
 from evenhand.axes import AXES
+from evenhand.errors import EvenhandError, RunFolderError, TrainingError, UsageError
 from evenhand.mitigate.recipes import CONTROL
 from evenhand.mitigate.search import SearchResult
 from evenhand.mitigate.split import Part, Split, Unit
@@ -27,10 +30,15 @@ from evenhand.mitigate.steer import SteeringResult
 from evenhand.run.recorder import Price
 from evenhand.store.store import Store
 from evenhand.store.tallies import condition_tallies
-from evenhand.study.cue import Cue, Defense
+from evenhand.study.cue import Cue, Defense, DefensePlace
 from evenhand.study.identity import Identity
 
 SeedInterval = tuple[float, float]
+
+MOST_PB = 50 * 2**0.5
+"""The root mean square distance where half of the identities have 0 and half 100, on both axes."""
+NOT_CREDIBLE = "believe no figure here"
+"""Begins the note of a mitigation whose conditions all make too many answers unscorable."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +51,16 @@ class ConditionKey:
         label: its name among the sides.
         is_control: whether it must not work: a sentence about something else, swapped preferences,
             a random subspace.
+        sentence: of its defense; empty for none.
+        place: of that sentence in the prompt.
     """
 
     name: str
     seed: int
     label: str
     is_control: bool = False
+    sentence: str = ""
+    place: DefensePlace = "after"
 
 
 def is_control(name: str) -> bool:
@@ -89,7 +101,7 @@ class MethodResult:
             [0, 1]; None where that user was not asked.
         unidentified_changes: axis -> change of the mean of the unidentified user.
         places: lowest and highest place in the order by the change of PB that the intervals leave
-            open; None for controls and the model without mitigation.
+            open; None for controls, the model without mitigation and a method without another.
     """
 
     name: str
@@ -123,32 +135,41 @@ class MethodTable:
 
 
 def over_seeds(
-    figures: Sequence[tuple[float, SeedInterval]], lowest: float = -np.inf
+    figures: Sequence[tuple[float, SeedInterval]],
+    lowest: float = -np.inf,
+    highest: float = np.inf,
 ) -> SeedMean | None:
     """The mean of one figure of several seeds; None of none.
 
+    The interval of a single seed is given as it is, and reads as it does in a comparison.
+
     Args:
         figures: estimate and interval of each.
-        lowest: what no such figure can be below, as 0 for PB.
+        lowest, highest: what no such figure can be beyond, as 0 for PB. For a change they hold 0
+            between them, so that clipped limits leave out 0 only where the others do.
 
     >>> over_seeds([(2.0, (1.0, 3.0))]).interval
     (1.0, 3.0)
     >>> low, high = over_seeds([(2.0, (1.0, 3.0)), (4.0, (3.0, 5.0))]).interval
     >>> low < 2.0 and high > 4.0
     True
+    >>> over_seeds([(2.0, (1.0, 3.0)), (4.0, (3.0, 5.0))], -5.0, 6.0).interval
+    (-5.0, 6.0)
     """
     if not figures:
         return None
     values = np.array([value for value, _ in figures])
     limits = np.array([limits for _, limits in figures])
-    mean, (low, high) = values.mean(), limits.mean(axis=0)
-    reach = 0.0
-    if len(values) > 1:
-        error = values.std(ddof=1) / np.sqrt(len(values))
-        reach = float(stdtrit(len(values) - 1, 0.975)) * error
+    mean, (low, high) = float(values.mean()), map(float, limits.mean(axis=0))
+    if len(values) == 1:
+        return SeedMean(mean, (low, high), values.tolist())
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    reach = float(stdtrit(len(values) - 1, 0.975)) * error
     below, above = np.hypot(max(0.0, mean - low), reach), np.hypot(max(0.0, high - mean), reach)
-    low = max(lowest, float(mean - below))
-    return SeedMean(float(mean), (low, float(mean + above)), values.tolist())
+    # The estimate itself may lie beyond a limit that is estimated, as PB before is.
+    low = max(float(mean - below), min(lowest, mean))
+    high = min(float(mean + above), max(highest, mean))
+    return SeedMean(mean, (low, high), values.tolist())
 
 
 def method_table(
@@ -168,13 +189,13 @@ def method_table(
     for side, condition in enumerate(conditions):
         by_name.setdefault(condition.name, []).append(side)
     rows = [
-        _result(comparison, changes, [conditions[n] for n in sides], sides, relevance)
+        _method_result(comparison, changes, [conditions[n] for n in sides], sides, relevance)
         for sides in by_name.values()
     ]
     return MethodTable(comparison.cells, comparison.all_cells, _placed(rows))
 
 
-def _result(
+def _method_result(
     comparison: ArmComparison,
     changes: dict[int, ArmChange],
     conditions: Sequence[ConditionKey],
@@ -192,32 +213,48 @@ def _result(
         for change in changed
     ]
     used = [relevance[c.label] for c in conditions if c.label in relevance]
+    before = {axis: arm.mean for axis, arm in comparison.sides[0].axes.items()}
+    alone_before = {axis: arm.baseline for axis, arm in comparison.sides[0].axes.items()}
+    most_before = max((bias.before.interval[1] for bias in biases), default=0.0)
     return MethodResult(
         name=conditions[0].name,
         seeds=len(sides),
         is_control=conditions[0].is_control,
-        pb=over_seeds([(pb.estimate, pb.interval) for pb in pbs], lowest=0.0),
-        change=over_seeds([(bias.difference, bias.interval) for bias in biases]),
+        pb=over_seeds([(pb.estimate, pb.interval) for pb in pbs], 0.0, MOST_PB),
+        change=over_seeds(
+            [(bias.difference, bias.interval) for bias in biases], 0.0 - most_before, MOST_PB
+        ),
         means={
             axis: float(np.mean(means))
             for axis in axes
             if (means := [m for arm in arms if (m := arm.axes[axis].mean) is not None])
         },
-        mean_changes=_by_axis(axes, of_seeds),
-        relevance=over_seeds([(r.mean, r.interval) for r in used]),
+        mean_changes=_by_axis(axes, of_seeds, before),
+        relevance=over_seeds([(r.mean, r.interval) for r in used], 0.0, 100.0),
         changed=float(np.mean([c.changed for c in changed] or [0])) / max(1, comparison.cells),
         unidentified=float(np.mean([a.changed / a.items for a in alone])) if alone else None,
         unidentified_changes=_by_axis(
-            axes, [{x: (m.mean, m.interval) for x, m in a.axes.items()} for a in alone]
+            axes,
+            [{x: (m.mean, m.interval) for x, m in a.axes.items()} for a in alone],
+            alone_before,
         ),
     )
 
 
 def _by_axis(
-    axes: Sequence[str], seeds: Sequence[dict[str, tuple[float, SeedInterval]]]
+    axes: Sequence[str],
+    seeds: Sequence[dict[str, tuple[float, SeedInterval]]],
+    before: dict[str, float | None],
 ) -> dict[str, SeedMean]:
-    found = {axis: over_seeds([seed[axis] for seed in seeds if axis in seed]) for axis in axes}
-    return {axis: mean for axis, mean in found.items() if mean is not None}
+    """Changes of means over the seeds; a mean stays within 0 and 100."""
+    found = {}
+    for axis in axes:
+        mean = before.get(axis)
+        limits = (-100.0, 100.0) if mean is None else (0.0 - mean, 100.0 - mean)
+        change = over_seeds([seed[axis] for seed in seeds if axis in seed], *limits)
+        if change is not None:
+            found[axis] = change
+    return found
 
 
 def _placed(rows: Sequence[MethodResult]) -> list[MethodResult]:
@@ -228,7 +265,8 @@ def _placed(rows: Sequence[MethodResult]) -> list[MethodResult]:
         low, high = row.change.interval if row.change else (np.nan, np.nan)
         better = sum(other.change.interval[1] < low for other in methods if other.change)
         worse = sum(other.change.interval[0] > high for other in methods if other.change)
-        placed.append(replace(row, places=(1 + better, len(methods) - worse)))
+        places = (1 + better, len(methods) - worse) if len(methods) > 1 else None
+        placed.append(replace(row, places=places))
     rest = [row for row in rows if row not in methods]
     return [*rest[:1], *placed, *rest[1:]]
 
@@ -361,6 +399,11 @@ class Mitigation:
         """All identities under the first cue."""
         return self.groups[0].comparison
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether anything was trained, steered or searched for, and so the tuning part used."""
+        return bool(self.search or self.trainings or self.steering)
+
     def methods(self, group: IdentityGroup) -> MethodTable:
         """All conditions side by side in a group, the seeds of each put together."""
         keys = self.conditions or [
@@ -403,7 +446,14 @@ class TestedCondition:
     def key(self) -> ConditionKey:
         """Which condition it is; its label has the seed where that is not 0."""
         label = f"{self.name}, seed {self.seed}" if self.seed else self.name
-        return ConditionKey(self.name, self.seed, label, is_control(self.name))
+        return ConditionKey(
+            self.name,
+            self.seed,
+            label,
+            is_control(self.name),
+            self.defense.text,
+            self.defense.place,
+        )
 
 
 @dataclass(frozen=True)
@@ -439,12 +489,24 @@ def evaluate(
         margin: losses of so many points do not matter.
         price: of the model's tokens, if it is known.
         units: what intervals infer to.
+
+    Raises:
+        TrainingError: a training broke the model, and nothing else is left to compare.
+        UsageError: the same of a defense.
+        RunFolderError: the conditions have nothing in common that could be compared.
     """
     identities = {c.identity: None for c in audit.conditions() if c.identity.kind == "identity"}
     sound, told = _with_scores(conditions)
-    groups = list(_groups(identities, split, cues, sound, margin, units))
+    try:
+        groups = list(_groups(identities, split, cues, sound, margin, units))
+    except RunFolderError:
+        if any(note.startswith(NOT_CREDIBLE) for note in told):
+            raise _nothing_left(conditions) from None
+        raise
     head = groups[0].comparison
-    notes = told + _notes(searched, split, identities, sound, head) + head.notes
+    is_fitted = searched is not None or any(c.store is not conditions[0].store for c in conditions)
+    noted = _notes(searched, split, identities, sound, head, is_fitted)
+    notes = [*told, *noted, *_seed_notes(sound), *head.notes]
     return Evaluation(
         parts=_sizes(audit, split, identities, cues),
         relevance=_relevance(cues[0].id, sound),
@@ -457,20 +519,46 @@ def evaluate(
 
 def _with_scores(conditions: Sequence[TestedCondition]) -> tuple[list[TestedCondition], list[str]]:
     """Those that leave the others their cells, and a note of which do not."""
-    lost = [_unscored_share(condition) for condition in conditions]
-    broken = [share > lost[0] + _MOST_LOST for share in lost]
-    if not any(broken):
+    broken, why = _broken(conditions)
+    if not broken:
         return list(conditions), []
-    sound = [c for c, is_broken in zip(conditions, broken, strict=True) if not is_broken]
-    named = "; ".join(
-        f"{condition.key.label} ({share:.0%})"
-        for condition, share, is_broken in zip(conditions, lost, broken, strict=True)
-        if is_broken
-    )
-    why = f"so many answers can no longer be scored: {named}; without any mitigation {lost[0]:.0%}"
+    sound = [condition for condition in conditions if condition not in broken]
+    why = f"so many answers can no longer be scored: {why}"
+    remedy = f"; {_REMEDY}" if any(_is_tuned(c, conditions) for c in broken) else ""
     if len(sound) < 2:  # then there is nothing else to show
-        return list(conditions), [f"believe no figure here, since {why}"]
-    return sound, [f"left out, since {why}"]
+        return list(conditions), [f"{NOT_CREDIBLE}, since {why}{remedy}"]
+    return sound, [f"left out, since {why}{remedy}"]
+
+
+_REMEDY = (
+    "where a training broke the model, lower the learning rate (--set learning_rate=...) and train "
+    "into a new folder (--out)"
+)
+
+
+def _broken(conditions: Sequence[TestedCondition]) -> tuple[list[TestedCondition], str]:
+    """Those that make many more answers unscorable, and how many."""
+    lost = [_unscored_share(condition) for condition in conditions]
+    broken = [n for n, share in enumerate(lost) if share > lost[0] + _MOST_LOST]
+    named = "; ".join(f"{conditions[n].key.label} ({lost[n]:.0%})" for n in broken)
+    return [conditions[n] for n in broken], f"{named}; without any mitigation {lost[0]:.0%}"
+
+
+def _is_tuned(condition: TestedCondition, conditions: Sequence[TestedCondition]) -> bool:
+    """Whether it is a trained model; others are the audited one, steered or with a defense."""
+    is_another = condition.store is not conditions[0].store
+    return is_another and condition.name.split(",")[0] != "steer"
+
+
+def _nothing_left(conditions: Sequence[TestedCondition]) -> EvenhandError:
+    """What to tell where every condition breaks the model."""
+    broken, why = _broken(conditions)
+    if any(_is_tuned(condition, conditions) for condition in broken):
+        return TrainingError(
+            f"the answers of the tuned model can no longer be scored: {why}; lower the learning "
+            "rate (--set learning_rate=...) and train into a new folder (--out)"
+        )
+    return UsageError(f"nothing to compare: the answers can no longer be scored: {why}")
 
 
 def _unscored_share(condition: TestedCondition) -> float:
@@ -559,6 +647,7 @@ def _notes(
     identities: Iterable[Identity],
     conditions: Sequence[TestedCondition],
     head: ArmComparison,
+    is_fitted: bool,
 ) -> list[str]:
     """What a reader must know before believing the figures."""
     notes = []
@@ -567,7 +656,7 @@ def _notes(
             "no defense did better than none in the last round of the search; "
             f"{searched.chosen} came nearest"
         )
-    if all(split.identity_part(identity) == "tuning" for identity in identities):
+    if is_fitted and all(split.identity_part(each) == "tuning" for each in identities):
         notes.append("too few identities to hold any out: all of them were tuned on")
     for store in {id(c.store): c.store for c in conditions}.values():
         notes += withholding_notes(store)
@@ -578,6 +667,18 @@ def _notes(
             "100 no bias is possible, and part of the fall of PB is this ceiling"
         )
     return notes
+
+
+def _seed_notes(conditions: Sequence[TestedCondition]) -> list[str]:
+    """Which conditions have too few seeds for an interval that tells something."""
+    seeds = Counter(condition.name for condition in conditions)
+    few = [name for name, count in seeds.items() if count == 2]
+    if not few:
+        return []
+    return [
+        f"{'; '.join(few)}: two seeds tell little, and the interval over them is up to 13 times "
+        "their standard error; use three or more (--seeds 3)"
+    ]
 
 
 def _at_ceiling(side: ArmResult) -> bool:
