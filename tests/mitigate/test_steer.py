@@ -220,7 +220,8 @@ def test_steering_from_the_audit_to_the_table(
     small[small.index("--budget") + 1], small[small.index("--out") + 1] = "100", "small"
     assert run_main(small) == 2
     assert "raise --budget" in capsys.readouterr().err
-    assert not (tmp_path / "small" / "dpo-invariance").exists(), "told before the training"
+    trained = tmp_path / "small" / "dpo-invariance" / "training" / "training.json"
+    assert not trained.exists(), "told before the training"
 
 
 def test_a_folder_with_another_steering_is_not_taken_for_this_one(tmp_path: Path) -> None:
