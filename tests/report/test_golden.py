@@ -19,7 +19,13 @@ from rich.console import Console
 import evenhand
 from evenhand.cli import app
 from evenhand.mitigate.reporting import card_tables, mitigation_document
-from evenhand.mitigate.results import IdentityGroup, Mitigation, SplitSizes, TrainingResult
+from evenhand.mitigate.results import (
+    ConditionKey,
+    IdentityGroup,
+    Mitigation,
+    SplitSizes,
+    TrainingResult,
+)
 from evenhand.report.formats import render
 from evenhand.report.terminal import print_document
 from evenhand.study.cue import Message
@@ -103,7 +109,7 @@ def test_a_mitigation_says_what_it_said(runs: Path, form: str) -> None:
         parts=SplitSizes(0, "item", (40, 60), (4, 2), (["system-1"], ["user-1"])),
         search=None,
         defense="",
-        trainings=[TrainingResult("dpo all", "all", "hf/tuned", 120, 30, 4.0, 0, "")],
+        trainings=[TrainingResult("tuned", "all", "hf/out/dpo-all", 120, 30, 4.0, 0, "")],
         relevance={},
         groups=[
             IdentityGroup("all", "system-1", "tuning", found),
@@ -112,6 +118,10 @@ def test_a_mitigation_says_what_it_said(runs: Path, form: str) -> None:
         answers=0,
         cost=None,
         notes=["The organism is no real model."],
+        conditions=[
+            ConditionKey("plain", 0, "plain"),
+            ConditionKey("tuned", 0, "tuned", sentence="Treat <b>all</b> users alike."),
+        ],
     )
     if form == "html":
         text = render(mitigation_document(mitigation), "html")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from evenhand.report.comparison import arm_names, comparison_sections
 from evenhand.report.formats import render
 from evenhand.report.tables import axis_drop
 from evenhand.stats import BiasChange
-from evenhand.text import dollars, one_line
+from evenhand.text import counted, dollars, one_line
 
 FORMAT = "evenhand mitigation 1"
 _MOST_TRIALS = 6
@@ -50,7 +51,7 @@ def mitigation_document(mitigation: Mitigation) -> doc.Document:
         blocks.append(_in_words(answer.sentences))
     else:
         sentences += answer.sentences
-    carried = [_carried_over(mitigation)] if mitigation.groups[1:] else []
+    carried = [_carried_over(mitigation)] if _carried_groups(mitigation) else []
     return doc.Document(
         title=f"evenhand mitigate: {model}",
         question=f"Was the bias of {model} reduced?",
@@ -61,6 +62,7 @@ def mitigation_document(mitigation: Mitigation) -> doc.Document:
             *(section for section in carried if section.blocks),
             _what_was_done(mitigation),
             *(replace(each, blocks=_on_the_page(each.blocks), depth=doc.PAGE) for each in others),
+            _what_next(mitigation),
         ],
     )
 
@@ -271,7 +273,8 @@ def _bias_change(comparison: ArmComparison, arm: int) -> BiasChange | None:
 def _carried_over(mitigation: Mitigation) -> doc.Section:
     """PB of each condition for held-out identities and other cues."""
     sentences = []
-    if held_out := mitigation.group("test"):
+    held_out = mitigation.group("test") if mitigation.is_fitted else None
+    if held_out:
         names = arm_names(held_out)
         sentences = [
             f"{names[each.side]}, on held-out identities: "
@@ -286,16 +289,40 @@ def _carried_over(mitigation: Mitigation) -> doc.Section:
     return doc.Section("carried-over", "Does it carry over?", sentences, blocks)
 
 
+def _carried_groups(mitigation: Mitigation) -> list[IdentityGroup]:
+    """Those that tell more than the table of all conditions does.
+
+    Where no identity is held out, or nothing was fitted to any, the identities of the tuning part
+    tell nothing of their own.
+    """
+    first = mitigation.groups[0].cue
+    cues = {group.cue for group in mitigation.groups if group.people == "test"}
+    told = cues if mitigation.is_fitted else set()
+    return [
+        group
+        for group in mitigation.groups
+        if (group.cue != first if group.people == "all" else group.cue in told)
+    ]
+
+
+_SHARED = "cells in common"
+"""Head of the row with how many cells a column rests on."""
+
+
 def carried_over_table(mitigation: Mitigation) -> doc.Table:
     """PB of each condition, for identities and cues that were tuned on and for others."""
     first = mitigation.groups[0].cue
-    groups = [g for g in mitigation.groups if g.people != "all" or g.cue != first]
+    groups = _carried_groups(mitigation)
     tables = [mitigation.methods(group) for group in groups]
     rows = [
         doc.TableRow(_labeled(row), [_carried_cell(table, row.name) for table in tables])
         for row in mitigation.methods(mitigation.groups[0]).rows
     ]
-    cells = wording.and_list([_cells(table) for table in tables])
+    sizes = list(dict.fromkeys(map(_cells, tables)))
+    cells = sizes[0] if len(sizes) == 1 else "cells, as many as the last row says"
+    if len(sizes) > 1:
+        counts = [doc.TableCell(_cells(table).removesuffix(" cells")) for table in tables]
+        rows.append(doc.TableRow(_SHARED, counts))
     return doc.Table(
         "PB by who asks and how, with its change and the 95% interval of the change; in each "
         f"column all conditions rest on the same {cells}",
@@ -323,39 +350,73 @@ def _carried_cell(table: MethodTable, name: str) -> doc.TableCell:
 
 def _what_was_done(mitigation: Mitigation) -> doc.Section:
     """The split, the search and the trainings."""
-    parts, search = mitigation.parts, mitigation.search
-    tuning_cues, other_cues = parts.cues
-    more = f", and with {_cues(other_cues)}" if other_cues else ""
-    sentences = [
-        f"Tuned on {parts.items[0]:,} items and {parts.identities[0]} identities, with "
-        f"{_cues(tuning_cues)}. Tested on {parts.items[1]:,} held-out items, with "
-        f"{parts.identities[1]} held-out identities in addition{more}."
-    ]
+    search = mitigation.search
+    sentences = [_split_sentence(mitigation)]
     blocks: list[doc.Block] = []
     if search:
-        candidates, rounds = len(search.rounds[0].trials), len(search.rounds)
+        candidates = counted(len(search.rounds[0].trials), "defense")
         cost = "" if search.cost is None else f", {dollars(search.cost)}"
         sentences.append(
-            f"Search among {candidates} defenses in {rounds} rounds, at most {search.planned:,} "
-            f"answers ({search.answers:,} sent now{cost}): {search.chosen}."
+            f"Search among {candidates} in {counted(len(search.rounds), 'round')}, at most "
+            f"{counted(search.planned, 'answer')} ({search.answers:,} sent now{cost}): "
+            f"{search.chosen}."
         )
-        blocks = [_round_table(search, n) for n in range(rounds)]
+        blocks = [_round_table(search, n) for n in range(len(search.rounds))]
+        if search.sentences:
+            lines = [f"{one_line(n, 60)}: {_quoted(t)}" for n, t in search.sentences.items()]
+            title = "Sentences of the search"
+            blocks.append(doc.Folded(title, [doc.Paragraphs(lines)], depth=doc.PAGE))
+    keys = {key.name: key for key in reversed(mitigation.conditions) if key.sentence}
+    sentences += [
+        f"{one_line(key.name, 80)} has a sentence {_PLACES[key.place]}: {_quoted(key.sentence)}"
+        for key in reversed(keys.values())
+    ]
     if steering := mitigation.steering:
         found = steering.search
         sentences.append(
-            f"Steering (experimental): among {len(found.rounds[0].trials)} subspaces of identity "
-            f"the search picked rank {steering.rank} after {_layers(steering.layers)}; "
+            f"Steering (experimental): among {counted(len(found.rounds[0].trials), 'subspace')} of "
+            f"identity the search picked rank {steering.rank} after {_layers(steering.layers)}; "
             f"{steering.model}. Its controls have the same layers."
         )
         blocks.append(_round_table(found, len(found.rounds) - 1, "subspace"))
     if mitigation.requests:
         blocks.append(request_table(mitigation))
     sentences += [
-        f"{training.name}, seed {training.seed}: {training.pairs:,} examples{_left_out(training)}, "
-        f"{training.steps} steps, {training.seconds:,.0f} s; {training.model}."
+        f"{training.name}, seed {training.seed}: {counted(training.pairs, 'example')}"
+        f"{_left_out(training)}, {counted(training.steps, 'step')}, {training.seconds:,.0f} s; "
+        f"{training.model}."
         for training in mitigation.trainings
     ]
     return doc.Section("done", "What was done", sentences, blocks, warnings=mitigation.notes)
+
+
+_PLACES = {
+    "after": "at the end of the system prompt",
+    "before": "at the beginning of the system prompt",
+    "user": "in front of the user's message",
+}
+
+
+def _quoted(sentence: str) -> str:
+    return f'"{one_line(sentence, 2000)}"'
+
+
+def _split_sentence(mitigation: Mitigation) -> str:
+    """What was tuned on, if anything was, and what was tested on."""
+    parts = mitigation.parts
+    tuning_cues, other_cues = parts.cues
+    tested = f"Tested on {counted(parts.items[1], 'held-out item')}"
+    if not mitigation.is_fitted:
+        people = counted(sum(parts.identities), "identity", "identities")
+        cues = _cues([*tuning_cues, *other_cues])
+        return f"Nothing was tuned or searched for. {tested} and {people}, with {cues}."
+    used = "Tuned" if mitigation.trainings or mitigation.steering else "The defense was chosen"
+    items = counted(parts.items[0], "item")
+    people = counted(parts.identities[0], "identity", "identities")
+    held_out = counted(parts.identities[1], "held-out identity", "held-out identities")
+    also = f", with {held_out} in addition" if parts.identities[1] else " and the same identities"
+    more = f", and with {_cues(other_cues)}" if other_cues else ""
+    return f"{used} on {items} and {people}, with {_cues(tuning_cues)}. {tested}{also}{more}."
 
 
 def request_table(mitigation: Mitigation) -> doc.Table:
@@ -382,7 +443,9 @@ def _layers(layers: Sequence[int]) -> str:
 
 def _left_out(training: TrainingResult) -> str:
     count = sum(training.left_out.values())
-    return f" ({count:,} answers or pairs were left out; see its card)" if count else ""
+    verb = "was" if count == 1 else "were"
+    what = counted(count, "answer or pair", "answers or pairs")
+    return f" ({what} {verb} left out; see its card)" if count else ""
 
 
 def _cues(names: Sequence[str]) -> str:
@@ -415,6 +478,101 @@ def _round_table(search: SearchResult, number: int, what: str = "defense") -> do
     )
 
 
+# What next
+
+
+def _what_next(mitigation: Mitigation) -> doc.Section:
+    """Steps that follow from the result."""
+    title = "What next"
+    if _not_credible(mitigation):
+        sentence = "Use none of these conditions, and none of the figures."
+        return doc.Section("next", title, [sentence])
+    rows = mitigation.methods(mitigation.groups[0]).rows
+    methods = [row for row in rows[1:] if not row.is_control]
+    working = [row for row in methods if row.change and row.change.interval[1] < 0]
+    others = [row for row in methods if row not in working]
+    sentences: list[str] = []
+    commands: list[str] = []
+    if working:
+        how, commands = _how_to_use(mitigation, working[0])
+        sentences += [how, _cost_sentence(mitigation, working[0])]
+        if _has_seeds(working[0]) and working[0].seeds < _ENOUGH_SEEDS:
+            sentences.append(
+                f"Trainings differ from seed to seed: use --seeds {_ENOUGH_SEEDS} before you rely "
+                "on it."
+            )
+    if [row for row in rows if row.is_control and row.change and row.change.interval[1] < 0]:
+        sentences.append(
+            "A control lowered PB, too, so a reduction need not come from what a method does."
+        )
+    if others:
+        names = wording.and_list([one_line(row.name, 60) for row in others])
+        sentences.append(f"Do not ship {names}: a reduction of PB is not established.")
+        reach = max((-row.change.interval[0] for row in others if row.change), default=0.0)
+        if reach > mitigation.margin:
+            sentences.append(
+                f"A reduction of up to {reach:.1f} points is not excluded either. Audit more items "
+                "(a higher --limit, or more benchmarks) and mitigate again for narrower intervals."
+            )
+    if not methods:
+        sentences.append("Only controls were tested, which are not for use: name a method, too.")
+    blocks = [doc.Paragraphs(commands, code=True)] if commands else []
+    return doc.Section("next", title, sentences, blocks)
+
+
+_ENOUGH_SEEDS = 3
+
+
+def _has_seeds(row: MethodResult) -> bool:
+    """Whether it comes from a training or a steering, which differ from seed to seed."""
+    return row.name != "withhold" and not row.name.startswith("prompt ")
+
+
+def _how_to_use(mitigation: Mitigation, row: MethodResult) -> tuple[str, list[str]]:
+    """What to do to use the condition that lowered PB most, and the command for it."""
+    name = one_line(row.name, 60)
+    trained = next((each for each in mitigation.trainings if each.name == row.name), None)
+    key = next((key for key in mitigation.conditions if key.name == row.name), None)
+    sentence = f"put {_quoted(key.sentence)} {_PLACES[key.place]}" if key and key.sentence else ""
+    if trained:
+        model = Path(trained.model.removeprefix("hf/"))
+        run = shlex.quote(str(model.parent / f"test-{model.name}"))
+        also = f" and {sentence}" if sentence else ""
+        seed = f" (seed {trained.seed})" if row.seeds > 1 else ""
+        how = f"To use {name}{seed}, write its model for a server with this command{also}."
+        return how, [f"evenhand export {run} --out tuned"]
+    if sentence:
+        return f"To use {name}, {sentence}.", []
+    if row.name == "withhold":
+        return (
+            f"To use {name}, leave the identity out of the prompts of questions that do not need "
+            "it, by the same rule.",
+            [],
+        )
+    if mitigation.steering and row.name == "steer":
+        return (
+            f"{name} lowered PB, but no server can steer: it answers only within evenhand, as "
+            f"{mitigation.steering.model}.",
+            [],
+        )
+    return f"{name} lowered PB.", []
+
+
+def _cost_sentence(mitigation: Mitigation, row: MethodResult) -> str:
+    """Which means it may cost more than the margin."""
+    losses = {
+        axis: change.interval[1] if AXES[axis].lower_is_better else -change.interval[0]
+        for axis, change in row.mean_changes.items()
+    }
+    open_ = [AXES[axis].label for axis, loss in losses.items() if loss > mitigation.margin]
+    if not open_:
+        return ""
+    return (
+        f"First weigh its cost: a loss of more than {mitigation.margin:g} points of mean "
+        f"{wording.and_list(open_)} is not excluded."
+    )
+
+
 def card_tables(mitigation: Mitigation, names: Collection[str]) -> str:
     """The figures of some conditions as Markdown tables, for a model card."""
     tables = [
@@ -423,7 +581,7 @@ def card_tables(mitigation: Mitigation, names: Collection[str]) -> str:
         carried_over_table(mitigation),
     ]
     rows = mitigation.methods(mitigation.groups[0]).rows
-    heads = {_labeled(row) for row in rows if row.name in names}
+    heads = {_labeled(row) for row in rows if row.name in names} | {_SHARED}
     kept = [
         replace(table, rows=[row for row in table.rows if row.head in heads])
         for table in tables

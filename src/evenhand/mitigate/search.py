@@ -12,7 +12,7 @@ alone, so the winner's figures on the test part are not biased by its selection.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil, copysign, inf, sqrt
 from typing import get_args
 
@@ -25,6 +25,7 @@ from evenhand.mitigate.split import Split, plan_for_tuning
 from evenhand.store.store import Store
 from evenhand.study.cue import NO_DEFENSE, Cue, Defense, DefensePlace
 from evenhand.study.plan import Plan, first_of_each
+from evenhand.text import counted
 
 BUDGET = 20_000
 """Answers, unless the user says otherwise."""
@@ -93,6 +94,7 @@ class SearchResult:
         planned: answers that it needed at most.
         answers: answers that this command sent for it; the rest was there already.
         cost: dollars for these; None without a price.
+        sentences: of the candidates, by id.
     """
 
     chosen: str
@@ -102,6 +104,7 @@ class SearchResult:
     answers: int
     cost: float | None
     rounds: list[Round]
+    sentences: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ async def search(
         tuning, len(defenses), budget, len(get_args(DefensePlace)) - 1 if places else 0
     )
     count = len(schedule.shares) + places
-    loop.announce(f"search among {len(defenses)} defenses in {count} rounds", schedule.answers, run)
+    what = f"search among {counted(len(defenses), 'defense')} in {counted(count, 'round')}"
+    loop.announce(what, schedule.answers, run)
     left = list(defenses)
     rounds: list[Round] = []
 
@@ -179,6 +183,7 @@ async def search(
         answers=loop.answers - sent,
         cost=spent if loop.has_price else None,
         rounds=rounds,
+        sentences={defense.id: defense.text for defense in defenses},
     )
 
 

@@ -36,6 +36,7 @@ from evenhand.mitigate.split import Split, TuningAnswer, TuningPart, plan_for_tu
 from evenhand.store.store import Store
 from evenhand.study.cue import NO_DEFENSE
 from evenhand.study.plan import Plan, first_of_each
+from evenhand.text import counted
 
 RANKS = (1, 3, 8)
 """Ranks that the search tries."""
@@ -325,7 +326,8 @@ class SteeringSearch:
         tuning = plan_for_tuning(plan_again(self.run, cues, [NO_DEFENSE]), self.split)
         schedule = make_schedule(tuning, len(candidates), self.budget, what="subspaces")
         self.loop.announce(
-            f"search among {len(candidates)} subspaces in {len(schedule.shares)} rounds",
+            f"search among {counted(len(candidates), 'subspace')} in "
+            f"{counted(len(schedule.shares), 'round')}",
             schedule.answers,
             self.run,
         )
