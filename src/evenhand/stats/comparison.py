@@ -261,7 +261,7 @@ def change_of(axes: Sequence[Sequence[Layout]], level: float) -> BiasChange:
     def spreads(at: float) -> tuple[Spread, Spread]:
         return spread_of(halves[0], at, k), spread_of(halves[1], at, k)
 
-    moments, least = np.sum([_moments(axis, center) for axis in axes], axis=0)
+    moments, least = np.sum([_moments(*axis) for axis in zip(*halves, strict=True)], axis=0)
     before, after = spreads(level)
     contrast = np.array([-1.0, 1.0]) / k
     variance = max(float(contrast @ m @ contrast) for m in (moments, least))
@@ -309,26 +309,31 @@ def _no_change(before: Spread, after: Spread, variance: float) -> float:
     return float(2 * ndtr(-change / variance**0.5))
 
 
-def _moments(axis: Sequence[Layout], center: Floats) -> tuple[Floats, Floats]:
+def _moments(before: Sequence[Layout], after: Sequence[Layout]) -> tuple[Floats, Floats]:
     """Return covariances (2, 2) of an axis's two signed sums of squares, before and after.
 
     The first is the unbiased estimate, the second what it would be without any bias, below
-    which the variance of a difference cannot fall.
+    which the variance of a difference cannot fall. Both are exactly 0 where a side has no noise.
     """
-    k = len(center)
-    mean: Floats = np.mean([b.deviations for b in axis], axis=0)
-    whole = np.sum([b.covariance for b in axis], axis=0) / len(axis) ** 2
-    d = [center @ mean[:k], center @ mean[k:]]
+    sides = (before, after)
+    d = [np.mean([b.deviations for b in side], axis=0) for side in sides]
     known, least = np.empty((2, 2)), np.empty((2, 2))
     for i in range(2):
         for j in range(2):
-            v = center @ whole[i * k : (i + 1) * k, j * k : (j + 1) * k] @ center
+            pairs = zip(sides[i], sides[j], strict=True)
+            v = np.sum([_covariance(*pair) for pair in pairs], axis=0) / len(before) ** 2
             square = float(np.sum(v * v))
             # 4 m'Vm + 2 tr(V^2) at the true means m; the observed ones add tr(V^2) to m'Vm.
             known[i, j] = 4 * float(d[i] @ v @ d[j]) - 2 * square
             least[i, j] = 2 * square
     np.fill_diagonal(known, np.maximum(np.diag(known), np.diag(least)))
     return known, least
+
+
+def _covariance(one: Layout, other: Layout) -> Floats:
+    """Covariance of the deviations of two layouts of the same items."""
+    rows = one.by_unit(one.influence).T @ other.by_unit(other.influence)
+    return np.asarray(rows / (one.units * (one.units - 1)))
 
 
 def _paired_error(

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtri
 
-from evenhand.stats.layout import Layout, fit_axis, fit_layout
+from evenhand.stats.layout import ROUNDING, Layout, fit_axis, fit_layout
 from evenhand.stats.scores import (
     Clusters,
     Floats,
@@ -223,10 +223,11 @@ def _table_components(layouts: Sequence[Layout], u: int, c: int, level: float) -
     projections = [_projection(part, u, c) for part in range(3)]
     freedom = (c * (u - 1), u * (c - 1), (u - 1) * (c - 1))
     within = [p @ noise for p in projections]
-    identity, cue, both = (
-        (float(e @ e) - float(np.trace(w))) / f
-        for e, w, f in zip(effects, within, freedom, strict=True)
-    )
+    # What does not vary at all has no component: rounding would have a share of its own.
+    parts = np.array([e @ e - np.trace(w) for e, w in zip(effects, within, strict=True)])
+    whole = float(mean @ mean) + float(np.trace(noise))
+    parts = np.where(np.abs(parts) <= ROUNDING * whole, 0.0, parts)
+    identity, cue, both = (float(part) / f for part, f in zip(parts, freedom, strict=True))
     main = identity - both / c
     # Covariance of the two quadratic forms x'Mx, x'Nx: 4 m'MVNm + 2 tr(MVNV), less the noise in m.
     moments = np.empty((2, 2))

@@ -18,7 +18,15 @@ from scipy.special import logit
 
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.comparison import BiasChange, change_of, fit_both
-from evenhand.stats.layout import Layout, fit_axis, from_influence, project, settle
+from evenhand.stats.layout import (
+    Layout,
+    combined,
+    fit_axis,
+    from_influence,
+    largest_of,
+    project,
+    settle,
+)
 from evenhand.stats.paired import Differences, append_baseline, summarize
 from evenhand.stats.permutation import relabeling_p_value, sign_flip_p_value
 from evenhand.stats.scores import Clusters, Floats, Scores, check_level, read_benchmarks
@@ -307,13 +315,17 @@ def _on_logit_scale(layouts: Sequence[Layout]) -> Layout:
         )
         codes.append((np.arange(layout.items) if layout.codes is None else layout.codes) + free)
         free += layout.units
-    moved = np.concatenate(rows) / 100 / (share * (1 - share))
+    per_point = 1 / (100 * share * (1 - share))
+    moved = np.concatenate(rows) * per_point
     log_odds = logit(share)
+    center = np.eye(len(means)) - 1 / len(means)
+    scale = largest_of(log_odds, moved)
     clustered = any(layout.codes is not None for layout in layouts)
     return from_influence(
         means=log_odds,
-        deviations=log_odds - log_odds.mean(),
+        deviations=combined(log_odds, center, scale),
         levels=np.concatenate([layout.levels for layout in layouts]),
-        influence=moved - moved.mean(axis=1, keepdims=True),
+        influence=combined(moved, center, scale),
         codes=np.concatenate(codes) if clustered else None,
+        largest=50 * per_point,
     )

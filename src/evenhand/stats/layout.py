@@ -30,6 +30,8 @@ from evenhand.stats.scores import (
 _FEWEST_TIES = 5.0
 _FEWEST_SHARE = 0.05
 """Identities that fewer items than both of these tie to the rest are not compared with it."""
+ROUNDING = 1e-12
+"""Sums this small beside what they were computed from are rounding errors."""
 Population = Literal["items", "these_items"]
 Codes = NDArray[np.int64]
 
@@ -56,6 +58,8 @@ class Layout:
         influence: (items, identities) residual vectors; `deviations` moves by ``influence / items``
             per item. Empty for the question about exactly these items.
         codes: (items,) number of each item's cluster, 0 to `units` - 1; None without clusters.
+        largest: (identities,) deviation of an item that tells them apart as far as can be, half of
+            them 0 and half 100, on the scale of `means`; None: 50 points.
     """
 
     means: Floats
@@ -71,6 +75,7 @@ class Layout:
     levels: Floats
     influence: Floats
     codes: Codes | None = None
+    largest: Floats | None = None
 
     def by_unit(self, rows: Floats) -> Floats:
         """Rows (items, ...) as (units, ...), so that the mean over units is that over items."""
@@ -246,7 +251,12 @@ def _random_items(
 
 
 def from_influence(
-    means: Floats, deviations: Floats, levels: Floats, influence: Floats, codes: Codes | None
+    means: Floats,
+    deviations: Floats,
+    levels: Floats,
+    influence: Floats,
+    codes: Codes | None,
+    largest: Floats | None = None,
 ) -> Layout:
     """The layout of means whose deviations are a mean over items of one vector per item.
 
@@ -255,6 +265,7 @@ def from_influence(
         levels: (items,) each item's mean over the identities.
         influence: (items, identities) residual vectors, whose columns sum to 0.
         codes: (items,) number of each item's cluster, from 0 without a gap; None without clusters.
+        largest: as in `Layout`.
     """
     items = len(influence)
     n = items if codes is None else int(codes.max()) + 1
@@ -278,6 +289,7 @@ def from_influence(
         levels=levels,
         influence=influence,
         codes=codes,
+        largest=largest,
     )
 
 
@@ -315,11 +327,32 @@ def project(layout: Layout, contrast: Floats) -> Layout:
         layout: fitted for the question about items like these.
         contrast: (combinations, identities); each row sums to 0.
     """
-    deviations = contrast @ layout.deviations
+    scale = largest_of(layout.means, layout.influence)
+    deviations = combined(layout.deviations, contrast, scale)
     means = layout.means.mean() + deviations
-    return from_influence(
-        means, deviations, layout.levels, layout.influence @ contrast.T, layout.codes
-    )
+    influence = combined(layout.influence, contrast, scale)
+    largest = layout.largest
+    if largest is not None:
+        share = contrast**2 / np.sum(contrast**2, axis=1, keepdims=True)
+        largest = np.sqrt(share @ largest**2)
+    return from_influence(means, deviations, layout.levels, influence, layout.codes, largest)
+
+
+def combined(rows: Floats, contrast: Floats, scale: float) -> Floats:
+    """Return ``rows @ contrast.T``, with 0 where equal terms cancel but for rounding.
+
+    What rounding leaves is tiny beside `scale`, the largest number that the terms were computed
+    from. It would be taken for the noise of scores that show none, and the interval would have no
+    width where it should be that of no noise (`spread._without_noise`).
+    """
+    found = rows @ contrast.T
+    most = ROUNDING * scale * np.sum(np.abs(contrast), axis=1)
+    return np.where(np.abs(found) <= most, 0.0, found)
+
+
+def largest_of(*arrays: Floats) -> float:
+    """The largest absolute value."""
+    return max(float(np.max(np.abs(array), initial=0.0)) for array in arrays)
 
 
 def _trace_squared(influence: Floats, gram: Floats) -> float:
@@ -412,8 +445,9 @@ def _cell_variance(scores: Floats, name: str) -> tuple[Floats, float]:
             f'{name}: the question about "these_items" needs at least 2 samples per cell'
         )
     mean = np.where(there, values, 0.0).sum(axis=2) / np.maximum(count, 1)
-    squares = (np.where(there, values - mean[:, :, np.newaxis], 0.0) ** 2).sum(axis=2)
-    single = 1e4 * squares / np.maximum(count - 1, 1)
+    apart = settle(100 * np.where(there, values - mean[:, :, np.newaxis], 0.0))
+    squares = (apart**2).sum(axis=2)
+    single = squares / np.maximum(count - 1, 1)
     repeated = count > 1
     typical = np.where(repeated, single, 0.0).sum(axis=1) / repeated.sum(axis=1)
     single = np.where(repeated, single, typical[:, np.newaxis])

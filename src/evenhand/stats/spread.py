@@ -46,6 +46,9 @@ class QuadraticForm:
         freedom: degrees of freedom of the noise (Satterthwaite's, over the benchmarks).
         alignment: how much larger the noise along the true spread is than along the observed one,
             >= 1. Above 1 where the items that carry the spread are also the noisy ones.
+        largest: root mean square deviation of an item that tells the identities apart as far as
+            can be, half of them 0 and half 100.
+        still: those of the axes that show no noise, while others do.
     """
 
     plugin: float
@@ -61,6 +64,8 @@ class QuadraticForm:
     units: int
     freedom: float = float("inf")
     alignment: float = 1.0
+    largest: float = 50.0
+    still: tuple[QuadraticForm, ...] = ()
 
     @property
     def under_null(self) -> tuple[float, float]:
@@ -104,6 +109,9 @@ def quadratic_form(axes: Sequence[Sequence[Layout]], count: int | None = None) -
     noise = float(sum(np.trace(v) for v in covariances))
     linear, square, skew = _along(axes, means, covariances)
     alignment = _alignment(linear, plugin, noise, variance, covariances)
+    still = [axis for axis, v in zip(axes, covariances, strict=True) if not v.any()]
+    if len(still) == len(axes):
+        still = []
     return QuadraticForm(
         plugin=plugin,
         noise=noise,
@@ -118,7 +126,13 @@ def quadratic_form(axes: Sequence[Sequence[Layout]], count: int | None = None) -
         units=min(b.units for axis in axes for b in axis),
         freedom=_freedom(axes),
         alignment=alignment,
+        largest=max(_largest(b) for axis in axes for b in axis),
+        still=tuple(quadratic_form([axis], count) for axis in still),
     )
+
+
+def _largest(layout: Layout) -> float:
+    return 50.0 if layout.largest is None else float(np.mean(layout.largest**2) ** 0.5)
 
 
 def _alignment(
@@ -254,11 +268,28 @@ def spread_interval(form: QuadraticForm, level: float) -> tuple[float, float]:
     Cowan et al. 2011, arXiv:1105.3166). Such values spend the whole error above, the others half
     below and half above, so every value is covered at `level`.
     """
-    low, high = _inverted(form, level)
+    low, high = _with_still_axes(form, *_inverted(form, level), level)
     least = least_significant(form, level)
     if low == 0 or least == 0:
         low = least
     return low, max(low, high)
+
+
+def _with_still_axes(
+    form: QuadraticForm, low: float, high: float, level: float
+) -> tuple[float, float]:
+    """The limits with those of the axes that show no noise, so that no axis exceeds the whole.
+
+    Such an axis adds nothing to the moments, though what its items may hide is bounded by their
+    number alone. The limits of a sum are recovered from those of its parts (Zou 2007).
+    """
+    value = max(form.signed, 0.0)
+    down, up = (value - low) ** 2, (high - value) ** 2
+    for axis in form.still:
+        least, most = _without_noise(axis, (1 - level) / 2)
+        down += (axis.plugin - least) ** 2
+        up += (most - axis.plugin) ** 2
+    return (max(value - down**0.5, 0.0), value + up**0.5) if form.still else (low, high)
 
 
 def least_significant(form: QuadraticForm, level: float) -> float:
@@ -359,9 +390,11 @@ def _without_noise(form: QuadraticForm, tail: float) -> tuple[float, float]:
 
     All ``n`` items agree, so a share of up to ``1 - tail**(1/n)`` of the items might not (the rule
     of three); such an item moves the root mean square deviation by at most 50 points beyond it.
+    That equal scores are the plainest sign of evenness does not make this narrower: they tell how
+    rare an item that differs must be, not how far apart the identities are on it.
     """
     observed = (form.plugin / form.count) ** 0.5
-    reach = (1 - tail ** (1 / form.units)) * (50 + observed)
+    reach = (1 - tail ** (1 / form.units)) * (form.largest + observed)
     return form.count * max(observed - reach, 0.0) ** 2, form.count * (observed + reach) ** 2
 
 
@@ -373,4 +406,4 @@ def _p_value_without_noise(form: QuadraticForm) -> float:
     if form.noise > 0:
         return 1.0
     observed = (form.plugin / form.count) ** 0.5
-    return float((50 / (50 + observed)) ** form.units)
+    return float((form.largest / (form.largest + observed)) ** form.units)

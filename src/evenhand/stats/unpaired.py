@@ -18,6 +18,9 @@ from scipy.special import stdtr, stdtrit
 from evenhand.stats.scores import Floats, TooFewScores, check_level
 from evenhand.stats.spread import QuadraticForm, spread_interval, spread_p_value
 
+_SHARED = 1e-9
+"""Below this share of the variance of groups that share nothing, a variance is but rounding."""
+
 
 @dataclass(frozen=True)
 class UnpairedGroups:
@@ -118,7 +121,7 @@ def unpaired_groups(
     variances = np.einsum("ij,jk,ik->i", contrast, widened, contrast)
     apart = contrast**2 @ own
     # Units that all groups share and that fare alike in each leave no variance: taken as unshared.
-    errors = np.sqrt(np.where(variances > 1e-9 * apart, variances, apart))
+    errors = np.sqrt(np.where(variances > _SHARED * apart, variances, apart))
     compared = apart > 0
     tests = int(compared.sum())
     # Welch & Satterthwaite, for the difference of each group.
@@ -242,6 +245,10 @@ def _form(rates: Floats, covariance: Floats, freedom: Floats) -> QuadraticForm:
     center = np.eye(count) - 1 / count
     deviations = center @ rates
     noise = center @ covariance @ center
+    # As for the differences: what all groups share to the last unit leaves no noise but rounding.
+    apart = center @ np.diag(np.diag(covariance)) @ center
+    if np.trace(noise) <= _SHARED * np.trace(apart):
+        noise = apart
     square, cube = noise @ noise, noise @ noise @ noise
     length = float(deviations @ deviations)
     along = deviations if length > 0 else np.ones(count) / count
