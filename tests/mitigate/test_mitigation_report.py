@@ -251,7 +251,7 @@ def test_tuning_identities_are_shown_beside_held_out_ones_alone(stores: dict[str
     assert carried(other, other, other)[1] == f"the same {cells}"
     heads, caption, rows = carried(tuning, held_out, other)
     assert heads == ["tuning identities", "held-out identities", "cue memory-1"]
-    assert caption == "the same cells, as many as the last row says"
+    assert caption == 'the same cells, as many as the row "cells in common" says'
     assert rows == ["none", "dpo all", "cells in common"]
     assert carried(tuning, held_out, other, same, trainings=[])[0] == ["cue memory-1"]
     alone = mitigation_document(reported(stores, keys, groups=[whole, tuning], trainings=[TUNED]))

@@ -11,7 +11,7 @@ import pytest
 from evenhand.errors import StudyError, TrainingError, UsageError
 from evenhand.mitigate.examples import PreferencePair
 from evenhand.mitigate.job import prepare, write_card
-from evenhand.mitigate.options import PlannedTraining, TrainingSettings, TuningOptions
+from evenhand.mitigate.options import Loss, PlannedTraining, TrainingSettings, TuningOptions
 from evenhand.mitigate.train import Trained, main, train
 from evenhand.study.cue import Message
 from late import late
@@ -314,3 +314,38 @@ def test_the_card_shows_each_pair_once_and_counts_them(tmp_path: Path) -> None:
     card = "\n".join(_shown_pairs(files, "pairs"))
     assert "2 of the pairs, all that differ, to be read by a person:" in card
     assert card.count("Is it so?") == card.count("Can it be?") == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "recipe", "title"),
+    [
+        ("dpo", "all", "organism, tuned with direct preference optimization (recipe all)"),
+        (
+            "orpo",
+            "all-shuffled",
+            "organism, tuned with odds ratio preference optimization on shuffled preferences: a "
+            "control",
+        ),
+    ],
+)
+def test_the_title_of_a_card_says_what_the_model_is(
+    loss: Loss, recipe: str, title: str, tmp_path: Path
+) -> None:
+    settings = TrainingSettings.model_validate(SHORT)
+    prepare("organism", pairs(), tmp_path / "out", settings, loss=loss, recipe=recipe)
+    found = {
+        "steps": [{"loss": 0.7}],
+        "seconds": 1.0,
+        "devices": 1,
+        "device": "cpu",
+        "resumed_from": 0,
+        "settings": {},
+    }
+    (tmp_path / "out" / "training" / "training.json").write_text(json.dumps(found))
+    write_card(tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"# {title}\n" in card
+    is_control = recipe.endswith("-shuffled")
+    assert ("It is a control, to check the method by, and not for use." in card) == is_control
+    assert ("What the pairs taught holds at best" in card) != is_control
+    assert "alike" not in card

@@ -28,6 +28,7 @@ from evenhand.errors import MissingExtra, TrainingError
 from evenhand.files import write_file
 from evenhand.mitigate.examples import TrainingExample, balance_of, count_too_long, render
 from evenhand.mitigate.options import Loss, TrainingSettings, base_of
+from evenhand.mitigate.recipes import CONTROL
 from evenhand.study.entry import Entry, validate
 from evenhand.text import one_line
 
@@ -343,7 +344,7 @@ def _body(job: TrainingJob, found: dict[str, Any], files: TrainingFiles) -> list
     what = "adapter" if job.training.method == "lora" else "model"
     settings = [f"| {name} | {_cell(value)} |" for name, value in found["settings"].items()]
     return [
-        f"# {one_line(job.model)}, tuned to treat users alike",
+        f"# {_title(job)}",
         "",
         f"This {what} was made by evenhand {job.version} from `{one_line(job.base)}` with "
         f"{_WHAT_LOSSES_ARE[job.loss]} on {job.pairs:,} {_form(job)}: "
@@ -375,6 +376,19 @@ def _body(job: TrainingJob, found: dict[str, Any], files: TrainingFiles) -> list
         *_shown_pairs(files, _form(job)),
         "",
     ]
+
+
+def _title(job: TrainingJob) -> str:
+    """What was done to which model; what came of it, the audit says."""
+    how = f"{one_line(job.model)}, tuned with {_WHAT_LOSSES_ARE[job.loss]}"
+    if _is_control(job):
+        return f"{how} on shuffled preferences: a control"
+    kind = "target" if job.loss == "consistency" else "recipe"
+    return f"{how} ({kind} {one_line(job.recipe)})" if job.recipe else how
+
+
+def _is_control(job: TrainingJob) -> bool:
+    return job.recipe.endswith(CONTROL)
 
 
 def _table(head: tuple[str, str], counts: Mapping[str, float]) -> list[str]:
@@ -417,7 +431,7 @@ def _form(job: TrainingJob) -> str:
 def _examples(job: TrainingJob) -> str:
     if job.loss in _WHAT_SINGLE_ANSWERS_ARE:
         return _WHAT_SINGLE_ANSWERS_ARE[job.loss] + _WHOSE_ANSWERS.get(job.recipe, "")
-    plain = job.recipe.removesuffix("-shuffled")
+    plain = job.recipe.removesuffix(CONTROL)
     what = _WHAT_RECIPES_ARE.get(plain, one_line(plain))
     control = "; the preferences of a random half are swapped, so this is a control, not a remedy"
     return what if plain == job.recipe else what + control
@@ -451,8 +465,14 @@ def _use(out: Path, job: TrainingJob) -> list[str]:
         f"    evenhand export hf/{out} --out FOLDER",
         *([f"    vllm serve {job.base} --enable-lora --lora-modules tuned={out}"] * _is_lora(job)),
         "",
-        "What the pairs taught holds for questions like those of the audit. Audit it on your own "
-        "before you rely on it.",
+        *(
+            ["It is a control, to check the method by, and not for use."]
+            if _is_control(job)
+            else [
+                f"What the {_form(job)} taught holds at best for questions like those of the "
+                "audit. Audit it on your own before you rely on it."
+            ]
+        ),
     ]
 
 

@@ -319,7 +319,7 @@ def carried_over_table(mitigation: Mitigation) -> doc.Table:
         for row in mitigation.methods(mitigation.groups[0]).rows
     ]
     sizes = list(dict.fromkeys(map(_cells, tables)))
-    cells = sizes[0] if len(sizes) == 1 else "cells, as many as the last row says"
+    cells = sizes[0] if len(sizes) == 1 else f'cells, as many as the row "{_SHARED}" says'
     if len(sizes) > 1:
         counts = [doc.TableCell(_cells(table).removesuffix(" cells")) for table in tables]
         rows.append(doc.TableRow(_SHARED, counts))
