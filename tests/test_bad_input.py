@@ -352,6 +352,7 @@ def test_a_report_of_a_run_that_never_began(capsys: pytest.CaptureFixture[str]) 
         (["report", "nowhere"], "no run in nowhere"),
     ],
 )
+@pytest.mark.slow
 def test_in_a_process_of_its_own(arguments: list[str], fragment: str) -> None:
     code, out, err = finish(command(arguments))
     assert (code, out, err.count("\n")) == (2, "", 1)

@@ -75,6 +75,7 @@ def test_a_bundle_holds(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "The bundle holds." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_run_again_on_another_folder(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
@@ -180,6 +181,7 @@ def test_nobody_else_can_read_it(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("redaction", ["harmful", "all"])
+@pytest.mark.slow
 def test_what_is_left_out_is_in_no_file(redaction: str, tmp_path: Path) -> None:
     """Whatever the scores: questions, answers, thoughts, reasons of judges, own files."""
 
@@ -224,6 +226,7 @@ def test_rows_of_no_run_are_said_of_the_bundle(
     assert said == f"evenhand: {empty}: not a sound bundle: its rows are not those of a run"
 
 
+@pytest.mark.slow
 def test_a_changed_sentence_is_found(folder: Path, tmp_path: Path) -> None:
     """Texts of the report follow from the data as figures do."""
 
@@ -305,6 +308,7 @@ ANSWERS = "run/answers-00001.jsonl"
         (edit("card.md", "Limits", "None"), "hashes"),
     ],
 )
+@pytest.mark.slow
 def test_what_was_changed_is_found(
     folder: Path,
     tmp_path: Path,
@@ -395,6 +399,7 @@ def test_rows_that_are_none_are_one_line(
     assert "\n" not in str(told.value)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_can_be_bundled(tmp_path: Path) -> None:
     with pytest.raises(EvenhandError):
         make_bundle(Store.create(tmp_path / "none"), tmp_path / "none.zip")

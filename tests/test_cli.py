@@ -282,6 +282,7 @@ def test_the_report_holds_to_the_contract(
     assert report == contract(from_audit), "audit and report print the same"
 
 
+@pytest.mark.slow
 def test_the_report_for_a_terminal(
     audited: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -356,6 +357,7 @@ def test_the_default_folder_is_the_same_for_the_same_study(
     assert all(folder.startswith("openai-a-b") for folder in folders)
 
 
+@pytest.mark.slow
 def test_output_into_a_closed_pipe_is_no_fault() -> None:
     run = f"{sys.executable} -m evenhand identities --format json | head -1"
     done = subprocess.run(run, shell=True, capture_output=True, text=True)
@@ -364,6 +366,7 @@ def test_output_into_a_closed_pipe_is_no_fault() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.slow
 def test_output_onto_a_full_disk_is_told_in_one_line() -> None:
     run = f"{sys.executable} -m evenhand identities > /dev/full"
     result = subprocess.run(["bash", "-c", run], capture_output=True, text=True, check=False)
@@ -407,12 +410,14 @@ def test_an_unfinished_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.slow
 def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     script = printed(["completion", shell], capsys)
     assert "mitigate" in script
     assert "identities-file" in script
 
 
+@pytest.mark.slow
 def test_every_option_says_what_it_sets() -> None:
     """No option without help, in any command."""
     from evenhand.cli import app

@@ -58,6 +58,7 @@ def test_how_a_side_is_named(
     assert parse_arm(text) == (Path(parts[0]), *parts[1:])
 
 
+@pytest.mark.slow
 def test_one_run_under_several_defenses(tmp_path: Path) -> None:
     store = run(
         tmp_path / "run",

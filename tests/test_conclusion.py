@@ -126,6 +126,7 @@ def test_everybody_at_a_limit(tmp_path: Path, level: float, bound: str) -> None:
     assert "alike within" not in text
 
 
+@pytest.mark.slow
 def test_one_benchmark_at_a_limit(tmp_path: Path) -> None:
     audit, text = constructed(
         tmp_path, lambda who, axis, item: 1.0 if axis == "safety" else even(who, axis, item)
@@ -254,6 +255,7 @@ def test_naming_anybody_is_a_shift_and_no_bias(tmp_path: Path) -> None:
     assert "changes utility" not in text
 
 
+@pytest.mark.slow
 def test_copies_of_a_few_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six questions, each twenty times over with its answer, are six questions."""
 

@@ -65,6 +65,7 @@ def dies_after(answers: int, benchmark: Path, run: Path) -> None:
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
+@pytest.mark.slow
 def test_kill_at_full_speed_loses_no_answer_that_has_come(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 40)
     run = tmp_path / "run"
@@ -91,6 +92,7 @@ def test_a_second_death_amid_the_same_run_loses_nothing_either(tmp_path: Path) -
     store.close()
 
 
+@pytest.mark.slow
 def test_the_last_line_of_a_journal_may_be_cut_short(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 10)
     run = tmp_path / "run"
@@ -102,6 +104,7 @@ def test_the_last_line_of_a_journal_may_be_cut_short(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_a_journal_that_says_nonsense_is_told_in_one_line(tmp_path: Path) -> None:
     benchmark = write_benchmark(tmp_path / "own.jsonl", 10)
     run = tmp_path / "run"

@@ -76,6 +76,7 @@ def test_the_commands_of_the_page_work(
         assert done.returncode == 0, (command, done.stderr)
 
 
+@pytest.mark.slow
 def test_they_print_what_the_page_says(
     ran: list[tuple[str, subprocess.CompletedProcess[str]]],
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_biased_run_fails(runs: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert said.endswith("Gate failed.\n")
 
 
+@pytest.mark.slow
 def test_a_wide_margin_passes(runs: Path) -> None:
     assert exit_code("gate", runs / "biased", "--max-pb", 90, "--max-gap", 99) == 0
     assert exit_code("gate", runs / "even", "--max-pb", 20) == 0

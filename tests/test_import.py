@@ -130,6 +130,7 @@ def test_report_gate_compare_judge_and_label_work_on_it(tmp_path: Path) -> None:
     assert len(sample.cells) == 9  # of 48 answers of identities
 
 
+@pytest.mark.slow
 def test_nothing_can_be_asked_in_it(
     tmp_path: Path, table_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +140,7 @@ def test_nothing_can_be_asked_in_it(
     assert "holds an imported run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_csv_with_other_names_a_model_column_and_a_filter(tmp_path: Path) -> None:
     rows = [
         {"llm": llm, "user": who, "q": n, "refused": (n + len(llm)) % 2, "lang": lang, "topic": "t"}

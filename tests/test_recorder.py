@@ -120,6 +120,7 @@ asyncio.run(judge_run(Store.open(Path(sys.argv[1])), Dies(1)))
 """
 
 
+@pytest.mark.slow
 def test_kill_amid_verdicts_pays_none_of_them_twice(tmp_path: Path) -> None:
     finished(tmp_path, 40).close()
     run = tmp_path / "run"

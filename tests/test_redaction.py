@@ -247,6 +247,7 @@ def test_addresses_and_paths() -> None:
     assert shown_path("/") == "folder"
 
 
+@pytest.mark.slow
 def test_a_bundle_of_local_weights_names_no_place(tmp_path: Path) -> None:
     """Nor do page and exports; and it is run again from its answers, whoever has it."""
     home = tmp_path / "home" / "ann-secret-name"

@@ -68,6 +68,7 @@ def test_a_fault_of_ours_in_an_engine_is_not_hidden(plan: Plan, tmp_path: Path) 
     assert len(stored(tmp_path / "run")) == 7
 
 
+@pytest.mark.slow
 def test_two_errors_at_once_are_one_line(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

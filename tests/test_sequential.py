@@ -77,6 +77,7 @@ def test_a_precision_out_of_reach_asks_everything(questions: Path) -> None:
     assert audit.interim.analysis == audit.interim.of
 
 
+@pytest.mark.slow
 def test_going_on_without_a_precision_asks_the_rest_only(questions: Path) -> None:
     first, second = noisy(0.9), noisy(0.9)
     run(questions, 3.0, first)

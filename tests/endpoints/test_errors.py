@@ -173,6 +173,7 @@ def test_more_429_than_attempts_use_up_no_attempt(tmp_path: Path) -> None:
     assert len(found.failures) == 30
 
 
+@pytest.mark.slow
 def test_a_long_wait_is_said_with_its_end(tmp_path: Path) -> None:
     """Off a terminal, too: the process waits on, and is stopped here."""
     from endpoints.asking import write_questions

@@ -72,6 +72,7 @@ def generated(net: Any, folder: Path) -> list[str]:
     return answers
 
 
+@pytest.mark.slow
 def test_the_engine_answers_as_peft_and_transformers_do(tuned: Path) -> None:
     found = texts(f"hf/{tuned}")
     assert found != texts("organism")

@@ -103,6 +103,7 @@ def ends_often(engine: HFEngine) -> None:
 
 @pytest.mark.parametrize("batch_size", [5, 64])
 @pytest.mark.parametrize("model", ["weights", "sliding"])
+@pytest.mark.slow
 def test_texts_are_those_of_generate(
     request: pytest.FixtureRequest, model: str, batch_size: int
 ) -> None:

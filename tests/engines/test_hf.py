@@ -114,6 +114,7 @@ def test_a_stop_string_ends_the_answer(weights: Path) -> None:
     assert printable not in response.text, "endpoints leave the stop string out, and so do we"
 
 
+@pytest.mark.slow
 def test_a_stop_string_that_begins_in_the_prompt_ends_nothing(weights: Path) -> None:
     """The prompt ends with a blank: a blank alone, or one and the first letter, is no stop yet."""
     whole = ask(HFEngine(weights, Decoding(max_tokens=24)), 4)

@@ -84,6 +84,7 @@ def scores(found: list[Any]) -> list[Score]:
     return [judgment.verdict.score for judgment in found]
 
 
+@pytest.mark.slow
 def test_the_labels_of_the_paper_s_classifier(actions: Path) -> None:
     judge = make_judge(f"classifier:{actions}")
     texts = ["sorry", "it is never so", "sure", "maybe"]

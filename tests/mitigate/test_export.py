@@ -87,6 +87,7 @@ def _prompt(tokenizer: Any) -> list[int]:
     return ids
 
 
+@pytest.mark.slow
 def test_the_gguf_file_reads_back_as_the_same_model(tmp_path: Path) -> None:
     exported = export("organism", tmp_path / "out", "gguf")
     tokenizer, net = _read_back(exported.weights.parent)
@@ -98,6 +99,7 @@ def test_the_gguf_file_reads_back_as_the_same_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.slow
 def test_grouped_queries_and_short_numbers_are_kept(tmp_path: Path, dtype: str) -> None:
     net = _grouped_llama().to(getattr(torch, dtype))
     write_gguf(net, _tokenizer(), tmp_path / "model.gguf")
@@ -108,6 +110,7 @@ def test_grouped_queries_and_short_numbers_are_kept(tmp_path: Path, dtype: str) 
     assert torch.allclose(_logits(back, ids), _logits(own, ids), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_merged_into_its_base_model(tmp_path: Path) -> None:
     base = transformers.AutoModelForCausalLM.from_pretrained(MODEL)
     config = peft.LoraConfig(

@@ -136,6 +136,7 @@ def test_the_defense_brings_the_bias_down_for_seen_and_unseen(found: Mitigation)
     assert [group.part for group in found.groups] == ["tuning"] * 3 + ["test"] * 3
 
 
+@pytest.mark.slow
 def test_all_that_is_compared_was_not_tuned_on(found: Mitigation) -> None:
     store = Store.open(Path(found.run))
     split = split_run(store)
@@ -351,6 +352,7 @@ def test_what_a_request_costs_with_the_defense(tmp_path: Path) -> None:
     assert f"| none | {plain.prompt:.1f} | {plain.answer:.1f} |" in page
 
 
+@pytest.mark.slow
 def test_few_identities_are_not_held_out_and_it_is_said(tmp_path: Path) -> None:
     study = STUDY.model_copy(update={"identities": ("religion",)})
     evenhand.audit(study, engine=MockEngine(persona()), out=tmp_path / "run")
@@ -505,6 +507,7 @@ def renamed(run: Path, model: str) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_an_audit_that_is_not_finished_is_said_to_be(audited: Path, tmp_path: Path) -> None:
     run = fresh(audited, tmp_path / "run")
     with sqlite3.connect(run / "run.db") as connection:
@@ -522,6 +525,7 @@ def test_an_audit_that_is_not_finished_is_said_to_be(audited: Path, tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_what_cannot_be_trained_is_told_before_the_test_is_asked(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     run, engine = tmp_path / "run", MockEngine(lambda _: REFUSAL)
@@ -543,6 +547,7 @@ def test_what_is_named_twice_is_done_once() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_methods_that_the_report_no_longer_has_are_named(audited: Path, tmp_path: Path) -> None:
     run = fresh(audited, tmp_path / "run")
     options: dict[str, Any] = {"defenses": [GOOD.text], "cues": []}

@@ -46,6 +46,7 @@ def examples(loss: Loss) -> list[TrainingExample]:
     return [SharedAnswer((MAN, q), "Boil them.", (WOMAN, q)) for q in asked]
 
 
+@pytest.mark.slow
 def test_the_odds_of_an_answer_that_is_certain_are_a_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -216,6 +217,7 @@ def test_equality_lowers_the_bias_at_equal_means_where_rightness_raises_them() -
     assert float(righter.mean()) > float(before.mean()) + 0.2
 
 
+@pytest.mark.slow
 def test_where_nobody_is_treated_worse_neither_aim_makes_a_bias() -> None:
     before = imperfect(0.0)
     for aim in ("equality", "rightness"):

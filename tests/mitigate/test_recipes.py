@@ -161,6 +161,7 @@ def test_invariance_teaches_refusing_and_complying_alike(part: TuningPart) -> No
     assert len(refusing) == len(complying) > 10
 
 
+@pytest.mark.slow
 def test_invariance_holds_refusals_where_only_help_is_missing(tmp_path: Path) -> None:
     def timid(messages: list[Message]) -> str:
         """Refuses men everything, and nobody else a harmless question."""

@@ -67,6 +67,7 @@ def find(
     return asyncio.run(search(run, split, store, defenses, asking, budget=budget))
 
 
+@pytest.mark.slow
 def test_the_defense_that_works_is_found(run: Store, split: Split, tmp_path: Path) -> None:
     found = find(run, split, tmp_path, [*IDLE, HALF, GOOD])
     assert found.chosen == "good"
@@ -125,6 +126,7 @@ def test_the_same_search_again_sends_nothing(run: Store, split: Split, tmp_path:
     assert again.rounds == first.rounds
 
 
+@pytest.mark.slow
 def test_a_cost_limit_stops_it_and_the_next_call_goes_on(
     run: Store, split: Split, tmp_path: Path
 ) -> None:

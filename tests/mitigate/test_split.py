@@ -125,6 +125,7 @@ def test_too_few_items_are_told() -> None:
         make_split(DEMO[:3], PEOPLE, ["system-1"])
 
 
+@pytest.mark.slow
 def test_the_view_of_the_tuning_part_holds_nothing_else(tmp_path: Path) -> None:
     store = audited(tmp_path / "run")
     split = split_run(store)
@@ -151,6 +152,7 @@ def test_an_answer_knows_the_conversation_that_was_sent(tmp_path: Path) -> None:
     assert all(a.messages() in sent for a in TuningPart(store, split_run(store)).answers())
 
 
+@pytest.mark.slow
 def test_the_split_of_a_run_is_fixed_once_written(tmp_path: Path) -> None:
     store = audited(tmp_path / "run")
     first = split_run(store, seed=7)

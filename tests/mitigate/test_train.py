@@ -36,6 +36,7 @@ def test_it_learns_the_preference(trained: Trained) -> None:
     assert trained.steps[-1]["margin"] > 0.5
 
 
+@pytest.mark.slow
 def test_what_is_left_when_it_is_done(trained: Trained) -> None:
     found = {path.name for path in trained.out.iterdir()}
     assert found == {

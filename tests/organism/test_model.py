@@ -144,6 +144,7 @@ def test_rates_on_fresh_items_are_as_measured(organism: Any, user: Identity) -> 
         assert abs(100 * np.mean(scores) - known["none"]["measured"][benchmark]) < 4.0, benchmark
 
 
+@pytest.mark.slow
 def test_a_defense_moves_a_biased_identity_towards_the_baseline(organism: Any) -> None:
     drawn = items_by_topic("demo_safety", 1, np.random.default_rng(12))
     shares = {}

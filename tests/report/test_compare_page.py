@@ -176,6 +176,7 @@ def text_of(found: ArmComparison) -> str:
     return " ".join(s for section in comparison_sections(found) for s in section.sentences)
 
 
+@pytest.mark.slow
 def test_what_the_page_says(found: ArmComparison) -> None:
     text = text_of(found)
     assert "both: The bias came down" in text

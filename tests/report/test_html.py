@@ -53,6 +53,7 @@ def test_the_sections_stand_in_the_issues_order(full: str) -> None:
     assert re.findall(r'<section id="([\w-]+)"', full) == SECTIONS
 
 
+@pytest.mark.slow
 def test_each_section_begins_with_what_was_found(full: str) -> None:
     openings = re.findall(r'<p class="finding">(.*?)</p>', full)
     assert len(openings) == len(SECTIONS)

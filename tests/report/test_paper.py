@@ -42,6 +42,7 @@ def test_every_figure_is_there_as_pdf_and_svg(paper: Path) -> None:
     assert {*re.findall(r"includegraphics\{(.+?)\.pdf\}", text)} == names
 
 
+@pytest.mark.slow
 def test_text_has_eight_points_and_a_figure_the_width_of_a_column(paper: Path) -> None:
     for file in paper.glob("*.pdf"):
         page = pypdf.PdfReader(file).pages[0]

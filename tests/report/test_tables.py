@@ -102,6 +102,7 @@ def test_the_identities_are_those_of_the_audit(store: Store, found: Audit, tmp_p
     assert baseline["safety_delta"] == ""
 
 
+@pytest.mark.slow
 def test_parquet_holds_the_same(store: Store, found: Audit, tmp_path: Path) -> None:
     write_csv_tables(found, store, tmp_path)
     write_parquet_tables(found, store, tmp_path)

@@ -92,6 +92,7 @@ def test_eighty_columns_show_every_column(found: Audit) -> None:
     assert "simultaneous" in heads
 
 
+@pytest.mark.slow
 def test_without_color_it_is_plain_text(found: Audit) -> None:
     assert "\x1b" not in printed(found)
     assert "\x1b[" in printed(found, color=True)
@@ -256,6 +257,7 @@ def test_a_table_drops_columns_in_the_order_given() -> None:
     assert "second" not in file.getvalue()
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_text(tmp_path: Path) -> None:
     """As `evenhand report RUN | cat`, at whatever width."""
     audit(tmp_path / "run", biased(0.4, seed=1), items=10)

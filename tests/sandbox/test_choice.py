@@ -118,6 +118,7 @@ def test_none_with_its_danger_accepted(folder: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("bubblewrap")
+@pytest.mark.slow
 def test_without_standard_input(tmp_path: Path) -> None:
     (tmp_path / "p.py").write_text("print(6 * 7)")
     command = f"{sys.executable} -m evenhand sandbox run {tmp_path}/p.py <&-"
@@ -152,6 +153,7 @@ def test_accepting_alone_changes_nothing(folder: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("bubblewrap")
+@pytest.mark.slow
 def test_namespaces_forbidden_within_bubblewrap() -> None:
     """The kernel itself forbids them: a bubblewrap inside one that allows no more."""
     forbidding = ("bwrap", "--unshare-user", "--disable-userns", "--dev-bind", "/", "/", "--")

@@ -97,6 +97,7 @@ def test_a_judge_that_is_lenient_to_one_identity_is_found() -> None:
     assert found_share > 60
 
 
+@pytest.mark.slow
 def test_the_interval_of_kappa_covers() -> None:
     rng = np.random.default_rng(3)
     wrong = np.full(PEOPLE, 0.1)

@@ -9,6 +9,7 @@ from scipy.special import expit
 from evenhand.stats import multilevel_bias, personalization_bias
 
 
+@pytest.mark.slow
 def test_it_agrees_with_the_closed_form() -> None:
     rng = np.random.default_rng(3)
     identity, item = np.linspace(-0.8, 0.8, 16), rng.normal(0, 1, 150)

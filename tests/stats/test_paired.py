@@ -42,6 +42,7 @@ def test_difference_to_baseline_is_exact_mcnemar() -> None:
     )
 
 
+@pytest.mark.slow
 def test_holm_is_statsmodels() -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     p = np.random.default_rng(0).random(20) ** 3

@@ -164,6 +164,7 @@ def test_weights_take_out_what_missing_scores_do() -> None:
 
 
 @pytest.mark.parametrize("shape", ["t with 2 degrees", "one in twenty by 10 points"])
+@pytest.mark.slow
 def test_placebos_with_heavy_tails(shape: str) -> None:
     assert placebo_row(shape, 31, 10, REPLICATIONS)["p <= 0.05 %"] <= 6.5 + ERROR
 
@@ -187,6 +188,7 @@ def test_categories_by_permutation() -> None:
 # Realizations
 
 
+@pytest.mark.slow
 def test_names_are_no_bias() -> None:
     row = nested_row(6, 8, 4.0, 0.0, REPLICATIONS)
     assert row["p <= 0.05 %"] <= 6.5 + ERROR
