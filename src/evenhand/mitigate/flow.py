@@ -28,7 +28,7 @@ from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished, RunFolderError, UsageError
 from evenhand.files import read_json, write_file
 from evenhand.mitigate.examples import TrainingExample, load_pairs, world_pairs
-from evenhand.mitigate.job import TrainingJob
+from evenhand.mitigate.job import TrainingFiles, TrainingJob, prepare
 from evenhand.mitigate.options import (
     HELD_OUT_CUES,
     MitigationOptions,
@@ -44,7 +44,13 @@ from evenhand.mitigate.recipes import (
     needs_data,
     shared_answers,
 )
-from evenhand.mitigate.results import Mitigation, TestedCondition, TrainingResult, evaluate
+from evenhand.mitigate.results import (
+    Mitigation,
+    TestedCondition,
+    TrainingResult,
+    evaluate,
+    with_seed,
+)
 from evenhand.mitigate.search import SearchResult, in_other_places, search
 from evenhand.mitigate.split import Split, TuningPart, fingerprint, plan_for_test, split_run
 from evenhand.mitigate.steer import SteeringFolders, SteeringSearch
@@ -84,6 +90,10 @@ async def mitigate_run(
         NotFinished: the cost limit is reached; the same call resumes.
         EvenhandError: see `evenhand.errors`.
     """
+
+    def say(line: str) -> None:
+        on_step(line, None)
+
     with ExitStack() as stack:
         audit = _open(Store.open(run), stack)
         score_run(audit)
@@ -96,7 +106,7 @@ async def mitigate_run(
         _claim(out, model, split)
         unfinished = _unfinished(audit)
         for line in unfinished:
-            on_step(line, None)
+            say(line)
         cues = _cues(audit, split, options)
         loop = QueryLoop(run_options, on_step, engine)
         try:
@@ -105,8 +115,7 @@ async def mitigate_run(
             part = TuningPart(audit, split)
             # What cannot be trained or steered is told before the test part is asked.
             trainings = [
-                prepared(each, part, model, out, options, lambda line: on_step(line, None))
-                for each in options.trainings(chosen)
+                prepared(each, part, model, out, options, say) for each in options.trainings(chosen)
             ]
             steerer = steering = None
             if "steer" in options.methods:
@@ -119,7 +128,7 @@ async def mitigate_run(
                     loop,
                     options.budget,
                     stack,
-                    lambda line: on_step(line, None),
+                    say,
                 )
                 steering = await steerer.find()
             test = _HeldOutTest(audit, split, cues, options, out, loop, stack)
@@ -127,7 +136,7 @@ async def mitigate_run(
             await loop.forget(model)
             trained = []
             for each in trainings:
-                trained.append(each.train(lambda line: on_step(line, None)))
+                trained.append(each.train(say))
                 conditions += await test.tuned(trained[-1], each.planned)
             if steerer and steering:
                 for seed in options.seeds:
@@ -135,7 +144,7 @@ async def mitigate_run(
                     conditions += await test.steered(folders, seed)
         finally:
             await loop.close()
-        on_step("comparing", None)
+        say("comparing")
         tested = evaluate(
             audit,
             split,
@@ -266,10 +275,10 @@ class PreparedTraining:
             TrainingError: the training was stopped; the same call resumes it.
             NotFinished: the training must be run on several devices.
         """
-        from evenhand.mitigate.job import TrainingFiles
         from evenhand.mitigate.train import launch_command, train
 
-        planned, files, title = self.planned, TrainingFiles(self.folder), _title(self.planned)
+        planned, files = self.planned, TrainingFiles(self.folder)
+        title = with_seed(planned.name, planned.seed)
         if self.devices > 1 and not files.finished():
             command = launch_command(self.folder, self.devices)
             raise NotFinished(f"{title}: now run the training: {command}")
@@ -307,12 +316,10 @@ def prepared(
         PairsError: nothing is found to train on, or the data are invalid.
         TrainingError: the folder holds another training, or the model is not there.
     """
-    from evenhand.mitigate.job import prepare
-
     tuning = options.tuning
     settings = tuning.settings_for(planned, model)
     folder = out / planned.folder
-    on_line(f"data for {_title(planned)}")
+    on_line(f"data for {with_seed(planned.name, planned.seed)}")
     examples, left_out = _examples(planned, part, options, settings)
     if planned.defense:
         examples = half_defended(examples, planned.defense, planned.seed)
@@ -327,10 +334,6 @@ def prepared(
         left_out=left_out,
     )
     return PreparedTraining(planned, job, folder, tuning.devices)
-
-
-def _title(planned: PlannedTraining) -> str:
-    return f"{planned.name}{f', seed {planned.seed}' if planned.seed else ''}"
 
 
 def _examples(
@@ -390,7 +393,7 @@ class _HeldOutTest:
         """A tuned model; with the defense where it was tuned with it."""
         tested = await self._ask(
             f"test-{planned.folder}",
-            f"test, {_title(planned)}",
+            f"test, {with_seed(planned.name, planned.seed)}",
             {training.name: planned.defense or NO_DEFENSE},
             training.model,
         )
@@ -402,7 +405,7 @@ class _HeldOutTest:
         found = []
         for name, folder in folders.named().items():
             model = f"hf/{folder}"
-            title = f"test, {name}{f', seed {seed}' if seed else ''}"
+            title = f"test, {with_seed(name, seed)}"
             found += await self._ask(f"test-{folder.name}", title, {name: NO_DEFENSE}, model)
             await self.loop.forget(model)
         return [replace(condition, seed=seed) for condition in found]

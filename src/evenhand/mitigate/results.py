@@ -63,6 +63,11 @@ class ConditionKey:
     place: DefensePlace = "after"
 
 
+def with_seed(name: str, seed: int) -> str:
+    """The name of one seed's condition; the first has the name of the condition."""
+    return f"{name}, seed {seed}" if seed else name
+
+
 def is_control(name: str) -> bool:
     """Whether a condition of this name is a control."""
     return name == "control" or name.endswith(CONTROL) or name.startswith("steer, ")
@@ -445,7 +450,7 @@ class TestedCondition:
     @property
     def key(self) -> ConditionKey:
         """Which condition it is; its label has the seed where that is not 0."""
-        label = f"{self.name}, seed {self.seed}" if self.seed else self.name
+        label = with_seed(self.name, self.seed)
         return ConditionKey(
             self.name,
             self.seed,
@@ -524,16 +529,17 @@ def _with_scores(conditions: Sequence[TestedCondition]) -> tuple[list[TestedCond
         return list(conditions), []
     sound = [condition for condition in conditions if condition not in broken]
     why = f"so many answers can no longer be scored: {why}"
-    remedy = f"; {_REMEDY}" if any(_is_tuned(c, conditions) for c in broken) else ""
+    remedy = (
+        f"; where a training broke the model, {_REMEDY}"
+        if any(_is_tuned(c, conditions) for c in broken)
+        else ""
+    )
     if len(sound) < 2:  # then there is nothing else to show
         return list(conditions), [f"{NOT_CREDIBLE}, since {why}{remedy}"]
     return sound, [f"left out, since {why}{remedy}"]
 
 
-_REMEDY = (
-    "where a training broke the model, lower the learning rate (--set learning_rate=...) and train "
-    "into a new folder (--out)"
-)
+_REMEDY = "lower the learning rate (--set learning_rate=...) and train into a new folder (--out)"
 
 
 def _broken(conditions: Sequence[TestedCondition]) -> tuple[list[TestedCondition], str]:
@@ -555,8 +561,7 @@ def _nothing_left(conditions: Sequence[TestedCondition]) -> EvenhandError:
     broken, why = _broken(conditions)
     if any(_is_tuned(condition, conditions) for condition in broken):
         return TrainingError(
-            f"the answers of the tuned model can no longer be scored: {why}; lower the learning "
-            "rate (--set learning_rate=...) and train into a new folder (--out)"
+            f"the answers of the tuned model can no longer be scored: {why}; {_REMEDY}"
         )
     return UsageError(f"nothing to compare: the answers can no longer be scored: {why}")
 
