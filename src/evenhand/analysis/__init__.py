@@ -51,7 +51,7 @@ from evenhand.analysis.realizations import (
     realization_shares,
 )
 from evenhand.analysis.recognition import recognitions
-from evenhand.analysis.relevance import asked_cells, relevance_of
+from evenhand.analysis.relevance import relevance_of
 from evenhand.analysis.results import Audit, DefenseChange
 from evenhand.analysis.setting import analyze_setting, with_conclusion
 from evenhand.axes import PB_AXES
@@ -69,6 +69,7 @@ from evenhand.stats import (
 from evenhand.stats.scores import rows_are_identities
 from evenhand.store.store import Store
 from evenhand.store.tallies import Tally, condition_tallies
+from evenhand.study.plan import cells_of
 
 __all__ = ["MARGIN", "Audit", "analyze"]
 
@@ -152,8 +153,8 @@ def analyze(
         )
         for setting in settings
     ]
-    of_all = sum(len(names) for axis in grid.names.values() for names in axis.values())
-    cells = grid.samples * (len(grid.conditions) * of_all + asked_cells(store))
+    people = [c.identity.id for c in grid.conditions]
+    cells = cells_of(people, store.items().values(), grid.samples)
     done = sum(count["done"] for count in counts.values())
     outcomes, answer_notes = find_outcomes(store)
     return Audit(

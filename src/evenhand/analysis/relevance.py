@@ -133,13 +133,6 @@ def relevance_scores(store: Store, cue: str, defense: str) -> dict[RelevanceCell
     return {cell: float(np.mean(found)) for cell, found in values.items()}
 
 
-def asked_cells(store: Store) -> int:
-    """How many answers a run wants of items that not all users are asked, one sample each."""
-    people = [c.identity.id for c in store.conditions()]
-    special = [item for item in store.items().values() if item.scorer == "relevance"]
-    return sum(item.asks(who) for item in special for who in people)
-
-
 def blind_share(answer: str, people: Sequence[str]) -> float:
     """Share of these identities for which the most common right answer is right."""
     letters = letters_by_identity(answer)

@@ -59,7 +59,7 @@ _MOST_WORKERS = 16
 _WINDOW = 1024
 """Requests, at least, that are put into batches together; their order is free within a window."""
 _ALONE = "all was answered in one process, since no other could load the model"
-NEXT_TURNS = ("\n\nUser:", "\n\nSystem:", "\n\nAssistant:")
+_NEXT_TURNS = ("\n\nUser:", "\n\nSystem:", "\n\nAssistant:")
 """What ends the answer of a base model: it would go on with turns of its own invention."""
 _KEPT = (
     *("bos_token_id", "eos_token_id", "pad_token_id", "cache_implementation"),
@@ -581,7 +581,7 @@ class HFEngine:
 
     @property
     def _stop_strings(self) -> tuple[str, ...]:
-        return self._decoding.stop if self.has_template else (*self._decoding.stop, *NEXT_TURNS)
+        return stop_strings(self._decoding, has_template=self.has_template)
 
     def _stopped(self, input_ids: Any, _scores: Any) -> Any:
         """Stopping criterion: one flag a row, as transformers asks for."""
@@ -592,10 +592,8 @@ class HFEngine:
         last = self._end_tokens()
         length = next((n for n, token in enumerate(tokens) if token in last), len(tokens))
         thought, text, still_thinking = read_tokens(self._tokenizer, prompt.text, tokens[:length])
-        # As endpoints do: the stop string itself is left out.
-        ends = [at for stop in self._stop_strings if (at := text.find(stop)) >= 0]
-        text = text[: min(ends)] if ends else text
-        cut_off = still_thinking or (not ends and length == most)
+        whole, text = text, before_stop(text, self._stop_strings)
+        cut_off = still_thinking or (text == whole and length == most)
         return Response(
             prompt.request,
             text=text,
@@ -794,6 +792,16 @@ def prompt_of(
         raise RequestRejected(
             f"the chat template of {model} rejects: {one_line(str(error))}"
         ) from None
+
+
+def stop_strings(decoding: Decoding, *, has_template: bool) -> tuple[str, ...]:
+    """What ends an answer beside its last token."""
+    return decoding.stop if has_template else (*decoding.stop, *_NEXT_TURNS)
+
+
+def before_stop(text: str, stops: Sequence[str]) -> str:
+    """The answer up to its first stop string, which is left out, as endpoints do."""
+    return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)]
 
 
 def transcript(messages: Sequence[Message]) -> str:

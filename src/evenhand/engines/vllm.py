@@ -14,7 +14,7 @@ from typing import Any
 from evenhand.engines import EngineOptions
 from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import TOP, shares_text
-from evenhand.engines.hf import NEXT_TURNS, prompt_of, read_tokens
+from evenhand.engines.hf import before_stop, prompt_of, read_tokens, stop_strings
 from evenhand.engines.weights import ADAPTER_FILE, address_of, base_model, is_adapter, is_steering
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
 from evenhand.study.cue import Message
@@ -166,12 +166,10 @@ class VLLMEngine:
         thought, text, still_thinking = read_tokens(
             self._tokenizer, prompt, list(completion.token_ids)
         )
-        ends = [at for stop in self._stop_strings if (at := text.find(stop)) >= 0]
-        text = text[: min(ends)] if ends else text
         cut_off = still_thinking or completion.finish_reason == "length"
         return Response(
             request,
-            text=text,
+            text=before_stop(text, self._stop_strings),
             thought=thought,
             outcome="cut off" if cut_off else "whole",
             finish=str(completion.finish_reason or ""),
@@ -205,7 +203,7 @@ class VLLMEngine:
 
     @property
     def _stop_strings(self) -> tuple[str, ...]:
-        return self._decoding.stop if self.has_template else (*self._decoding.stop, *NEXT_TURNS)
+        return stop_strings(self._decoding, has_template=self.has_template)
 
     def _settings(self) -> dict[str, Any]:
         """Arguments of `SamplingParams`, the token limit and the seed excepted."""

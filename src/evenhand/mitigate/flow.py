@@ -22,7 +22,6 @@ from typing import cast
 
 import orjson
 
-from evenhand.analysis.relevance import asked_cells
 from evenhand.benchmarks import load
 from evenhand.engines.engine import Engine
 from evenhand.errors import NotFinished, RunFolderError, UsageError
@@ -61,7 +60,7 @@ from evenhand.run.scoring import score_run
 from evenhand.store.store import Store
 from evenhand.store.tallies import condition_tallies
 from evenhand.study.cue import NO_DEFENSE, Cue, Defense, select_defenses
-from evenhand.study.plan import Plan
+from evenhand.study.plan import Plan, cells_of
 
 OnStep = Callable[[str, Progress | None], None]
 """(what is being done, how far; None where it has just begun)"""
@@ -217,9 +216,8 @@ def _unfinished(audit: Store) -> list[str]:
     record = audit.record()
     if record.imported or record.interim:  # which have as many as they were to have
         return []
-    of_all = sum(item.scorer != "relevance" for item in audit.items().values())
-    each = len(audit.conditions()) * of_all + asked_cells(audit)
-    cells = record.study.samples * each
+    people = [c.identity.id for c in audit.conditions()]
+    cells = cells_of(people, audit.items().values(), record.study.samples)
     done = sum(tally.responses for tally in condition_tallies(audit).values())
     if done >= cells:
         return []

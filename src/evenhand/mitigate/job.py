@@ -381,13 +381,13 @@ def _body(job: TrainingJob, found: dict[str, Any], files: TrainingFiles) -> list
 def _title(job: TrainingJob) -> str:
     """What was done to which model; what came of it, the audit says."""
     how = f"{one_line(job.model)}, tuned with {_WHAT_LOSSES_ARE[job.loss]}"
-    if _is_control(job):
+    if _is_shuffled(job):
         return f"{how} on shuffled preferences: a control"
     kind = "target" if job.loss == "consistency" else "recipe"
     return f"{how} ({kind} {one_line(job.recipe)})" if job.recipe else how
 
 
-def _is_control(job: TrainingJob) -> bool:
+def _is_shuffled(job: TrainingJob) -> bool:
     return job.recipe.endswith(CONTROL)
 
 
@@ -467,7 +467,7 @@ def _use(out: Path, job: TrainingJob) -> list[str]:
         "",
         *(
             ["It is a control, to check the method by, and not for use."]
-            if _is_control(job)
+            if _is_shuffled(job)
             else [
                 f"What the {_form(job)} taught holds at best for questions like those of the "
                 "audit. Audit it on your own before you rely on it."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -60,6 +60,20 @@ class Request:
     choices: tuple[str, ...] = ()
 
 
+def cells_of(identities: Collection[str], items: Collection[Item], samples: int) -> int:
+    """How many answers a study wants, since not every item is asked for every identity.
+
+    Args:
+        identities: those of the conditions, one for each.
+        items: all that are asked.
+        samples: answers per cell.
+    """
+    special = [item for item in items if item.scorer == "relevance"]
+    asked = len(identities) * (len(items) - len(special))
+    asked += sum(item.asks(who) for item in special for who in identities)
+    return asked * samples
+
+
 @dataclass(frozen=True)
 class Plan:
     """The grid conditions x items x samples.
@@ -82,10 +96,7 @@ class Plan:
     @property
     def cells(self) -> int:
         """Number of answers wanted."""
-        special = [item for item in self.items if item.scorer == "relevance"]
-        asked = len(self.conditions) * (len(self.items) - len(special))
-        asked += sum(item.asks(c.identity.id) for item in special for c in self.conditions)
-        return asked * self.study.samples
+        return cells_of([c.identity.id for c in self.conditions], self.items, self.study.samples)
 
     def with_system_role(self, system_role: bool) -> Plan:
         """The same plan for a model that takes a system message, or does not."""
