@@ -11,13 +11,16 @@ A built-in name cannot be replaced. See docs/extending.md for what each kind has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
 
-from evenhand.errors import PluginError, UnknownName
+from evenhand.errors import EvenhandError, PluginError, UnknownName
 from evenhand.text import one_line
 
 PluginKind = Literal["engine", "benchmark", "scorer", "judge", "format"]
@@ -48,12 +51,37 @@ def load_plugin(
         raise PluginError(f'{kind} "{name}" is in {packages}; uninstall one of them')
     try:
         return found[0].load()
-    except Exception as error:  # another package's code: anything can happen in it
-        reason = one_line(f"{type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:  # another package's code: anything can happen in it
         raise PluginError(
-            f'{kind} "{name}" of {_package(found[0])} cannot be loaded ({reason}); '
+            f'{kind} "{name}" of {_package(found[0])} cannot be loaded ({_reason(error)}); '
             "update or uninstall that package"
         ) from error
+
+
+@contextmanager
+def blamed(kind: PluginKind, name: str, built_in: Mapping[str, str]) -> Iterator[None]:
+    """Have what another package's code raises end in one line that names it and the place.
+
+    What evenhand itself raises passes as it is: a message for the user, or a fault to report.
+
+    Raises:
+        PluginError: the code raised anything but an `EvenhandError`.
+    """
+    try:
+        yield
+    except EvenhandError:
+        raise
+    except (Exception, SystemExit) as error:
+        if name in built_in:
+            raise
+        raise PluginError(
+            f'{kind} "{name}"{_of_package(kind, name)} failed: {_reason(error)}{_place(error)}'
+        ) from error
+
+
+def misused(kind: PluginKind, name: str, what: str) -> PluginError:
+    """The error for what another package gives back and nothing can be done with."""
+    return PluginError(f'{kind} "{name}"{_of_package(kind, name)} {what}; see docs/extending.md')
 
 
 def plugin_names(kind: PluginKind, built_in: Mapping[str, str]) -> list[str]:
@@ -68,6 +96,21 @@ def _entry_points(kind: PluginKind) -> dict[str, tuple[EntryPoint, ...]]:
     for entry in entry_points(group=f"evenhand.{kind}s"):
         found.setdefault(entry.name, {})[_package(entry), entry.value] = entry
     return {name: tuple(entries.values()) for name, entries in found.items()}
+
+
+def _of_package(kind: PluginKind, name: str) -> str:
+    """ " of PACKAGE"; nothing for what was given as an object."""
+    return "".join(f" of {_package(entry)}" for entry in _entry_points(kind).get(name, ())[:1])
+
+
+def _reason(error: BaseException) -> str:
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised: " (their_file.py, line 12)"."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _package(entry: EntryPoint) -> str:
