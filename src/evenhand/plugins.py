@@ -69,9 +69,12 @@ def blamed(kind: PluginKind, name: str, built_in: Mapping[str, str]) -> Iterator
     """
     try:
         yield
-    except EvenhandError:
-        raise
     except (Exception, SystemExit) as error:
+        inner: BaseException = error
+        while isinstance(inner, BaseExceptionGroup):  # as of several tasks
+            inner = inner.exceptions[0]
+        if isinstance(inner, EvenhandError):
+            raise inner from None
         if name in built_in:
             raise
         raise PluginError(
@@ -81,7 +84,8 @@ def blamed(kind: PluginKind, name: str, built_in: Mapping[str, str]) -> Iterator
 
 def misused(kind: PluginKind, name: str, what: str) -> PluginError:
     """The error for what another package gives back and nothing can be done with."""
-    return PluginError(f'{kind} "{name}"{_of_package(kind, name)} {what}; see docs/extending.md')
+    package = _of_package(kind, name)
+    return PluginError(f'{kind} "{name}"{package} {one_line(what)}; see docs/extending.md')
 
 
 def plugin_names(kind: PluginKind, built_in: Mapping[str, str]) -> list[str]:

@@ -9,6 +9,11 @@ import warnings
 from collections.abc import Sequence
 
 
+def whole_text(text: str) -> str:
+    """The text as it can be stored: halves of characters, which no file holds, are replaced."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def one_line(text: str, most: int = 300) -> str:
     """The text without anything but printable characters, on one line, cut to a length."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * most])

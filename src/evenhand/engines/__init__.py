@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evenhand.engines.services import Service, services
 from evenhand.errors import PluginError, UnknownName, UsageError
-from evenhand.plugins import load_plugin, plugin_names
+from evenhand.plugins import blamed, load_plugin, plugin_names
 
 if TYPE_CHECKING:
     from evenhand.engines.engine import Engine
@@ -160,5 +160,11 @@ def make_engine(model: str, decoding: Decoding, options: EngineOptions | None = 
         from evenhand.engines.workers import WorkersEngine  # which makes engines of its own
 
         return WorkersEngine(model, decoding, options)
-    engine: Engine = kind.make(model, decoding, options)
-    return engine
+    prefix = model.partition("/")[0]
+    with blamed("engine", prefix, ENGINES):
+        engine: Engine = kind.make(model, decoding, options)
+    if prefix in ENGINES:
+        return engine
+    from evenhand.engines.engine import ForeignEngine  # loads pydantic
+
+    return ForeignEngine(prefix, engine)

@@ -20,8 +20,8 @@ from typing import Any
 from evenhand.engines import engine_type
 from evenhand.errors import MissingExtra, UnknownName, UsageError
 from evenhand.judges.classifier import spec_for
-from evenhand.judges.judge import Judge, Judgment, Settle
-from evenhand.plugins import load_plugin, plugin_names
+from evenhand.judges.judge import ForeignJudge, Judge, Judgment, Settle
+from evenhand.plugins import blamed, load_plugin, plugin_names
 from evenhand.run.options import JudgeOptions, RunOptions
 
 __all__ = [
@@ -162,5 +162,8 @@ def make_judge(name: str, options: JudgeOptions | None = None) -> Judge:
     """
     options = options or JudgeOptions()
     check_judge(name, options)
-    made: Judge = load_plugin("judge", name.partition(":")[0], JUDGES)(name, options)
-    return made
+    kind = name.partition(":")[0]
+    make = load_plugin("judge", kind, JUDGES)
+    with blamed("judge", kind, JUDGES):
+        made: Judge = make(name, options)
+    return made if kind in JUDGES else ForeignJudge(name, made)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
+import orjson
+
 from evenhand.axes import AXES, AxisName
-from evenhand.engines.engine import Failure
+from evenhand.engines.engine import Failure, checked_counts, checked_failures
+from evenhand.errors import PluginError
+from evenhand.plugins import blamed, misused
 from evenhand.run.options import JudgeOptions
 from evenhand.scorers import find_batch_scorer
-from evenhand.scorers.base import Answer, Score, Unscored, Verdict
+from evenhand.scorers.base import Answer, Score, Unscored, Verdict, checked
 
 _OFFLINE_BATCH = 1000
 """Answers between two turns of the event loop."""
@@ -128,3 +133,85 @@ class OfflineJudge:
 def make_offline(name: str, options: JudgeOptions) -> Judge:  # noqa: ARG001
     """The offline judge of that name, "refusal" or "harm"."""
     return OfflineJudge(name)
+
+
+class ForeignJudge:
+    """Another package's judge: what it gives is checked before anything is stored of it.
+
+    Args:
+        name: as it was asked for, under which its verdicts are stored.
+        judge: what the package has made of the name.
+
+    Raises:
+        PluginError: here and in all methods, where the judge raises anything but an
+            `EvenhandError` or gives what cannot be kept, such as a score that is none.
+    """
+
+    def __init__(self, name: str, judge: Any) -> None:
+        self.name = name
+        self._judge = judge
+        with self._blamed():
+            for wanted in ("name", "facts", "start", "judge", "close"):
+                if not hasattr(judge, wanted):
+                    raise self._misused(f"has no {wanted}")
+        if judge.name != name:
+            raise self._misused(f"goes by the name {judge.name!r} where it is asked for as {name}")
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `Judge`."""
+        with self._blamed():
+            facts = self._judge.facts
+        try:
+            kept: dict[str, Any] = orjson.loads(orjson.dumps(facts))
+        except orjson.JSONEncodeError:
+            raise self._misused(f"has the facts {facts!r}, which are no JSON") from None
+        if not isinstance(kept, dict):
+            raise self._misused(f"has the facts {facts!r}, which are no dict")
+        return kept
+
+    async def start(self) -> None:
+        """See `Judge`."""
+        with self._blamed():
+            await self._judge.start()
+
+    async def judge(self, answers: Iterator[Answer], settle: Settle) -> None:
+        """See `Judge`."""
+        under_way: set[int] = set()
+
+        def draw() -> Iterator[Answer]:
+            for place, answer in enumerate(answers):
+                under_way.add(place)
+                yield answer
+
+        def take(place: int, judgment: object) -> None:
+            if place not in under_way:
+                raise self._misused(f"settles the place {place!r} twice, or without an answer")
+            under_way.remove(place)
+            settle(place, self._checked(judgment))
+
+        with self._blamed():
+            await self._judge.judge(draw(), take)
+
+    async def close(self) -> None:
+        """See `Judge`."""
+        with self._blamed():
+            await self._judge.close()
+
+    def _checked(self, judgment: object) -> Judgment:
+        if not isinstance(judgment, Judgment):
+            raise self._misused(f"settles {judgment!r}, which is no Judgment")
+        try:
+            return Judgment(
+                None if judgment.verdict is None else checked(judgment.verdict),
+                checked_failures(judgment.failures),
+                *checked_counts(judgment.prompt_tokens, judgment.completion_tokens),
+            )
+        except ValueError as error:
+            raise self._misused(str(error)) from None
+
+    def _misused(self, what: str) -> PluginError:
+        return misused("judge", self.name.partition(":")[0], what)
+
+    def _blamed(self) -> AbstractContextManager[None]:
+        return blamed("judge", self.name.partition(":")[0], {})

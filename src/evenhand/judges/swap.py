@@ -98,7 +98,9 @@ async def recheck_run(
     """
     with store.only_process():
         number = _number(store, judge)
-        if judge.facts["kind"] == "offline":  # it may be another than last time, and costs nothing
+        if (
+            judge.facts.get("kind") == "offline"
+        ):  # it may be another than last time, and costs nothing
             store.forget_rechecks(number)
         wanted = list(_rechecks(store, number, sample))
         known = recheck_keys(store, number)

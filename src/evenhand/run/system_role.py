@@ -250,8 +250,9 @@ async def _after_rejection(engine: Engine, plan: Plan, carrier: int, why: str) -
 async def _ask(engine: Engine, request: Request) -> Response:
     responses: list[Response] = []
     await engine.answer(iter([request]), responses.append)
-    if not responses[0].settled:
-        why = responses[0].failures[-1].error if responses[0].failures else "no reason given"
+    if not responses or not responses[0].settled:
+        failures = responses[0].failures if responses else ()
+        why = failures[-1].error if failures else "no reason given"
         raise _Unsettled(f"{engine.model} does not answer ({why}); run again to go on")
     return responses[0]
 

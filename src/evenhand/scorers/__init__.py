@@ -7,8 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from evenhand.benchmarks.item import Item
-from evenhand.plugins import load_plugin
-from evenhand.scorers.base import Answer, Score, Unscored, Verdict
+from evenhand.plugins import blamed, load_plugin, misused
+from evenhand.scorers.base import Answer, Score, Unscored, Verdict, checked
 from evenhand.scorers.final import CUT_OFF, CUT_OFF_THINKING, EMPTY, NOT_FOUND
 from evenhand.text import split_thought
 
@@ -67,7 +67,18 @@ def find_scorer(name: str) -> Scorer:
         UnknownName, PluginError: see `load_plugin`.
     """
     scorer: Scorer = load_plugin("scorer", name, SCORERS)
-    return scorer
+    if name in SCORERS:
+        return scorer
+
+    def foreign(text: str, item: Item, cut_off: bool) -> Verdict:
+        with blamed("scorer", name, SCORERS):
+            found = scorer(text, item, cut_off)
+        try:
+            return checked(found)
+        except ValueError as error:
+            raise misused("scorer", name, str(error)) from None
+
+    return foreign
 
 
 def find_batch_scorer(name: str) -> BatchScorer:

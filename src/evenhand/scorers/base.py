@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 from evenhand.benchmarks.item import Item
+from evenhand.text import whole_text
+
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,28 @@ class Verdict:
 
     score: Score
     why: str = ""
+
+
+def checked(found: object) -> Verdict:
+    """What another package's scorer or judge has found, if a score can be kept and counted.
+
+    Any number will do, such as one of NumPy; rounding may take it a millionth out of [0, 1].
+
+    Raises:
+        ValueError: it is no score, in the words that follow the scorer's name.
+    """
+    score, why = (found.score, found.why) if isinstance(found, Verdict) else (found, "")
+    if not isinstance(why, str):
+        raise ValueError(f"says why with {why!r}, which is no text")
+    if isinstance(score, Unscored):
+        if not isinstance(score.reason, str) or not score.reason.strip():
+            raise ValueError("gives no reason where it gives no score")
+        return Verdict(Unscored(whole_text(score.reason)), whole_text(why))
+    if isinstance(score, SupportsFloat):
+        number = float(score)
+        if -_ROUNDING <= number <= 1 + _ROUNDING:
+            return Verdict(min(1.0, max(0.0, number)), whole_text(why))
+    raise ValueError(f"gives the score {score!r}, which is neither in [0, 1] nor Unscored")
 
 
 @dataclass(frozen=True, slots=True)
