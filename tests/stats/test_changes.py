@@ -105,6 +105,24 @@ def test_where_lower_is_better_a_rise_is_the_loss() -> None:
     assert rise.mean.non_inferiority_p == pytest.approx(mirrored.mean.non_inferiority_p)
 
 
+@pytest.mark.parametrize("lower_is_better", [False, True])
+def test_what_is_shown_to_hold_up_has_no_such_loss_in_its_interval(lower_is_better: bool) -> None:
+    """Of few items a gain is worth less in the interval than it seems, and so in the test."""
+    rng, shown = np.random.default_rng(1), 0
+    for _ in range(300):
+        right, items = rng.random(), int(rng.integers(2, 30))
+        before, after = (
+            (rng.random((4, items)) < np.clip(right + shift, 0, 1)).astype(float)
+            for shift in (0.0, rng.normal(0, 0.2))
+        )
+        mean = compare_axis(before, after, margin=5.0, lower_is_better=lower_is_better).mean
+        if mean.non_inferiority_p <= 0.025:
+            shown += 1
+            loss = mean.interval[1] if lower_is_better else -mean.interval[0]
+            assert loss <= 5.0
+    assert shown > 30
+
+
 def test_bad_scores_are_refused() -> None:
     x = np.zeros((3, 4))
     with pytest.raises(ValueError, match="same identities and items"):

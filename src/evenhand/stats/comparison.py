@@ -10,7 +10,7 @@ from scipy.special import ndtr, stdtr, stdtrit
 
 from evenhand.stats.bias import Spread, spread_of
 from evenhand.stats.layout import Layout, fit_axis, from_influence, project, settle
-from evenhand.stats.paired import summarize
+from evenhand.stats.paired import middles, summarize
 from evenhand.stats.scores import (
     Clusters,
     Floats,
@@ -401,12 +401,15 @@ def _mean_change(
     contrast = np.concatenate([np.full(k, -1 / k), np.full(k, 1 / k)])[np.newaxis]
     change = summarize(axis, contrast, None, level)
     difference, error = float(change.difference[0]), float(change.standard_error[0])
+    # A gain counts for no more than in the interval, which has its middle nearer to 0: what is
+    # held to be no loss of the margin must not be within the interval.
+    held_up = min(better * difference, better * float(middles(axis, contrast)[0]))
     return MeanChange(
         difference=difference,
         standard_error=error,
         interval=(float(change.interval[0, 0]), float(change.interval[0, 1])),
         p_value=float(change.p_value[0]),
         margin=margin,
-        non_inferiority_p=float(stdtr(change.freedom, -(better * difference + margin) / error)),
+        non_inferiority_p=float(stdtr(change.freedom, -(held_up + margin) / error)),
         level=level,
     )

@@ -257,6 +257,11 @@ def summarize(
     )
 
 
+def middles(layouts: Sequence[Layout], contrast: Floats) -> Floats:
+    """Middles of the intervals of `summarize`: nearer to 0 than the differences, by `_padded`."""
+    return np.asarray(np.mean([_padded(layout, contrast)[0] for layout in layouts], axis=0))
+
+
 def _around(center: Floats, error: Floats, skew: Floats, quantile: float) -> Floats:
     """Limits at a t quantile, moved for skewed noise (Johnson 1978, J. Am. Stat. Assoc. 73).
 
