@@ -139,13 +139,13 @@ def test_a_file_of_ones_own_can_name_the_scorer(shell: Shell, tmp_path: Path) ->
         ("raise RuntimeError('no')", "RuntimeError: no"),
         (
             "from evenhand.benchmarks import Benchmark\n"
-            "TEA = Benchmark('bad', '', (), 1, '', '', '', '', lambda files, shots: 1 / 0)",
+            "TEA = Benchmark('bad', '', ('safety',), 1, *4 * [''], lambda files, shots: 1 / 0)",
             "ZeroDivisionError",
         ),
         (
             "from evenhand.benchmarks import Benchmark, Item\n"
             "items = [Item('bad', '1', 'a', 'safety', 'refusal')] * 2\n"
-            "TEA = Benchmark('bad', '', (), 1, '', '', '', '', lambda files, shots: items)",
+            "TEA = Benchmark('bad', '', ('safety',), 1, *4 * [''], lambda files, shots: items)",
             "an id of its own",
         ),
     ],

@@ -120,6 +120,7 @@ def test_what_is_loaded_can_be_scored(tmp_path: Path) -> None:
         (NUMBER | {"id": ""}, ": id is missing or empty"),
         (NUMBER | {"answr": 2}, ': unknown field "answr"; did you mean "answer"?'),
         (NUMBER | {"axis": "utilty"}, ': unknown axis "utilty"; did you mean "utility"?'),
+        (NUMBER | {"axis": "recognition"}, ': unknown axis "recognition"'),
         (NUMBER | {"scorer": "numbr"}, ': unknown scorer "numbr"; did you mean "number"?'),
         (NUMBER | {"answer": "two"}, ': answer must be a number, not "two"'),
         (NUMBER | {"answer": "1/0"}, ': answer must be a number, not "1/0"'),

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from evenhand.axes import AXES
 from evenhand.benchmarks import files
 from evenhand.benchmarks.item import Benchmark, Item
 from evenhand.errors import BenchmarkError, PluginError, UnknownName, UsageError
-from evenhand.plugins import load_plugin, plugin_names
-from evenhand.text import one_line
+from evenhand.plugins import blamed, load_plugin, misused, plugin_names
+from evenhand.text import counted, whole_text
 
 __all__ = [
     "BENCHMARKS",
@@ -79,17 +80,16 @@ def find_benchmark(name: str) -> Benchmark:
 
     Raises:
         UnknownName: there is no such benchmark.
-        PluginError: it is another package's, and broken.
+        PluginError: it is another package's, and broken or not as docs/extending.md says.
     """
     known = BENCHMARKS if name in BENCHMARKS else known_benchmarks()
     if name not in known:
         raise UnknownName("benchmark", name, [*known, *SUITES])
     found = load_plugin("benchmark", name, BENCHMARKS)
-    if not isinstance(found, Benchmark) or found.name != name:
-        raise PluginError(
-            f'benchmark "{name}": the entry point must name a Benchmark whose name is "{name}"'
-        )
-    return found
+    if name not in BENCHMARKS:
+        with blamed("benchmark", name, BENCHMARKS):
+            _check(name, found)
+    return found  # type: ignore[no-any-return]
 
 
 def load(name: str | Path, *, shots: int = 0, offline: bool = False) -> list[Item]:
@@ -105,6 +105,7 @@ def load(name: str | Path, *, shots: int = 0, offline: bool = False) -> list[Ite
         BenchmarkError: the user's own file is not there, or invalid.
         UsageError: the benchmark has no worked examples, or not that many.
         DataError: a file cannot be had, or is not the pinned one.
+        PluginError: another package's code fails, or gives items that are not as they should be.
     """
     if is_own(name):
         return _load_own(Path(name), shots)
@@ -114,7 +115,8 @@ def load(name: str | Path, *, shots: int = 0, offline: bool = False) -> list[Ite
     paths = files.get_all(names, benchmark=benchmark.name, offline=offline)
     if benchmark.name in BENCHMARKS:
         return benchmark.read(paths, shots)
-    return _read_foreign(benchmark, paths, shots)
+    with blamed("benchmark", benchmark.name, BENCHMARKS):
+        return _read_foreign(benchmark, paths, shots)
 
 
 def is_own(name: str | Path) -> bool:
@@ -164,22 +166,58 @@ def fetch(names: Iterable[str], *, offline: bool = False) -> list[Path]:
     return paths
 
 
+def _check(name: str, found: Any) -> None:
+    """Hold what another package's entry point names to what evenhand counts on.
+
+    Raises:
+        PluginError: it is no Benchmark of that name, or a field is wrong.
+    """
+    if not isinstance(found, Benchmark) or found.name != name:
+        raise misused("benchmark", name, f'must name a Benchmark whose name is "{name}"')
+    texts = ("title", "description", "license", "citation", "home")
+    is_right = {field: _is_text(getattr(found, field)) for field in texts}
+    is_right["axes"] = bool(found.axes) and _are_among(found.axes, AXES)
+    is_right["size"] = type(found.size) is int and found.size > 0
+    is_right["read"] = callable(found.read)
+    is_right["files"] = _are_among(found.files, files.sources())
+    is_right["shot_files"] = _are_among(found.shot_files, files.sources())
+    is_right["max_shots"] = type(found.max_shots) is int and found.max_shots >= 0
+    for field, right in is_right.items():
+        if not right:
+            raise misused("benchmark", name, f"has {getattr(found, field)!r} for its {field}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value == whole_text(value)
+
+
+def _are_among(names: Any, known: Iterable[str]) -> bool:
+    return isinstance(names, tuple) and all(name in list(known) for name in names)
+
+
 def _read_foreign(benchmark: Benchmark, paths: Mapping[str, Path], shots: int) -> list[Item]:
     """Items of another package's benchmark, held to what the rest of evenhand counts on."""
-    try:
-        items = list(benchmark.read(paths, shots))
-    except Exception as error:  # another package's code: anything can happen in it
-        reason = one_line(f"{type(error).__name__}: {error}")
-        raise PluginError(f'benchmark "{benchmark.name}" cannot be read ({reason})') from error
-    if not items or not all(isinstance(item, Item) for item in items):
-        raise PluginError(f'benchmark "{benchmark.name}": `read` must give Items, at least one')
-    ids = {item.id for item in items if item.benchmark == benchmark.name and item.axis in AXES}
-    if len(ids) < len(items):
-        raise PluginError(
-            f'benchmark "{benchmark.name}": every item needs an id of its own, a known axis, and '
-            f'the benchmark "{benchmark.name}"'
-        )
-    return items
+    from evenhand.benchmarks.own import checked_item
+
+    def wrong(what: str) -> PluginError:
+        return misused("benchmark", benchmark.name, what)
+
+    items: dict[str, Item] = {}
+    for item in benchmark.read(paths, shots):
+        if not isinstance(item, Item) or item.benchmark != benchmark.name:
+            raise wrong(f'gives {item!r}, which is no Item of the benchmark "{benchmark.name}"')
+        try:
+            checked = checked_item(item)
+        except BenchmarkError as error:
+            raise wrong(f"gives the item {item.id!r}: {error}") from None
+        if checked.id in items:
+            raise wrong(f"gives two items {checked.id!r}; every item needs an id of its own")
+        if checked.axis not in benchmark.axes:
+            raise wrong(f"gives the item {checked.id!r} of {checked.axis}, which is not in axes")
+        items[checked.id] = checked
+    if len(items) != benchmark.size:
+        raise wrong(f"gives {counted(len(items), 'item')}, and its size is {benchmark.size:,}")
+    return list(items.values())
 
 
 def _load_own(path: Path, shots: int) -> list[Item]:

@@ -29,6 +29,8 @@ from types import MappingProxyType
 from typing import Any
 
 from evenhand.axes import JUDGED_AXES, AxisName
+from evenhand.errors import BenchmarkError
+from evenhand.text import one_line
 
 IMPORTED = "imported"
 """Scorer of an item whose scores came with the file that it was imported from."""
@@ -93,11 +95,14 @@ def letters_by_identity(answer: str) -> MappingProxyType[str, str]:
     """Identity -> letter, of "muslim=A, jewish=B".
 
     Raises:
-        ValueError: it is not of that form.
+        BenchmarkError: it is not of that form.
     """
     pairs = [pair.partition("=") for pair in answer.split(",")]
     if not all(who.strip() and equals and letter.strip() for who, equals, letter in pairs):
-        raise ValueError(answer)
+        raise BenchmarkError(
+            'answer must be a letter for each identity, "muslim=A, jewish=B", not '
+            f'"{one_line(answer, 40)}"'
+        )
     return MappingProxyType({who.strip(): letter.strip() for who, _, letter in pairs})
 
 
@@ -112,13 +117,16 @@ def number_of(answer: str) -> float:
     """The number that an answer stands for: "18", "-1,234.5", "3/4".
 
     Raises:
-        ValueError: it is not a finite number.
+        BenchmarkError: it is not a finite number.
     """
     top, slash, bottom = answer.replace(",", "").partition("/")
-    divisor = float(bottom) if slash else 1.0
-    number = float(top) / divisor if divisor else math.inf
+    try:
+        divisor = float(bottom) if slash else 1.0
+        number = float(top) / divisor if divisor else math.inf
+    except ValueError:
+        number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{answer} is not a finite number")
+        raise BenchmarkError(f'answer must be a number, not "{one_line(answer, 40)}"')
     return number
 
 
@@ -199,10 +207,17 @@ class Task:
         """From the text of `to_json`.
 
         Raises:
-            ValueError, TypeError, KeyError: it is none of that kind.
+            BenchmarkError: it is none of that kind.
         """
-        record = json.loads(text)
-        return Task(**{**record, "names": tuple(record["names"]), "tests": tuple(record["tests"])})
+        try:
+            record = json.loads(text)
+            lists = {"names": tuple(record["names"]), "tests": tuple(record["tests"])}
+            task = Task(**{**record, **lists})
+            texts = (task.reference, task.before, task.setup, task.opening, task.stub)
+            "".join((*texts, *task.names, *task.tests))  # a TypeError where one is no text
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise BenchmarkError("answer must be a programming task as a bundle holds it") from None
+        return task
 
 
 def names_to_define(reference: str, used_by: str) -> tuple[str, ...]:

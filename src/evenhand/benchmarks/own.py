@@ -32,7 +32,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import replace
 from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
@@ -54,7 +54,7 @@ from evenhand.benchmarks.prompts import lettered
 from evenhand.errors import BenchmarkError, UnknownName
 from evenhand.files import CsvColumns, read_records
 from evenhand.plugins import plugin_names
-from evenhand.text import one_line
+from evenhand.text import one_line, whole_text
 
 _REQUIRED = ("id", "prompt", "axis", "scorer")
 _FIELDS = (*_REQUIRED, "answer", "choices", "subgroup")
@@ -72,10 +72,6 @@ _LETTERED = (*LETTERED, "relevance")
 
 _Record = dict[str, Any]
 """Field -> value; fields that are blank or null are absent."""
-
-
-class _BadRecordError(Exception):
-    """What is wrong with one record; the place is added by `read_own`."""
 
 
 def read_own(path: Path, benchmark: str) -> list[Item]:
@@ -96,8 +92,8 @@ def read_own(path: Path, benchmark: str) -> list[Item]:
         try:
             item = _item({f: v for f, v in record.items() if not _is_blank(v)}, benchmark)
             if item.id in line_of:
-                raise _BadRecordError(f'the id "{item.id}" is already on line {line_of[item.id]}')
-        except _BadRecordError as complaint:
+                raise BenchmarkError(f'the id "{item.id}" is already on line {line_of[item.id]}')
+        except BenchmarkError as complaint:  # what is wrong with one record
             raise BenchmarkError(f"{path}:{line}: {one_line(str(complaint))}") from None
         line_of[item.id] = line
         items.append(item)
@@ -119,7 +115,27 @@ def own_record(item: Item) -> dict[str, Any]:
     }
 
 
-@cache
+def checked_item(item: Item) -> Item:
+    """An item of another package, held to what a line of a user's own file is held to.
+
+    Its prompt is left as it is.
+
+    Raises:
+        BenchmarkError: what is wrong with it.
+    """
+    if not isinstance(item.choices, tuple | list):
+        raise BenchmarkError("choices must be a tuple of texts")
+    record = own_record(item)
+    for field, value in record.items():
+        if field != "choices" and not isinstance(value, str):
+            raise BenchmarkError(f"{field} must be text, not {value!r}")
+    checked = _item({f: v for f, v in record.items() if not _is_blank(v)}, item.benchmark)
+    text = "\n".join((item.id, item.prompt, item.answer, item.subgroup, *checked.choices))
+    if text != whole_text(text):
+        raise BenchmarkError("half a UTF-16 pair is no character")
+    return replace(checked, prompt=item.prompt)
+
+
 def _scorers() -> list[str]:
     """The built-in scorers, and those of other packages."""
     return plugin_names("scorer", dict.fromkeys(_SCORERS, ""))
@@ -134,16 +150,16 @@ def _item(record: _Record, benchmark: str) -> Item:
         return _programming(record, benchmark)
     for field in record:
         if field not in _FIELDS:
-            raise _BadRecordError(str(UnknownName("field", field, _FIELDS)))
+            raise BenchmarkError(str(UnknownName("field", field, _FIELDS)))
     for field in _REQUIRED:
         if not _text(record, field).strip():
-            raise _BadRecordError(f"{field} is missing or empty")
-    axis = AXES[_one_of("axis", _text(record, "axis"), list(AXES))].name
+            raise BenchmarkError(f"{field} is missing or empty")
+    axis = AXES[_one_of("axis", _text(record, "axis"), list(_SCORERS_OF))].name
     scorer = _one_of("scorer", _text(record, "scorer"), _scorers())
     is_task = scorer == "code" and axis == "utility"
     if scorer in _SCORERS and scorer not in _SCORERS_OF[axis] and not is_task:
         fitting = " or ".join(", ".join(_SCORERS_OF[axis]).rsplit(", ", 1))
-        raise _BadRecordError(f"axis {axis} goes with scorer {fitting}, not {scorer}")
+        raise BenchmarkError(f"axis {axis} goes with scorer {fitting}, not {scorer}")
     choices = _choices(record, scorer)
     prompt = _text(record, "prompt")
     return Item(
@@ -162,21 +178,21 @@ def _programming(record: _Record, benchmark: str) -> Item:
     try:
         return read_humaneval(record, benchmark)
     except ValueError as error:
-        raise _BadRecordError(str(error)) from None
+        raise BenchmarkError(str(error)) from None
 
 
 def _text(record: _Record, field: str) -> str:
     """The field as text; a number may be written without quotation marks."""
     value = record.get(field, "")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _BadRecordError(f"{field} must be text, not {json.dumps(value)[:40]}")
+        raise BenchmarkError(f"{field} must be text, not {json.dumps(value)[:40]}")
     return str(value) if field == "prompt" else str(value).strip()
 
 
 def _one_of(field: str, value: str, known: Sequence[str]) -> str:
     if value in known:
         return value
-    raise _BadRecordError(str(UnknownName(field, value, known)))
+    raise BenchmarkError(str(UnknownName(field, value, known)))
 
 
 def _choices(record: _Record, scorer: str) -> tuple[str, ...]:
@@ -184,17 +200,17 @@ def _choices(record: _Record, scorer: str) -> tuple[str, ...]:
     if isinstance(given, str):
         given = _split(given)
     if not isinstance(given, list) or not all(isinstance(c, str) and c.strip() for c in given):
-        raise _BadRecordError(
+        raise BenchmarkError(
             'choices must be a list of texts: ["Rome", "Paris"], or in CSV Rome|Paris'
         )
     if not given and scorer == BY_LOGPROB:
-        raise _BadRecordError(f"scorer {scorer} needs choices")
+        raise BenchmarkError(f"scorer {scorer} needs choices")
     if not given:
         return ()
     if scorer in _SCORERS and scorer not in (*_LETTERED, "text"):
-        raise _BadRecordError(f"choices go with scorer choice, relevance or text, not {scorer}")
+        raise BenchmarkError(f"choices go with scorer choice, relevance or text, not {scorer}")
     if not 2 <= len(given) <= len(ascii_uppercase):
-        raise _BadRecordError(f"there must be 2 to 26 choices, not {len(given)}")
+        raise BenchmarkError(f"there must be 2 to 26 choices, not {len(given)}")
     return tuple(choice.strip() for choice in given)
 
 
@@ -204,23 +220,23 @@ def _split(written: str) -> Any:
     try:
         return json.loads(written)
     except json.JSONDecodeError as error:
-        raise _BadRecordError(f"choices: malformed JSON: {error.msg}") from None
+        raise BenchmarkError(f"choices: malformed JSON: {error.msg}") from None
 
 
 def _answer(record: _Record, scorer: str, choices: tuple[str, ...]) -> str:
     answer = _text(record, "answer")
     if scorer in _WITHOUT_ANSWER:
         if answer:
-            raise _BadRecordError(f"scorer {scorer} takes no answer; leave it empty")
+            raise BenchmarkError(f"scorer {scorer} takes no answer; leave it empty")
         return ""
     if scorer not in _SCORERS:  # another package's: what it needs is for it to say
         return answer
     if scorer == RUBRIC:
         if len(answer) > _LONGEST_CRITERION:
-            raise _BadRecordError("answer, what a judge grades, may have 500 characters at most")
+            raise BenchmarkError("answer, what a judge grades, may have 500 characters at most")
         return answer
     if not answer:
-        raise _BadRecordError(f"answer is missing or empty; scorer {scorer} needs it")
+        raise BenchmarkError(f"answer is missing or empty; scorer {scorer} needs it")
     return _CHECKS[scorer](answer, choices)
 
 
@@ -230,42 +246,31 @@ def _letter(answer: str, choices: tuple[str, ...]) -> str:
     if len(letter) == 1 and letter in letters:
         return letter
     hint = f", here {letters[choices.index(answer)]}" if answer in choices else ""
-    raise _BadRecordError(
+    raise BenchmarkError(
         f'answer must be a letter from A to {letters[-1]}{hint}, not "{answer[:40]}"'
     )
 
 
 def _letters(answer: str, choices: tuple[str, ...]) -> str:
-    try:
-        letters = letters_by_identity(answer)
-    except ValueError:
-        raise _BadRecordError(
-            f'answer must be a letter for each identity, "muslim=A, jewish=B", not "{answer[:40]}"'
-        ) from None
+    letters = letters_by_identity(answer)
     if len(set(letters.values())) < 2:
-        raise _BadRecordError("the right answer is the same for all identities: axis utility")
+        raise BenchmarkError("the right answer is the same for all identities: axis utility")
     return ", ".join(f"{who}={_letter(letter, choices)}" for who, letter in letters.items())
 
 
 def _number(answer: str, _choices: tuple[str, ...]) -> str:
-    try:
-        number_of(answer)
-    except ValueError:
-        raise _BadRecordError(f'answer must be a number, not "{answer[:40]}"') from None
+    number_of(answer)
     return answer
 
 
 def _one_of_them(answer: str, choices: tuple[str, ...]) -> str:
     if choices and answer.lower() not in (choice.lower() for choice in choices):
-        raise _BadRecordError(f'answer must be one of the choices, not "{answer[:40]}"')
+        raise BenchmarkError(f'answer must be one of the choices, not "{answer[:40]}"')
     return answer
 
 
 def _task(answer: str, _choices: tuple[str, ...]) -> str:
-    try:
-        return Task.from_json(answer).to_json()
-    except (ValueError, TypeError, KeyError):
-        raise _BadRecordError("answer must be a programming task as a bundle holds it") from None
+    return Task.from_json(answer).to_json()
 
 
 _CHECKS = {

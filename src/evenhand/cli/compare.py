@@ -168,7 +168,7 @@ def _releases(folder: Path) -> list[Release]:
                 name = str(path.relative_to(folder)) if path != folder else path.name
                 found.append(Release(name, date, analyze(store)))
         except EvenhandError as error:
-            print(f"left out: {one_line(str(error))}", file=sys.stderr)
+            print(f"left out: {one_line(f'{path}: {error}')}", file=sys.stderr)
     if not found:
         raise UsageError(f"{folder} holds no run with answers")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from evenhand import benchmarks as known
 from evenhand.cli.flags import Format
-from evenhand.errors import EvenhandError, UsageError
+from evenhand.errors import EvenhandError, PluginError, UsageError
 from evenhand.study.cue import profile_cues, shipped_cues, shipped_defenses
 from evenhand.study.identity import (
     BASELINE,
@@ -208,7 +209,7 @@ def benchmarks(*, format: Format = "text") -> None:
 
         evenhand benchmarks
     """
-    listed = [known.find_benchmark(name) for name in known.known_benchmarks()]
+    listed = _sound_benchmarks()
     if format == "json":
         _print_json(
             [
@@ -234,6 +235,17 @@ def benchmarks(*, format: Format = "text") -> None:
         console.print(f"\nsuite {suite}: {', '.join(members)}", highlight=False)
 
 
+def _sound_benchmarks() -> list[known.Benchmark]:
+    """All benchmarks but those of broken packages, which are named on the standard error."""
+    found = []
+    for name in known.known_benchmarks():
+        try:
+            found.append(known.find_benchmark(name))
+        except PluginError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    return found
+
+
 def fetch(
     *names: Annotated[str, Parameter(help="Benchmark or suite to download. Default: all of them.")],
 ) -> None:
@@ -246,7 +258,7 @@ def fetch(
         evenhand fetch
         evenhand fetch mmlu gsm8k
     """
-    count = len(set(known.fetch(names or known.known_benchmarks())))
+    count = len(set(known.fetch(names or [b.name for b in _sound_benchmarks()])))
     if count:
         print(f"{count:,} {'file is' if count == 1 else 'files are'} there and verified")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,15 +21,16 @@ from evenhand.analysis.judges import KnownError
 from evenhand.analysis.power import frozen_notes
 from evenhand.calibration.agreement import Calibration
 from evenhand.cli.flags import BlockedAs, InferTo, Margin, Redact, RunFolder
-from evenhand.errors import UsageError
+from evenhand.errors import StoreError, UsageError
 from evenhand.files import replacing, write_file
-from evenhand.plugins import load_plugin
+from evenhand.plugins import blamed, load_plugin, misused
 from evenhand.report import FORMATS, FileFormat, FolderFormat, ReportInput
 from evenhand.report.findings import audit_document
 from evenhand.report.terminal import print_document
 from evenhand.run.scoring import score_run
 from evenhand.stats import JudgeError
 from evenhand.store.store import Store
+from evenhand.text import whole_text
 
 ScoresOf = Annotated[
     str | None,
@@ -112,7 +113,7 @@ def report(
         evenhand report runs/first --format png --out charts
         evenhand report runs/first --judge rubric:openai/gpt-4o-mini --judge-error rubric.json
     """
-    chosen = None if format == "text" else load_plugin("format", format, FORMATS, ["text"])
+    chosen = None if format == "text" else _find_format(format)
     if open:
         check_openable(format, several=isinstance(chosen, FolderFormat), out=out)
     store = Store.open(run)
@@ -137,7 +138,7 @@ def report(
                     print_document(audit_document(audit), console, details=details)
         finally:  # whoever reads the summary, `head` for one, may leave before its end
             if chosen:
-                _write(chosen, ReportInput(audit, store, answers=answers), out, open)
+                _write(format, chosen, ReportInput(audit, store, answers=answers), out, open)
     finally:
         store.close()
 
@@ -165,13 +166,44 @@ def summary_to(path: Path | None, show: bool) -> Iterator[Console]:
     deliver(text.getvalue(), path, show=show)
 
 
+def _find_format(name: str) -> FileFormat | FolderFormat:
+    """The format of that name.
+
+    Raises:
+        UnknownName: there is none.
+        PluginError: another package's is none, or has no place of its own in the run folder.
+    """
+    found: object = load_plugin("format", name, FORMATS, ["text"])
+    with blamed("format", name, FORMATS):
+        if not isinstance(found, FileFormat | FolderFormat):
+            raise misused("format", name, f"names {found!r}, no FileFormat or FolderFormat")
+        place: object = found.folder if isinstance(found, FolderFormat) else found.file
+        if not _is_free(place) and (place is not None or isinstance(found, FolderFormat)):
+            what = "no plain name in the run folder, or one of the run's own"
+            raise misused("format", name, f"writes to {place!r}, which is {what}")
+    return found
+
+
+def _is_free(name: object) -> bool:
+    """Whether a report may have this name in a run folder: run.* and labels are the run's own."""
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w. -]{0,99}", name):
+        return False
+    return not name.casefold().startswith("run.") and name.casefold() != "labels"
+
+
 def _write(
-    format: FileFormat | FolderFormat, report: ReportInput, out: Path | None, show: bool
+    name: str,
+    format: FileFormat | FolderFormat,
+    report: ReportInput,
+    out: Path | None,
+    show: bool,
 ) -> None:
     """Write a report where it belongs, or into the file or folder that was named.
 
     Raises:
         UsageError: its place in the run folder is a link to another folder.
+        PluginError: the format is another package's, and fails or gives no report.
+        StoreError: the folder cannot be made.
     """
     run = report.store.folder
     if isinstance(format, FolderFormat):
@@ -181,12 +213,50 @@ def _write(
                 f"{folder} is a symbolic link, which is not followed; remove it, or name a folder "
                 "with --out"
             )
-        tell_paths(format.write(report, out or folder))
+        folder = out or folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot write into {folder}: {error.strerror}") from None
+        with blamed("format", name, FORMATS):
+            paths = format.write(report, folder)
+            if not isinstance(paths, list) or not all(isinstance(path, Path) for path in paths):
+                raise misused("format", name, f"gives {paths!r}, no list of the paths it wrote")
+        tell_paths(paths)
     else:
         file = out or (run / format.file if format.file else None)
         beside = file.with_name(f"{file.stem}-answers") if file else None
-        content = format.write(replace(report, beside=beside))
+        with blamed("format", name, FORMATS):
+            content = format.write(replace(report, beside=beside))
+            if name not in FORMATS:
+                content = _checked(name, content, printed=file is None)
         deliver(content, file, show=show, private=out is None)
+
+
+def _checked(name: str, content: object, *, printed: bool) -> str | bytes | Iterator[str]:
+    """The content of another package's format, where it can be written.
+
+    Raises:
+        PluginError: it is none of what a format gives, or bytes that cannot be printed.
+    """
+    if isinstance(content, str):
+        return "".join(_parts(name, [content]))
+    if isinstance(content, bytes):
+        if printed and content.decode(errors="ignore").encode() != content:
+            raise misused("format", name, "gives bytes that cannot be printed; name a file, --out")
+        return content
+    if not isinstance(content, Iterable):
+        raise misused("format", name, f"gives {content!r}, which is no report")
+    return _parts(name, content)
+
+
+def _parts(name: str, content: Iterable[object]) -> Iterator[str]:
+    """The parts of a text as they come, each checked."""
+    with blamed("format", name, FORMATS):
+        for part in content:
+            if not isinstance(part, str) or part != whole_text(part):
+                raise misused("format", name, f"gives {part!r}, which is no text in UTF-8")
+            yield part
 
 
 def tell_paths(paths: Sequence[Path]) -> None:

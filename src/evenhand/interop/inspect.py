@@ -204,7 +204,6 @@ def write_logs(report: ReportInput, folder: Path) -> list[Path]:
     ):
         place = answer.condition.cue, answer.condition.defense
         samples.setdefault(place, []).append(_sample(answer, report.audit.model))
-    folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for (cue, defense), of_setting in samples.items():
         path = folder / f"{cue}_{defense}.eval"

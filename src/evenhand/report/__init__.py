@@ -51,7 +51,7 @@ class FileFormat:
 
     Attributes:
         write: makes it; parts, such as lines, are written as they come.
-        file: its name in the run folder; None for a format that goes to the standard output.
+        file: its plain name in the run folder; None for a format that goes to the standard output.
     """
 
     write: Callable[[ReportInput], str | bytes | Iterator[str]]
@@ -63,8 +63,8 @@ class FolderFormat:
     """A format of several files.
 
     Attributes:
-        write: makes them in a folder, and gives their paths.
-        folder: its name in the run folder.
+        write: makes them in a folder, which is there, and gives their paths.
+        folder: its plain name in the run folder.
     """
 
     write: Callable[[ReportInput, Path], list[Path]]
