@@ -250,11 +250,32 @@ def test_hostile_text_is_inert(
 def test_a_table_drops_columns_in_the_order_given() -> None:
     columns = [Column(""), Column("first", drop=1), Column("second", drop=2), Column("third")]
     row = TableRow("a", [TableCell(digit * 12) for digit in "123"])
+    text = " ".join(in_columns(Table("", columns, [row]), 32).split())
+    assert text.startswith("first third")
+    assert text.count("second") == 1
+    assert "Not shown in 32 columns: second. A terminal with 45 columns" in text
+
+
+def in_columns(table: Table, width: int) -> str:
     file = io.StringIO()
-    print_table(Table("", columns, [row]), Console(file=file, width=32))
-    assert "first" in file.getvalue()
-    assert "third" in file.getvalue()
-    assert "second" not in file.getvalue()
+    print_table(table, Console(file=file, width=width))
+    return file.getvalue()
+
+
+def test_a_table_keeps_its_intervals_in_several_pieces_or_says_that_it_lost_them() -> None:
+    cell = TableCell("+1.0", limits="(-20.0 to +22.0)")
+    columns = [Column("Condition"), Column("safety"), Column("utility"), Column("less", 1)]
+    table = Table("Changes with intervals", columns, [TableRow("a name", [cell] * 3)])
+    whole = in_columns(table, table.width())
+    assert whole.count("(-20.0 to +22.0)") == 3
+    assert "Not shown" not in whole
+    pieces = in_columns(table, 40)
+    assert pieces.count("(-20.0 to +22.0)") == 2
+    assert pieces.count("a name") == 2
+    assert "Not shown in 40 columns: less." in " ".join(pieces.split())
+    narrow = in_columns(table, 30)
+    assert narrow.count("+1.0") == 2
+    assert "Not shown in 30 columns: less; intervals." in " ".join(narrow.split())
 
 
 @pytest.mark.slow

@@ -27,7 +27,6 @@ from evenhand.report import document as doc
 from evenhand.report import markdown, wording
 from evenhand.report.comparison import arm_names, comparison_sections
 from evenhand.report.formats import render
-from evenhand.report.tables import axis_drop
 from evenhand.stats import BiasChange
 from evenhand.text import counted, dollars, one_line
 
@@ -116,7 +115,7 @@ def means_table(mitigation: Mitigation) -> doc.Table:
     axes = list(table.rows[0].means)
     columns = [
         doc.Column("Condition"),
-        *(doc.Column(f"{AXES[axis].label}, change", axis_drop(axis, 0)) for axis in axes),
+        *(doc.Column(f"{AXES[axis].label}, change") for axis in axes),
     ]
     rows = [doc.TableRow(_labeled(r), [_mean_cell(r, axis) for axis in axes]) for r in table.rows]
     caption = f"Their means on the same {_cells(table)}, with the change and its 95% interval"
@@ -131,10 +130,7 @@ def shift_table(mitigation: Mitigation) -> doc.Table:
         doc.Column("Condition"),
         doc.Column("scores changed, %"),
         doc.Column("unidentified user, %"),
-        *(
-            doc.Column(f"unidentified user, {AXES[axis].label}", axis_drop(axis, 0))
-            for axis in axes
-        ),
+        *(doc.Column(f"unidentified user, {AXES[axis].label}") for axis in axes),
     ]
     rows = [
         doc.TableRow(

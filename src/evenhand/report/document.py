@@ -147,16 +147,35 @@ class Table(Block):
         caption = f"{self.caption}: {self.most} of {len(self.rows)}"
         return replace(self, caption=caption, rows=self.rows[: self.most])
 
-    def fitting(self, width: int) -> Table:
-        """Without as many of its columns as the width, in characters, demands."""
-        table = self
+    def fitting(self, width: int) -> Fitted:
+        """In one piece, without as many of its columns as the width, in characters, demands."""
+        table, left_out = self, list[str]()
         for drop in sorted({column.drop for column in self.columns} - {0}, reverse=True):
             if table.width() <= width:
-                return table
-            kept = [n for n, column in enumerate(table.columns) if column.drop != drop]
-            rows = [replace(row, cells=[row.cells[n - 1] for n in kept if n]) for row in table.rows]
-            table = replace(table, columns=[table.columns[n] for n in kept], rows=rows)
-        return table if table.width() <= width else table._without_limits()
+                break
+            left_out = [c.name for c in table.columns if c.drop == drop] + left_out
+            table = table._of_columns([n for n, c in enumerate(table.columns) if c.drop != drop])
+        if table.width() <= width or not table._has_limits():
+            return Fitted([table], left_out)
+        return Fitted([table._without_limits()], [*left_out, "intervals"])
+
+    def in_pieces(self, width: int) -> Fitted:
+        """As `fitting`, but in several pieces, one below the other, where that keeps intervals."""
+        fitted = self.fitting(width)
+        if fitted.left_out[-1:] != ["intervals"]:
+            return fitted
+        pieces, piece = [], [0]
+        for n, column in enumerate(self.columns):
+            if not n or column.drop:
+                continue
+            if len(piece) > 1 and self._of_columns([*piece, n]).width() > width:
+                pieces.append(self._of_columns(piece))
+                piece = [0]
+            piece.append(n)
+        pieces.append(self._of_columns(piece))
+        if any(piece.width() > width for piece in pieces):
+            return fitted
+        return Fitted(pieces, fitted.left_out[:-1])
 
     def width(self) -> int:
         """Characters of the widest line, the rows' heads broken."""
@@ -166,6 +185,14 @@ class Table(Block):
             widest = [max(pair) for pair in zip(widest, cells, strict=True)]
         return min(widest[0], _HEAD) + sum(widest[1:]) + _GAP * len(widest)
 
+    def _of_columns(self, kept: Sequence[int]) -> Table:
+        """Args: kept: places of the columns, that of the rows' heads first."""
+        rows = [replace(row, cells=[row.cells[n - 1] for n in kept if n]) for row in self.rows]
+        return replace(self, columns=[self.columns[n] for n in kept], rows=rows)
+
+    def _has_limits(self) -> bool:
+        return any(cell.limits for row in self.rows for cell in row.cells)
+
     def _without_limits(self) -> Table:
         columns = [replace(each, name=each.short or each.name) for each in self.columns]
         rows = [
@@ -173,6 +200,19 @@ class Table(Block):
             for row in self.rows
         ]
         return replace(self, columns=columns, rows=rows)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A table made to fit a width.
+
+    Attributes:
+        pieces: tables to show one below the other.
+        left_out: names of the columns that had no room; last "intervals", where those had none.
+    """
+
+    pieces: Sequence[Table]
+    left_out: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from evenhand import __version__
-from evenhand.report.document import SUMMARY, Document, Table, TableCell, TableRow, minus, tables_of
+from evenhand.report.document import (
+    SUMMARY,
+    Document,
+    Fitted,
+    Table,
+    TableCell,
+    TableRow,
+    minus,
+    tables_of,
+)
 from evenhand.text import one_line
 
 _WIDTH = 84
@@ -49,11 +58,15 @@ def to_latex(document: Document) -> str:
     return "\n".join([*head, *tables])
 
 
-def _table(table: Table, source: str, number: int) -> str:
+def _table(fitted: Fitted, source: str, number: int) -> str:
+    [table] = fitted.pieces
+    left_out = plain("; ".join(fitted.left_out))
+    remark = f"% not shown for want of width: {left_out}\n" if left_out else ""
     heads = " & ".join(plain(column.name) for column in table.columns)
     body = "\n".join([rf"{heads} \\", r"\midrule", *_rows(table)])
     strong = f"; bold: {plain(table.strong)}" if table.strong else ""
     return (
+        f"{remark}"
         "\\begin{table}\n\\centering\n\\small\n"
         f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}\n\\toprule\n{body}\n"
         f"\\bottomrule\n\\end{{tabular}}\n"

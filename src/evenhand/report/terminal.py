@@ -191,18 +191,36 @@ def _print_figure(figure: doc.Figure, console: Console, depth: int) -> None:
 
 
 def print_table(table: doc.Table, console: Console) -> None:
-    """Print a table under its caption, the first column as text and the others as figures."""
-    table = table.fitting(console.width)
+    """Print a table under its caption, and below it what there is no room for.
+
+    What would lose its intervals is printed in several pieces.
+    """
+    fitted = table.in_pieces(console.width)
+    console.print(Text(one_line(table.legend, _MOST), style="italic"))
+    for n, piece in enumerate(fitted.pieces):
+        if n:
+            console.print()
+        console.print(_grid(piece, console.width))
+    if fitted.left_out:
+        names = "; ".join(map(one_line, fitted.left_out))
+        line = (
+            f"Not shown in {console.width} columns: {names}. "
+            f"A terminal with {table.width()} columns or a report in HTML shows all."
+        )
+        console.print(Text(one_line(line, _MOST), style="dim"))
+
+
+def _grid(table: doc.Table, width: int) -> Grid:
+    """The first column as text, the others as figures."""
     grid = Grid(box=None, padding=(0, 2, 0, 0))
     for n, column in enumerate(table.columns):
         widest = [len(row.cells[n - 1].marked()) for row in table.rows if n]
-        head = Text(_wrapped(column, max(widest, default=console.width)))
+        head = Text(_wrapped(column, max(widest, default=width)))
         grid.add_column(head, justify="right" if n else "left", no_wrap=n > 0)
     for row in table.rows:
         texts = [row.head, *(cell.marked() for cell in row.cells)]
         grid.add_row(*(Text(one_line(text)) for text in texts))
-    console.print(Text(one_line(table.legend, _MOST), style="italic"))
-    console.print(grid)
+    return grid
 
 
 def _wrapped(column: doc.Column, widest: int) -> str:
