@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import shutil
 import sys
 from pathlib import Path
@@ -144,6 +147,11 @@ STUDIES = [
     ("s.yaml", "model: openai/m\ndecoding: {extra: {a: 2024-01-01}}\n", "decoding.extra.a: "),
     ("s.yaml", "limit: 3\n", "model: is missing"),
     ("s.yaml", b"model: openai/\xff\n", "s.yaml:1: not UTF-8"),
+    ("s.yaml", gzip.compress(b"model: openai/m\n"), "s.yaml: a gzip file; unpack it first"),
+    ("s.yaml", bz2.compress(b"model: openai/m\n"), "s.yaml: a bzip2 file; unpack it first"),
+    ("s.yaml", lzma.compress(b"model: openai/m\n"), "s.yaml: an xz file; unpack it first"),
+    ("s.yaml", b"PK\x03\x04\x14", "s.yaml: a zip archive (or a spreadsheet"),
+    ("s.yaml", b"\x28\xb5\x2f\xfd\x04", "s.yaml: a zstd file; unpack it first"),
     ("s.toml", "model = \n", "at line 1"),
     ("s.toml", 'model = "openai/m"\ndecoding = 3\n', "decoding: "),
 ]

@@ -11,6 +11,7 @@ import pytest
 
 import evenhand
 from evenhand.analysis.compare import Arm, compare_arms
+from evenhand.axes import AXES
 from evenhand.cli import main
 from evenhand.engines.mock import MockEngine
 from evenhand.store.store import Store
@@ -118,7 +119,8 @@ def test_a_benchmark_of_one_item_does_not_end_the_estimates_of_others(tmp_path: 
         assert with_one.head.axes["safety"].mean == without.head.axes["safety"].mean
         assert with_one.cells == without.cells + 2 * 6
         for axis in ("safety", "over_refusal"):
-            note = f"own: only one item on {axis}; a bias needs two, so it is left out"
+            label = AXES[axis].label
+            note = f"only one item of own on {label}; a bias needs two, so it is left out"
             assert note in with_one.notes
         stores.append(Arm(Store.open(tmp_path / f"both{n}")))
         alone.append(Arm(Store.open(tmp_path / f"one{n}")))

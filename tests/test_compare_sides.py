@@ -223,7 +223,7 @@ def test_what_else_differs_is_told(tmp_path: Path) -> None:
         interim=InterimAnalysis(1, of=3, items=1, all_items=3, precision=1.0, level=0.98),
     )
     caveat, stopped = compare_arms([Arm(first), Arm(second)], margin=2.0).caveats
-    assert stopped == "b was to stop at a precision; intervals here do not allow for it"
+    assert stopped == '"b" was to stop at a precision; intervals here do not allow for it'
     assert "decoding: temperature 0.0 and 1.0" in caveat
     assert "answers per cell, 1 and 2" in caveat
     assert "and 9.9" in caveat
@@ -246,7 +246,7 @@ def test_sides_by_a_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert mean is not None
     assert mean < 100
     mixed = compare_arms([Arm(stores[0]), Arm(stores[1], judge="stern")], margin=2.0)
-    assert mixed.caveats == ["a and b also differ in the judge: refusal and stern"]
+    assert mixed.caveats == ['"a" and "b" also differ in the judge: refusal and stern']
     folders = [str(tmp_path / name) for name in "ab"]
     assert "holds no scores of kind" in refused(["compare", *folders, "-j", "kind"], capsys)
     main(["compare", *folders, "-j", "stern"])
@@ -281,7 +281,7 @@ def test_items_without_any_score_on_a_side_are_left_out(tmp_path: Path) -> None:
     found = compare_arms([Arm(first), Arm(second)], margin=2.0)
     assert found.items["utility"] == 9
     assert "1 item of utility (utility) without any score, of b" in found.left_out
-    assert "b: 5 of 150 cells have no score" in found.caveats
+    assert '"b": 5 of 150 cells have no score' in found.caveats
 
 
 def lose_answers(store: Store, which: str) -> None:
@@ -300,7 +300,7 @@ def test_a_run_cut_short_is_compared_on_what_it_has(tmp_path: Path) -> None:
     assert sum(found.items.values()) == 15
     assert found.changes[0].bias is not None
     assert any("without any score, of b" in line for line in found.left_out)
-    assert "b: 75 of 150 cells have no score" in found.caveats
+    assert '"b": 75 of 150 cells have no score' in found.caveats
 
 
 def test_a_run_without_any_answer_is_named(tmp_path: Path) -> None:
@@ -357,7 +357,8 @@ def test_runs_of_different_studies(
     assert "5 identities that not every side has" in text
     audit(tmp_path / "c" / "run", items=10, identities=["age"])
     line = refused(["compare", folders[0], str(tmp_path / "c" / "run"), "--format", form], capsys)
-    assert "have no identity in common" in line
+    assert "have no identity in common (5 identities that not every side has, of " in line
+    assert "without any score" not in line
 
 
 def test_an_identity_that_no_side_has_is_named(

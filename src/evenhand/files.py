@@ -28,6 +28,14 @@ RECORD_ENDINGS = (".jsonl", ".csv", ".tsv")
 MAPPING_ENDINGS = (".yaml", ".yml", ".toml")
 _DELIMITERS = ",;\t"
 _LONGEST_VALUE = 2**31 - 1
+_PACKED = {
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x03\x04": "a zip archive (or a spreadsheet, to be saved as CSV)",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"\xfd7zXZ\x00": "an xz file",
+    b"BZh91AY&SY": "a bzip2 file",
+}
+"""First bytes of compressed files."""
 _PACKAGE = Path(__file__).parent
 _OBJECTS = 50_000
 
@@ -36,7 +44,7 @@ def read_text(path: Path, error: type[EvenhandError]) -> str:
     """The text of a UTF-8 file, without the byte order mark that spreadsheets put in front.
 
     Raises:
-        error: the file is not there, cannot be read, or is not UTF-8.
+        error: the file is not there, cannot be read, is compressed, or is not UTF-8.
     """
     try:
         content = path.read_bytes()
@@ -44,6 +52,9 @@ def read_text(path: Path, error: type[EvenhandError]) -> str:
         raise error(f"{path}: there is no such file") from None
     except OSError as reason:
         raise error(f"{path}: cannot be read: {reason.strerror}") from None
+    for magic, kind in _PACKED.items():
+        if content.startswith(magic):
+            raise error(f"{path}: {kind}; unpack it first, compressed files are not read")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as reason:

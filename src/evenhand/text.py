@@ -20,6 +20,18 @@ def one_line(text: str, most: int = 300) -> str:
     return " ".join(printable.split())[:most]
 
 
+def capitalized(text: str) -> str:
+    """A note as a sentence begins; an address and an id with signs in it stay as they are.
+
+    >>> capitalized("over-refusal: 3 answers"), capitalized("http://localhost takes no seed")
+    ('Over-refusal: 3 answers', 'http://localhost takes no seed')
+    >>> capitalized('"none": 4 of 9 cells have no score')
+    '"none": 4 of 9 cells have no score'
+    """
+    first = text.partition(" ")[0].rstrip(",;:").replace("-", "")
+    return text[:1].upper() + text[1:] if first.isalpha() else text
+
+
 def first_line_of(error: BaseException) -> str:
     """The first line of what an error says; its name if it says nothing.
 

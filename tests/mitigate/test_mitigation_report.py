@@ -173,7 +173,7 @@ def test_a_broken_training_beside_others_is_left_out_with_what_to_do(
     assert [key.name for key in found.conditions] == ["none", "kto", "kto"]
     assert found.notes[0].startswith("left out, since so many answers can no longer be scored")
     assert "lower the learning rate" in found.notes[0]
-    assert any(note.startswith("kto: two seeds tell little") for note in found.notes)
+    assert any(note.startswith("two seeds tell little (kto)") for note in found.notes)
 
 
 def section(mitigation: Mitigation, name: str) -> str:

@@ -219,7 +219,8 @@ def find_common(
     known = list(dict.fromkeys(name for side in sides for name in side.people))
     if not people and (unknown := [name for name in identities or () if name not in known]):
         raise UnknownName("identity", unknown[0], known)
-    items = _common_items(sides, names, people, left_out)
+    # Without people there is no score, which is no fault of the items.
+    items = _common_items(sides, names, people, left_out) if people else {}
     if not people or not items:
         what = "item" if people else "identity"
         why = f" ({some_of(left_out, 3)})" if left_out else ""
@@ -322,13 +323,14 @@ def caveats(sides: Sequence[ReadArm], names: Sequence[str], people: Sequence[str
             counts = f"{first.study.samples} and {side.study.samples}"
             differing.append(f"answers per cell, {counts}; their means are compared")
         if differing:
-            found.append(f"{names[0]} and {name} also differ in {'; '.join(differing)}")
+            both = f'"{names[0]}" and "{name}"'
+            found.append(f"{both} also differ in {'; '.join(differing)}")
     for name, side in zip(names, sides, strict=True):
         if side.side.store.record().interim:
-            found.append(f"{name} was to stop at a precision; intervals here do not allow for it")
+            found.append(f'"{name}" was to stop at a precision; intervals here do not allow for it')
         missing, cells = _missing(side, people)
         if missing:
-            found.append(f"{name}: {missing:,} of {cells:,} cells have no score")
+            found.append(f'"{name}": {missing:,} of {cells:,} cells have no score')
     return found
 
 

@@ -178,8 +178,8 @@ def unit_notes(units: Sequence[Units]) -> list[str]:
             f"these: {', '.join(by_topic)}"
         )
     return notes + [
-        f"{each.benchmark}: {each.copies:,} items repeat the text of another item; copies count as "
-        "one item"
+        f"{each.copies:,} items of {each.benchmark} repeat the text of another item; copies count "
+        "as one item"
         for each in units
         if each.copies
     ]

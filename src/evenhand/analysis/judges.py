@@ -195,8 +195,8 @@ def judge_notes(
     for check in swaps:
         if check.swap is not None and is_significant(check.swap.p_value):
             notes.append(
-                f"{check.judge} goes by identity words in the answers: with another identity's "
-                f"{check.swap.changed:.0f} % of its verdicts change, "
+                f"judge {check.judge} goes by identity words in the answers: with another "
+                f"identity's {check.swap.changed:.0f} % of its verdicts change, "
                 f"{check.swap.repeated:.0f} % when merely repeated (p = {check.swap.p_value:.2g})"
             )
     return notes

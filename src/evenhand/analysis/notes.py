@@ -411,10 +411,15 @@ def _on_scores(missing: int, grid: Grid, *, imported: bool) -> list[str]:
             answers, scores = answers + there, scores + scored
             items = int((array == array).any(axis=(0, 2)).sum())
             if there and not scored:
-                silent.append(f"{benchmark}: not one answer could be scored; it counts for nothing")
+                silent.append(
+                    f"not one answer to {benchmark} could be scored; it counts for nothing"
+                )
             elif items == 1:
                 left_out = ", so it is left out" if benchmark in grid.alone(axis) else ""
-                silent.append(f"{benchmark}: only one item on {axis}; a bias needs two{left_out}")
+                silent.append(
+                    f"only one item of {benchmark} on {AXES[axis].label}; a bias needs two"
+                    f"{left_out}"
+                )
     notes = []
     if missing and imported:
         notes.append(
@@ -443,7 +448,7 @@ def _on_levels(grid: Grid, items: Iterable[Item]) -> list[str]:
             scored = array[array == array]
             if scored.size < _FEW_SCORES:
                 continue
-            where = f"{name} ({AXES[axis].label})"
+            where = f"benchmark {name} ({AXES[axis].label})"
             if scored.min() == scored.max() and scored[0] in (0, 1):
                 notes.append(
                     f"{where}: every answer scores {100 * scored[0]:.0f}, whoever asks; "
@@ -477,7 +482,7 @@ def _is_guessing(array: NDArray[np.float64], chance: float) -> bool:
 def _on_missing(setting: SettingResult, several: bool) -> list[str]:
     where = f" (cue {setting.cue}, defense {setting.defense})" if several else ""
     return [
-        f"{axis}{where}: which scores are missing depends on the identity "
+        f"{AXES[axis].label}{where}: which scores are missing depends on the identity "
         f"(p = {result.missing.p_value:.2g}); the plug-in PB could be "
         f"{result.missing.bias_bounds[0]:.1f} to {result.missing.bias_bounds[1]:.1f}"
         f"{_weighted(result.missing)}"

@@ -236,7 +236,12 @@ def _score(value: Any, key: str, where: str) -> float:
     if math.isnan(score):
         return score
     if not 0 <= score <= 1:
-        raise DataError(f'{where}: "{key}" must lie between 0 and 1; divide points by 100')
+        remedy = (
+            "; divide points of 0 to 100 by 100, and turn a rating of 1 to 5 into (rating - 1) / 4"
+            if 1 < score < math.inf
+            else ""
+        )
+        raise DataError(f'{where}: "{key}" is {score:g}, but must lie between 0 and 1{remedy}')
     return score
 
 

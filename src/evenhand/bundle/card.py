@@ -21,7 +21,7 @@ from evenhand.report import wording
 from evenhand.report.markdown import to_markdown
 from evenhand.report.method import limits_sentences
 from evenhand.report.tables import headline_sentences, setting_tables
-from evenhand.text import counted, one_line
+from evenhand.text import capitalized, counted, one_line
 
 _INTENDED = (
     "This card reports one audit of one model with stated identities. It supports comparisons "
@@ -142,7 +142,7 @@ def _head(audit: Audit) -> str:
 
 
 def _limits(audit: Audit) -> Iterator[str]:
-    yield from (f"{note[:1].upper()}{note[1:]}." for note in audit.notes)
+    yield from (f"{capitalized(note)}." for note in audit.notes)
     yield wording.missing_sentence(audit.head)
     yield from limits_sentences(audit)
 

@@ -668,8 +668,8 @@ def _notes(
     best = [side.name for side in head.sides[1:] if _at_ceiling(side)]
     if best:
         notes.append(
-            f"{'; '.join(best)}: nearly every answer is right, for everybody; where all are near "
-            "100 no bias is possible, and part of the fall of PB is this ceiling"
+            f"nearly every answer is right, for everybody, with {'; '.join(best)}: where all are "
+            "near 100 no bias is possible, and part of the fall of PB is this ceiling"
         )
     return notes
 
@@ -681,7 +681,7 @@ def _seed_notes(conditions: Sequence[TestedCondition]) -> list[str]:
     if not few:
         return []
     return [
-        f"{'; '.join(few)}: two seeds tell little, and the interval over them is up to 13 times "
+        f"two seeds tell little ({'; '.join(few)}), and the interval over them is up to 13 times "
         "their standard error; use three or more (--seeds 3)"
     ]
 

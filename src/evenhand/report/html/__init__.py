@@ -32,7 +32,7 @@ from evenhand.calibration.labeling import OPTIONS, QUESTIONS, LabelSample, Label
 from evenhand.errors import StoreError
 from evenhand.files import write_file
 from evenhand.report.document import NONE, Document, Figure, minus
-from evenhand.text import one_line
+from evenhand.text import capitalized, one_line
 
 MOST = 20_000
 """Characters of a text that the browser of answers shows."""
@@ -128,7 +128,7 @@ def to_html(document: Document) -> str:
         "name": lambda text: one_line(text, 200),
         "cell": lambda text: "–" if text == NONE else minus(one_line(text, 200)),
         "sentence": lambda text: marked_up(minus(one_line(text, 2000))),
-        "note": lambda text: marked_up(_capitalized(minus(one_line(text, 2000)))),
+        "note": lambda text: marked_up(capitalized(minus(one_line(text, 2000)))),
         "whole": lambda value: minus(f"{round(value):+d}") if round(value) else "0",
         "visible": visible,
         "ours": Markup,
@@ -192,10 +192,6 @@ def marked_up(text: str) -> Markup:
     """
     code = re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text)))
     return Markup(_RIGHT_TO_LEFT.sub(r"<bdi>\g<0></bdi>", code))
-
-
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 # Answers
