@@ -70,6 +70,43 @@ def test_the_exit_codes_are_those_of_the_gate(
     assert watch(str(log), *asked) == code
 
 
+@pytest.mark.parametrize(
+    ("sizes", "asked", "said"),
+    [
+        ({"a": 300, "b": 300, "c": 300, "d": 2}, [], "groups: d (2). They widen every interval"),
+        ({"a": 300, "b": 300, "c": 3, "d": 2}, [], "groups: c (3), d (2). They widen every"),
+        (
+            {"a": 300, "b": 300, "c": 300, "d": 2},
+            ["--reference", "d"],
+            "The reference is one of them",
+        ),
+        (
+            {"a": 300, "b": 300, "c": 300, "d": 2},
+            ["--reference", "a"],
+            "They widen the interval of the spread",
+        ),
+        ({"a": 300, "b": 300, "c": 300, "d": 60}, [], ""),
+        ({"a": 300, "b": 300, "c": 300, "d": 300}, [], ""),
+        (dict.fromkeys("abcdefghijkl", 100) | {"m": 2}, [], "groups: m (2)."),
+        ({"a": 2, "b": 2, "c": 2}, [], ""),
+        ({"a": 300, "b": 2}, [], ""),
+    ],
+)
+def test_small_groups_that_widen_all_intervals_are_named(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    sizes: dict[str, int],
+    asked: list[str],
+    said: str,
+) -> None:
+    records = [{"g": g, "ok": n % 2} for g, size in sizes.items() for n in range(size)]
+    log = write_records(tmp_path / "log.jsonl", records)
+    assert watch(str(log), "--user", "g", "--score", "ok", *asked) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert said in text
+    assert ("Few units are behind" in text) == bool(said)
+
+
 @pytest.mark.parametrize(("margin", "code"), [("25", 4), ("60", 0)])
 def test_the_gap_of_two_groups_is_that_between_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], margin: str, code: int

@@ -7,6 +7,7 @@ import numpy as np
 from evenhand.analysis.product_log import Watched
 from evenhand.report import document as doc
 from evenhand.report.gate_formats import check_sentence
+from evenhand.stats import UnpairedGroups
 from evenhand.text import counted, one_line
 
 _WEAKER = (
@@ -25,7 +26,7 @@ def watch_document(found: Watched) -> doc.Document:
         "Groups of users",
         [_headline(found), _spread(found), _strata(found)],
         [_table(found)],
-        [_WEAKER, *_missing(found)],
+        [_WEAKER, *_few(found.groups), *_missing(found)],
     )
     return doc.Document(
         title=title,
@@ -69,6 +70,27 @@ def _strata(found: Watched) -> str:
     left_out = f"; {groups.left_out:,} answers of kinds that not every group asked are left out"
     kinds = "one kind" if groups.strata == 1 else f"{groups.strata:,} kinds"
     return f"Compared within {kinds} of question{left_out if groups.left_out else ''}."
+
+
+def _few(groups: UnpairedGroups) -> list[str]:
+    """Which small groups make the intervals of all others wide, and what decides more."""
+    if not groups.too_few:
+        return []
+    units = dict(zip(groups.groups, groups.units, strict=True))
+    named = ", ".join(f"{one_line(name)} ({units[name]:,})" for name in groups.too_few)
+    few = f"Few units are behind some groups: {named}. "
+    without = "leave their records out of the log"
+    if groups.reference is None:
+        return [
+            f"{few}They widen every interval, since the mean is of all groups: {without}, or "
+            "compare with one large group (--reference), for narrower ones."
+        ]
+    if groups.reference in groups.too_few:
+        return [
+            f"{few}The reference is one of them, which widens every interval: name a larger group "
+            "with --reference."
+        ]
+    return [f"{few}They widen the interval of the spread: {without} for a narrower one."]
 
 
 def _missing(found: Watched) -> list[str]:

@@ -40,6 +40,8 @@ class UnpairedGroups:
         p_value: of no spread at all.
         strata, left_out: strata compared, and scores left out since their stratum lacks a group.
         level: confidence level.
+        too_few: groups with so few units that the intervals of the others to the groups' mean, or
+            that of the spread, are at least twice as wide as if they had as many as the others.
     """
 
     groups: list[str]
@@ -57,6 +59,7 @@ class UnpairedGroups:
     strata: int
     left_out: int
     level: float
+    too_few: list[str]
 
 
 def unpaired_groups(
@@ -149,7 +152,43 @@ def unpaired_groups(
         strata=len(np.unique(stratum[kept])),
         left_out=left_out,
         level=level,
+        too_few=[names[g] for g in _widening(rates, covariance, own, freedom, level)],
     )
+
+
+def _widening(
+    rates: Floats, covariance: Floats, own: Floats, freedom: Floats, level: float
+) -> list[int]:
+    """The groups with fewest units, if they at least double the widths of others.
+
+    Widths are compared with those if these groups were like the median of the others: of the
+    differences of all others to the groups' mean, or of the spread.
+    """
+    order = np.argsort(freedom, kind="stable")
+    found: list[int] = []
+    reach, width = np.zeros(len(own)), 0.0
+    for count in range(len(own) - 1):
+        few, others = order[:count], order[count:]
+        alike, free, narrower = own.copy(), freedom.copy(), covariance.copy()
+        alike[few], free[few] = np.median(own[others]), np.median(freedom[others])
+        narrower[few, :] = narrower[:, few] = 0.0
+        narrower[few, few] = alike[few]
+        own_reach = _reach_to_mean(alike, free, level)
+        low, high = spread_interval(_form(rates, narrower, free), level)
+        is_halved = np.all(own_reach[others] <= reach[others] / 2) or high - low <= width / 2
+        if is_halved or not count:
+            found, reach, width = sorted(few.tolist()), own_reach, high - low
+    return found
+
+
+def _reach_to_mean(own: Floats, freedom: Floats, level: float) -> Floats:
+    """Half the widths of the intervals to the groups' mean, at most 100, nothing being shared."""
+    count = len(own)
+    parts = (np.eye(count) - 1 / count) ** 2 * own
+    variances = parts.sum(axis=1)
+    free = variances**2 / (parts**2 / freedom).sum(axis=1)
+    reach = -stdtrit(free, (1 - level) / 2 / count) * np.sqrt(variances)
+    return np.asarray(np.minimum(reach, 100.0))
 
 
 def _read(
