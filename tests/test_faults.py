@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import shutil
 import signal
 import sqlite3
+import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clock import seconds_for
 from evenhand import RunOptions, audit
+from evenhand.cli import interrupts
 from evenhand.engines import throttle
 from evenhand.run.recorder import Progress
 from runs import command, finish, plan_of, server_keys, stored, write_benchmark
@@ -208,3 +212,41 @@ def test_answers_that_come_during_the_last_write_are_kept(
     assert result.done == result.cells == 36
     assert len(stored(tmp_path / "run")) == 36
     assert len(server.answers) == 36
+
+
+def write_slow_module(folder: Path, seconds: float) -> str:
+    """A module that is interrupted while it is imported, and takes so long for it; its name."""
+    name = f"slow_{seconds}".replace(".", "_")
+    (folder / f"{name}.py").write_text(
+        "import signal, time\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+        f"time.sleep({seconds})\n"
+        "IS_WHOLE = True\n"
+    )
+    return name
+
+
+def test_an_interrupt_leaves_modules_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the start of a module of C++, as torch is, an exception ends the process."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = [write_slow_module(tmp_path, seconds) for seconds in (0.2, 0.8)]
+
+    def imported(name: str) -> None:
+        importlib.import_module(name)
+        time.sleep(30)
+
+    async def work() -> None:
+        imported(names[1])
+
+    begun: list[Callable[[], None]] = [
+        lambda: imported(names[0]),
+        lambda: interrupts.run_to_interrupt(work()),
+    ]
+    for begin in begun:
+        monkeypatch.setattr(interrupts, "_last", -1.0)
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), interrupts.ended_alike():
+            begin()
+        assert time.monotonic() - started < 20
+    assert all(sys.modules.pop(name).IS_WHOLE for name in names)
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 
 from evenhand import RunOptions, audit
 from evenhand.analysis import Audit
+from evenhand.engines.mock import MockEngine
+from evenhand.engines.weights import address_of, base_model, find_weights
 from evenhand.errors import RunFolderError
 from evenhand.run.recorder import Price
+from fakes import benchmarks, biased, write_questions
 from runs import command, finish, plan_of, run_main, server_keys, stored, write_benchmark
 from server import Server, serving
 
@@ -231,3 +235,55 @@ def test_progress_is_silent_without_a_terminal(benchmark: Path, tmp_path: Path) 
     assert code == 0
     assert out
     assert err == f"Run folder: {run}; see it: evenhand report {run} --open\n"
+
+
+def at(address: str) -> MockEngine:
+    engine = biased()
+    engine.address = address
+    return engine
+
+
+def test_weights_that_were_moved_are_known_by_their_files(tmp_path: Path) -> None:
+    questions = benchmarks(write_questions(tmp_path / "q", 2))
+    study: dict[str, Any] = {"identities": IDENTITIES, "benchmarks": questions}
+    run = tmp_path / "run"
+    first = audit("hf//a/tuned", engine=at("/a/tuned#1f on /a/base#2e"), out=run, **study)
+    kept = stored(run)
+    moved = audit("hf/b/tuned", engine=at("b/tuned#1f on c/base#2e"), out=run, **study)
+    assert stored(run) == kept
+    assert orjson.dumps(moved) == orjson.dumps(first), "and no note of another place"
+    for model, address in (
+        ("hf/b/tuned", "b/tuned#3d on c/base#2e"),
+        ("hf/b/tuned", "b/tuned#1f on c/base#3d"),
+        ("hf/b/tuned", "b/tuned#1f on c/base#2e in bfloat16"),
+        ("hf/b/other", "b/other#1f on c/base#2e"),
+        ("vllm/b/tuned", "b/tuned#1f on c/base#2e"),
+    ):
+        with pytest.raises(RunFolderError, match="holds a run of hf//a/tuned, not of"):
+            audit(model, engine=at(address), out=run, **study)
+
+
+def test_weights_of_a_run_are_found_where_they_lie_now(tmp_path: Path) -> None:
+    for place, content in (("old", "1"), ("new", "1"), ("other", "2")):
+        (tmp_path / place / "tuned").mkdir(parents=True)
+        (tmp_path / place / "tuned" / "model.safetensors").write_text(content)
+    old, new = tmp_path / "old" / "tuned", tmp_path / "new" / "tuned"
+    model, asked = f"hf/{old}", [address_of(str(old), None, "bfloat16")]
+    assert find_weights(model, asked, new.parent) == old
+    assert find_weights(model, [], tmp_path / "other") == old, "as it is named"
+    (old / "model.safetensors").write_text("trained anew")
+    assert find_weights(model, asked, new.parent) == new
+    shutil.rmtree(old)
+    assert find_weights(model, asked, new.parent) == new
+    assert find_weights(model, asked, tmp_path / "other") is None
+    assert find_weights("openai/tuned", asked, new.parent) is None
+
+
+def test_an_adapter_s_base_that_was_moved_with_it_is_found(tmp_path: Path) -> None:
+    adapter = tmp_path / "new" / "run" / "mitigation" / "tuned"
+    adapter.mkdir(parents=True)
+    base = {"base_model_name_or_path": "/no/such/place/base"}
+    (adapter / "adapter_config.json").write_bytes(orjson.dumps(base))
+    assert base_model(str(adapter)) == "/no/such/place/base"
+    (tmp_path / "new" / "base").mkdir()
+    assert base_model(str(adapter)) == str(tmp_path / "new" / "base")

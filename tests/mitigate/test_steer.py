@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -216,6 +217,14 @@ def test_steering_from_the_audit_to_the_table(
     again = json.loads(capsys.readouterr().out)
     assert again["answers"] == 0, "all is there"
     assert again["groups"] == found["groups"]
+    shutil.move("made", "moved")  # named another way, too: by its whole path
+    elsewhere = [str(tmp_path / "moved") if each == "made" else each for each in command]
+    assert run_main(elsewhere) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["answers"] == 0, "the weights are the same"
+    assert (
+        again["groups"][0]["comparison"]["changes"] == (found["groups"][0]["comparison"]["changes"])
+    )
     small = ["dpo,steer" if each == "steer" else each for each in command]
     small[small.index("--budget") + 1], small[small.index("--out") + 1] = "100", "small"
     assert run_main(small) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from cyclopts import Parameter
 
 from evenhand.analysis import MARGIN, analyze
 from evenhand.audit import compare as compare_runs
+from evenhand.audit import parse_arm
 from evenhand.cli.flags import BlockedAs, InferTo, Margin
 from evenhand.cli.lists import run_folders
 from evenhand.cli.report import (
@@ -22,6 +24,7 @@ from evenhand.cli.report import (
     summary_to,
     tell_paths,
 )
+from evenhand.engines.weights import find_weights
 from evenhand.errors import EvenhandError, UsageError
 from evenhand.report.comparison import comparison_document
 from evenhand.report.data import comparison_to_json
@@ -29,6 +32,8 @@ from evenhand.report.formats import render
 from evenhand.report.history import Release, history_document
 from evenhand.report.terminal import print_document
 from evenhand.run.scoring import scored_run
+from evenhand.store.redaction import shown_name
+from evenhand.store.store import Store
 from evenhand.study.study import split_names
 from evenhand.text import one_line
 
@@ -96,7 +101,7 @@ def compare(
         stages=stages,
         units=units,
     )
-    document = comparison_document(found)
+    document = comparison_document(found, _weights(arms))
     try:
         if format in ("html", "text"):
             with summary_to(out if format == "text" else None, open) as console:
@@ -111,6 +116,21 @@ def compare(
         elif format != "text":
             file = Path("comparison.html") if format == "html" else None
             deliver(render(document, format), out or file, show=open)
+
+
+def _weights(arms: Iterable[str]) -> dict[str, Path]:
+    """Folders of the arms' local weights, by the models' names in a comparison."""
+    found = {}
+    for run in {parse_arm(arm)[0] for arm in arms}:
+        store = Store.open(run)
+        try:
+            record = store.record()
+        finally:
+            store.close()
+        folder = find_weights(record.study.model, record.addresses, run.absolute().parent)
+        if folder is not None:
+            found[shown_name(record.study.model)] = folder
+    return found
 
 
 HistoryFormat = Literal["text", "html", "json", "markdown", "svg", "png"]

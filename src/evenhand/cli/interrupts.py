@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, TypeVar
 
 Found = TypeVar("Found")
@@ -20,6 +21,8 @@ _ECHO = 1.0
 start us pass on one that has come to us already."""
 _BUSY = 0.5
 """Seconds after which code that awaits nothing, as in scoring, is interrupted where it is."""
+_IMPORTING = 0.05
+"""Seconds from one look to the next at whether modules are still being imported."""
 
 _last = -_ECHO
 """When an interrupt came that was no echo."""
@@ -36,9 +39,9 @@ def ended_alike() -> Iterator[None]:
     One that is ignored, as SIGHUP by `nohup`, still is; so is the echo of one.
     """
 
-    def interrupt(*_: object) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         if not _is_echo():
-            raise KeyboardInterrupt
+            _stop(number, frame)
 
     with _handled_by(interrupt):
         yield
@@ -54,8 +57,22 @@ def _is_echo() -> bool:
     return False
 
 
+def _stop(_number: int, frame: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt`; while modules are being imported, as soon as they are.
+
+    What is raised within the start of a module of C++, such as torch, ends the process.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            signal.setitimer(signal.ITIMER_REAL, _IMPORTING)
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def _handled_by(handler: Any) -> Iterator[None]:
+    """Within it the signals that end a program are handled so, and the alarm by `_stop`."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread can set handlers, and only it gets signals
         return
@@ -63,9 +80,11 @@ def _handled_by(handler: Any) -> Iterator[None]:
     before = {each: was for each, was in before.items() if was != signal.SIG_IGN}
     for each in before:
         signal.signal(each, handler)
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, _stop)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for each, was in before.items():
             signal.signal(each, was)
 
@@ -94,12 +113,13 @@ def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
     async def interruptible() -> Found:
         loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
 
-        def interrupt(*_: object) -> None:
+        def interrupt(number: int, frame: FrameType | None) -> None:
             nonlocal interrupted
             if _is_echo():
                 return
             if interrupted:
-                raise KeyboardInterrupt
+                _stop(number, frame)
+                return
             interrupted = True
             loop.call_soon_threadsafe(cancel)
             signal.setitimer(signal.ITIMER_REAL, _BUSY)
@@ -108,16 +128,8 @@ def run_to_interrupt(work: Coroutine[Any, Any, Found]) -> Found:
             signal.setitimer(signal.ITIMER_REAL, 0)
             task.cancel()
 
-        def stop(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        before = signal.signal(signal.SIGALRM, stop)
-        try:
-            with _handled_by(interrupt):
-                return await task
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+        with _handled_by(interrupt):
+            return await task
 
     try:
         return run_async(interruptible())

@@ -19,6 +19,7 @@ from evenhand.cli.interrupts import run_to_interrupt, say_last
 from evenhand.cli.progress import Steps
 from evenhand.cli.study_flags import RunFlags, run_folder, study_from
 from evenhand.engines import EngineOptions, make_engine
+from evenhand.engines.weights import find_weights
 from evenhand.errors import NotFinished, Unreachable, UsageError
 from evenhand.mitigate.export import Exported, ExportForm, ServedAgreement, agreement
 from evenhand.mitigate.export import export as export_model
@@ -233,7 +234,9 @@ def export(
 def _model_of(run: Path) -> str:
     store = Store.open(run)
     try:
-        return store.record().study.model
+        record = store.record()
+        folder = find_weights(record.study.model, record.addresses, run.absolute().parent)
+        return record.study.model if folder is None else f"hf/{folder}"
     finally:
         store.close()
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -145,6 +146,8 @@ ADAPTER_FILE = "adapter_config.json"
 _WEIGHTS = "adapter_model"
 _LOOKED_AT = 2**20
 """Bytes of each file that tell new weights from old: all of them would take minutes to read."""
+_AROUND = 4
+"""Folders above an adapter in which its base model is looked for: it may lie beside the run."""
 
 
 def is_adapter(path: str) -> bool:
@@ -154,6 +157,8 @@ def is_adapter(path: str) -> bool:
 
 def base_model(path: str) -> str:
     """Folder or hub id of the model that an adapter or steering belongs to.
+
+    A folder that was moved together with it is found by its name.
 
     Raises:
         ModelNotFound: it does not say so.
@@ -165,6 +170,10 @@ def base_model(path: str) -> str:
         base = None
     if not isinstance(base, str) or not base:
         raise ModelNotFound(f"cannot load {path}: its {description.name} names no base model")
+    folder = Path(base)
+    if folder.is_absolute() and not folder.is_dir():
+        around = (parent / folder.name for parent in Path(path).absolute().parents[:_AROUND])
+        return str(next(filter(Path.is_dir, around), folder))
     return base
 
 
@@ -186,6 +195,45 @@ def address_of(path: str, commit: str | None, dtype: str | None = None) -> str:
         return f"{path}@{commit}"
     own = f"{path}#{_fingerprint(Path(path))}"
     return f"{own} on {address_of(base_model(path), commit)}" if is_adapter(path) else own
+
+
+def are_same_weights(address: str, other: str) -> bool:
+    """Whether two addresses are of the same weights, wherever their folders lie.
+
+    >>> are_same_weights("/a/m#1f on /a/base#2e", "b/m#1f on base#2e")
+    True
+    >>> are_same_weights("/a/m#1f", "/a/m#2e"), are_same_weights("http://a/v1", "http://b/v1")
+    (False, False)
+    """
+    return address == other or (
+        "://" not in address + other and _without_places(address) == _without_places(other)
+    )
+
+
+def _without_places(address: str) -> list[tuple[str, str]]:
+    """Name and fingerprint of each folder."""
+    parts = (part.rpartition("#") for part in address.split(" on "))
+    return [(Path(path).name, fingerprint) for path, _, fingerprint in parts]
+
+
+def find_weights(model: str, addresses: Iterable[str], near: Path) -> Path | None:
+    """The folder of a run's local weights: as it is named, or by its name in `near`.
+
+    The one whose files are those that were asked comes first; None where there is no folder.
+
+    Args:
+        model: as the run names it: "hf/FOLDER".
+        addresses: of the run.
+    """
+    prefix, _, name = model.partition("/")
+    if prefix != "hf" or not name:
+        return None
+    asked = {_without_places(each)[0][1].partition(" ")[0] for each in addresses}
+    named = Path(name)
+    for folder in (named, near / named.name):
+        if folder.is_dir() and _fingerprint(folder) in asked:
+            return folder
+    return named if named.is_dir() else None
 
 
 def _fingerprint(folder: Path) -> str:

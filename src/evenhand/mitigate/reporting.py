@@ -34,10 +34,21 @@ FORMAT = "evenhand mitigation 1"
 _MOST_TRIALS = 6
 
 
+def _weights(mitigation: Mitigation) -> dict[str, Path]:
+    """Folders of the tuned models, by their names in the comparison."""
+    folders = [Path(trained.model.removeprefix("hf/")) for trained in mitigation.trainings]
+    return {
+        arm.model: folder
+        for arm in mitigation.head.sides
+        for folder in folders
+        if Path(arm.model).name == folder.name
+    }
+
+
 def mitigation_document(mitigation: Mitigation) -> doc.Document:
     """The whole report; its last sections are those of the comparison of all conditions."""
     model, head = one_line(mitigation.model, 80), mitigation.head
-    answer, *others = comparison_sections(head)
+    answer, *others = comparison_sections(head, _weights(mitigation))
     items = f"{sum(head.items.values()):,} held-out items"
     blocks = [
         conditions_table(mitigation),

@@ -34,8 +34,14 @@ _METHOD = (
 )
 
 
-def comparison_document(comparison: ArmComparison) -> doc.Document:
-    """The whole report."""
+def comparison_document(
+    comparison: ArmComparison, weights: Mapping[str, Path] | None = None
+) -> doc.Document:
+    """The whole report.
+
+    Args:
+        weights: folders of local weights, by the models' names in the comparison.
+    """
     names = arm_names(comparison)
     sizes = ", ".join(f"{one_line(name)} {n:,}" for name, n in comparison.items.items())
     number = len(comparison.identities)
@@ -45,18 +51,20 @@ def comparison_document(comparison: ArmComparison) -> doc.Document:
         question=f"What changed from {names[0]} to {_others(comparison)}?",
         subtitle=f"{people} on {sizes}; each arm was asked the same questions",
         source=f"{people}; {sizes}",
-        sections=comparison_sections(comparison),
+        sections=comparison_sections(comparison, weights),
         headline=comparison_headline(
             comparison, names, [step_name(comparison, each) for each in comparison.changes]
         ),
     )
 
 
-def comparison_sections(comparison: ArmComparison) -> list[doc.Section]:
-    """The sections in their order."""
+def comparison_sections(
+    comparison: ArmComparison, weights: Mapping[str, Path] | None = None
+) -> list[doc.Section]:
+    """The sections in their order; `weights` as in `comparison_document`."""
     sections = [_answer(comparison), _map(comparison), _changes(comparison)]
     sections += [_identities(comparison, each) for each in comparison.changes]
-    if training := _training(comparison):
+    if training := _training(comparison, weights or {}):
         sections.append(training)
     return [*sections, _limits(comparison)]
 
@@ -388,12 +396,12 @@ def _limits(comparison: ArmComparison) -> doc.Section:
 # Trainings behind the arms
 
 
-def _training(comparison: ArmComparison) -> doc.Section | None:
+def _training(comparison: ArmComparison, weights: Mapping[str, Path]) -> doc.Section | None:
     """Loss, preferences right and margin of every arm that was tuned; None where none was."""
     sentences: list[str] = []
     figures: list[doc.Figure] = []
     for n, model in enumerate(dict.fromkeys(arm.model for arm in comparison.sides)):
-        training = read_training(model)
+        training = read_training(f"hf/{weights[model]}" if model in weights else model)
         if training is None:
             continue
         steps, name = training["steps"], one_line(model, 80)

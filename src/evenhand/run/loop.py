@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from evenhand.engines.engine import Engine, Response, running_versions
+from evenhand.engines.weights import are_same_weights
 from evenhand.errors import RunFolderError
 from evenhand.run.recorder import Arrival, Price, Progress, Recorder
 from evenhand.run.system_role import (
@@ -67,7 +68,10 @@ async def run(
                 f"{'is' if under_way == 1 else 'are'} under way in batches; collect them with "
                 "--batch, or with `evenhand batch read`"
             )
-        record = record_of_same_study(plan, store)
+        record = record_of_same_study(plan, store, engine.address)
+        if record is not None:  # by its name of the model the answers are known
+            named = plan.study.model_copy(update={"model": record.study.model})
+            plan = replace(plan, study=named)
         plan = await withhold_identities(plan, engine, store)
         check, brought = await _check_system_role(plan, engine, record)
         plan = plan.with_system_role(check.system_role)
@@ -128,12 +132,14 @@ class Call:
             record: of the run so far; None where it is new.
         """
         addresses = record.addresses if record else ()
+        if not any(are_same_weights(each, self._address) for each in addresses):
+            addresses = (*addresses, self._address)
         self._earlier = record.sessions if record else ()
         new = RunRecord(
             study=plan.study,
             system_role=check,
             interim=interim,
-            addresses=tuple(dict.fromkeys((*addresses, self._address))),
+            addresses=addresses,
             sessions=(*self._earlier, self._session),
             blocked=record.blocked if record else "refusal",
         )
@@ -245,8 +251,12 @@ async def _check_system_role(
     return await check_system_role(engine, plan)
 
 
-def record_of_same_study(plan: Plan, store: Store) -> RunRecord | None:
+def record_of_same_study(plan: Plan, store: Store, address: str = "") -> RunRecord | None:
     """The run's record, None if it is new.
+
+    Args:
+        address: where the answers are to come from; the same weights in a folder that was moved
+            or is named another way are the same model.
 
     Raises:
         RunFolderError: it is a run of another model, or with other decoding parameters.
@@ -259,7 +269,7 @@ def record_of_same_study(plan: Plan, store: Store) -> RunRecord | None:
             f"{store.folder} holds an imported run, in which nothing can be asked; take a new "
             "folder"
         )
-    if record.study.model != plan.study.model:
+    if not _is_of_model(record, plan.study.model, address):
         raise RunFolderError(
             f"{store.folder} holds a run of {record.study.model}, not of {plan.study.model}; "
             "take a new folder"
@@ -269,3 +279,12 @@ def record_of_same_study(plan: Plan, store: Store) -> RunRecord | None:
             f"{store.folder} holds a run with other decoding parameters; take a new folder"
         )
     return record
+
+
+def _is_of_model(record: RunRecord, model: str, address: str) -> bool:
+    known = record.study.model
+    if known == model:
+        return True
+    is_folder_moved = "#" in address and known.partition("/")[0] == model.partition("/")[0]
+    addresses = record.addresses or ("",)
+    return is_folder_moved and all(are_same_weights(each, address) for each in addresses)
