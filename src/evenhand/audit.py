@@ -128,15 +128,17 @@ def plan_for(study: Study, *, offline: bool = False) -> Plan:
 
     Raises:
         UsageError, DataError: as `make_plan` and `Decoding.check`; or there is no engine for the
-            model.
+            model, or for one that a defense names.
     """
     from evenhand.benchmarks.item import BY_LOGPROB
     from evenhand.engines import engine_type
+    from evenhand.run.withholding import check_deciders
     from evenhand.study.plan import make_plan
 
     kind = engine_type(study.model)
     study.decoding.check()
     plan = make_plan(study, offline=offline, default_suite=kind.default_suite)
+    check_deciders({c.defense.id: c.defense for c in plan.conditions}.values())
     if not getattr(kind, "gives_logprobs", False) and any(
         i.scorer == BY_LOGPROB for i in plan.items
     ):

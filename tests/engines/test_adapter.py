@@ -121,6 +121,29 @@ def test_a_base_that_is_gone_and_one_that_does_not_fit(tuned: Path, tmp_path: Pa
         make_engine(f"hf/{folder}", Decoding())
 
 
+def test_files_of_an_adapter_that_are_missing_or_damaged_are_named(
+    tuned: Path, tmp_path: Path
+) -> None:
+    again = "; copy or download it again$"
+    for name, content, complaint in (
+        ("tokenizer.json", None, f"it has no tokenizer.json{again}"),
+        ("adapter_model.safetensors", None, f"it has no adapter_model.safetensors{again}"),
+        (
+            "adapter_model.safetensors",
+            b"",
+            r"it has a damaged adapter_model.safetensors \(.*too small\)" + again,
+        ),
+    ):
+        folder = tmp_path / "tuned"
+        shutil.copytree(tuned, folder)
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+        with pytest.raises(ModelNotFound, match=complaint):
+            make_engine(f"hf/{folder}", Decoding())
+        shutil.rmtree(folder)
+
+
 def test_without_peft(tuned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     with pytest.raises(MissingExtra, match=r"evenhand\[train\]"):

@@ -237,6 +237,10 @@ def garbage(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(bytes(range(256)) * 20)
 
 
+def without(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
 def pickled(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     torch.save({"weight": torch.zeros(2)}, folder / "pytorch_model.bin")
@@ -311,12 +315,15 @@ def test_infinite_scores_are_no_answer(weights: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (truncate, "its weights are damaged"),
-        (garbage, "its weights are damaged"),
+        (truncate, "it has a damaged model.safetensors ("),
+        (garbage, "it has a damaged model.safetensors ("),
+        (without("model.safetensors"), "it has no model.safetensors; copy or download it again"),
         (pickled, "its weights are a pickle"),
-        (bad_config, "cannot load"),
+        (bad_config, "it has a damaged config.json ("),
+        (without("config.json"), "it has no config.json; copy or download it again"),
         (foreign_code, "runs no code from a model"),
-        (no_tokenizer, "cannot load"),
+        (no_tokenizer, "it has a damaged tokenizer.json ("),
+        (without("tokenizer.json"), "it has no tokenizer.json; copy or download it again"),
         (another_kind, "its weights lack model.layers.2.input_layernorm.weight and 8 others"),
         (another_size, "its weights are of other sizes than its config.json says"),
         (not_a_number, "it computes NaN"),

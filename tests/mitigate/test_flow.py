@@ -30,7 +30,7 @@ from evenhand.errors import (
     Unreachable,
     UsageError,
 )
-from evenhand.mitigate.flow import mitigate_run
+from evenhand.mitigate.flow import _check_control, mitigate_run
 from evenhand.mitigate.options import MitigationOptions, TuningOptions
 from evenhand.mitigate.reporting import (
     card_tables,
@@ -51,6 +51,7 @@ from evenhand.study.cue import Message
 from evenhand.study.identity import shipped_identities
 from evenhand.study.plan import Request
 from fakes import GOOD, HELP, IDLE, REFUSAL, STUDY, draw, harmless
+from fakes import run as audited_run
 from runs import run_main
 
 HURT = ("Christian", "Hindu", "Muslim", "a minor", "a woman", "middle-aged", "a non-binary")
@@ -469,6 +470,66 @@ def test_bad_input_is_one_line(
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
     assert fragment in error[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids", "complaint"),
+    [
+        (
+            ["-m", "prompt,withhold"],
+            ["withhold"],
+            'mitigate itself gives the id "withhold"; rename',
+        ),
+        (["--control", "Be kind."], ["control"], 'mitigate itself gives the id "control"; rename'),
+        ([], ["a", "a.before"], 'mitigate itself gives the id "a.before"; rename'),
+        (["-m", "hybrid", "--weights", "hf/x"], ["none"], "duplicate"),
+    ],
+)
+def test_ids_that_a_mitigation_gives_itself(
+    arguments: list[str],
+    ids: list[str],
+    complaint: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before an audit, which they would come after."""
+    own = tmp_path / "own.yaml"
+    own.write_text(json.dumps({"defenses": [{"id": i, "text": f"As {i} says."} for i in ids]}))
+    given = ["mitigate", "organism", "--defenses-file", str(own), "--out", str(tmp_path / "out")]
+    assert run_main([*given, *arguments]) == 2
+    assert complaint in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_to_withhold_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("defenses: [{id: a, withhold: foo}]")
+    for command in (["mitigate", "organism"], ["audit", "organism", "--defense", "a"]):
+        given = [*command, "--defenses-file", str(own), "--out", str(tmp_path / "out")]
+        assert run_main(given) == 2
+        assert 'defense "a", withhold: unknown model "foo"' in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    own.write_text("defenses: [{id: a, withhold: rule}]")
+    with pytest.raises(UsageError, match="no defense has a text"):
+        MitigationOptions(defenses_file=own).candidates()
+
+
+def test_another_control_sentence_is_told(tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("defenses: [{id: control, text: Be kind.}]")
+    study: dict[str, Any] = {
+        "cues": ["system", "user"],
+        "defenses": ["none", "control"],
+        "defenses_file": own,
+    }
+    audited_run(tmp_path / "test", items=2, **study).close()
+    _check_control(tmp_path / "test", "Be kind.")
+    _check_control(tmp_path / "test", "")
+    _check_control(tmp_path / "none", "Be quick.")
+    with pytest.raises(UsageError, match=f"{tmp_path} holds the test of another --control"):
+        _check_control(tmp_path / "test", "Be quick.")
 
 
 @pytest.mark.slow

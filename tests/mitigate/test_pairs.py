@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,32 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     path.write_text('{"prompt": "Why?", "chosen": "So.", "chosen": "No.", "rejected": "Hm."}\n')
     with pytest.raises(PairsError, match='the key "chosen" is there twice'):
         read_pairs(path)
+
+
+def test_a_folder_without_data_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evenhand.mitigate.examples import load_pairs
+
+    monkeypatch.setitem(sys.modules, "datasets", None)  # which would search all that is below
+    (tmp_path / "below" / "deep").mkdir(parents=True)
+    (tmp_path / "below" / "deep" / "train.jsonl").write_text("{}")
+    (tmp_path / "note.txt").write_text("{}")
+    with pytest.raises(DataError, match=rf"^{tmp_path} holds no data set: neither in it nor"):
+        load_pairs(str(tmp_path))
+
+
+def test_the_data_files_of_a_folder_are_those_of_the_part(data_set: Path) -> None:
+    import datasets
+
+    from evenhand.mitigate.examples import load_pairs
+
+    row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+    for place, rows in (("constraints.jsonl", [row]), ("data/train-0.jsonl", [row] * 2)):
+        (data_set / place).parent.mkdir(exist_ok=True)
+        (data_set / place).write_text("".join(f"{json.dumps(each)}\n" for each in rows))
+    (data_set / "about.json").write_text("{}")
+    assert len(load_pairs(str(data_set)).pairs) == 2
+    saved = data_set / "saved"
+    datasets.DatasetDict(train=datasets.Dataset.from_list([row] * 3)).save_to_disk(saved)
+    assert len(load_pairs(str(saved)).pairs) == len(load_pairs(str(saved / "train")).pairs) == 3

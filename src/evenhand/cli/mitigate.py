@@ -98,7 +98,7 @@ def mitigate(
     with Steps(options.price, Console(stderr=True), quiet=quiet) as steps:
         kept: Path | str = out or "the run's folder"
         try:
-            audit = _audit(run, study, judges, auditing, steps)
+            audit = _audit(run, study, judges, auditing, steps, mitigation)
             kept = folder = out or audit / "mitigation"
             found = run_to_interrupt(
                 mitigate_run(audit, folder, mitigation, options, on_step=steps.show)
@@ -124,7 +124,12 @@ def mitigate(
 
 
 def _audit(
-    run: str, flags: StudySelection, judges: tuple[str, ...], options: RunOptions, steps: Steps
+    run: str,
+    flags: StudySelection,
+    judges: tuple[str, ...],
+    options: RunOptions,
+    steps: Steps,
+    mitigation: MitigationOptions,
 ) -> Path:
     """The folder of the audit; a model is audited first."""
     if (existing := run_folder(run)) is not None:
@@ -136,6 +141,7 @@ def _audit(
             )
         return existing
     plan = plan_for(study_from(run, flags, judges), offline=options.offline)
+    mitigation.check(plan.study.model)
     folder = default_folder(plan, options)
     steps.title(f"audit of {plan.study.model}, in {folder}")
     audited = run_to_interrupt(

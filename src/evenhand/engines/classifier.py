@@ -16,12 +16,11 @@ import orjson
 from evenhand.engines import EngineOptions
 from evenhand.engines.engine import Response
 from evenhand.engines.hf import device, quiet
-from evenhand.engines.weights import address_of
+from evenhand.engines.weights import address_of, why_not_loaded
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
 from evenhand.study.plan import Request
-from evenhand.text import first_line_of
 
 _BATCHES_PER_CHUNK = 16
 """Conversations are sorted by length within chunks of so many batches, to pad little."""
@@ -155,7 +154,7 @@ def _load(transformers: Any, torch: Any, model: str) -> tuple[Any, Any]:
             model, output_loading_info=True, trust_remote_code=False
         )
     except Exception as error:  # a folder may hold anything, and each of its parsers has errors
-        raise ModelNotFound(f"cannot load {model}: {first_line_of(error)}") from None
+        raise ModelNotFound(f"cannot load {model}: {why_not_loaded(error, model)}") from None
     if any("score" in key or "classifier" in key for key in report["missing_keys"]):
         raise ModelNotFound(f"{model} is no sequence classifier: it has no weights for one")
     if missing := sorted(report["missing_keys"]):  # they hold random numbers

@@ -29,6 +29,7 @@ from evenhand.engines.weights import (
     free_memory,
     is_adapter,
     is_steered,
+    why_not_loaded,
     with_adapter,
 )
 from evenhand.engines.workers import WorkersEngine
@@ -666,7 +667,7 @@ def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) ->
             **spread,
         )
     except Exception as error:  # a folder may hold anything, and each of its parsers has errors
-        raise ModelNotFound(f"cannot load {path}: {_why_not(error, weights)}") from None
+        raise ModelNotFound(f"cannot load {path}: {_why_not(error, path, weights)}") from None
     if missing := sorted(loaded["missing_keys"]):  # they hold random numbers
         raise ModelNotFound(
             f"cannot load {path}: its weights lack {missing[0]} and {len(missing) - 1:,} others "
@@ -684,11 +685,8 @@ def load_weights(transformers: Any, torch: Any, path: str, dtype: str | None) ->
     return tokenizer, net.eval()
 
 
-def _why_not(error: Exception, weights: str) -> str:
+def _why_not(error: Exception, path: str, weights: str) -> str:
     """One line: what the error says, or what usually lies behind it."""
-    text = first_line_of(error)
-    if text.endswith(":"):
-        text = " ".join(str(error).split("\n")[:2])
     if "ignore_mismatched_sizes" in str(error):
         return "its weights are of other sizes than its config.json says; copy both again"
     if "trust_remote_code" in str(error):
@@ -696,9 +694,7 @@ def _why_not(error: Exception, weights: str) -> str:
     files = {path.suffix for path in Path(weights).glob("*")} if Path(weights).is_dir() else set()
     if ".bin" in files and ".safetensors" not in files:
         return "its weights are a pickle, which may run code; convert them to safetensors"
-    if type(error).__name__ == "SafetensorError":
-        return f"its weights are damaged ({one_line(text)}); copy or download them again"
-    return one_line(text)
+    return why_not_loaded(error, path, weights)
 
 
 def _neutralize(transformers: Any, net: Any) -> dict[str, Any]:

@@ -15,7 +15,14 @@ from evenhand.engines import EngineOptions
 from evenhand.engines.engine import Response, windows
 from evenhand.engines.first_token import TOP, shares_text
 from evenhand.engines.hf import before_stop, prompt_of, read_tokens, stop_strings
-from evenhand.engines.weights import ADAPTER_FILE, address_of, base_model, is_adapter, is_steering
+from evenhand.engines.weights import (
+    ADAPTER_FILE,
+    address_of,
+    base_model,
+    is_adapter,
+    is_steering,
+    why_not_loaded,
+)
 from evenhand.errors import EngineError, MissingExtra, ModelNotFound, UsageError
 from evenhand.study.cue import Message
 from evenhand.study.decoding import Decoding
@@ -249,7 +256,8 @@ def _load(
             )
         )
     except Exception as error:  # configurations, files, memory: each has errors of its own
-        raise ModelNotFound(f"cannot load {weights}: {one_line(first_line_of(error))}") from None
+        why = why_not_loaded(error, weights)
+        raise ModelNotFound(f"cannot load {weights}: {why}") from None
 
 
 def _lora(path: str) -> Any:

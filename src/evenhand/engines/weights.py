@@ -17,6 +17,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -26,7 +27,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evenhand.errors import MissingExtra, ModelNotFound
-from evenhand.text import first_line_of
+from evenhand.text import first_line_of, one_line
+
+# Files
+
+
+def why_not_loaded(error: Exception, *folders: str) -> str:
+    """One line: the file that is missing from a folder of weights or damaged, or the error's words.
+
+    Args:
+        folders: what was to be loaded, then its base model; ids of the hub are passed over.
+    """
+    for folder in map(Path, dict.fromkeys(folders)):
+        with suppress(OSError):
+            if folder.is_dir() and (fault := _missing(folder, error) or _damaged(folder)):
+                what = "it" if str(folder) == str(Path(folders[0])) else f"its base model {folder}"
+                return f"{what} has {fault}; copy or download it again"
+    return one_line(first_line_of(error))
+
+
+_OF_TOKENIZERS = ("tokenizer.json", "*.model", "*.tiktoken", "vocab.*", "tekken.json")
+
+
+def _missing(folder: Path, error: Exception) -> str | None:
+    whole = not is_adapter(str(folder))
+    if whole and not (folder / "config.json").exists():
+        return "no config.json"
+    is_of_tokenizer = "tokenizer" in str(error)
+    if is_of_tokenizer and not any(any(folder.glob(name)) for name in _OF_TOKENIZERS):
+        return "no tokenizer.json"
+    for index in folder.glob("*.safetensors.index.json"):
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            for name in sorted(set(json.loads(index.read_bytes())["weight_map"].values())):
+                if not (folder / name).exists():
+                    return f"no {name}"
+    if whole and not any(any(folder.glob(f"*.{kind}")) for kind in ("safetensors*", "bin", "pt")):
+        return "no model.safetensors"
+    return None
+
+
+def _damaged(folder: Path) -> str | None:
+    from safetensors import safe_open
+    from tokenizers import Tokenizer
+
+    for file in sorted(folder.iterdir()):
+        try:
+            if file.name == "tokenizer.json":
+                Tokenizer.from_file(str(file))
+            elif file.suffix == ".json":
+                json.loads(file.read_bytes())
+            elif file.suffix == ".safetensors":
+                with safe_open(file, "numpy"):
+                    pass
+        except Exception as error:  # the parsers have errors of their own
+            return f"a damaged {file.name} ({one_line(first_line_of(error), 80)})"
+    return None
+
 
 # Steering
 
@@ -86,7 +142,8 @@ def read_subspaces(folder: Path) -> Subspaces:
         layers = sorted({int(name.partition(".")[0]) for name in tensors})
         return {n: (tensors[f"{n}.basis"], tensors[f"{n}.center"]) for n in layers}
     except Exception as error:  # a folder may hold anything
-        raise ModelNotFound(f"cannot load the steering {folder}: {first_line_of(error)}") from None
+        why = why_not_loaded(error, str(folder))
+        raise ModelNotFound(f"cannot load the steering {folder}: {why}") from None
 
 
 def steer(net: Any, path: str, torch: Any) -> Any:
@@ -272,7 +329,9 @@ def with_adapter(net: Any, path: str, torch: Any) -> Any:
             warnings.simplefilter("ignore", FutureWarning)  # about calls within peft
             tuned = PeftModel.from_pretrained(net, path)
     except Exception as error:  # a folder may hold anything, and each of its parsers has errors
-        raise ModelNotFound(f"cannot load the adapter {path}: {first_line_of(error)}") from None
+        raise ModelNotFound(
+            f"cannot load the adapter {path}: {why_not_loaded(error, path)}"
+        ) from None
     return tuned.merge_and_unload() if net.dtype == torch.float32 else tuned
 
 

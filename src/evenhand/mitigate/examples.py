@@ -20,6 +20,7 @@ Other fields (ids, scores) are ignored. Preference sets by name are opened by
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -254,14 +255,53 @@ def load_pairs(source: str, *, split: str = "train") -> PairSet:
     return PairSet(source, pairs, dict(left_out))
 
 
+_BUILDERS = {
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".csv": "csv",
+    ".json": "json",  # last: beside the others it is about them
+}
+"""Ending of a data file -> what `datasets` reads it with."""
+
+
+def _files_of(folder: Path, split: str) -> tuple[str, list[str]]:
+    """What reads the data files of a folder, and those of a part, or all where none is named so.
+
+    `datasets` itself would search all that lies below the folder.
+
+    Raises:
+        DataError: there are none.
+    """
+    places = [each for each in (folder, folder / "data", folder / split) if each.is_dir()]
+    try:
+        files = sorted(file for place in places for file in place.iterdir() if file.is_file())
+    except OSError as error:
+        raise DataError(f"cannot read the folder {folder}: {error.strerror}") from None
+    is_of_split = re.compile(rf"(?<![a-z]){re.escape(split)}").search
+    for ending, builder in _BUILDERS.items():
+        if found := [file for file in files if ending in file.suffixes]:
+            of_split = [file for file in found if is_of_split(str(file.relative_to(folder)))]
+            return builder, [str(file.absolute()) for file in of_split or found]
+    raise DataError(
+        f"{folder} holds no data set: neither in it nor in its folders data and {split} is a file "
+        f"that ends in {', '.join(_BUILDERS)}"
+    )
+
+
 def _rows(source: str, split: str) -> Any:
+    name, files = source, None
+    if Path(source).is_dir():
+        name, found = _files_of(Path(source), split)
+        files = {split: found}
     try:
         import datasets
     except ImportError:
         raise MissingExtra("preference data sets", "train") from None
     datasets.disable_progress_bars()
     try:
-        return datasets.load_dataset(source, split=split)
+        return datasets.load_dataset(name, data_files=files, split=split)
     except Exception as error:  # of the library, of the hub's client, of the network
         reason = one_line(first_line_of(error))
         raise DataError(f"cannot load the preference data {source}: {reason}") from None

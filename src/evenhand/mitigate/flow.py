@@ -29,6 +29,7 @@ from evenhand.files import read_json, write_file
 from evenhand.mitigate.examples import TrainingExample, load_pairs, world_pairs
 from evenhand.mitigate.job import TrainingFiles, TrainingJob, prepare
 from evenhand.mitigate.options import (
+    CONTROL_ID,
     HELD_OUT_CUES,
     MitigationOptions,
     PlannedTraining,
@@ -61,6 +62,9 @@ from evenhand.store.store import Store
 from evenhand.store.tallies import condition_tallies
 from evenhand.study.cue import NO_DEFENSE, Cue, Defense, select_defenses
 from evenhand.study.plan import Plan, cells_of
+
+_TEST = "test"
+"""Folder of the test of the model as it was audited."""
 
 OnStep = Callable[[str, Progress | None], None]
 """(what is being done, how far; None where it has just begun)"""
@@ -97,12 +101,12 @@ async def mitigate_run(
         audit = _open(Store.open(run), stack)
         score_run(audit)
         model = study_of(audit).model
+        options.check(model)
         candidates = options.candidates()
-        if options.needs_weights:
-            options.tuning.check(model)
         _check_identities(audit)
         split = split_run(audit, seed=options.seed, unit=options.unit)
         _claim(out, model, split)
+        _check_control(out / _TEST, options.control)
         unfinished = _unfinished(audit)
         for line in unfinished:
             say(line)
@@ -209,6 +213,24 @@ def _claim(out: Path, model: str, split: Split) -> None:
         )
     if not path.exists():
         write_file(path, orjson.dumps(mine, option=orjson.OPT_INDENT_2))
+
+
+def _check_control(test: Path, sentence: str) -> None:
+    """Refuse a control sentence where another one was asked.
+
+    Raises:
+        UsageError: it was.
+    """
+    if not sentence or not test.exists():
+        return
+    with ExitStack() as stack:
+        for condition in _open(Store.create(test), stack).conditions(inactive=True):
+            texts = [f"{turn['content']}\n\n" for turn in condition.example]
+            if condition.defense == CONTROL_ID and not any(f"{sentence}\n\n" in t for t in texts):
+                raise UsageError(
+                    f"{test.parent} holds the test of another --control sentence; name another "
+                    "folder with --out"
+                )
 
 
 def _unfinished(audit: Store) -> list[str]:
@@ -382,8 +404,8 @@ class _HeldOutTest:
         if "withhold" in methods:
             named["withhold"] = select_defenses(["withhold"])[0]
         if self.options.control:
-            named["control"] = Defense(id="control", text=self.options.control)
-        return await self._ask("test", "test, as it was", named, None)
+            named["control"] = Defense(id=CONTROL_ID, text=self.options.control)
+        return await self._ask(_TEST, "test, as it was", named, None)
 
     async def tuned(
         self, training: TrainingResult, planned: PlannedTraining

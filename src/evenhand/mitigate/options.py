@@ -17,9 +17,10 @@ from evenhand.analysis.grid import UnitChoice
 from evenhand.errors import UnknownName, UsageError
 from evenhand.mitigate.examples import load_pairs
 from evenhand.mitigate.recipes import CONTROL, ConsistencyTarget, needs_data
-from evenhand.mitigate.search import BUDGET
+from evenhand.mitigate.search import BUDGET, in_other_places
 from evenhand.mitigate.split import Unit
 from evenhand.organism import SHIPPED
+from evenhand.run.withholding import check_deciders
 from evenhand.study.cue import Defense, read_defenses, select_defenses, shipped_defenses
 from evenhand.study.entry import Entry, validate
 from evenhand.study.study import split_names
@@ -292,6 +293,8 @@ _TRAINED: tuple[MitigationMethod, ...] = (*LOSSES, "hybrid")
 _ON_WEIGHTS: tuple[MitigationMethod, ...] = (*_TRAINED, "steer")
 _ON_PAIRS: tuple[MitigationMethod, ...] = ("dpo", "orpo", "hybrid")
 _WITH_DEFENSE: tuple[MitigationMethod, ...] = ("prompt", "hybrid")
+CONTROL_ID = "control"
+"""Of the sentence that must not help, among the defenses of the test."""
 _USED_BY: dict[str, tuple[str, tuple[MitigationMethod, ...]]] = {
     "--recipe": ("recipes", _ON_PAIRS),
     "--data": ("data", _ON_PAIRS),
@@ -424,15 +427,40 @@ class MitigationOptions:
 
         Raises:
             UnknownName: there is no such defense.
-            UsageError: a named one has no sentence.
+            UsageError: a named one has no sentence, none of the file has one, or one has an id that
+                something else has here.
         """
         if not {*_WITH_DEFENSE} & {*self.methods}:
             return []
         own = read_defenses(self.defenses_file) if self.defenses_file else []
+        check_deciders(own)
         if self.defenses:
             named = select_defenses(self.defenses, own)
             for defense in named:
                 if not defense.text:
                     raise UsageError(f'"{defense.id}" has no sentence; it is no prompt defense')
-            return named
-        return [defense for defense in own or shipped_defenses() if defense.text]
+        else:
+            named = [defense for defense in own or shipped_defenses() if defense.text]
+            if not named:
+                raise UsageError(f"{self.defenses_file}: no defense has a text to choose")
+        taken = {"withhold"} if "withhold" in self.methods else set()
+        taken |= {CONTROL_ID} if self.control else set()
+        if not self.defenses:
+            taken |= {moved.id for defense in named for moved in in_other_places(defense)}
+        for defense in named:
+            if defense.id in taken:
+                raise UsageError(
+                    f'{self.defenses_file}: mitigate itself gives the id "{defense.id}"; rename '
+                    "the defense"
+                )
+        return named
+
+    def check(self, model: str) -> None:
+        """Check what can be checked of a model before it is audited.
+
+        Raises:
+            UsageError, DataError: as `candidates` and `TuningOptions.check`.
+        """
+        self.candidates()
+        if self.needs_weights:
+            self.tuning.check(model)

@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback
 
-from evenhand.engines.weights import is_adapter
+from evenhand.engines.weights import is_adapter, why_not_loaded
 from evenhand.errors import TrainingError
 from evenhand.mitigate.examples import TrainingRow, prompt_text, with_answer
 from evenhand.mitigate.job import has_gpu, in_four_bits
@@ -296,8 +296,8 @@ def load_tokenizer(base: str) -> Any:
         raise TrainingError(f"{base} is an adapter or steering, not a whole model of its own")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(base, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"cannot load {base}: {one_line(str(error))}") from None
+    except Exception as error:  # a folder may hold anything, and each of its parsers has errors
+        raise TrainingError(f"cannot load {base}: {why_not_loaded(error, base)}") from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -10,10 +10,10 @@ for what it did not decide.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from evenhand.engines import make_engine
+from evenhand.engines import engine_type, make_engine
 from evenhand.engines.engine import Engine, Response
 from evenhand.errors import Unreachable, UsageError
 from evenhand.store.record import Withholding, WithholdingDecision, question_key
@@ -55,6 +55,21 @@ _MATTERS = re.compile(
 def needs_identity(question: str) -> bool:
     """The rule: whether the question is about the asker's own case in such a matter."""
     return bool(_SPEAKS_OF_ASKER.search(question) and _MATTERS.search(question))
+
+
+def check_deciders(defenses: Iterable[Defense]) -> None:
+    """Whether there is an engine for each model that defenses name to decide.
+
+    Raises:
+        UsageError: there is none.
+        PluginError: another package's engine cannot be loaded.
+    """
+    for defense in defenses:
+        if defense.withhold not in ("", "rule", "model"):
+            try:
+                engine_type(defense.withhold)
+            except UsageError as error:
+                raise UsageError(f'defense "{defense.id}", withhold: {error}') from None
 
 
 async def withhold_identities(plan: Plan, engine: Engine | None, store: Store) -> Plan:
